@@ -1,0 +1,1 @@
+//! Load generator and experiments for the latency of threshold re-encryption.

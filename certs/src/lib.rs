@@ -1,0 +1,1 @@
+//! Approval certificates, Merkle trees and signed checkpoints.

@@ -1,0 +1,1 @@
+//! The platform: golden record, envelope encryption, storage, permissions, API and command line.
