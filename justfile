@@ -1,0 +1,38 @@
+# Every command of the project. `just` alone lists them; `just ci` is what the continuous integration runs.
+
+# list the commands
+default:
+    @just --list --unsorted
+
+# the whole idea on a file of your own
+demo *FILES:
+    cargo run --release -- demo {{ FILES }}
+
+# the tests that need nothing but cargo and openssl
+test:
+    cargo test --workspace
+
+# the tests that need more: Python peers, network namespaces, an S3 server (installs what is missing)
+test-system:
+    bash tests/system/run
+
+# format, lints, layers, licences
+check: layers deny
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# who may depend on whom
+layers:
+    bash .ci/layers
+
+# licences, sources and banned crates, as far as it works offline
+deny:
+    cargo deny --offline check licenses bans sources
+
+# arithmetic, certificates, key generation and envelope, timed
+bench *ARGS:
+    cargo bench --workspace {{ ARGS }}
+
+# what the continuous integration runs, on a clean checkout
+ci:
+    bash .ci/run

@@ -1,0 +1,322 @@
+//! The group (section 1): ristretto255 of RFC 9496, its elements as they come from other people, and multiplication by
+//! secrets in constant time.
+//!
+//! A [`Point`] is an element that has been decoded: canonical, and never the identity. It keeps its 32 bytes beside the
+//! decoded form, because every point here is also hashed, and encoding costs a field inversion.
+//!
+//! Multiplications by a secret go through this module: by the generator `G` and the shadow generator `Ḡ` with
+//! precomputed tables, by any other base with dalek's constant-time ladder. Functions that leak their inputs through
+//! their running time have `vartime` in their names and see public values only.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
+
+use curve25519_dalek::constants::{
+    RISTRETTO_BASEPOINT_COMPRESSED, RISTRETTO_BASEPOINT_POINT, RISTRETTO_BASEPOINT_TABLE,
+};
+use curve25519_dalek::ristretto::{
+    CompressedRistretto, RistrettoBasepointTable, RistrettoPoint, VartimeRistrettoPrecomputation,
+};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{
+    IsIdentity, VartimeMultiscalarMul, VartimePrecomputedMultiscalarMul,
+};
+use zeroize::Zeroize;
+
+use crate::error::{PointError, ScalarError};
+use crate::hash::hash;
+use crate::secret::SecretScalar;
+use crate::tags;
+
+/// An element of ristretto255 that is not the identity, with its canonical encoding (32 bytes).
+#[derive(Clone, Copy)]
+pub struct Point {
+    bytes: [u8; 32],
+    element: RistrettoPoint,
+}
+
+impl Point {
+    /// The length of an encoded point.
+    pub const LENGTH: usize = 32;
+
+    /// Decodes a point, as RFC 9496 §4.3.1 has it.
+    ///
+    /// # Errors
+    /// [`PointError::Identity`] for the identity, [`PointError::NotCanonical`] for anything that is not the one
+    /// encoding of an element.
+    pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, PointError> {
+        let element = CompressedRistretto(*bytes)
+            .decompress()
+            .ok_or(PointError::NotCanonical)?;
+        if element.is_identity() {
+            return Err(PointError::Identity);
+        }
+        Ok(Point {
+            bytes: *bytes,
+            element,
+        })
+    }
+
+    /// [`Point::from_bytes`] for a slice whose length is not known yet.
+    ///
+    /// # Errors
+    /// [`PointError::Length`] if the slice is not 32 bytes, else those of [`Point::from_bytes`].
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, PointError> {
+        let bytes = bytes
+            .try_into()
+            .map_err(|_| PointError::Length { got: bytes.len() })?;
+        Point::from_bytes(bytes)
+    }
+
+    /// Takes an element that was computed; `None` if it is the identity.
+    #[must_use]
+    pub fn from_ristretto(element: RistrettoPoint) -> Option<Self> {
+        let point = Point {
+            bytes: element.compress().to_bytes(),
+            element,
+        };
+        (point.bytes != [0; 32]).then_some(point)
+    }
+
+    /// The canonical encoding.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.bytes
+    }
+
+    /// The element, for arithmetic.
+    #[must_use]
+    pub fn as_ristretto(&self) -> &RistrettoPoint {
+        &self.element
+    }
+
+    /// `G`, the generator of RFC 9496.
+    #[must_use]
+    pub fn generator() -> Self {
+        Point {
+            bytes: RISTRETTO_BASEPOINT_COMPRESSED.to_bytes(),
+            element: RISTRETTO_BASEPOINT_POINT,
+        }
+    }
+
+    /// `Ḡ`, the shadow generator: derived from a hash, so that nobody knows its logarithm to the base `G`.
+    #[must_use]
+    pub fn shadow_generator() -> Self {
+        SHADOW.point
+    }
+}
+
+impl PartialEq for Point {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Point {}
+
+impl Hash for Point {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes.hash(state);
+    }
+}
+
+impl fmt::Debug for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Point({})", Hex(&self.bytes))
+    }
+}
+
+/// Public bytes in messages for people.
+pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Decodes a public scalar: 32 bytes, little-endian, below ℓ. Zero is a scalar.
+///
+/// # Errors
+/// [`ScalarError::NotReduced`] if the integer is ℓ or more.
+pub fn decode_scalar(bytes: &[u8; 32]) -> Result<Scalar, ScalarError> {
+    Option::from(Scalar::from_canonical_bytes(*bytes)).ok_or(ScalarError::NotReduced)
+}
+
+/// The shadow generator with its table: 30 KiB, made once, for proving.
+struct Shadow {
+    point: Point,
+    table: RistrettoBasepointTable,
+}
+
+static SHADOW: LazyLock<Shadow> = LazyLock::new(|| {
+    let element = RistrettoPoint::from_uniform_bytes(&hash(tags::SHADOW_GENERATOR, &[]));
+    Shadow {
+        point: Point {
+            bytes: element.compress().to_bytes(),
+            element,
+        },
+        table: RistrettoBasepointTable::create(&element),
+    }
+});
+
+/// Tables of `G` and `Ḡ` for verification, in variable time.
+static GENERATORS_VARTIME: LazyLock<VartimeRistrettoPrecomputation> = LazyLock::new(|| {
+    VartimeRistrettoPrecomputation::new([RISTRETTO_BASEPOINT_POINT, SHADOW.point.element])
+});
+
+/// From this many points on, Pippenger's algorithm without tables beats Straus' with them.
+const PIPPENGER_FROM: usize = 190;
+
+/// `s·B`, in constant time with respect to `s`. Which of the bases it is, is public.
+pub(crate) fn multiply(secret: &Scalar, base: &Point) -> RistrettoPoint {
+    if base.bytes == *RISTRETTO_BASEPOINT_COMPRESSED.as_bytes() {
+        secret * RISTRETTO_BASEPOINT_TABLE
+    } else if base.bytes == SHADOW.point.bytes {
+        secret * &SHADOW.table
+    } else {
+        secret * base.element
+    }
+}
+
+/// `s·B` with its encoding, in constant time with respect to `s`.
+pub(crate) fn multiply_point(secret: &SecretScalar, base: &Point) -> Point {
+    let element = multiply(secret.expose(), base);
+    // Not the identity: neither the secret nor the base is zero, and the order is prime.
+    Point {
+        bytes: element.compress().to_bytes(),
+        element,
+    }
+}
+
+/// `(s·B1, s·B2)` and their encodings, in constant time with respect to `s`.
+///
+/// The halves are doubled and encoded together, which shares one field inversion among them.
+pub(crate) fn multiply_pair(secret: &SecretScalar, bases: (&Point, &Point)) -> (Point, Point) {
+    let mut half = secret.expose().div_by_2();
+    let halves = [multiply(&half, bases.0), multiply(&half, bases.1)];
+    half.zeroize();
+    let mut encodings = RistrettoPoint::double_and_compress_batch(&halves).into_iter();
+    let [first, second] = halves.map(|half| {
+        let element = half + half;
+        let encoding = encodings.next().unwrap_or_else(|| element.compress());
+        Point {
+            bytes: encoding.to_bytes(),
+            element,
+        }
+    });
+    (first, second)
+}
+
+/// A sum of public multiples of public points, in variable time: `g·G + ḡ·Ḡ + Σ sᵢ·Pᵢ`.
+#[derive(Default)]
+pub(crate) struct VartimeSum {
+    generator: Scalar,
+    shadow_generator: Scalar,
+    scalars: Vec<Scalar>,
+    points: Vec<RistrettoPoint>,
+}
+
+impl VartimeSum {
+    pub(crate) fn with_capacity(points: usize) -> Self {
+        VartimeSum {
+            scalars: Vec::with_capacity(points),
+            points: Vec::with_capacity(points),
+            ..VartimeSum::default()
+        }
+    }
+
+    /// Adds to the multiple of a base that occurs often; `false` if it is neither `G` nor `Ḡ`.
+    pub(crate) fn add_to_generators(&mut self, scalar: Scalar, base: &Point) -> bool {
+        if base.bytes == *RISTRETTO_BASEPOINT_COMPRESSED.as_bytes() {
+            self.generator += scalar;
+        } else if base.bytes == SHADOW.point.bytes {
+            self.shadow_generator += scalar;
+        } else {
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn add(&mut self, scalar: Scalar, point: RistrettoPoint) {
+        self.scalars.push(scalar);
+        self.points.push(point);
+    }
+
+    pub(crate) fn compute_vartime(mut self) -> RistrettoPoint {
+        if self.points.len() < PIPPENGER_FROM {
+            return GENERATORS_VARTIME.vartime_mixed_multiscalar_mul(
+                [self.generator, self.shadow_generator],
+                &self.scalars,
+                &self.points,
+            );
+        }
+        self.add(self.generator, RISTRETTO_BASEPOINT_POINT);
+        self.add(self.shadow_generator, SHADOW.point.element);
+        RistrettoPoint::vartime_multiscalar_mul(&self.scalars, &self.points)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn pairs_and_tables_agree_with_plain_multiplication() {
+        let secret = SecretScalar::random(&mut rand::rng());
+        let other = SecretScalar::random(&mut rand::rng()).public();
+        for base in [Point::generator(), Point::shadow_generator(), other] {
+            let plain = Point::from_ristretto(secret.expose() * base.element).unwrap();
+            let (first, second) = multiply_pair(&secret, (&base, &Point::generator()));
+            assert_eq!(first, plain);
+            assert_eq!(first.element, plain.element);
+            assert_eq!(second, secret.public());
+            assert_eq!(multiply(secret.expose(), &base), plain.element);
+        }
+    }
+
+    #[test]
+    fn sums_agree_below_and_above_the_change_of_algorithm() {
+        for count in [0usize, 1, 5, PIPPENGER_FROM - 1, PIPPENGER_FROM, 250] {
+            let mut sum = VartimeSum::with_capacity(count);
+            let mut expected = RISTRETTO_BASEPOINT_POINT * Scalar::from(3u8)
+                + SHADOW.point.element * Scalar::from(4u8);
+            assert!(sum.add_to_generators(Scalar::from(3u8), &Point::generator()));
+            assert!(sum.add_to_generators(Scalar::from(4u8), &Point::shadow_generator()));
+            for i in 0..count {
+                let scalar = *SecretScalar::random(&mut rand::rng()).expose();
+                let point = RISTRETTO_BASEPOINT_POINT * Scalar::from(i as u64 + 7);
+                expected += scalar * point;
+                sum.add(scalar, point);
+            }
+            assert_eq!(sum.compute_vartime(), expected);
+        }
+    }
+
+    #[test]
+    fn the_identity_and_foreign_encodings_are_refused() {
+        assert_eq!(Point::from_bytes(&[0; 32]), Err(PointError::Identity));
+        assert_eq!(
+            Point::from_bytes(&[0xff; 32]),
+            Err(PointError::NotCanonical)
+        );
+        assert_eq!(
+            Point::from_slice(&[1; 31]),
+            Err(PointError::Length { got: 31 })
+        );
+        assert_eq!(
+            Point::from_ristretto(RISTRETTO_BASEPOINT_POINT - RISTRETTO_BASEPOINT_POINT),
+            None
+        );
+        assert!(!SHADOW.point.element.is_identity());
+    }
+}
