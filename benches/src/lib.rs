@@ -1,1 +1,5 @@
-//! Load generator and experiments for the latency of threshold re-encryption.
+//! What benches that cross crates work on: whole requests, with real wrapped keys, ephemeral keys and approvals.
+
+mod request;
+
+pub use request::{Cluster, PreparedRequest};

@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The program `cryptonode`; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    cryptonode::cli::run(std::env::args_os())
+}

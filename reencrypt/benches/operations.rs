@@ -11,6 +11,8 @@ use std::hint::black_box;
 
 use cluster::Cluster;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use curve25519_dalek::ristretto::RistrettoPoint;
+use curve25519_dalek::traits::VartimeMultiscalarMul;
 use ed25519_dalek::{Signer, SigningKey};
 use reencrypt::*;
 
@@ -105,7 +107,7 @@ fn node(c: &mut Criterion) {
                 .unwrap()
         });
     });
-    let mut whole = |rng: &mut rand::rngs::ThreadRng| {
+    let whole = |rng: &mut rand::rngs::ThreadRng| {
         let (wrapped, ephemeral) = parse();
         let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, rng).unwrap();
         node.reencrypt(&wrapped, &ephemeral, rng)
@@ -285,6 +287,15 @@ fn group(c: &mut Criterion) {
     c.bench_function("s·P, encoded", |b| {
         b.iter(|| black_box(&secret).diffie_hellman(black_box(&point)));
     });
+    for count in [3, 11, 43] {
+        let (scalars, points) = (
+            vec![*secret.expose(); count],
+            vec![*point.as_ristretto(); count],
+        );
+        c.bench_function(&format!("sum of {count} public multiples"), |b| {
+            b.iter(|| RistrettoPoint::vartime_multiscalar_mul(black_box(&scalars), &points));
+        });
+    }
     c.bench_function("point decoded", |b| {
         b.iter(|| Point::from_bytes(black_box(point.as_bytes())).unwrap());
     });

@@ -58,10 +58,10 @@ impl Statement<'_> {
             .item(self.points.1.as_bytes())
     }
 
-    fn challenge(&self, commitments: (&Point, &Point)) -> Scalar {
+    fn challenge(&self, commitments: (&[u8; 32], &[u8; 32])) -> Scalar {
         self.hasher(Hasher::new(tags::EQUALITY))
-            .item(commitments.0.as_bytes())
-            .item(commitments.1.as_bytes())
+            .item(commitments.0)
+            .item(commitments.1)
             .finalize_scalar()
     }
 
@@ -149,7 +149,7 @@ impl EqualityProof {
     ) -> Self {
         let (base1, base2) = &statement.bases;
         let commitments = group::multiply_pair(nonce, (base1, base2));
-        let challenge = statement.challenge((&commitments.0, &commitments.1));
+        let challenge = statement.challenge((commitments.0.as_bytes(), commitments.1.as_bytes()));
         EqualityProof {
             commitments,
             response: nonce.expose() + challenge * secret.expose(),
@@ -161,12 +161,55 @@ impl EqualityProof {
     /// # Errors
     /// [`ProofError::False`] if it does not hold.
     pub fn verify_vartime(&self, statement: &Statement<'_>) -> Result<(), ProofError> {
-        if Equations::new(statement, self).hold_vartime() {
+        let commitments = (self.commitments.0.as_bytes(), self.commitments.1.as_bytes());
+        if holds_vartime(statement, commitments, &self.response) {
             Ok(())
         } else {
             Err(ProofError::False)
         }
     }
+
+    /// Decodes and verifies a proof alone. A proof that holds has canonical commitments, so they are decoded only to say
+    /// what is wrong with one that does not.
+    ///
+    /// # Errors
+    /// Those of [`EqualityProof::from_bytes`] and [`EqualityProof::verify_vartime`].
+    pub(crate) fn verify_encoded_vartime(
+        bytes: &[u8; 96],
+        statement: &Statement<'_>,
+    ) -> Result<(), ProofError> {
+        let (first, second, response) = split(bytes);
+        let response = decode_scalar(response).map_err(ProofError::Response)?;
+        if holds_vartime(statement, (first, second), &response) {
+            return Ok(());
+        }
+        Self::from_bytes(bytes).and(Err(ProofError::False))
+    }
+}
+
+/// Computes the commitments that would make the proof true, `f·B − e·P`, and compares encodings.
+fn holds_vartime(
+    statement: &Statement<'_>,
+    commitments: (&[u8; 32], &[u8; 32]),
+    response: &Scalar,
+) -> bool {
+    let challenge = statement.challenge(commitments);
+    let (half_response, half_challenge) = (response.div_by_2(), -challenge.div_by_2());
+    let Statement { bases, points, .. } = statement;
+    let halves = [(&bases.0, &points.0), (&bases.1, &points.1)].map(|(base, point)| {
+        let mut sum = VartimeSum::with_capacity(2);
+        sum.add(half_challenge, *point.as_ristretto());
+        if !sum.add_to_generators(half_response, base) {
+            sum.add(half_response, *base.as_ristretto());
+        }
+        sum.compute_vartime()
+    });
+    // No proof has the identity for a commitment.
+    if halves.iter().any(RistrettoPoint::is_identity) {
+        return false;
+    }
+    let [first, second] = group::double_and_encode(halves);
+    (first.as_bytes(), second.as_bytes()) == commitments
 }
 
 fn split(bytes: &[u8; 96]) -> (&[u8; 32], &[u8; 32], &[u8; 32]) {
@@ -186,7 +229,7 @@ struct Equation {
     commitment: RistrettoPoint,
 }
 
-/// The two equations of a proof, its challenge computed.
+/// The two equations of a proof, its challenge computed, for a batch.
 struct Equations {
     challenge: Scalar,
     response: Scalar,
@@ -201,25 +244,14 @@ impl Equations {
             commitment: *commitment.as_ristretto(),
         };
         let Statement { bases, points, .. } = statement;
-        let commitments = &proof.commitments;
+        let (first, second) = &proof.commitments;
         Equations {
-            challenge: statement.challenge((&commitments.0, &commitments.1)),
+            challenge: statement.challenge((first.as_bytes(), second.as_bytes())),
             response: proof.response,
             sides: [
-                side(bases.0, &points.0, &commitments.0),
-                side(bases.1, &points.1, &commitments.1),
+                side(bases.0, &points.0, first),
+                side(bases.1, &points.1, second),
             ],
         }
-    }
-
-    fn hold_vartime(&self) -> bool {
-        self.sides.iter().all(|side| {
-            let mut sum = VartimeSum::with_capacity(2);
-            sum.add(-self.challenge, side.point);
-            if !sum.add_to_generators(self.response, &side.base) {
-                sum.add(self.response, *side.base.as_ristretto());
-            }
-            (sum.compute_vartime() - side.commitment).is_identity()
-        })
     }
 }

@@ -171,7 +171,7 @@ impl fmt::Debug for KeyShare {
 /// A node's answer, parsed and not verified: 138 bytes.
 ///
 /// The commitments of its proof stay undecoded until the proof is verified: who combines first and verifies afterwards
-/// mostly never needs them, and decoding them would cost twice as much as all the rest.
+/// mostly never needs them, and decoding them would cost twice as much as decoding `D`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     index: u16,
@@ -259,9 +259,10 @@ impl Share {
         package: &PublicKeyPackage,
         exchange: &Exchange,
     ) -> Result<VerifiedShare, ShareError> {
-        self.with_proof(package, exchange, |statement, proof| {
-            proof.verify_vartime(statement).map_err(ShareError::Proof)
-        })??;
+        self.with_statement(package, exchange, |statement| {
+            EqualityProof::verify_encoded_vartime(&self.proof, statement)
+        })?
+        .map_err(ShareError::Proof)?;
         Ok(VerifiedShare(*self))
     }
 
@@ -281,20 +282,16 @@ impl Share {
             })
     }
 
-    fn with_proof<T>(
+    /// Hands out what the share's proof has to prove.
+    fn with_statement<T>(
         &self,
         package: &PublicKeyPackage,
         exchange: &Exchange,
-        use_proof: impl FnOnce(&Statement<'_>, &EqualityProof) -> T,
+        use_statement: impl FnOnce(&Statement<'_>) -> T,
     ) -> Result<T, ShareError> {
         let public_share = self.check_membership(package)?;
-        let proof = EqualityProof::from_bytes(&self.proof).map_err(ShareError::Proof)?;
         let (epoch, index) = (self.epoch, self.index);
-        Ok(
-            exchange.with_share_statement(epoch, index, public_share, self.d, |statement| {
-                use_proof(statement, &proof)
-            }),
-        )
+        Ok(exchange.with_share_statement(epoch, index, public_share, self.d, use_statement))
     }
 }
 
@@ -349,9 +346,12 @@ where
     let mut batch = Batch::new();
     let mut places = Vec::with_capacity(shares.len());
     for (place, share) in shares.iter().enumerate() {
-        match share.with_proof(package, &exchange, |statement, proof| {
-            batch.push(statement, proof);
-        }) {
+        let pushed = share.with_statement(package, &exchange, |statement| {
+            let proof = EqualityProof::from_bytes(&share.proof).map_err(ShareError::Proof)?;
+            batch.push(statement, &proof);
+            Ok(())
+        });
+        match pushed.flatten() {
             Ok(()) => places.push(place),
             Err(error) => refused.push((place, error)),
         }

@@ -1,0 +1,159 @@
+//! What the command line and the running node say to each other on `admin.sock`.
+//!
+//! One connection, one command: a line of JSON goes in; lines of JSON come out, any number of them events, the last one
+//! a result or an error.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ceremony::CeremonyView;
+
+/// Longest command in bytes.
+pub const MAX_COMMAND: usize = 64 * 1024;
+/// Longest line of an answer in bytes: a certificate of the largest cluster, in hexadecimal.
+pub const MAX_LINE: usize = 8 * 1024 * 1024;
+
+/// A command to the running node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// What the node is doing; answered with [`NodeStatus`].
+    Status {},
+    /// Proposes a key with this node as leader; answered with a [`CeremonyView`].
+    CeremonyPropose {
+        /// t.
+        threshold: u16,
+        /// Names of the members, this node included or not; all configured ones if absent.
+        members: Option<Vec<String>>,
+        /// How long the proposal stays open, in seconds; as configured if absent.
+        open_for_s: Option<u64>,
+        /// Allows n < 2t − 1.
+        allow_few_members: bool,
+    },
+    /// All ceremonies that this node knows; answered with a list of [`CeremonyView`].
+    CeremonyList {},
+    /// Accepts a proposal that waits for the operator.
+    CeremonyAccept {
+        /// Its id in hexadecimal, or the head of it.
+        id: String,
+    },
+    /// Rejects it.
+    CeremonyReject {
+        /// Its id in hexadecimal, or the head of it.
+        id: String,
+        /// A sentence that the other members are shown.
+        reason: String,
+    },
+    /// Calls off a ceremony that this node leads.
+    CeremonyAbort {
+        /// Its id in hexadecimal, or the head of it.
+        id: String,
+    },
+    /// One ceremony, or the latest; answered with a [`CeremonyView`], after events with the same if it is waited for.
+    CeremonyStatus {
+        /// Its id in hexadecimal, or the head of it; the latest if absent.
+        id: Option<String>,
+        /// Answers only when it is decided, with an event for every change until then.
+        wait: bool,
+    },
+    /// All active keys; answered with a list of [`KeyView`].
+    KeyList {},
+    /// One active key; answered with an [`ExportedKey`].
+    KeyExport {
+        /// Y in hexadecimal, or the head of it; the only key if absent.
+        public_key: Option<String>,
+    },
+    /// The signed head of the audit log; answered with `{"note": …}`.
+    AuditCheckpoint {},
+}
+
+/// A line from the node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Line {
+    /// Something changed while the command waits.
+    Event(Value),
+    /// The answer; the last line.
+    Result(Value),
+    /// The command was not carried out; the last line.
+    Error {
+        /// A stable code.
+        code: String,
+        /// A sentence that says why and what to do.
+        message: String,
+    },
+}
+
+/// What a running node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// The node's name.
+    pub name: String,
+    /// Its identity in hexadecimal.
+    pub identity: String,
+    /// The address that it is bound to.
+    pub listen: String,
+    /// The address on its card.
+    pub advertise: String,
+    /// Version of the software.
+    pub version: String,
+    /// Seconds since it was ready.
+    pub up_s: u64,
+    /// Whether it can give shares: a key is active and the audit log takes records.
+    pub ready: bool,
+    /// Why not, in sentences.
+    pub not_ready: Vec<String>,
+    /// Active keys.
+    pub keys: Vec<KeyView>,
+    /// Ceremonies that are not decided.
+    pub ceremonies: Vec<CeremonyView>,
+    /// The audit log.
+    pub audit: AuditStatus,
+}
+
+/// The audit log in a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// The origin line of its checkpoints.
+    pub origin: String,
+    /// Acknowledged records.
+    pub records: u64,
+    /// Why it takes no more, if so.
+    pub failure: Option<String>,
+    /// Bytes that a crash had torn and that were cut off at start.
+    pub torn_bytes: u64,
+}
+
+/// An active key as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyView {
+    /// Y in hexadecimal.
+    pub public_key: String,
+    /// Its epoch.
+    pub epoch: u64,
+    /// This node's index.
+    pub index: u16,
+    /// t.
+    pub threshold: u16,
+    /// n.
+    pub members: usize,
+    /// Names of the members, in index order.
+    pub member_names: Vec<String>,
+    /// SHA-256 of its approval policy, in hexadecimal.
+    pub policy_hash: String,
+    /// How many organisations must approve a read.
+    pub approvals_needed: u16,
+    /// The organisations of its policy.
+    pub organisations: Vec<String>,
+}
+
+/// What others need of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportedKey {
+    /// The key.
+    pub key: KeyView,
+    /// The contents of `cluster.json`.
+    pub descriptor: String,
+    /// The ceremony's certificate, in hexadecimal.
+    pub certificate: String,
+}

@@ -1,0 +1,139 @@
+//! The node's side of the socket.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+
+use super::{Command, Line, MAX_COMMAND, SOCKET_FILE, socket_path};
+
+/// Why a command is not carried out: a stable code and a sentence.
+#[derive(Debug, Clone)]
+pub(crate) struct CommandError {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl CommandError {
+    pub(crate) fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+        }
+    }
+}
+
+/// What carries commands out.
+pub(crate) trait Commands: Send + Sync + 'static {
+    /// Carries out one command; events go into `events` while it lasts.
+    fn run(
+        self: Arc<Self>,
+        command: Command,
+        events: mpsc::Sender<Value>,
+    ) -> BoxFuture<'static, Result<Value, CommandError>>;
+}
+
+/// The bound socket; removed from the folder when it is dropped.
+#[derive(Debug)]
+pub(crate) struct AdminSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl AdminSocket {
+    /// Binds `admin.sock` in `folder`. Whoever calls holds the folder's lock, so that a socket that is there is a
+    /// crashed node's.
+    pub(crate) fn bind(folder: &Path) -> io::Result<Self> {
+        let path = folder.join(SOCKET_FILE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let (address, _guard) = socket_path(folder)?;
+        let listener = UnixListener::bind(address)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        Ok(Self { listener, path })
+    }
+
+    /// Serves commands for ever; ends when its task is aborted.
+    pub(crate) async fn serve(self, commands: Arc<impl Commands>) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let commands = Arc::clone(&commands);
+                    tokio::spawn(async move {
+                        if let Err(error) = converse(stream, commands).await {
+                            tracing::debug!(%error, "a command's connection ended early");
+                        }
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: others must get some first.
+                    tracing::warn!(%error, "the admin socket takes no connection");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for AdminSocket {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+async fn converse(stream: UnixStream, commands: Arc<impl Commands>) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(read.take(MAX_COMMAND as u64))
+        .read_line(&mut line)
+        .await?;
+    let command = match serde_json::from_str::<Command>(&line) {
+        Ok(command) => command,
+        Err(error) => {
+            let message = format!(
+                "the running node does not know this command ({error}): restart it with this version"
+            );
+            return send(
+                &mut write,
+                &Line::Error {
+                    code: "unknown-command".to_owned(),
+                    message,
+                },
+            )
+            .await;
+        }
+    };
+    let (events, mut waiting) = mpsc::channel(16);
+    let mut work = commands.run(command, events);
+    let outcome = loop {
+        tokio::select! {
+            biased;
+            Some(event) = waiting.recv() => send(&mut write, &Line::Event(event)).await?,
+            outcome = &mut work => break outcome,
+        }
+    };
+    while let Ok(event) = waiting.try_recv() {
+        send(&mut write, &Line::Event(event)).await?;
+    }
+    let last = match outcome {
+        Ok(result) => Line::Result(result),
+        Err(CommandError { code, message }) => Line::Error { code, message },
+    };
+    send(&mut write, &last).await
+}
+
+async fn send(write: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> io::Result<()> {
+    let mut text = serde_json::to_string(line)?;
+    text.push('\n');
+    write.write_all(text.as_bytes()).await?;
+    write.flush().await
+}

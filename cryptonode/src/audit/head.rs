@@ -1,0 +1,124 @@
+//! The log's signed head: the key that signs it, the file that it is kept in, and what it is held against.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use certs::checkpoint::{self, Checkpoint, NoteKey, SignedCheckpoint};
+use certs::merkle::Tree;
+use ed25519_dalek::{SigningKey, VerifyingKey};
+
+use super::AuditError;
+use super::segment::disk;
+
+/// The file with the last signed checkpoint, beside the segments.
+pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
+/// Longest checkpoint note that is read back, in bytes.
+pub(super) const MAX_NOTE: u64 = 16 * 1024;
+
+/// The name and key that sign this node's checkpoints.
+pub struct CheckpointKey {
+    pub(super) public: NoteKey,
+    signing: SigningKey,
+}
+
+impl CheckpointKey {
+    /// The key of the node `name`: its identity, under the origin `cryptonode/<name>/<head of the identity in hex>`, so
+    /// that two nodes of one name have different logs.
+    ///
+    /// # Errors
+    /// [`AuditError::Origin`] if the name cannot stand in a signed note.
+    pub fn of_node(name: &str, identity: &SigningKey) -> Result<Self, AuditError> {
+        let public = note_key(name, &identity.verifying_key().to_bytes())?;
+        Ok(Self {
+            public,
+            signing: identity.clone(),
+        })
+    }
+
+    /// The origin of a node's log.
+    #[must_use]
+    pub fn origin_of(name: &str, identity: &[u8; 32]) -> String {
+        let prefix: String = hex::encode(identity).chars().take(16).collect();
+        format!("cryptonode/{name}/{prefix}")
+    }
+
+    /// The signed note over `head`.
+    pub(super) fn sign(&self, head: &Checkpoint) -> Result<String, AuditError> {
+        checkpoint::sign(head, self.origin(), &self.signing).map_err(|error| AuditError::Origin {
+            name: self.origin().to_owned(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The origin line of the checkpoints, which is also the key's name.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        self.public.name()
+    }
+}
+
+/// The key that verifies the checkpoints of the node `name`.
+pub(super) fn note_key(name: &str, identity: &[u8; 32]) -> Result<NoteKey, AuditError> {
+    let bad = |reason: String| AuditError::Origin {
+        name: name.to_owned(),
+        reason,
+    };
+    let key = VerifyingKey::from_bytes(identity).map_err(|error| bad(error.to_string()))?;
+    NoteKey::new(&CheckpointKey::origin_of(name, identity), key)
+        .map_err(|error| bad(error.to_string()))
+}
+
+/// Reads and verifies the stored checkpoint.
+pub(super) fn read_note(
+    folder: &Path,
+    note: &str,
+    key: &NoteKey,
+) -> Result<Checkpoint, AuditError> {
+    let bad = |reason: String| AuditError::BadCheckpoint {
+        path: folder.join(CHECKPOINT_FILE),
+        reason,
+    };
+    let signed = SignedCheckpoint::parse(note).map_err(|error| bad(error.to_string()))?;
+    let checkpoint = signed
+        .verify(std::slice::from_ref(key), 1)
+        .map_err(|error| bad(error.to_string()))?;
+    if checkpoint.origin != key.name() {
+        return Err(bad(format!("it is of the log {}", checkpoint.origin)));
+    }
+    Ok(checkpoint)
+}
+
+/// Checks that the log continues the signed head.
+pub(super) fn hold_against(
+    folder: &Path,
+    tree: &Tree,
+    head: &Checkpoint,
+) -> Result<(), AuditError> {
+    let rolled_back = |reason: &str| AuditError::RolledBack {
+        path: folder.to_owned(),
+        signed: head.size,
+        found: tree.size(),
+        reason: reason.to_owned(),
+    };
+    if tree.size() < head.size {
+        return Err(rolled_back("records are missing"));
+    }
+    match tree.root_at(head.size) {
+        Ok(root) if root == head.root => Ok(()),
+        _ => Err(rolled_back("the records are not the ones that were signed")),
+    }
+}
+
+/// Puts a note in place of the last one, durably.
+pub(super) fn write_note(folder: &Path, note: &str) -> Result<(), AuditError> {
+    let path = folder.join(CHECKPOINT_FILE);
+    let write = || -> std::io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(note.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(&path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| disk("write", &path, &error))
+}

@@ -1,0 +1,352 @@
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+
+use std::fs::{self, File};
+
+use ed25519_dalek::SigningKey;
+
+use super::*;
+use crate::audit::{AuditApproval, verify_folder};
+
+fn signing() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+fn key() -> CheckpointKey {
+    CheckpointKey::of_node("n1", &signing()).unwrap()
+}
+
+fn record(n: u64) -> AuditRecord {
+    AuditRecord {
+        epoch: 0,
+        client: [1; 32],
+        time_ms: 1_700_000_000_000 + n,
+        write_id: [2; 32],
+        approvals: vec![AuditApproval {
+            approval_id: format!("approval-{n}"),
+            organisation: "org".to_owned(),
+            issuer_fingerprint: [3; 32],
+        }],
+        public_key: [4; 32],
+        ephemeral_point: [5; 32],
+    }
+}
+
+fn open(folder: &Path) -> Result<AuditLog, AuditError> {
+    AuditLog::open(folder, key(), None)
+}
+
+/// Appends `count` records one after the other and closes without a checkpoint file newer than `signed`.
+async fn filled(folder: &Path, count: u64) -> Vec<u8> {
+    let log = open(folder).unwrap();
+    for n in 0..count {
+        assert_eq!(log.append(record(n)).await.unwrap(), n);
+    }
+    log.close();
+    fs::read(segment::path_of(folder, 0)).unwrap()
+}
+
+#[tokio::test]
+async fn records_come_back_in_order_and_verify() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 5).await;
+    let log = open(dir.path()).unwrap();
+    assert_eq!(log.size(), 5);
+    assert_eq!(log.torn_bytes(), 0);
+    let read = log.read(1, 3, usize::MAX).unwrap();
+    assert_eq!(read, [1, 2, 3].map(|n| record(n).to_bytes().unwrap()));
+    assert!(log.read(5, 10, usize::MAX).unwrap().is_empty());
+    assert_eq!(
+        log.read(0, 10, 1).unwrap().len(),
+        1,
+        "one record is given however small the limit"
+    );
+    let note = log.checkpoint().await.unwrap();
+    let head = read_note(dir.path(), &note, &key().public).unwrap();
+    assert_eq!((head.size, head.root), (5, log.head().root));
+    let verified = verify_folder(
+        dir.path(),
+        "n1",
+        signing().verifying_key().as_bytes(),
+        |_, _, _| Ok(()),
+    )
+    .unwrap();
+    assert_eq!((verified.records, verified.signed), (5, Some(5)));
+}
+
+#[tokio::test]
+async fn appends_that_wait_together_share_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Arc::new(open(dir.path()).unwrap());
+    let all: Vec<_> = (0..500).map(|n| log.append(record(n))).collect();
+    let indices: std::collections::BTreeSet<u64> = futures_util::future::join_all(all)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(indices.len(), 500);
+    assert!(
+        log.batches() < 500,
+        "{} batches for 500 appends",
+        log.batches()
+    );
+    drop(log);
+    assert_eq!(open(dir.path()).unwrap().size(), 500);
+}
+
+#[tokio::test]
+async fn a_tail_torn_at_any_byte_is_cut_off_and_nothing_else() {
+    let source = tempfile::tempdir().unwrap();
+    let whole = filled(source.path(), 2).await;
+    let frame = (whole.len() - segment::HEADER) / 2;
+    for cut in segment::HEADER..whole.len() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(segment::path_of(dir.path(), 0), &whole[..cut]).unwrap();
+        let log = open(dir.path()).unwrap();
+        let kept = (cut - segment::HEADER) / frame;
+        assert_eq!(log.size(), kept as u64, "cut at {cut}");
+        assert_eq!(log.torn_bytes() as usize, (cut - segment::HEADER) % frame);
+        // The log goes on where it was cut; every seventh time will do.
+        if cut % 7 == 0 {
+            assert_eq!(log.append(record(9)).await.unwrap(), kept as u64);
+            drop(log);
+            assert_eq!(
+                open(dir.path()).unwrap().size(),
+                kept as u64 + 1,
+                "cut at {cut}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_header_torn_at_any_byte_is_written_again() {
+    for cut in 0..segment::HEADER {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(segment::path_of(dir.path(), 0), vec![b'c'; cut]).unwrap();
+        let log = open(dir.path()).unwrap();
+        assert_eq!(log.append(record(0)).await.unwrap(), 0);
+        drop(log);
+        assert_eq!(open(dir.path()).unwrap().size(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_acknowledged_tail_that_is_missing_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = filled(dir.path(), 3).await;
+    let path = segment::path_of(dir.path(), 0);
+    for cut in segment::HEADER..whole.len() {
+        fs::write(&path, &whole[..cut]).unwrap();
+        assert!(
+            matches!(
+                open(dir.path()),
+                Err(AuditError::RolledBack { signed: 3, .. })
+            ),
+            "cut at {cut}"
+        );
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            &whole[..cut],
+            "a refusal changes nothing"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_flipped_byte_in_front_of_the_last_batch_is_refused() {
+    let source = tempfile::tempdir().unwrap();
+    let whole = filled(source.path(), 3).await;
+    let frame = (whole.len() - segment::HEADER) / 3;
+    // No checkpoint beside it: the frames alone must tell a torn write from damage.
+    for at in 0..whole.len() - frame {
+        let dir = tempfile::tempdir().unwrap();
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        let path = segment::path_of(dir.path(), 0);
+        fs::write(&path, &damaged).unwrap();
+        assert!(
+            matches!(open(dir.path()), Err(AuditError::Corrupt { .. })),
+            "byte {at}"
+        );
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            damaged,
+            "a refusal changes nothing"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_hole_inside_the_last_batch_is_a_torn_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut bytes, mut batch) = (filled(dir.path(), 2).await, Vec::new());
+    fs::remove_file(dir.path().join(CHECKPOINT_FILE)).unwrap();
+    for n in 2..5 {
+        segment::put_frame(&mut batch, n, 2, &record(n).to_bytes().unwrap());
+    }
+    batch[40] ^= 1; // the first of three frames that were written together never reached the disk whole
+    bytes.extend_from_slice(&batch);
+    fs::write(segment::path_of(dir.path(), 0), &bytes).unwrap();
+    let log = open(dir.path()).unwrap();
+    assert_eq!(log.size(), 2);
+    assert_eq!(log.torn_bytes() as usize, batch.len());
+}
+
+#[tokio::test]
+async fn an_older_copy_is_noticed_by_the_remembered_head() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 2).await;
+    let (old_log, old_note) = (
+        fs::read(segment::path_of(dir.path(), 0)).unwrap(),
+        fs::read(dir.path().join(CHECKPOINT_FILE)).unwrap(),
+    );
+    let log = open(dir.path()).unwrap();
+    log.append(record(2)).await.unwrap();
+    let head = log.head();
+    drop(log);
+    fs::write(segment::path_of(dir.path(), 0), old_log).unwrap();
+    fs::write(dir.path().join(CHECKPOINT_FILE), old_note).unwrap();
+    let refused = AuditLog::open(dir.path(), key(), Some(&head)).unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            AuditError::RolledBack {
+                signed: 3,
+                found: 2,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_rewritten_record_and_a_foreign_checkpoint_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 2).await;
+    // Another history of the same length, well framed: only the signature tells.
+    let other = tempfile::tempdir().unwrap();
+    let log = open(other.path()).unwrap();
+    log.append(record(8)).await.unwrap();
+    log.append(record(9)).await.unwrap();
+    drop(log);
+    fs::copy(
+        segment::path_of(other.path(), 0),
+        segment::path_of(dir.path(), 0),
+    )
+    .unwrap();
+    assert!(matches!(
+        open(dir.path()),
+        Err(AuditError::RolledBack { .. })
+    ));
+    let stranger = CheckpointKey::of_node("n1", &SigningKey::from_bytes(&[8; 32])).unwrap();
+    assert!(matches!(
+        AuditLog::open(other.path(), stranger, None),
+        Err(AuditError::BadCheckpoint { .. })
+    ));
+}
+
+struct FullDisk;
+
+impl Tail for FullDisk {
+    fn append(&mut self, _: &[u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_closes_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let durable = Arc::new(Mutex::new(Durable {
+        tree: Tree::new(),
+        locations: Vec::new(),
+        segments: Vec::new(),
+        note: None,
+        failure: None,
+    }));
+    let mut writer = Writer {
+        folder: dir.path().to_owned(),
+        key: key(),
+        tail: Box::new(FullDisk),
+        length: 16,
+        signed_size: None,
+        signed_at: Instant::now(),
+        durable: Arc::clone(&durable),
+        batches: Arc::default(),
+    };
+    for _ in 0..2 {
+        let (answer, answered) = oneshot::channel();
+        writer.commit(vec![(record(0).to_bytes().unwrap(), answer)]);
+        assert_eq!(answered.await.unwrap().unwrap_err().code(), "audit-disk");
+        writer.tail = Box::new(File::create(dir.path().join("healthy again")).unwrap());
+    }
+    assert!(writer.sign().is_err());
+    assert_eq!(lock(&durable).tree.size(), 0);
+}
+
+#[test]
+fn a_record_has_one_encoding_in_core_deterministic_form() {
+    let bytes = record(1).to_bytes().unwrap();
+    assert_eq!(AuditRecord::from_bytes(&bytes).unwrap(), record(1));
+    let value: ciborium::Value = ciborium::from_reader(bytes.as_slice()).unwrap();
+    let keys: Vec<String> = value
+        .as_map()
+        .unwrap()
+        .iter()
+        .map(|(key, _)| key.as_text().unwrap().to_owned())
+        .collect();
+    let mut sorted = keys.clone();
+    sorted.sort_by_key(|key| (key.len(), key.clone()));
+    assert_eq!(keys, sorted, "RFC 8949 section 4.2.1");
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(AuditRecord::from_bytes(&longer).is_err());
+    // The same map with its first two entries exchanged.
+    let mut entries = value.into_map().unwrap();
+    entries.swap(0, 1);
+    let mut swapped = Vec::new();
+    ciborium::into_writer(&ciborium::Value::Map(entries), &mut swapped).unwrap();
+    assert_eq!(
+        AuditRecord::from_bytes(&swapped),
+        Err(crate::audit::RecordError::NotCanonical)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not a check"]
+async fn what_durability_costs() {
+    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let log = Arc::new(open(dir.path()).unwrap());
+    let begin = Instant::now();
+    for n in 0..500 {
+        log.append(record(n)).await.unwrap();
+    }
+    let alone = begin.elapsed() / 500;
+    let begin = Instant::now();
+    let all: Vec<_> = (0..64)
+        .map(|n| {
+            let log = Arc::clone(&log);
+            tokio::spawn(async move {
+                for m in 0..100 {
+                    log.append(record(n * 100 + m)).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    futures_util::future::join_all(all).await;
+    let rate = 6400.0 / begin.elapsed().as_secs_f64();
+    eprintln!(
+        "one after the other: {alone:?} each; 64 at a time: {rate:.0}/s, {} batches",
+        log.batches()
+    );
+}

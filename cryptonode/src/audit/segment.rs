@@ -1,0 +1,323 @@
+//! Segment files: frames that a crash can tear only at the end, and what damage in them means.
+//!
+//! ```text
+//! audit/00000000000000000000.log      named by the number of its first record
+//!   header:  "cnaudit1"(8) ‖ LE64(first record)
+//!   frame:   LE32(length) ‖ LE64(index) ‖ LE64(batch) ‖ checksum(8) ‖ record
+//! ```
+//!
+//! `batch` is the index of the first record that was written in the same `write`; the checksum is the head of SHA-256
+//! over the 20 bytes before it and the record. It finds accidents; against intent there are the signed checkpoints.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::{AuditError, MAX_RECORD};
+
+const MAGIC: &[u8; 8] = b"cnaudit1";
+/// Bytes of a segment's header.
+pub(super) const HEADER: usize = 16;
+/// Bytes of a frame's head, in front of the record.
+pub(super) const FRAME_HEAD: usize = 28;
+/// A segment that has reached this many bytes is followed by another.
+pub(super) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Where a record lies: the segment's position in the folder, and the byte at which the record (not its frame) begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Location {
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+    pub(super) length: u32,
+}
+
+/// What a scan of the whole folder found.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    /// The segment files in order.
+    pub(super) segments: Vec<PathBuf>,
+    /// Number of whole records.
+    pub(super) records: u64,
+    /// Bytes of the last segment that are in order.
+    pub(super) last_length: u64,
+    /// Bytes behind them that a crash tore; no record in them was acknowledged.
+    pub(super) torn: u64,
+}
+
+/// The path of the segment that begins with record `first`.
+pub(super) fn path_of(folder: &Path, first: u64) -> PathBuf {
+    folder.join(format!("{first:020}.log"))
+}
+
+pub(super) fn disk(what: &'static str, path: &Path, error: &io::Error) -> AuditError {
+    AuditError::Disk {
+        what,
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// The whole frame of one record.
+pub(super) fn put_frame(out: &mut Vec<u8>, index: u64, batch: u64, record: &[u8]) {
+    let start = out.len();
+    // Records are at most MAX_RECORD bytes, so the length fits.
+    out.extend_from_slice(
+        &u32::try_from(record.len())
+            .unwrap_or(u32::MAX)
+            .to_le_bytes(),
+    );
+    out.extend_from_slice(&index.to_le_bytes());
+    out.extend_from_slice(&batch.to_le_bytes());
+    let checksum = checksum(out.get(start..).unwrap_or_default(), record);
+    out.extend_from_slice(&checksum);
+    out.extend_from_slice(record);
+}
+
+fn checksum(head: &[u8], record: &[u8]) -> [u8; 8] {
+    let digest = Sha256::new()
+        .chain_update(head)
+        .chain_update(record)
+        .finalize();
+    let mut short = [0; 8];
+    short.copy_from_slice(digest.get(..8).unwrap_or(&[0; 8]));
+    short
+}
+
+struct Frame<'a> {
+    index: u64,
+    batch: u64,
+    record: &'a [u8],
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes
+        .get(at..at + 8)?
+        .try_into()
+        .ok()
+        .map(u64::from_le_bytes)
+}
+
+/// Reads the frame at the head of `bytes`, or says what is wrong with it.
+fn frame(bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
+    const CUT: &str = "the frame is cut off";
+    let length = bytes
+        .get(..4)
+        .and_then(|b| b.try_into().ok())
+        .map(u32::from_le_bytes)
+        .ok_or(CUT)?;
+    let length = usize::try_from(length).map_err(|_| "the length is impossible")?;
+    if length == 0 || length > MAX_RECORD {
+        return Err("the length is impossible");
+    }
+    let index = u64_at(bytes, 4).ok_or(CUT)?;
+    let batch = u64_at(bytes, 12).ok_or(CUT)?;
+    let stored = bytes.get(20..FRAME_HEAD).ok_or(CUT)?;
+    let record = bytes.get(FRAME_HEAD..FRAME_HEAD + length).ok_or(CUT)?;
+    if checksum(bytes.get(..20).ok_or(CUT)?, record) != stored {
+        return Err("the checksum is wrong");
+    }
+    Ok(Frame {
+        index,
+        batch,
+        record,
+    })
+}
+
+/// Whether behind the damage at record `index` there is a frame of a later batch. If so, the batch of the damaged
+/// record was durable once, and its damage is not the work of a crash.
+fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
+    (1..bytes.len()).any(|at| {
+        let Some(rest) = bytes.get(at..) else {
+            return false;
+        };
+        // The two numbers are looked at first: the checksum is computed for likely frames only.
+        let (Some(i), Some(b)) = (u64_at(rest, 4), u64_at(rest, 12)) else {
+            return false;
+        };
+        b > index && b <= i && i - index < 1 << 32 && frame(rest).is_ok()
+    })
+}
+
+/// Reads all segments of `folder` in order, gives every whole record to `visit`, and classifies what lies behind the
+/// last one.
+///
+/// # Errors
+/// [`AuditError::Corrupt`] for damage that no crash explains, [`AuditError::Disk`] if a file cannot be read, and what
+/// `visit` returns.
+pub(super) fn scan(
+    folder: &Path,
+    mut visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
+) -> Result<Scanned, AuditError> {
+    let segments = segments_of(folder)?;
+    let mut scanned = Scanned {
+        segments,
+        records: 0,
+        last_length: 0,
+        torn: 0,
+    };
+    let count = scanned.segments.len();
+    for (position, path) in scanned.segments.iter().enumerate() {
+        let is_last = position + 1 == count;
+        let bytes = fs::read(path).map_err(|error| disk("read", path, &error))?;
+        let corrupt = |index: u64, offset: u64, reason: &str| AuditError::Corrupt {
+            path: path.clone(),
+            index,
+            offset,
+            reason: reason.to_owned(),
+        };
+        let mut header = MAGIC.to_vec();
+        header.extend_from_slice(&scanned.records.to_le_bytes());
+        if *path != path_of(folder, scanned.records) {
+            return Err(corrupt(
+                scanned.records,
+                0,
+                "a segment file is missing or misnamed",
+            ));
+        }
+        if bytes.get(..HEADER) != Some(header.as_slice()) {
+            // A segment is created with its header alone, so a torn header has nothing behind it.
+            if is_last && bytes.len() <= HEADER {
+                scanned.last_length = 0;
+                scanned.torn = bytes.len() as u64;
+                break;
+            }
+            return Err(corrupt(scanned.records, 0, "the segment's header is wrong"));
+        }
+        let mut offset = HEADER;
+        while let Some(rest) = bytes.get(offset..).filter(|rest| !rest.is_empty()) {
+            let index = scanned.records;
+            let reason = match frame(rest) {
+                Ok(frame) if frame.index == index && frame.batch <= index => {
+                    let location = Location {
+                        segment: u32::try_from(position).unwrap_or(u32::MAX),
+                        offset: (offset + FRAME_HEAD) as u64,
+                        length: u32::try_from(frame.record.len()).unwrap_or(u32::MAX),
+                    };
+                    visit(index, location, frame.record)?;
+                    scanned.records += 1;
+                    offset += FRAME_HEAD + frame.record.len();
+                    continue;
+                }
+                Ok(_) => {
+                    return Err(corrupt(
+                        index,
+                        offset as u64,
+                        "the frame belongs to another place",
+                    ));
+                }
+                Err(reason) => reason,
+            };
+            if !is_last || later_batch_behind(rest, index) {
+                return Err(corrupt(index, offset as u64, reason));
+            }
+            scanned.torn = rest.len() as u64;
+            break;
+        }
+        scanned.last_length = offset as u64;
+    }
+    Ok(scanned)
+}
+
+fn segments_of(folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
+    let mut segments = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| disk("list", folder, &error))? {
+        let path = entry.map_err(|error| disk("list", folder, &error))?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            segments.push(path);
+        }
+    }
+    segments.sort();
+    Ok(segments)
+}
+
+/// The open end of the last segment.
+pub(super) trait Tail: Send {
+    /// Appends `bytes`, all of them.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Returns when everything appended is durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+impl Tail for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+/// Creates the segment that begins with record `first`, durably, and opens its end.
+pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, File), AuditError> {
+    let path = path_of(folder, first);
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| disk("create", &path, &error))?;
+    // What a crash left of an earlier try at this segment has no record in it.
+    file.set_len(0)
+        .map_err(|error| disk("create", &path, &error))?;
+    let mut header = MAGIC.to_vec();
+    header.extend_from_slice(&first.to_le_bytes());
+    file.write_all(&header)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| disk("write", &path, &error))?;
+    sync_folder(folder)?;
+    Ok((path, file))
+}
+
+/// Opens the end of the last segment, after cutting off what a crash tore.
+pub(super) fn open_tail(folder: &Path, scanned: &Scanned) -> Result<Option<File>, AuditError> {
+    let Some(path) = scanned.segments.last() else {
+        return Ok(None);
+    };
+    if scanned.last_length < HEADER as u64 {
+        return create(folder, scanned.records).map(|(_, file)| Some(file));
+    }
+    let file = OpenOptions::new()
+        .append(true)
+        .open(path)
+        .map_err(|error| disk("open", path, &error))?;
+    if scanned.torn > 0 {
+        file.set_len(scanned.last_length)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| disk("truncate", path, &error))?;
+    }
+    Ok(Some(file))
+}
+
+/// Makes the names in `folder` durable.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), AuditError> {
+    File::open(folder)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| disk("sync", folder, &error))
+}
+
+/// Reads one record back.
+pub(super) fn read_at(path: &Path, location: Location) -> Result<Vec<u8>, AuditError> {
+    let file = File::open(path).map_err(|error| disk("open", path, &error))?;
+    let mut record = vec![0; location.length as usize];
+    file.read_exact_at(&mut record, location.offset)
+        .map_err(|error| disk("read", path, &error))?;
+    Ok(record)
+}
+
+/// Reads a whole small file, if it is there.
+pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<String>, AuditError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(disk("open", path, &error)),
+    };
+    let mut text = String::new();
+    file.take(limit)
+        .read_to_string(&mut text)
+        .map_err(|error| disk("read", path, &error))?;
+    Ok(Some(text))
+}

@@ -1,0 +1,109 @@
+//! Offline: verify and read an audit folder with nothing but the node's public identity. Changes nothing.
+
+use std::io::Write;
+use std::path::Path;
+
+use certs::merkle::{self, Tree};
+use serde_json::json;
+
+use super::head::{CHECKPOINT_FILE, MAX_NOTE, hold_against, note_key, read_note};
+use super::segment::{self, disk};
+use super::{AuditError, AuditRecord, CheckpointKey};
+
+/// What an audit folder holds, after all of it was verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// The log's origin line.
+    pub origin: String,
+    /// Number of whole records.
+    pub records: u64,
+    /// The Merkle root over them.
+    pub root: [u8; 32],
+    /// Records under the signed checkpoint, if there is one yet.
+    pub signed: Option<u64>,
+    /// Bytes behind the last whole record: a write under way, or one that a crash tore. The next start cuts them off.
+    pub unfinished: u64,
+}
+
+/// Verifies the folder of the node `name` with the public key `identity`: every frame, every record's canonical
+/// encoding, the checkpoint's signature, and that the records are the ones that were signed. Gives each record to
+/// `visit`. A running node may be writing meanwhile.
+///
+/// # Errors
+/// As [`super::AuditLog::open`], and what `visit` returns.
+pub fn verify_folder(
+    folder: &Path,
+    name: &str,
+    identity: &[u8; 32],
+    mut visit: impl FnMut(u64, &AuditRecord, &[u8]) -> Result<(), AuditError>,
+) -> Result<Verified, AuditError> {
+    let origin = CheckpointKey::origin_of(name, identity);
+    // The checkpoint is read first: what it covers is on the disk by now, whatever a running node adds meanwhile.
+    let signed = match segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)? {
+        Some(note) => {
+            let key = note_key(name, identity)?;
+            Some(read_note(folder, &note, &key)?)
+        }
+        None => None,
+    };
+    let mut tree = Tree::new();
+    let scanned = segment::scan(folder, |index, location, bytes| {
+        let record = AuditRecord::from_bytes(bytes).map_err(|error| AuditError::Corrupt {
+            path: folder.to_owned(),
+            index,
+            offset: location.offset,
+            reason: error.to_string(),
+        })?;
+        tree.push(merkle::leaf_hash(bytes));
+        visit(index, &record, bytes)
+    })?;
+    if let Some(head) = &signed {
+        hold_against(folder, &tree, head)?;
+    }
+    Ok(Verified {
+        origin,
+        records: scanned.records,
+        root: tree.root(),
+        signed: signed.map(|head| head.size),
+        unfinished: scanned.torn,
+    })
+}
+
+/// Writes all verified records as lines of JSON, each with the hexadecimal bytes that are the leaf, and the signed
+/// checkpoint as the last line: what an outsider needs to verify the log without the folder.
+///
+/// # Errors
+/// As [`verify_folder`]; [`AuditError::Disk`] if `out` does not take it.
+pub fn export(
+    folder: &Path,
+    name: &str,
+    identity: &[u8; 32],
+    out: &mut dyn Write,
+) -> Result<Verified, AuditError> {
+    let verified = verify_folder(folder, name, identity, |index, record, bytes| {
+        let line = json!({ "index": index, "record": as_json(record), "leaf": hex::encode(bytes) });
+        writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))
+    })?;
+    let note = segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
+    let line = json!({ "checkpoint": note, "origin": verified.origin, "records": verified.records, "root": hex::encode(verified.root) });
+    writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))?;
+    Ok(verified)
+}
+
+/// A record as JSON for people and scripts: bytes in hexadecimal.
+#[must_use]
+pub fn as_json(record: &AuditRecord) -> serde_json::Value {
+    json!({
+        "time_ms": record.time_ms,
+        "client": hex::encode(record.client),
+        "public_key": hex::encode(record.public_key),
+        "epoch": record.epoch,
+        "write_id": hex::encode(record.write_id),
+        "ephemeral_point": hex::encode(record.ephemeral_point),
+        "approvals": record.approvals.iter().map(|approval| json!({
+            "approval_id": approval.approval_id,
+            "organisation": approval.organisation,
+            "issuer_fingerprint": hex::encode(approval.issuer_fingerprint),
+        })).collect::<Vec<_>>(),
+    })
+}

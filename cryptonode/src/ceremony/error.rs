@@ -1,0 +1,123 @@
+//! Why something about a ceremony was not done, for operators.
+
+use crate::store::{RecordsError, StoreError};
+use crate::tls::TlsError;
+
+/// Why something about a ceremony was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum CeremonyError {
+    /// No policy is configured.
+    #[error(
+        "this node has no approval policy: set one with `cryptonode policy set`, and start the node again"
+    )]
+    NoPolicy,
+    /// A name that no member has.
+    #[error(
+        "no configured member is called {name:?}: `cryptonode member list` shows them, `cryptonode member add` adds one"
+    )]
+    NoSuchMember {
+        /// The name.
+        name: String,
+    },
+    /// The proposal lists a node that the operator did not configure.
+    #[error(
+        "the proposal lists {name} ({identity}), which this node's operator has not configured with these keys: add its card with `cryptonode member add`, if it is right"
+    )]
+    UnknownMember {
+        /// The name in the proposal.
+        name: String,
+        /// The identity in hexadecimal.
+        identity: String,
+    },
+    /// Too many at a time.
+    #[error("{open} ceremonies are open on this node: reject some before others can be proposed")]
+    TooMany {
+        /// How many.
+        open: usize,
+    },
+    /// No ceremony fits.
+    #[error("no ceremony fits {id:?}: `cryptonode ceremony list` shows those of this node")]
+    NoSuchCeremony {
+        /// What was asked for.
+        id: String,
+    },
+    /// None at all.
+    #[error("this node knows no ceremony: make a proposal with `cryptonode ceremony propose`")]
+    None,
+    /// More than one fits.
+    #[error("several ceremonies fit {id:?}: give more digits of one")]
+    Ambiguous {
+        /// What was asked for.
+        id: String,
+    },
+    /// Not led here.
+    #[error(
+        "this node does not lead that ceremony: only {leader} can call it off; `cryptonode ceremony reject` takes this node out of it"
+    )]
+    NotLeader {
+        /// Who leads.
+        leader: String,
+    },
+    /// Too late to call off.
+    #[error("the ceremony can no longer be called off: {reason}")]
+    TooLate {
+        /// Why.
+        reason: String,
+    },
+    /// The terms make no proposal.
+    #[error(transparent)]
+    Proposal(#[from] dkg::ProposalError),
+    /// The machine refuses.
+    #[error(transparent)]
+    Fault(Box<dkg::Fault>),
+    /// A stored state cannot be used.
+    #[error("the stored state of ceremony {id} cannot be used: {reason}")]
+    State {
+        /// The ceremony.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is in the store.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// The node's own identity cannot be used for connections.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The work was lost, because the node stops.
+    #[error("the node is stopping; its ceremonies go on after the next start")]
+    Stopping,
+}
+
+impl From<dkg::Fault> for CeremonyError {
+    fn from(fault: dkg::Fault) -> Self {
+        Self::Fault(Box::new(fault))
+    }
+}
+
+impl CeremonyError {
+    /// A stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoPolicy => "no-policy",
+            Self::NoSuchMember { .. } => "no-such-member",
+            Self::UnknownMember { .. } => "unknown-member",
+            Self::TooMany { .. } => "too-many-ceremonies",
+            Self::NoSuchCeremony { .. } => "no-such-ceremony",
+            Self::None => "no-ceremony",
+            Self::Ambiguous { .. } => "ambiguous-ceremony",
+            Self::NotLeader { .. } => "not-leader",
+            Self::TooLate { .. } => "too-late",
+            Self::Proposal(error) => error.code(),
+            Self::Fault(fault) => fault.code(),
+            Self::State { .. } => "ceremony-state",
+            Self::Store(_) | Self::Records(_) => "store",
+            Self::Tls(_) => "own-identity",
+            Self::Stopping => "stopping",
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! This node as a leader: one task for each ceremony that carries out what the leader's machine asks for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dkg::{
+    Fault, Leader, LeaderEffect, LeaderPhase, MemberIdentity, Message, Proposal, WaitingFor,
+};
+use ed25519_dalek::SigningKey;
+use serde_bytes::ByteBuf;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use super::{
+    Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
+};
+use crate::client::Peer;
+use crate::daemon::{clock_ms, clock_s};
+use crate::store::{Change, Table};
+use crate::wire::v1::{Answer, Request};
+
+/// A ceremony that this node leads.
+pub(super) struct Led {
+    leader: Mutex<Leader>,
+    /// Why the last question to a member got no answer, by identity.
+    heard: Mutex<BTreeMap<[u8; 32], String>>,
+    outcome: Mutex<Outcome>,
+    /// Effects of commands, for the task to carry out.
+    pending: Mutex<Vec<LeaderEffect>>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Outcome {
+    culprits: Vec<(MemberIdentity, Fault)>,
+    /// The task ended for a reason of this node's own.
+    stuck: Option<String>,
+}
+
+/// A member's answer, or why there is none.
+struct Heard {
+    from: [u8; 32],
+    what: Result<Message, String>,
+}
+
+impl Led {
+    pub(super) fn new(
+        proposal: Proposal,
+        signing: &SigningKey,
+        now: u64,
+    ) -> Result<Self, CeremonyError> {
+        Ok(Self::of(Leader::new(proposal, signing, now)?))
+    }
+
+    pub(super) fn restore(id: &CeremonyId, state: &[u8]) -> Result<Self, CeremonyError> {
+        let leader = Leader::restore(state).map_err(|error| CeremonyError::State {
+            id: hex::encode(id),
+            reason: error.to_string(),
+        })?;
+        let led = Self::of(leader);
+        // A decided one reports its outcome again, and has nothing else to say that the task would not say too.
+        if led.has_ended() {
+            for effect in lock(&led.leader).poll(clock_s()) {
+                if let LeaderEffect::Failed { culprits } = effect {
+                    lock(&led.outcome).culprits = culprits;
+                }
+            }
+        }
+        Ok(led)
+    }
+
+    fn of(leader: Leader) -> Self {
+        Self {
+            leader: Mutex::new(leader),
+            heard: Mutex::default(),
+            outcome: Mutex::default(),
+            pending: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// Whether nobody has to be asked any more: the key is active everywhere, or it failed and all have been asked to
+    /// give up, or would have given up by themselves by now.
+    pub(super) fn has_ended(&self) -> bool {
+        let leader = lock(&self.leader);
+        match leader.progress().phase {
+            LeaderPhase::Completed => true,
+            LeaderPhase::Failed => {
+                leader.next_poll().is_none() || clock_s() >= leader.proposal().expires()
+            }
+            _ => false,
+        }
+    }
+
+    /// The first effects of a new leader, the first of which makes it durable.
+    pub(super) fn begin(&self) -> Vec<LeaderEffect> {
+        lock(&self.leader).poll(clock_s())
+    }
+
+    /// The ceremony as its leader sees it, with the time when it was proposed.
+    pub(super) fn view(&self) -> (u64, CeremonyView) {
+        let leader = lock(&self.leader);
+        let proposal = leader.proposal();
+        let progress = leader.progress();
+        let heard = lock(&self.heard);
+        let outcome = lock(&self.outcome);
+        let own = proposal
+            .index_of(proposal.leader())
+            .and_then(|index| proposal.member(index));
+        let waiting_for = progress
+            .waiting
+            .iter()
+            .map(|waiting| {
+                let (waiting_for, said) = describe(&waiting.waiting_for, progress.phase);
+                let heard = heard.get(&waiting.member.identity).cloned().unwrap_or(said);
+                Waiting {
+                    member: waiting.member.name.clone(),
+                    waiting_for: waiting_for.to_owned(),
+                    heard,
+                }
+            })
+            .collect();
+        let ended = match progress.phase {
+            LeaderPhase::Completed => Some("activated"),
+            LeaderPhase::Failed if outcome.culprits.is_empty() => Some("abandoned"),
+            LeaderPhase::Failed => Some("failed"),
+            _ => None,
+        };
+        let evidence: Vec<String> = outcome
+            .culprits
+            .iter()
+            .map(|(member, fault)| format!("{}: {fault}", member.name))
+            .collect();
+        let sentence = match progress.phase {
+            _ if outcome.stuck.is_some() => outcome.stuck.clone(),
+            LeaderPhase::Failed if evidence.is_empty() => Some("It was called off.".to_owned()),
+            LeaderPhase::Failed => Some(evidence.join("; ")),
+            _ if proposal.has_few_members() => Some(
+                "Fewer than 2t − 1 members: if some of them fall silent, the key is lost."
+                    .to_owned(),
+            ),
+            _ => None,
+        };
+        let view = CeremonyView {
+            id: hex::encode(proposal.id()),
+            led: true,
+            leader: own.map(|member| member.name.clone()).unwrap_or_default(),
+            step: progress.phase.name().to_owned(),
+            decided: ended.is_some(),
+            outcome: ended.map(str::to_owned),
+            threshold: proposal.threshold(),
+            members: proposal
+                .members()
+                .iter()
+                .map(|member| member.name.clone())
+                .collect(),
+            waiting_for,
+            expires: proposal.expires(),
+            public_key: None,
+            culprits: outcome
+                .culprits
+                .iter()
+                .map(|(member, _)| member.name.clone())
+                .collect(),
+            sentence,
+            policy_hash: hex::encode(proposal.policy_hash()),
+        };
+        (proposal.created(), view)
+    }
+
+    fn take(&self, heard: Heard) -> Vec<LeaderEffect> {
+        let mut leader = lock(&self.leader);
+        match heard.what {
+            Ok(message) => {
+                lock(&self.heard).remove(&heard.from);
+                leader.handle_reply(&heard.from, &message, clock_s())
+            }
+            Err(reason) => {
+                tracing::debug!(member = %hex::encode(heard.from), reason, "no answer");
+                lock(&self.heard).insert(heard.from, reason);
+                leader.unreachable(&heard.from, clock_s());
+                Vec::new()
+            }
+        }
+    }
+
+    /// How long until the machine is to be polled: the leader counts in seconds.
+    fn rest(&self) -> Duration {
+        match lock(&self.leader).next_poll() {
+            Some(at) => {
+                Duration::from_millis(at.saturating_mul(1000).saturating_sub(clock_ms()).max(5))
+            }
+            None => Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What a member is waited for, and what it said itself.
+fn describe(waiting: &WaitingFor, phase: LeaderPhase) -> (&'static str, String) {
+    let answer = match phase {
+        LeaderPhase::Accepting => "acceptance",
+        LeaderPhase::Dealing => "deal",
+        LeaderPhase::Acknowledging => "acknowledgement",
+        LeaderPhase::Confirming => "confirmation",
+        LeaderPhase::Activating | LeaderPhase::Completed | LeaderPhase::Failed => "activation",
+    };
+    match waiting {
+        WaitingFor::Decision => ("its operator's acceptance", String::new()),
+        WaitingFor::Refusal { code, sentence } => (answer, format!("{code}: {sentence}")),
+        WaitingFor::Turn | WaitingFor::Answer | WaitingFor::Reachable => (answer, String::new()),
+    }
+}
+
+impl Ceremonies {
+    /// Calls off a ceremony: the task tells the members.
+    pub(super) fn call_off(&self, led: &Led) -> Result<(), CeremonyError> {
+        let phase = lock(&led.leader).progress().phase;
+        let effects = lock(&led.leader).abort(clock_s());
+        if effects.is_empty() {
+            return Err(CeremonyError::TooLate {
+                reason: format!("it is {}", phase.name()),
+            });
+        }
+        lock(&led.pending).extend(effects);
+        led.wake.notify_one();
+        Ok(())
+    }
+
+    /// Makes the leader's state durable.
+    pub(super) fn persist_leader(
+        &self,
+        id: &CeremonyId,
+        state: Vec<u8>,
+    ) -> Result<(), CeremonyError> {
+        Ok(self
+            .around
+            .store
+            .commit(&[Change::put(Table::Leading, id, Zeroizing::new(state))])?)
+    }
+
+    /// Starts the task that leads, with effects that are to be carried out first.
+    pub(super) fn spawn_lead(self: &Arc<Self>, led: Arc<Led>, first: Vec<LeaderEffect>) {
+        let this = Arc::clone(self);
+        self.keep(tokio::spawn(async move {
+            if let Err(error) = this.lead(&led, first).await {
+                tracing::error!(code = error.code(), %error, "a ceremony cannot be led on until the node is started again");
+                lock(&led.outcome).stuck = Some(format!("This node cannot go on leading it: {error}."));
+                this.notify();
+            }
+        }));
+    }
+
+    async fn lead(
+        self: &Arc<Self>,
+        led: &Arc<Led>,
+        first: Vec<LeaderEffect>,
+    ) -> Result<(), CeremonyError> {
+        let mut stopping = self.stopping.subscribe();
+        let (answers, mut answered) = mpsc::channel::<Heard>(64);
+        let mut peers: BTreeMap<[u8; 32], Arc<Peer>> = BTreeMap::new();
+        // Dropped, and with it every question that is out, when this returns.
+        let mut questions = JoinSet::new();
+        let mut queue = VecDeque::from(first);
+        let mut asked = 0usize;
+        loop {
+            while let Some(effect) = queue.pop_front() {
+                asked += usize::from(matches!(effect, LeaderEffect::Send { .. }));
+                self.carry_out(led, effect, &mut peers, &answers, &mut questions)
+                    .await?;
+            }
+            self.notify();
+            while questions.try_join_next().is_some() {}
+            if asked == 0 && led.has_ended() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = stopped(&mut stopping) => return Ok(()),
+                Some(heard) = answered.recv() => {
+                    asked -= 1;
+                    let led = Arc::clone(led);
+                    // Verifying a deal takes a while.
+                    queue.extend(blocking(move || led.take(heard)).await?);
+                }
+                () = led.wake.notified() => queue.extend(std::mem::take(&mut *lock(&led.pending))),
+                () = tokio::time::sleep(led.rest()) => queue.extend(lock(&led.leader).poll(clock_s())),
+            }
+        }
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        led: &Arc<Led>,
+        effect: LeaderEffect,
+        peers: &mut BTreeMap<[u8; 32], Arc<Peer>>,
+        answers: &mpsc::Sender<Heard>,
+        questions: &mut JoinSet<()>,
+    ) -> Result<(), CeremonyError> {
+        let id = lock(&led.leader).ceremony();
+        let ceremony = hex::encode(id);
+        match effect {
+            LeaderEffect::Persist(state) => {
+                let this = Arc::clone(self);
+                blocking(move || this.persist_leader(&id, state)).await??;
+            }
+            LeaderEffect::Send { to, message } => {
+                tracing::debug!(ceremony, to = %hex::encode(to), message = message.name(), "asking");
+                let answers = answers.clone();
+                let this = Arc::clone(self);
+                if to == self.around.own.identity {
+                    questions.spawn(async move {
+                        let answer = blocking(move || this.answer_message(&to, message))
+                            .await
+                            .and_then(|answer| answer);
+                        let what = answer.map_err(|error| error.to_string());
+                        let _ = answers.send(Heard { from: to, what }).await;
+                    });
+                    return Ok(());
+                }
+                let peer = match peers.get(&to) {
+                    Some(peer) => Arc::clone(peer),
+                    None => {
+                        let peer = Arc::new(self.dialer.peer(&self.address_of(led, &to), &to)?);
+                        peers.insert(to, Arc::clone(&peer));
+                        peer
+                    }
+                };
+                questions.spawn(async move {
+                    let what = ask(&peer, &message).await;
+                    let _ = answers.send(Heard { from: to, what }).await;
+                });
+            }
+            LeaderEffect::Certified { .. } => {
+                tracing::info!(ceremony, "all members have confirmed: the key exists")
+            }
+            LeaderEffect::Completed { public_key, .. } => {
+                tracing::info!(ceremony, public_key = %hex::encode(public_key.as_bytes()), "all members serve the key");
+            }
+            LeaderEffect::Failed { culprits } => {
+                for (member, fault) in &culprits {
+                    tracing::warn!(
+                        ceremony,
+                        member = member.name,
+                        code = fault.code(),
+                        "the ceremony failed: {fault}"
+                    );
+                }
+                lock(&led.outcome).culprits = culprits;
+            }
+        }
+        Ok(())
+    }
+
+    /// The address that this node's operator configured, which may be newer than the proposal's.
+    fn address_of(&self, led: &Led, identity: &[u8; 32]) -> String {
+        let configured = self.configured(identity).map(|member| member.address);
+        configured.unwrap_or_else(|| {
+            let leader = lock(&led.leader);
+            let proposal = leader.proposal();
+            let member = proposal
+                .index_of(identity)
+                .and_then(|index| proposal.member(index));
+            member
+                .map(|member| member.address.clone())
+                .unwrap_or_default()
+        })
+    }
+}
+
+/// Asks a member over the network. What the member's machine refuses is an answer; everything else is worth asking again.
+async fn ask(peer: &Peer, message: &Message) -> Result<Message, String> {
+    let request = Request::Ceremony {
+        message: ByteBuf::from(message.to_bytes()),
+    };
+    match peer.call(&request).await {
+        Ok(Answer::Ceremony { message }) => Message::from_bytes(&message)
+            .map_err(|error| format!("its answer cannot be read: {error}")),
+        Ok(Answer::Refused { code, message, .. }) => Err(format!("{code}: {message}")),
+        Ok(_) => Err("it answered something else than it was asked".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}

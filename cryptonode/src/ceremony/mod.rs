@@ -1,0 +1,450 @@
+//! Ceremonies on this node: the drivers of the key generation's machines (protocol section 8).
+//!
+//! The machines of the crate `dkg` decide; what is here gives them a disk, a network and a clock.
+//!
+//! - **As a member** (`seat`): a message comes in over a connection that proved its sender's identity. The machine
+//!   takes it, its state is sealed and durable, and only then does the reply leave. What is asked again is answered with the
+//!   same bytes, so that any crash on either side costs a repetition and nothing else.
+//! - **As the leader** (`lead`): one task for each ceremony asks the members, this node's own machine among them without a
+//!   network, and goes on asking those that cannot be reached until the proposal expires. It may die at any moment and
+//!   goes on at the next start.
+//!
+//! **Who may speak**: only identities among the configured members, known by their TLS keys. A proposal that lists
+//! anybody whom this node's operator did not configure is refused. Acceptance is the operator's, by hand, or in
+//! advance for proposers listed in `ceremony.accept_from`; a proposal made on this node is accepted by it.
+//!
+//! **Activation** is one transaction: the share with everything that serving needs goes in, the ceremony's secrets go out;
+//! then the key is in the keyring, and the next request is answered.
+
+mod error;
+mod lead;
+mod seat;
+mod view;
+
+pub use error::CeremonyError;
+pub use view::{CeremonyView, Waiting};
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dkg::{LeaderEffect, LocalNode, Member, MemberIdentity, MemberStage, Proposal, Terms};
+use ed25519_dalek::SigningKey;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::client::{Dialer, PeerOptions};
+use crate::config::Config;
+use crate::daemon::clock_s;
+use crate::keyring::Keyring;
+use crate::server::{CeremonyHandler, Refusal};
+use crate::store::{RecordsError, Store, Table};
+use crate::tls::TlsIdentity;
+use lead::Led;
+use seat::Seat;
+
+/// How often ceremonies that nobody asks about any more are looked at, whether they have expired.
+const EXPIRY_CHECK: Duration = Duration::from_secs(30);
+/// For a member's answer: it may have to check the deals of all others.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Names a ceremony.
+pub(crate) type CeremonyId = [u8; 16];
+
+/// What the ceremonies need of the node.
+pub(crate) struct Surroundings {
+    pub(crate) own: MemberIdentity,
+    pub(crate) signing: SigningKey,
+    pub(crate) policy: Option<certs::Policy>,
+    pub(crate) config: Config,
+    pub(crate) store: Arc<Store>,
+    pub(crate) keyring: Arc<Keyring>,
+}
+
+/// All ceremonies of this node.
+pub(crate) struct Ceremonies {
+    around: Surroundings,
+    local: LocalNode,
+    dialer: Arc<Dialer>,
+    seats: Mutex<BTreeMap<CeremonyId, Arc<Seat>>>,
+    led: Mutex<BTreeMap<CeremonyId, Arc<Led>>>,
+    /// Y in hexadecimal of the keys that came of ceremonies.
+    made: Mutex<BTreeMap<CeremonyId, String>>,
+    /// Ceremonies in the order in which this node has heard of them since its start.
+    arrived: Mutex<Vec<CeremonyId>>,
+    /// Counts changes, for those that wait for one.
+    changes: watch::Sender<u64>,
+    stopping: watch::Sender<bool>,
+    tasks: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Ceremonies {
+    /// Reads the ceremonies that the store knows. Nothing is sent before [`Ceremonies::resume`].
+    pub(crate) fn open(around: Surroundings) -> Result<Arc<Self>, CeremonyError> {
+        let recovery_public =
+            reencrypt::Point::from_bytes(&around.own.recovery_public).map_err(|error| {
+                RecordsError::Unreadable {
+                    what: "the recovery key",
+                    reason: error.to_string(),
+                }
+            })?;
+        let local = LocalNode {
+            identity: around.signing.clone(),
+            recovery_public,
+            // A node without a policy takes no new part in anything; the zeros are compared with nothing then.
+            policy_hash: around.policy.as_ref().map_or([0; 32], certs::Policy::hash),
+        };
+        let options = PeerOptions {
+            request_timeout: ANSWER,
+            ..PeerOptions::default()
+        };
+        let dialer = Dialer::new(TlsIdentity::from_signing_key(&around.signing)?, options);
+        let mut seats = BTreeMap::new();
+        for table in [Table::Decided, Table::Ceremony] {
+            for (key, state) in around.store.list(table)? {
+                let id = id_of(&key)?;
+                let machine = restore(&local, &id, &state)?;
+                seats.insert(id, Arc::new(Seat::new(machine)));
+            }
+        }
+        let mut led = BTreeMap::new();
+        for (key, state) in around.store.list(Table::Leading)? {
+            let id = id_of(&key)?;
+            led.insert(id, Arc::new(Led::restore(&id, &state)?));
+        }
+        let mut made = BTreeMap::new();
+        for key in around.keyring.iter() {
+            let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
+            let public_key = hex::encode(key.package.public_key().as_bytes());
+            let certified =
+                dkg::verify_certificate(&key.certificate, &pinned).map_err(|error| {
+                    RecordsError::Unreadable {
+                        what: "the certificate of a key",
+                        reason: format!("{public_key}: {error}"),
+                    }
+                })?;
+            made.insert(certified.proposal().id(), public_key);
+        }
+        Ok(Arc::new(Self {
+            around,
+            local,
+            dialer,
+            seats: Mutex::new(seats),
+            led: Mutex::new(led),
+            made: Mutex::new(made),
+            arrived: Mutex::default(),
+            changes: watch::Sender::new(0),
+            stopping: watch::Sender::new(false),
+            tasks: Mutex::default(),
+        }))
+    }
+
+    /// Goes on with the ceremonies that this node leads, and starts looking after the ones that expire.
+    pub(crate) fn resume(self: &Arc<Self>) {
+        let open: Vec<Arc<Led>> = lock(&self.led)
+            .values()
+            .filter(|led| !led.has_ended())
+            .cloned()
+            .collect();
+        for led in open {
+            let first = led.begin();
+            self.spawn_lead(led, first);
+        }
+        let this = Arc::clone(self);
+        let mut stopping = self.stopping.subscribe();
+        self.keep(tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stopped(&mut stopping) => return,
+                    () = tokio::time::sleep(EXPIRY_CHECK) => {}
+                }
+                let this = Arc::clone(&this);
+                let _ = tokio::task::spawn_blocking(move || this.expire_all()).await;
+            }
+        }));
+    }
+
+    /// Stops leading, at a point from which the next start goes on.
+    pub(crate) async fn stop(&self) {
+        let _ = self.stopping.send_replace(true);
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        for task in tasks {
+            let _ = task.await;
+        }
+        self.dialer.close().await;
+    }
+
+    /// Makes a proposal with this node as leader, accepts it here, and starts asking the others.
+    pub(crate) async fn propose(
+        self: &Arc<Self>,
+        threshold: u16,
+        names: Option<Vec<String>>,
+        open_for_s: Option<u64>,
+        allow_few_members: bool,
+    ) -> Result<CeremonyView, CeremonyError> {
+        let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
+        let created = clock_s();
+        let open_for_s = open_for_s.unwrap_or(self.around.config.ceremony.open_for_s);
+        let terms = Terms {
+            threshold,
+            policy_hash: policy.hash(),
+            members: self.members_called(names.as_deref())?,
+            leader: self.around.own.identity,
+            created,
+            expires: created.saturating_add(open_for_s),
+            allow_few_members,
+            software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let proposal = Proposal::new(terms, &mut rand::rng())?;
+        let id = proposal.id();
+        let led = Arc::new(Led::new(proposal, &self.around.signing, created)?);
+        let mut effects = led.begin().into_iter();
+        // Durable before the operator is told of it. What follows is sent by the task.
+        let this = Arc::clone(self);
+        let effects = blocking(move || -> Result<Vec<LeaderEffect>, CeremonyError> {
+            let mut later = Vec::new();
+            for effect in effects.by_ref() {
+                match effect {
+                    LeaderEffect::Persist(state) => this.persist_leader(&id, state)?,
+                    other => later.push(other),
+                }
+            }
+            Ok(later)
+        })
+        .await??;
+        self.note_arrival(id);
+        lock(&self.led).insert(id, Arc::clone(&led));
+        self.spawn_lead(led, effects);
+        self.notify();
+        self.view(Some(&hex::encode(id)))
+    }
+
+    fn members_called(
+        &self,
+        names: Option<&[String]>,
+    ) -> Result<Vec<MemberIdentity>, CeremonyError> {
+        let own = &self.around.own;
+        let mut members = vec![own.clone()];
+        // The configuration was checked when it was read: every card is a member.
+        let configured = self
+            .around
+            .config
+            .members
+            .iter()
+            .filter_map(|card| card.member().ok());
+        match names {
+            None => members.extend(configured.filter(|member| member.identity != own.identity)),
+            Some(names) => {
+                let configured: Vec<MemberIdentity> = configured.collect();
+                for name in names.iter().filter(|name| **name != own.name) {
+                    let member = configured.iter().find(|member| member.name == *name);
+                    members.push(
+                        member
+                            .ok_or_else(|| CeremonyError::NoSuchMember { name: name.clone() })?
+                            .clone(),
+                    );
+                }
+            }
+        }
+        Ok(members)
+    }
+
+    /// Accepts a proposal that waits for this node's operator.
+    pub(crate) async fn accept(self: &Arc<Self>, id: &str) -> Result<CeremonyView, CeremonyError> {
+        self.decide(id, |machine| machine.accept(clock_s(), &mut rand::rng()))
+            .await
+    }
+
+    /// Rejects a proposal, or withdraws from it.
+    pub(crate) async fn reject(
+        self: &Arc<Self>,
+        id: &str,
+        reason: &str,
+    ) -> Result<CeremonyView, CeremonyError> {
+        let reason = reason.to_owned();
+        self.decide(id, move |machine| machine.reject(&reason))
+            .await
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        id: &str,
+        decision: impl FnOnce(&mut Member) -> Result<dkg::MemberOutput, dkg::Fault> + Send + 'static,
+    ) -> Result<CeremonyView, CeremonyError> {
+        let id = self.find(Some(id))?;
+        let seat = self.seat(&id)?;
+        let this = Arc::clone(self);
+        blocking(move || this.advance(&id, &seat, decision)).await??;
+        self.view(Some(&hex::encode(id)))
+    }
+
+    /// Calls off a ceremony that this node leads.
+    pub(crate) async fn abort(self: &Arc<Self>, id: &str) -> Result<CeremonyView, CeremonyError> {
+        let id = self.find(Some(id))?;
+        let led = lock(&self.led).get(&id).cloned();
+        let Some(led) = led else {
+            return Err(CeremonyError::NotLeader {
+                leader: self.view(Some(&hex::encode(id)))?.leader,
+            });
+        };
+        let this = Arc::clone(self);
+        blocking(move || this.call_off(&led)).await??;
+        self.view(Some(&hex::encode(id)))
+    }
+
+    /// All ceremonies, the latest proposal last.
+    pub(crate) fn list(&self) -> Vec<CeremonyView> {
+        let mut views: Vec<(u64, CeremonyView)> = Vec::new();
+        let led: BTreeMap<CeremonyId, Arc<Led>> = lock(&self.led).clone();
+        let seats = lock(&self.seats).clone();
+        let made = lock(&self.made).clone();
+        for (id, seat) in &seats {
+            if !led.contains_key(id) {
+                views.extend(seat.view().map(|(proposed, mut view)| {
+                    view.public_key = made.get(id).cloned();
+                    (proposed, view)
+                }));
+            }
+        }
+        for (id, led) in &led {
+            let (proposed, mut view) = led.view();
+            view.public_key = made.get(id).cloned();
+            views.push((proposed, view));
+        }
+        // Proposals are dated in seconds; within one, the order of arrival decides.
+        let arrived = lock(&self.arrived).clone();
+        let place = |view: &CeremonyView| arrived.iter().position(|id| hex::encode(id) == view.id);
+        views.sort_by_cached_key(|(proposed, view)| (*proposed, place(view), view.id.clone()));
+        views.into_iter().map(|(_, view)| view).collect()
+    }
+
+    /// The ceremony whose id begins with `head`, or the latest.
+    pub(crate) fn view(&self, head: Option<&str>) -> Result<CeremonyView, CeremonyError> {
+        let id = hex::encode(self.find(head)?);
+        self.list()
+            .into_iter()
+            .find(|view| view.id == id)
+            .ok_or(CeremonyError::None)
+    }
+
+    /// Told whenever a ceremony changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Resolves when the node stops.
+    pub(crate) async fn stopped(&self) {
+        stopped(&mut self.stopping.subscribe()).await;
+    }
+
+    fn find(&self, head: Option<&str>) -> Result<CeremonyId, CeremonyError> {
+        let views = self.list();
+        let fitting: Vec<&CeremonyView> = match head {
+            None => views.last().into_iter().collect(),
+            Some(head) => views
+                .iter()
+                .filter(|view| view.id.starts_with(&head.to_lowercase()))
+                .collect(),
+        };
+        match (fitting.as_slice(), head) {
+            ([view], _) => id_of(&hex::decode(&view.id).unwrap_or_default()),
+            ([], None) => Err(CeremonyError::None),
+            ([], Some(head)) => Err(CeremonyError::NoSuchCeremony {
+                id: head.to_owned(),
+            }),
+            (_, head) => Err(CeremonyError::Ambiguous {
+                id: head.unwrap_or_default().to_owned(),
+            }),
+        }
+    }
+
+    fn note_arrival(&self, id: CeremonyId) {
+        let mut arrived = lock(&self.arrived);
+        if !arrived.contains(&id) {
+            arrived.push(id);
+        }
+    }
+
+    fn notify(&self) {
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    fn keep(&self, task: tokio::task::JoinHandle<()>) {
+        let mut tasks = lock(&self.tasks);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task);
+    }
+
+    fn configured(&self, identity: &[u8; 32]) -> Option<MemberIdentity> {
+        let members = self
+            .around
+            .config
+            .members
+            .iter()
+            .filter_map(|card| card.member().ok());
+        std::iter::once(self.around.own.clone())
+            .chain(members)
+            .find(|member| member.identity == *identity)
+    }
+}
+
+/// Resolves when the node stops.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// Runs work that blocks on the disk or the processor.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CeremonyError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| CeremonyError::Stopping)
+}
+
+fn id_of(key: &[u8]) -> Result<CeremonyId, CeremonyError> {
+    key.try_into().map_err(|_| CeremonyError::State {
+        id: hex::encode(key),
+        reason: "its id has another length".to_owned(),
+    })
+}
+
+fn restore(local: &LocalNode, id: &CeremonyId, state: &[u8]) -> Result<Member, CeremonyError> {
+    Member::restore(local.clone(), state).map_err(|error| CeremonyError::State {
+        id: hex::encode(id),
+        reason: error.to_string(),
+    })
+}
+
+/// Whether nothing more can come of a ceremony on this member's side.
+fn is_decided(stage: MemberStage) -> bool {
+    matches!(stage, MemberStage::Activated | MemberStage::Closed)
+}
+
+impl CeremonyHandler for Arc<Ceremonies> {
+    fn is_member(&self, identity: &[u8; 32]) -> bool {
+        self.around
+            .config
+            .members
+            .iter()
+            .any(|card| card.identity == hex::encode(identity))
+    }
+
+    fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
+        let this = Arc::clone(self);
+        async move {
+            blocking(move || this.answer(&from, &message)).await.and_then(|answer| answer).map_err(|error| {
+                tracing::error!(code = error.code(), %error, "a member's message could not be answered");
+                Refusal::Internal { what: "the ceremony's state could not be written" }
+            })
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,335 @@
+//! This node as a member: one machine for each ceremony, its state durable before each reply.
+
+use std::sync::{Arc, Mutex};
+
+use dkg::{ActivatedKey, Fault, Member, MemberOutput, MemberStage, Message};
+
+use super::{
+    Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
+};
+use crate::daemon::clock_s;
+use crate::keyring::ActiveKey;
+use crate::store::{Change, RecordsError, Table, key_change, policy_change};
+
+/// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
+const MAX_OPEN: usize = 64;
+
+/// This node's place in one ceremony.
+pub(super) struct Seat {
+    /// `None` after a write that failed: what the disk then has is read again before anything else is answered.
+    machine: Mutex<Option<Member>>,
+}
+
+impl Seat {
+    pub(super) fn new(machine: Member) -> Self {
+        Self {
+            machine: Mutex::new(Some(machine)),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        lock(&self.machine)
+            .as_ref()
+            .is_some_and(|machine| !is_decided(machine.stage()))
+    }
+
+    pub(super) fn stage(&self) -> Option<MemberStage> {
+        lock(&self.machine).as_ref().map(Member::stage)
+    }
+
+    /// The ceremony as this member sees it, with the time when it was proposed; `None` before there is a proposal.
+    pub(super) fn view(&self) -> Option<(u64, CeremonyView)> {
+        let machine = lock(&self.machine);
+        let machine = machine.as_ref()?;
+        let proposal = machine.proposal()?;
+        let stage = machine.stage();
+        let id = hex::encode(proposal.id());
+        let leader = proposal
+            .index_of(proposal.leader())
+            .and_then(|index| proposal.member(index));
+        let outcome = match stage {
+            MemberStage::Activated => Some("activated"),
+            MemberStage::Closed => Some("abandoned"),
+            _ => None,
+        };
+        let sentence = match stage {
+            MemberStage::Proposed => Some(format!(
+                "It waits for this node's operator: cryptonode ceremony accept {id}"
+            )),
+            MemberStage::Complained => Some(
+                "This member has shown that a dealer gave it a wrong share; the leader names it."
+                    .to_owned(),
+            ),
+            MemberStage::Confirmed => Some(
+                "This member holds its share and waits for the others' confirmations.".to_owned(),
+            ),
+            MemberStage::Closed => machine.closed_because().map(str::to_owned),
+            _ => None,
+        };
+        let view = CeremonyView {
+            id,
+            led: false,
+            leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
+            step: stage.name().to_owned(),
+            decided: is_decided(stage),
+            outcome: outcome.map(str::to_owned),
+            threshold: proposal.threshold(),
+            members: proposal
+                .members()
+                .iter()
+                .map(|member| member.name.clone())
+                .collect(),
+            waiting_for: Vec::new(),
+            expires: proposal.expires(),
+            public_key: None,
+            culprits: Vec::new(),
+            sentence,
+            policy_hash: hex::encode(proposal.policy_hash()),
+        };
+        Some((proposal.created(), view))
+    }
+}
+
+impl Ceremonies {
+    pub(super) fn seat(&self, id: &CeremonyId) -> Result<Arc<Seat>, CeremonyError> {
+        let seat = lock(&self.seats).get(id).cloned();
+        seat.ok_or_else(|| CeremonyError::NoSuchCeremony {
+            id: hex::encode(id),
+        })
+    }
+
+    /// Answers a message. What the sender has done wrong is part of the answer; an error is this node's own.
+    pub(super) fn answer(&self, from: &[u8; 32], message: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+        let message = match Message::from_bytes(message) {
+            Ok(message) => message,
+            Err(error) => return Ok(Message::refusal(None, &Fault::Wire(error)).to_bytes()),
+        };
+        self.answer_message(from, message)
+            .map(|reply| reply.to_bytes())
+    }
+
+    /// [`Ceremonies::answer`] without the bytes: how the leader speaks to the member in its own process.
+    pub(super) fn answer_message(
+        &self,
+        from: &[u8; 32],
+        message: Message,
+    ) -> Result<Message, CeremonyError> {
+        let ceremony = message.ceremony();
+        let Some(id) = ceremony else {
+            return Ok(Message::refusal(None, &Fault::OtherCeremony));
+        };
+        let seat = match self.seat(&id) {
+            Ok(seat) => seat,
+            Err(_) if !matches!(message, Message::Propose { .. }) => {
+                return Ok(Message::refusal(ceremony, &Fault::OtherCeremony));
+            }
+            Err(_) => match self.new_seat(&id, &message) {
+                Ok(seat) => seat,
+                Err(error) => return Ok(refusal(id, &error)),
+            },
+        };
+        let proposed = matches!(message, Message::Propose { .. });
+        let kind = message.name();
+        let outcome = self.advance(&id, &seat, |machine| {
+            let output = machine.handle(from, message, clock_s(), &mut rand::rng())?;
+            if proposed
+                && machine.stage() == MemberStage::Proposed
+                && self.accepts_by_itself(machine)
+            {
+                return machine.accept(clock_s(), &mut rand::rng());
+            }
+            Ok(output)
+        });
+        // A proposal that was refused leaves no place behind; one that was taken at the same moment keeps its own.
+        let mut seats = lock(&self.seats);
+        if seat.stage() == Some(MemberStage::New) {
+            seats.remove(&id);
+        } else {
+            seats.entry(id).or_insert(seat);
+            self.note_arrival(id);
+        }
+        drop(seats);
+        match outcome {
+            Ok(reply) => Ok(reply),
+            Err(CeremonyError::Fault(fault)) => {
+                tracing::warn!(ceremony = %hex::encode(id), message = kind, code = fault.code(), "refused: {fault}");
+                Ok(Message::refusal(ceremony, &fault))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A machine for a proposal that this node hears of for the first time, after the checks that are the operator's.
+    fn new_seat(&self, id: &CeremonyId, message: &Message) -> Result<Arc<Seat>, CeremonyError> {
+        if self.around.policy.is_none() {
+            return Err(CeremonyError::NoPolicy);
+        }
+        if let Message::Propose { proposal } = message {
+            let proposal = dkg::Proposal::from_bytes(&proposal.proposal)?;
+            for member in proposal.members() {
+                let known = self.configured(&member.identity);
+                if known.is_none_or(|known| known.recovery_public != member.recovery_public) {
+                    return Err(CeremonyError::UnknownMember {
+                        name: member.name.clone(),
+                        identity: hex::encode(member.identity),
+                    });
+                }
+            }
+        }
+        let mut seats = lock(&self.seats);
+        let open = seats.values().filter(|seat| seat.is_open()).count();
+        if open >= MAX_OPEN {
+            return Err(CeremonyError::TooMany { open });
+        }
+        let seat = seats
+            .entry(*id)
+            .or_insert_with(|| Arc::new(Seat::new(Member::new(self.local.clone()))));
+        Ok(Arc::clone(seat))
+    }
+
+    fn accepts_by_itself(&self, machine: &Member) -> bool {
+        let leader = machine.proposal().map(|proposal| *proposal.leader());
+        leader.is_some_and(|leader| {
+            leader == self.around.own.identity
+                || self.around.config.ceremony.accept_from.contains(&leader)
+        })
+    }
+
+    /// Lets the machine take one step, makes its state durable, and only then hands out the reply.
+    pub(super) fn advance(
+        &self,
+        id: &CeremonyId,
+        seat: &Seat,
+        step: impl FnOnce(&mut Member) -> Result<MemberOutput, Fault>,
+    ) -> Result<Message, CeremonyError> {
+        let mut place = lock(&seat.machine);
+        let mut machine = match place.take() {
+            Some(machine) => machine,
+            None => self.reread(id)?,
+        };
+        let before = machine.stage();
+        let output = match step(&mut machine) {
+            Ok(output) => output,
+            Err(fault) => {
+                // A refused message has changed nothing.
+                *place = Some(machine);
+                return Err(fault.into());
+            }
+        };
+        let activated = output
+            .activated
+            .map(|key| self.active_key(key))
+            .transpose()?;
+        if let Some(state) = output.persist {
+            let mut changes = Vec::with_capacity(4);
+            if is_decided(machine.stage()) {
+                changes.push(Change::erase(Table::Ceremony, id));
+                changes.push(Change::put(Table::Decided, id, state));
+            } else {
+                changes.push(Change::put(Table::Ceremony, id, state));
+            }
+            if let (MemberStage::New, Some(policy)) = (before, &self.around.policy) {
+                changes.push(policy_change(policy));
+            }
+            changes.extend(activated.as_ref().map(key_change));
+            // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
+            self.around.store.commit(&changes)?;
+        }
+        let stage = machine.stage();
+        *place = Some(machine);
+        drop(place);
+        if let Some(key) = activated {
+            let key = self
+                .around
+                .keyring
+                .insert(key)
+                .map_err(RecordsError::from)?;
+            lock(&self.made).insert(*id, hex::encode(key.package.public_key().as_bytes()));
+            tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
+        }
+        if stage != before {
+            tracing::info!(ceremony = %hex::encode(id), from = before.name(), to = stage.name(), "ceremony");
+            self.notify();
+        }
+        Ok(output.reply)
+    }
+
+    /// The machine as the disk has it, after a write of which it is not known whether it succeeded.
+    fn reread(&self, id: &CeremonyId) -> Result<Member, CeremonyError> {
+        let Surroundings { store, .. } = &self.around;
+        for table in [Table::Ceremony, Table::Decided] {
+            if let Some(state) = store.get(table, id)? {
+                return restore(&self.local, id, &state);
+            }
+        }
+        Ok(Member::new(self.local.clone()))
+    }
+
+    /// Puts the policy to a new key, and checks the share once more.
+    fn active_key(&self, key: ActivatedKey) -> Result<ActiveKey, CeremonyError> {
+        let configured = self
+            .around
+            .policy
+            .as_ref()
+            .filter(|policy| policy.hash() == key.policy_hash)
+            .cloned();
+        let policy = match configured {
+            Some(policy) => policy,
+            None => {
+                self.around
+                    .store
+                    .policy(&key.policy_hash)?
+                    .ok_or(RecordsError::Unreadable {
+                        what: "the policy of a new key",
+                        reason: "it is missing".to_owned(),
+                    })?
+            }
+        };
+        let key = ActiveKey {
+            share: key.share,
+            package: key.package,
+            policy,
+            members: key.members,
+            certificate: key.certificate,
+        };
+        key.check().map_err(RecordsError::from)?;
+        Ok(key)
+    }
+
+    /// Gives up what has expired.
+    pub(super) fn expire_all(&self) {
+        let seats: Vec<(CeremonyId, Arc<Seat>)> = lock(&self.seats)
+            .iter()
+            .map(|(id, seat)| (*id, Arc::clone(seat)))
+            .collect();
+        for (id, seat) in seats.into_iter().filter(|(_, seat)| seat.is_open()) {
+            let expired = self.advance(&id, &seat, |machine| {
+                let persist = machine.expire(clock_s());
+                Ok(MemberOutput {
+                    persist,
+                    reply: Message::Abandoned { ceremony: id },
+                    activated: None,
+                })
+            });
+            if let Err(error) = expired {
+                tracing::warn!(ceremony = %hex::encode(id), %error, "an expired ceremony could not be closed");
+            }
+        }
+    }
+}
+
+/// The answer that tells the leader what this node's operator has to do.
+fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
+    tracing::warn!(ceremony = %hex::encode(ceremony), code = error.code(), "refused: {error}");
+    let sentence: String = error
+        .to_string()
+        .chars()
+        .take(dkg::wire_v1::MAX_SENTENCE / 4)
+        .collect();
+    Message::Refused {
+        ceremony,
+        code: error.code().to_owned(),
+        sentence,
+        culprit: 0,
+    }
+}

@@ -1,0 +1,55 @@
+//! A ceremony as operators see it: which step, who is being waited for, how it ended.
+
+use serde::{Deserialize, Serialize};
+
+/// One ceremony, from this node's side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CeremonyView {
+    /// Its id, in hexadecimal.
+    pub id: String,
+    /// Whether this node leads it.
+    pub led: bool,
+    /// Name of the member that leads it.
+    pub leader: String,
+    /// The step that it is at, such as `waiting for acceptances`, or how it ended.
+    pub step: String,
+    /// Whether it is decided on this node: activated, failed, rejected or abandoned.
+    pub decided: bool,
+    /// `activated`, `failed`, `rejected` or `abandoned`, once it is decided.
+    pub outcome: Option<String>,
+    /// t.
+    pub threshold: u16,
+    /// All members by name, in index order.
+    pub members: Vec<String>,
+    /// Those that are waited for now, each with what was last heard of it; known to the leader only.
+    pub waiting_for: Vec<Waiting>,
+    /// When the proposal expires, seconds since the Unix epoch.
+    pub expires: u64,
+    /// Y in hexadecimal, once it is made.
+    pub public_key: Option<String>,
+    /// The members at fault, by name, if it failed.
+    pub culprits: Vec<String>,
+    /// The evidence, or what is to be done next, in a sentence.
+    pub sentence: Option<String>,
+    /// SHA-256 of the policy that the key would have, in hexadecimal.
+    pub policy_hash: String,
+}
+
+/// A member that is being waited for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The member's name.
+    pub member: String,
+    /// What it is waited for: `acceptance`, `deal`, and so on.
+    pub waiting_for: String,
+    /// What was last heard of it, such as why it could not be reached; empty if it is merely not done.
+    pub heard: String,
+}
+
+impl CeremonyView {
+    /// Whether it is decided, and a key came of it.
+    #[must_use]
+    pub fn succeeded(&self) -> bool {
+        self.outcome.as_deref() == Some("activated")
+    }
+}

@@ -1,0 +1,229 @@
+//! `cryptonode ceremony`: commands to the running node.
+
+use std::path::Path;
+
+use clap::Subcommand;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::output::field;
+use super::{Dir, Failure, Output, exit};
+use crate::admin::{self, Command};
+use crate::ceremony::CeremonyView;
+
+/// `cryptonode ceremony`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CeremonyCommand {
+    /// Propose a key, with this node as leader.
+    #[command(after_help = "\
+Every member's operator accepts by `cryptonode ceremony accept`, or has put this node into ceremony.accept_from. \
+Nobody has to be awake at the same moment: the proposal stays open for 24 hours unless the configuration or --open-for-s says otherwise.
+
+Example:
+  cryptonode ceremony propose --dir n1 --threshold 3 --wait")]
+    Propose {
+        #[command(flatten)]
+        dir: Dir,
+        /// t: how many nodes must answer a read.
+        #[arg(long)]
+        threshold: u16,
+        /// Names of the members, separated by commas; all configured members and this node if absent.
+        #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+        members: Option<Vec<String>>,
+        /// How long the proposal stays open, in seconds.
+        #[arg(long, value_name = "SECONDS")]
+        open_for_s: Option<u64>,
+        /// Allow fewer than 2t − 1 members, although some of them falling silent then loses the key.
+        #[arg(long)]
+        allow_few_members: bool,
+        /// Return when the ceremony is decided.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// All ceremonies that this node knows.
+    List(Dir),
+    /// Accept a proposal that waits for this node's operator.
+    Accept {
+        #[command(flatten)]
+        dir: Dir,
+        /// Its id, or the head of it.
+        id: String,
+    },
+    /// Reject a proposal.
+    Reject {
+        #[command(flatten)]
+        dir: Dir,
+        /// Its id, or the head of it.
+        id: String,
+        /// A sentence for the other operators.
+        #[arg(long, default_value = "the operator rejected it")]
+        reason: String,
+    },
+    /// Call off a ceremony that this node leads.
+    Abort {
+        #[command(flatten)]
+        dir: Dir,
+        /// Its id, or the head of it.
+        id: String,
+    },
+    /// One ceremony: its step, and who is being waited for.
+    Status {
+        #[command(flatten)]
+        dir: Dir,
+        /// Its id, or the head of it; the latest if absent.
+        id: Option<String>,
+        /// Return when it is decided, and print every change until then.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        CeremonyCommand::Propose {
+            dir: Dir { dir },
+            threshold,
+            members,
+            open_for_s,
+            allow_few_members,
+            wait,
+        } => {
+            let command = Command::CeremonyPropose {
+                threshold,
+                members,
+                open_for_s,
+                allow_few_members,
+            };
+            let view: CeremonyView = ask(&dir, &command)?;
+            if wait {
+                status(&dir, Some(view.id), true, output)
+            } else {
+                print(&view, output)
+            }
+        }
+        CeremonyCommand::List(Dir { dir }) => {
+            let views: Vec<CeremonyView> = ask(&dir, &Command::CeremonyList {})?;
+            let lines: Vec<String> = views.iter().map(line).collect();
+            output.result(&views, &lines)
+        }
+        CeremonyCommand::Accept {
+            dir: Dir { dir },
+            id,
+        } => {
+            let view: CeremonyView = ask(&dir, &Command::CeremonyAccept { id })?;
+            print(&view, output)
+        }
+        CeremonyCommand::Reject {
+            dir: Dir { dir },
+            id,
+            reason,
+        } => {
+            let view: CeremonyView = ask(&dir, &Command::CeremonyReject { id, reason })?;
+            print(&view, output)
+        }
+        CeremonyCommand::Abort {
+            dir: Dir { dir },
+            id,
+        } => {
+            let view: CeremonyView = ask(&dir, &Command::CeremonyAbort { id })?;
+            print(&view, output)
+        }
+        CeremonyCommand::Status {
+            dir: Dir { dir },
+            id,
+            wait,
+        } => status(&dir, id, wait, output),
+    }
+}
+
+/// Sends a command whose result is a `T`.
+pub(super) fn ask<T: DeserializeOwned>(dir: &Path, command: &Command) -> Result<T, Failure> {
+    read(admin::request(dir, command, |_| {})?)
+}
+
+fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+    serde_json::from_value(value).map_err(|error| {
+        let message = format!(
+            "the running node's answer cannot be read ({error}): restart it with this version"
+        );
+        Failure::new(exit::FAILED, "other-version", message)
+    })
+}
+
+fn status(dir: &Path, id: Option<String>, wait: bool, output: &mut Output) -> Result<(), Failure> {
+    let result = admin::request(dir, &Command::CeremonyStatus { id, wait }, |event| {
+        if let Ok(view) = serde_json::from_value::<CeremonyView>(event.clone()) {
+            let event = serde_json::json!({ "event": "ceremony", "ceremony": view });
+            let _ = output.event(&event, &line(&view));
+        }
+    })?;
+    let view: CeremonyView = read(result)?;
+    print(&view, output)?;
+    if view.decided && !view.succeeded() {
+        let outcome = view.outcome.as_deref().unwrap_or("failed");
+        let message = format!(
+            "the ceremony {outcome}: {}",
+            view.sentence.as_deref().unwrap_or("no reason was given")
+        );
+        return Err(Failure::new(exit::CEREMONY, "ceremony", message));
+    }
+    Ok(())
+}
+
+/// The first digits of an id, which operators can tell ceremonies apart by.
+fn short(id: &str) -> &str {
+    id.get(..8).unwrap_or(id)
+}
+
+fn line(view: &CeremonyView) -> String {
+    let mut text = format!(
+        "{} led by {}, {} of {}: {}",
+        short(&view.id),
+        view.leader,
+        view.threshold,
+        view.members.len(),
+        view.step
+    );
+    if !view.waiting_for.is_empty() {
+        let names: Vec<&str> = view
+            .waiting_for
+            .iter()
+            .map(|waiting| waiting.member.as_str())
+            .collect();
+        text.push_str(&format!(", waiting for {}", names.join(", ")));
+    }
+    text
+}
+
+fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
+    let mut lines = vec![
+        field("ceremony", &view.id),
+        field("led by", &view.leader),
+        field(
+            "key",
+            format!("{} of {}", view.threshold, view.members.join(", ")),
+        ),
+        field("step", &view.step),
+    ];
+    for waiting in &view.waiting_for {
+        let heard = if waiting.heard.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", waiting.heard)
+        };
+        lines.push(field(
+            "waiting for",
+            format!("{}: {}{heard}", waiting.member, waiting.waiting_for),
+        ));
+    }
+    if let Some(key) = &view.public_key {
+        lines.push(field("public key", key));
+    }
+    if !view.culprits.is_empty() {
+        lines.push(field("at fault", view.culprits.join(", ")));
+    }
+    if let Some(sentence) = &view.sentence {
+        lines.push(sentence.clone());
+    }
+    output.result(view, &lines)
+}

@@ -1,0 +1,277 @@
+//! `cryptonode card`, `member`, `policy`, `config`: the node's public card and the files that its operator sets up.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::output::field;
+use super::{Dir, Failure, Output, exit};
+use crate::config::{CONFIG_FILE, Card, Config, ConfigError, read_policy};
+use crate::node_files::{PublicIdentity, PublicIdentityError};
+use crate::store::{FolderError, write_private};
+
+/// `cryptonode member`.
+#[derive(Debug, Subcommand)]
+pub(super) enum MemberCommand {
+    /// Add members by their cards: files, or the line of JSON itself. The node's own card is passed over.
+    #[command(after_help = "Example:\n  cryptonode member add --dir n1 n2.card n3.card")]
+    Add {
+        #[command(flatten)]
+        dir: Dir,
+        /// Files with cards, or cards.
+        #[arg(required = true, value_name = "CARD")]
+        cards: Vec<String>,
+    },
+    /// List the configured members.
+    List(Dir),
+}
+
+/// `cryptonode policy`.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Check a policy file and take it for keys that are made from now on.
+    Set {
+        #[command(flatten)]
+        dir: Dir,
+        /// The policy, TOML, as the organisations agreed on it.
+        file: PathBuf,
+    },
+    /// Show the policy.
+    Show(Dir),
+}
+
+/// `cryptonode config`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check config.toml and the policy.
+    Check(Dir),
+}
+
+impl From<PublicIdentityError> for Failure {
+    fn from(error: PublicIdentityError) -> Self {
+        Self::new(exit::DAMAGED, "identity-file", error.to_string())
+    }
+}
+
+/// Configuration and identity of the node in `dir`, or the sentence that there is none.
+pub(super) fn open(dir: &Path) -> Result<(Config, PublicIdentity), Failure> {
+    if !dir.join(CONFIG_FILE).exists() {
+        return Err(FolderError::NoNode {
+            path: dir.to_owned(),
+        }
+        .into());
+    }
+    Ok((Config::load(dir)?, PublicIdentity::read(dir)?))
+}
+
+pub(super) fn card(dir: &Path, output: &mut Output) -> Result<(), Failure> {
+    let (config, identity) = open(dir)?;
+    let card = Card::of(&identity.member(&config));
+    output.result(&card, &[card.to_line()])
+}
+
+pub(super) fn member(command: &MemberCommand, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        MemberCommand::Add { dir, cards } => add(&dir.dir, cards, output),
+        MemberCommand::List(Dir { dir }) => {
+            let (config, _) = open(dir)?;
+            let lines: Vec<String> = config
+                .members
+                .iter()
+                .map(|card| field(&card.name, format!("{} at {}", card.identity, card.address)))
+                .collect();
+            output.result(&json!({ "members": config.members }), &lines)
+        }
+    }
+}
+
+fn add(dir: &Path, cards: &[String], output: &mut Output) -> Result<(), Failure> {
+    let (_, own) = open(dir)?;
+    let path = dir.join(CONFIG_FILE);
+    let mut text = fs::read_to_string(&path).map_err(|error| ConfigError::Io {
+        what: "read",
+        path: path.clone(),
+        reason: error.to_string(),
+    })?;
+    let (mut added, mut known) = (Vec::new(), Vec::new());
+    for argument in cards {
+        for card in read_cards(argument)? {
+            if card.identity == hex::encode(own.identity) {
+                continue;
+            }
+            match Config::with_member(dir, &text, &card)? {
+                Some(longer) => {
+                    text = longer;
+                    added.push(card.name);
+                }
+                None => known.push(card.name),
+            }
+        }
+    }
+    if !added.is_empty() {
+        write_private(&path, text.as_bytes(), true)?;
+    }
+    output.result(
+        &json!({ "added": added, "known": known }),
+        &[
+            field("added", listed(&added)),
+            field("known before", listed(&known)),
+        ],
+    )?;
+    output.note("A running node takes the change at its next start.");
+    Ok(())
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// The cards in an argument: one as it is, or a file with one on each line.
+fn read_cards(argument: &str) -> Result<Vec<Card>, Failure> {
+    if argument.trim_start().starts_with('{') {
+        return Ok(vec![Card::parse(argument)?]);
+    }
+    let text = fs::read_to_string(argument).map_err(|error| {
+        Failure::new(
+            exit::CONFIGURATION,
+            "card",
+            format!("cannot read the card {argument}: {error}"),
+        )
+    })?;
+    let cards: Vec<Card> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .map(Card::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| {
+            Failure::new(exit::CONFIGURATION, "card", format!("{argument}: {error}"))
+        })?;
+    if cards.is_empty() {
+        return Err(Failure::new(
+            exit::CONFIGURATION,
+            "card",
+            format!("{argument} has no card in it"),
+        ));
+    }
+    Ok(cards)
+}
+
+pub(super) fn policy(command: &PolicyCommand, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        PolicyCommand::Set { dir, file } => {
+            let (config, _) = open(&dir.dir)?;
+            let policy = read_policy(file)?;
+            let text = fs::read(file).map_err(|error| {
+                Failure::new(
+                    exit::CONFIGURATION,
+                    "policy",
+                    format!("cannot read {}: {error}", file.display()),
+                )
+            })?;
+            write_private(&config.policy, &text, true)?;
+            print_policy(&policy, output)?;
+            output.note("It holds for keys that are made from now on, once the node has been started again.");
+            Ok(())
+        }
+        PolicyCommand::Show(Dir { dir }) => {
+            let (config, _) = open(dir)?;
+            print_policy(&read_policy(&config.policy)?, output)
+        }
+    }
+}
+
+fn print_policy(policy: &certs::Policy, output: &mut Output) -> Result<(), Failure> {
+    let names: Vec<&str> = policy
+        .organisations()
+        .iter()
+        .map(|organisation| organisation.name.as_str())
+        .collect();
+    let hash = hex::encode(policy.hash());
+    let value = json!({
+        "policy_hash": hash, "approvals_needed": policy.approvals_needed(), "organisations": names,
+        "max_lifetime_s": policy.max_lifetime_s(), "tolerance_s": policy.tolerance_s(),
+    });
+    output.result(
+        &value,
+        &[
+            field("policy", &hash),
+            field(
+                "approvals needed",
+                format!("{} of {}", policy.approvals_needed(), names.len()),
+            ),
+            field("organisations", names.join(", ")),
+            field(
+                "longest approval",
+                format!(
+                    "{} s, clocks may differ by {} s",
+                    policy.max_lifetime_s(),
+                    policy.tolerance_s()
+                ),
+            ),
+        ],
+    )
+}
+
+pub(super) fn config(command: &ConfigCommand, output: &mut Output) -> Result<(), Failure> {
+    let ConfigCommand::Check(Dir { dir }) = command;
+    let (config, own) = open(dir)?;
+    if let Some(member) = config
+        .members
+        .iter()
+        .find(|card| card.identity == hex::encode(own.identity))
+    {
+        let message = format!(
+            "{}: the member {} is this node itself; remove it",
+            dir.join(CONFIG_FILE).display(),
+            member.name
+        );
+        return Err(Failure::new(exit::CONFIGURATION, "configuration", message));
+    }
+    let policy = match read_policy(&config.policy) {
+        Ok(policy) => Some(policy),
+        // A node that has no policy yet can run; it cannot take part in a ceremony.
+        Err(crate::config::PolicyFileError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let policy_hash = policy.map(|policy| hex::encode(policy.hash()));
+    let members: Vec<&str> = config
+        .members
+        .iter()
+        .map(|card| card.name.as_str())
+        .collect();
+    let value = json!({
+        "ok": true, "name": config.name, "listen": config.listen, "advertise": config.advertise,
+        "members": members, "policy_hash": policy_hash,
+    });
+    output.result(
+        &value,
+        &[
+            field("configuration", "in order"),
+            field(
+                "node",
+                format!(
+                    "{}, listens on {}, reached at {}",
+                    config.name, config.listen, config.advertise
+                ),
+            ),
+            field(
+                "members",
+                if members.is_empty() {
+                    "none yet".to_owned()
+                } else {
+                    members.join(", ")
+                },
+            ),
+            field(
+                "policy",
+                policy_hash.unwrap_or_else(|| "none yet; set one before a ceremony".to_owned()),
+            ),
+        ],
+    )
+}

@@ -1,0 +1,155 @@
+//! The operator's command line: `cryptonode …`.
+//!
+//! Results go to standard output, as text or, with `--json`, as one JSON document; sentences about what went wrong go to
+//! standard error, with `--json` as `{"error": {"code", "message"}}` on standard output too. The exit status says what
+//! kind of thing went wrong ([`exit`]).
+
+mod audit;
+mod ceremony;
+pub mod exit;
+mod failure;
+mod init;
+mod key;
+mod logging;
+mod member;
+mod output;
+mod run;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use failure::Failure;
+use output::Output;
+
+/// One node of a threshold re-encryption cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cryptonode",
+    version,
+    about = "One node of a threshold re-encryption cluster",
+    after_help = exit::HELP,
+    propagate_version = true
+)]
+struct Cli {
+    /// Print results as one JSON document.
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log to standard error: error, warn, info, debug, trace, or directives such as `cryptonode=debug`.
+    #[arg(long, global = true, env = "CRYPTONODE_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+    /// Form of the log.
+    #[arg(long, global = true, value_enum, default_value_t = logging::Format::Text)]
+    log_format: logging::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new node: its folder, its identity, its recovery phrase.
+    Init(init::Init),
+    /// Run the node until SIGTERM or Ctrl-C.
+    Run(run::Run),
+    /// Print the node's public card, for the other operators.
+    Card(Dir),
+    /// The other members.
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// The approval policy for new keys.
+    #[command(subcommand)]
+    Policy(member::PolicyCommand),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(member::ConfigCommand),
+    /// Key generation with the other members.
+    #[command(subcommand)]
+    Ceremony(ceremony::CeremonyCommand),
+    /// The keys of which this node has a share.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// What the running node is doing.
+    Status(Dir),
+    /// The audit log, read from its files.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which node.
+#[derive(Debug, Clone, Args)]
+struct Dir {
+    /// The node's folder.
+    #[arg(long, value_name = "DIR", env = "CRYPTONODE_DIR")]
+    dir: PathBuf,
+}
+
+/// Where the passphrase is.
+#[derive(Debug, Args)]
+struct PassphraseSource {
+    /// File with the passphrase of the node's store, on one line. Without it: the systemd credential `passphrase`, or a prompt.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+/// Runs the command line `args`, the first of which is the program's name, and returns its exit status.
+pub fn run<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version to standard output, and errors to standard error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            });
+        }
+    };
+    let mut output = Output::new(cli.json);
+    let outcome = logging::start(cli.log.as_deref(), cli.log_format)
+        .and_then(|()| dispatch(cli.command, &mut output));
+    match outcome {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Init(command) => init::run(&command, output),
+        Command::Run(command) => run::run(&command, output),
+        Command::Card(Dir { dir }) => member::card(&dir, output),
+        Command::Member(command) => member::member(&command, output),
+        Command::Policy(command) => member::policy(&command, output),
+        Command::Config(command) => member::config(&command, output),
+        Command::Ceremony(command) => ceremony::run(command, output),
+        Command::Key(command) => key::run(command, output),
+        Command::Status(Dir { dir }) => key::status(&dir, output),
+        Command::Audit(command) => audit::run(command, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                shell,
+                &mut <Cli as clap::CommandFactory>::command(),
+                "cryptonode",
+                &mut script,
+            );
+            output.raw(&script)
+        }
+    }
+}

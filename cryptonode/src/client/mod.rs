@@ -1,0 +1,31 @@
+//! The client of a cluster: how a platform, or a reader's own program, has wrapped keys opened.
+//!
+//! ```text
+//! cluster.json → ClusterDescriptor → check → Cluster ─┐
+//!                      key of its own → ClientIdentity ┴→ Client → open(wrapped key, ephemeral secret, approvals)
+//! ```
+//!
+//! One request goes to the t nodes that were fastest of late, over warm connections ([`Peer`]); a node that refuses or
+//! fails is replaced at once, a slow one after a hedging delay, a cheating one when its share is found out. The first t
+//! good shares win, and the result says of every node what it did ([`NodeOutcome`]). Fewer than t: the error begins with
+//! `2 of 5 nodes answered, 3 are needed` and goes on with each node's reason.
+//!
+//! What the client trusts: the descriptor that it was given (it pins the nodes' keys and the public shares), and nothing
+//! that a node says. Whatever up to n − t nodes do, alone or together, costs time and never the result.
+
+mod call_error;
+mod cluster;
+mod descriptor;
+mod outcome;
+mod peer;
+mod race;
+mod standing;
+
+pub use self::call_error::CallError;
+pub use self::cluster::{Client, ClientOptions, Collected, Opened};
+pub use self::descriptor::{
+    Cluster, ClusterDescriptor, DescriptorError, MAX_MEMBERS, MemberDescriptor,
+};
+pub use self::outcome::{ClusterError, NodeOutcome, Outcome};
+pub use self::peer::{Dialer, Peer, PeerOptions, call};
+pub use crate::tls::TlsIdentity as ClientIdentity;

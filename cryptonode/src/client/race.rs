@@ -1,0 +1,271 @@
+//! Asking enough nodes at once, and others as soon as one is slow, refuses, fails or cheats.
+//!
+//! At every moment as many nodes are *in hand* as answers are missing: asked, and not yet overdue. A node that fails
+//! leaves the hand at once, a slow one when its hedging delay is over (it may still answer, and then counts), and the
+//! next in the order takes its place. So a healthy read asks exactly t nodes, a dead node costs one hedging delay, and a
+//! refusal nothing but its round trip. The race ends when the collector has enough, when nobody is left to ask, or at
+//! the deadline.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use reencrypt::Culprit;
+
+use super::call_error::CallError;
+use super::cluster::{ClientOptions, Member};
+use super::outcome::{NodeOutcome, Outcome};
+use crate::wire::v1::{Answer, MAX_SHARE_ANSWER};
+
+/// A node that is busy is asked this many times at most.
+const MOST_TRIES: u8 = 3;
+/// Longest time that a node may ask to be left alone for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Longest hedging delay, whatever a node's record.
+const LONGEST_HEDGE: Duration = Duration::from_millis(500);
+
+/// What takes the shares.
+pub(super) trait Collector {
+    /// Takes a share that came from the member with this index.
+    fn add(&mut self, index: u16, share: &[u8]) -> Progress;
+    /// Members whose shares turned out to be of no use so far, with what is wrong.
+    fn culprits(&self) -> &[Culprit];
+}
+
+/// How far a collector is.
+pub(super) enum Progress {
+    /// This many more good shares are needed.
+    Missing(usize),
+    /// No more are needed, for better or worse.
+    Finished,
+}
+
+/// Where a node stands in this race.
+enum Run {
+    Waiting,
+    Asked { since: Instant, overdue: bool },
+    Over { outcome: Outcome, took: Duration },
+}
+
+/// Runs the race until the collector is finished or nobody is left, and says what each member did.
+pub(super) async fn race<C: Collector>(
+    members: &[Member],
+    order: Vec<usize>,
+    request: &[u8],
+    needed: usize,
+    options: &ClientOptions,
+    collector: &mut C,
+) -> Vec<NodeOutcome> {
+    let deadline = Instant::now() + options.deadline;
+    let mut queue = VecDeque::from(order);
+    let mut resting: Vec<(Instant, usize)> = Vec::new();
+    let mut runs: Vec<Run> = members.iter().map(|_| Run::Waiting).collect();
+    let mut tries = vec![0_u8; members.len()];
+    let mut asked = FuturesUnordered::new();
+    let mut missing = needed;
+
+    loop {
+        let now = Instant::now();
+        resting.retain(|&(when, node)| {
+            let still = when > now;
+            if !still {
+                queue.push_back(node);
+            }
+            still
+        });
+        let mut in_hand = runs
+            .iter()
+            .filter(|run| matches!(run, Run::Asked { overdue: false, .. }))
+            .count();
+        while in_hand < missing {
+            let Some(node) = queue.pop_front() else { break };
+            let (Some(member), Some(run), Some(tried)) =
+                (members.get(node), runs.get_mut(node), tries.get_mut(node))
+            else {
+                continue;
+            };
+            *run = Run::Asked {
+                since: now,
+                overdue: false,
+            };
+            *tried += 1;
+            in_hand += 1;
+            asked.push(async move {
+                (
+                    node,
+                    member.peer.call_encoded(request, MAX_SHARE_ANSWER).await,
+                )
+            });
+        }
+        if asked.is_empty() && queue.is_empty() && resting.is_empty() {
+            break;
+        }
+
+        let wake = next_wake(members, &runs, &resting, deadline, options);
+        tokio::select! {
+            biased;
+            Some((node, result)) = asked.next() => {
+                let (Some(member), Some(run), Some(&tried)) = (members.get(node), runs.get_mut(node), tries.get(node))
+                else { continue };
+                let now = Instant::now();
+                let took = match run {
+                    Run::Asked { since, .. } => now - *since,
+                    Run::Waiting | Run::Over { .. } => Duration::ZERO,
+                };
+                let (outcome, rest) = judge(result);
+                match outcome {
+                    Ok(share) => {
+                        member.standing().answered(took, now);
+                        *run = Run::Over { outcome: Outcome::Answered, took };
+                        let progress = collector.add(member.index(), &share);
+                        blame(members, &mut runs, collector.culprits(), now);
+                        match progress {
+                            Progress::Missing(more) => missing = more,
+                            Progress::Finished => break,
+                        }
+                    }
+                    Err(outcome) => {
+                        if !matches!(outcome, Outcome::Refused { .. }) {
+                            member.standing().kept_waiting(took, now);
+                        }
+                        *run = Run::Over { outcome, took };
+                        if let Some(pause) = rest.filter(|_| tried < MOST_TRIES) {
+                            resting.push((now + pause, node));
+                        }
+                    }
+                }
+            }
+            () = tokio::time::sleep_until(wake.into()) => {
+                let now = Instant::now();
+                if now >= deadline {
+                    break;
+                }
+                for (member, run) in members.iter().zip(&mut runs) {
+                    if let Run::Asked { since, overdue } = run {
+                        *overdue = *overdue || now >= *since + hedge_after(member, options);
+                    }
+                }
+            }
+        }
+    }
+    let timed_out = Instant::now() >= deadline;
+    members
+        .iter()
+        .zip(runs)
+        .map(|(member, run)| finish(member, run, timed_out, options))
+        .collect()
+}
+
+/// What an answer means: a share or an outcome, and for how long the node wants to be left alone if it is busy.
+fn judge(result: Result<Answer, CallError>) -> (Result<Vec<u8>, Outcome>, Option<Duration>) {
+    match result {
+        Ok(Answer::Share { share }) => (Ok(share.into_vec()), None),
+        Ok(Answer::Refused {
+            code,
+            message,
+            retry_after_ms,
+        }) => {
+            let rest = retry_after_ms.map(|ms| Duration::from_millis(ms).min(LONGEST_PAUSE));
+            (Err(Outcome::Refused { code, message }), rest)
+        }
+        Ok(other) => {
+            let error = CallError::OtherAnswer {
+                expected: "share",
+                found: other.name(),
+            };
+            (Err(Outcome::of_error(&error)), None)
+        }
+        Err(error) => (Err(Outcome::of_error(&error)), None),
+    }
+}
+
+/// Names those whose shares were of no use. A share of another epoch is no cheating: the cluster was reshared, and this
+/// client's descriptor or that node is behind.
+fn blame(members: &[Member], runs: &mut [Run], culprits: &[Culprit], now: Instant) {
+    for culprit in culprits {
+        for (member, run) in members
+            .iter()
+            .zip(runs.iter_mut())
+            .filter(|(member, _)| member.index() == culprit.index)
+        {
+            let Run::Over { outcome, .. } = run else {
+                continue;
+            };
+            if *outcome != Outcome::Answered {
+                continue;
+            }
+            let reason = culprit.reason.to_string();
+            *outcome = if culprit.reason.is_misbehaviour() {
+                member.standing().cheated(now);
+                Outcome::Cheated { reason }
+            } else {
+                Outcome::Failed {
+                    code: culprit.reason.code().to_owned(),
+                    reason,
+                }
+            };
+        }
+    }
+}
+
+fn finish(member: &Member, run: Run, timed_out: bool, options: &ClientOptions) -> NodeOutcome {
+    let (what, took) = match run {
+        Run::Waiting => (Outcome::NotAsked, None),
+        Run::Over { outcome, took } => (outcome, Some(took)),
+        Run::Asked { since, .. } => {
+            let (now, waited) = (Instant::now(), since.elapsed());
+            member.standing().kept_waiting(waited, now);
+            if timed_out {
+                let reason = format!(
+                    "the whole operation may take {} ms",
+                    options.deadline.as_millis()
+                );
+                (Outcome::TimedOut { reason }, Some(waited))
+            } else {
+                (Outcome::Overtaken, Some(waited))
+            }
+        }
+    };
+    let millis = took.map(|took| took.as_secs_f64() * 1e3);
+    NodeOutcome {
+        index: member.index(),
+        name: member.name().to_owned(),
+        what,
+        millis,
+    }
+}
+
+/// How long a node may take before another is asked as well: three times what it took of late, at least the
+/// configured delay; four times that delay for a node that has yet to be connected.
+fn hedge_after(member: &Member, options: &ClientOptions) -> Duration {
+    let usual = member
+        .standing()
+        .latency()
+        .map_or(4 * options.hedge_after, |usual| 3 * usual);
+    usual
+        .max(options.hedge_after)
+        .min(LONGEST_HEDGE.max(options.hedge_after))
+}
+
+fn next_wake(
+    members: &[Member],
+    runs: &[Run],
+    resting: &[(Instant, usize)],
+    deadline: Instant,
+    options: &ClientOptions,
+) -> Instant {
+    let hedges = members
+        .iter()
+        .zip(runs)
+        .filter_map(|(member, run)| match run {
+            Run::Asked {
+                since,
+                overdue: false,
+            } => Some(*since + hedge_after(member, options)),
+            _ => None,
+        });
+    hedges
+        .chain(resting.iter().map(|&(when, _)| when))
+        .fold(deadline, Instant::min)
+}

@@ -1,0 +1,315 @@
+//! `config.toml`: what the operator of a node writes.
+//!
+//! The file is checked as a whole. Every error is one sentence that names the file, the key and what to do, and
+//! nothing is taken from a file that has one.
+
+mod card;
+mod policy_file;
+
+pub use card::{Card, CardError};
+pub use policy_file::{PolicyFileError, read_policy};
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The configuration's file in the node's folder.
+pub const CONFIG_FILE: &str = "config.toml";
+/// The largest configuration that is read, in bytes.
+const MAX_CONFIG: u64 = 4 * 1024 * 1024;
+const TEMPLATE: &str = include_str!("config/template.toml");
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// What people call the node.
+    pub name: String,
+    /// Where it listens (UDP).
+    pub listen: SocketAddr,
+    /// `host:port` by which others reach it.
+    pub advertise: String,
+    /// The policy file's path, already joined to the folder.
+    pub policy: PathBuf,
+    /// The other members.
+    pub members: Vec<Card>,
+    /// How ceremonies are entered.
+    pub ceremony: CeremonySettings,
+    /// Bounds on what the node takes on.
+    pub limits: LimitSettings,
+}
+
+/// `[ceremony]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CeremonySettings {
+    /// Identities whose proposals are accepted without asking.
+    pub accept_from: Vec<[u8; 32]>,
+    /// How long an own proposal stays open, in seconds.
+    pub open_for_s: u64,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Connections open at a time.
+    pub connections: u32,
+    /// Requests worked on at a time.
+    pub requests_in_flight: u32,
+    /// How long a request may take to arrive, in milliseconds.
+    pub request_timeout_ms: u64,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            requests_in_flight: 2048,
+            request_timeout_ms: 5_000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    name: String,
+    listen: String,
+    advertise: Option<String>,
+    #[serde(default = "default_policy")]
+    policy: PathBuf,
+    #[serde(default)]
+    ceremony: RawCeremony,
+    #[serde(default)]
+    limits: LimitSettings,
+    #[serde(default)]
+    members: Vec<Card>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawCeremony {
+    accept_from: Vec<String>,
+    open_for_s: u64,
+}
+
+impl Default for RawCeremony {
+    fn default() -> Self {
+        Self {
+            accept_from: Vec::new(),
+            open_for_s: dkg::DEFAULT_LIFETIME_S,
+        }
+    }
+}
+
+fn default_policy() -> PathBuf {
+    PathBuf::from("policy.toml")
+}
+
+/// Why a configuration is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or written.
+    #[error("cannot {what} {path}: {reason}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// Not TOML, or an unknown, missing or mistyped key.
+    #[error("{path}, line {line}: {reason}; correct that line and run `cryptonode config check`")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, with the key.
+        reason: String,
+    },
+    /// A key has a value that cannot be meant.
+    #[error("{path}, key `{key}`: {reason}")]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks the configuration in `folder`.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: one sentence for the first thing that is wrong.
+    pub fn load(folder: &Path) -> Result<Self, ConfigError> {
+        let path = folder.join(CONFIG_FILE);
+        let io = |reason: std::io::Error| ConfigError::Io {
+            what: "read",
+            path: path.clone(),
+            reason: reason.to_string(),
+        };
+        if fs::metadata(&path).map_err(io)?.len() > MAX_CONFIG {
+            return Err(io(std::io::ErrorKind::FileTooLarge.into()));
+        }
+        let text = fs::read_to_string(&path).map_err(io)?;
+        Self::parse(folder, &text)
+    }
+
+    /// Checks the text of a configuration for a node in `folder`.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(folder: &Path, text: &str) -> Result<Self, ConfigError> {
+        let path = folder.join(CONFIG_FILE);
+        let raw: RawConfig = toml::from_str(text).map_err(|error| syntax(&path, text, &error))?;
+        let value = |key: &str, reason: String| ConfigError::Value {
+            path: path.clone(),
+            key: key.to_owned(),
+            reason,
+        };
+        card::check_name(&raw.name).map_err(|reason| value("name", reason))?;
+        let listen: SocketAddr = raw.listen.parse().map_err(|_| {
+            value(
+                "listen",
+                format!(
+                    "{:?} is not an address; write one such as \"0.0.0.0:7700\"",
+                    raw.listen
+                ),
+            )
+        })?;
+        let advertise = raw.advertise.unwrap_or(raw.listen);
+        card::check_address(&advertise).map_err(|reason| value("advertise", reason))?;
+        let members = raw.members;
+        for (position, member) in members.iter().enumerate() {
+            let key = format!("members[{position}]");
+            member
+                .check()
+                .map_err(|error| value(&key, error.to_string()))?;
+            if let Some(other) = members
+                .iter()
+                .take(position)
+                .find(|other| other.conflicts_with(member))
+            {
+                let reason = format!(
+                    "{} has the name, identity or address of {}; remove one",
+                    member.name, other.name
+                );
+                return Err(value(&key, reason));
+            }
+        }
+        let mut accept_from = Vec::new();
+        for identity in &raw.ceremony.accept_from {
+            let bytes = card::decode_key(identity)
+                .map_err(|reason| value("ceremony.accept_from", reason))?;
+            accept_from.push(bytes);
+        }
+        for (key, bounds, found) in [
+            (
+                "ceremony.open_for_s",
+                1..=dkg::MAX_LIFETIME_S,
+                raw.ceremony.open_for_s,
+            ),
+            (
+                "limits.connections",
+                1..=1_000_000,
+                raw.limits.connections.into(),
+            ),
+            (
+                "limits.requests_in_flight",
+                1..=1_000_000,
+                raw.limits.requests_in_flight.into(),
+            ),
+            (
+                "limits.request_timeout_ms",
+                10..=600_000,
+                raw.limits.request_timeout_ms,
+            ),
+        ] {
+            if !bounds.contains(&found) {
+                let reason = format!(
+                    "{found} is out of bounds; write a number from {} to {}",
+                    bounds.start(),
+                    bounds.end()
+                );
+                return Err(value(key, reason));
+            }
+        }
+        Ok(Self {
+            name: raw.name,
+            listen,
+            advertise,
+            policy: folder.join(raw.policy),
+            members,
+            ceremony: CeremonySettings {
+                accept_from,
+                open_for_s: raw.ceremony.open_for_s,
+            },
+            limits: raw.limits,
+        })
+    }
+
+    /// The text of a new node's configuration, with comments.
+    #[must_use]
+    pub fn template(name: &str, listen: SocketAddr, advertise: &str) -> String {
+        let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        TEMPLATE
+            .replace("@NAME@", &quote(name))
+            .replace("@LISTEN@", &quote(&listen.to_string()))
+            .replace("@ADVERTISE@", &quote(advertise))
+    }
+
+    /// The text of the configuration in `folder` with `card` added at its end, or `None` if that very card is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file has an error already, or if the card conflicts with a member that is there.
+    pub fn with_member(
+        folder: &Path,
+        text: &str,
+        card: &Card,
+    ) -> Result<Option<String>, ConfigError> {
+        if Self::parse(folder, text)?.members.contains(card) {
+            return Ok(None);
+        }
+        let mut text = text.to_owned();
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&card.as_toml());
+        Self::parse(folder, &text)?;
+        Ok(Some(text))
+    }
+}
+
+/// The one-line form of a TOML error: which line, which key, what.
+fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let key = text
+        .lines()
+        .nth(line - 1)
+        .and_then(|line| line.split_once('='))
+        .map(|(key, _)| key.trim());
+    let message = error.message().replace('\n', " ");
+    let reason = match key {
+        Some(key) if !key.is_empty() && !key.starts_with('#') && !message.contains(key) => {
+            format!("key `{key}`: {message}")
+        }
+        _ => message,
+    };
+    ConfigError::Syntax {
+        path: path.to_owned(),
+        line,
+        reason,
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -1,0 +1,251 @@
+//! Connections: who gets one, and how they end.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use quinn::{Endpoint, Incoming, VarInt};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use super::counters::{Open, count};
+use super::limits::Limits;
+use super::request::answer_stream;
+use super::serving::Serving;
+use crate::tls;
+
+/// Application code of a connection closed because the node stops.
+const STOPPING: VarInt = VarInt::from_u32(1);
+
+/// What all connections share.
+pub(super) struct Shared {
+    pub(super) serving: Arc<Serving>,
+    pub(super) limits: Limits,
+    /// Bytes of requests that may still be taken in.
+    pub(super) bytes: Arc<Semaphore>,
+    /// Requests that may still be taken on.
+    pub(super) requests: Semaphore,
+    /// Requests that may still enter arithmetic.
+    pub(super) arithmetic: Semaphore,
+    admitted: Mutex<Admitted>,
+}
+
+/// Connections that were let in and have not ended, their handshakes included.
+#[derive(Default)]
+struct Admitted {
+    all: usize,
+    by_network: HashMap<IpAddr, usize>,
+}
+
+/// The client of a connection.
+pub(super) struct ClientKey {
+    /// Its public key, DER SubjectPublicKeyInfo.
+    pub(super) spki: Vec<u8>,
+    /// SHA-256 of that.
+    pub(super) fingerprint: [u8; 32],
+    /// Its Ed25519 key, if it belongs to a member.
+    pub(super) member: Option<[u8; 32]>,
+}
+
+/// Serves until `stop` resolves, then finishes the requests that were taken on, within [`Limits::stop`], and closes the
+/// endpoint.
+pub async fn serve(
+    endpoint: Endpoint,
+    serving: Arc<Serving>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
+    let shared = Arc::new(Shared {
+        bytes: Arc::new(Semaphore::new(
+            limits.request_bytes.min(Semaphore::MAX_PERMITS),
+        )),
+        requests: Semaphore::new(limits.requests),
+        arithmetic: Semaphore::new(limits.arithmetic.max(1)),
+        admitted: Mutex::default(),
+        serving,
+        limits,
+    });
+    let (stopping, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            incoming = endpoint.accept() => match incoming {
+                Some(incoming) => {
+                    if let Some((incoming, place)) = admit(incoming, &shared) {
+                        connections.spawn(connection(incoming, place, Arc::clone(&shared), stopped.clone()));
+                    }
+                }
+                None => break,
+            },
+        }
+    }
+    info!(
+        connections = connections.len(),
+        "stopping: finishing what was accepted"
+    );
+    let _ = stopping.send(true);
+    let grace = tokio::time::sleep(shared.limits.stop);
+    let mut grace = pin!(grace);
+    while !connections.is_empty() {
+        tokio::select! {
+            Some(_) = connections.join_next() => {}
+            Some(incoming) = endpoint.accept() => incoming.refuse(),
+            () = &mut grace => break,
+        }
+    }
+    connections.abort_all();
+    endpoint.close(STOPPING, b"the node is stopping");
+    // The close packets; a client that does not acknowledge them is not waited for.
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(500), endpoint.wait_idle()).await;
+}
+
+/// A place among the connections, given back when dropped.
+struct Place {
+    network: IpAddr,
+    shared: Arc<Shared>,
+}
+
+impl Place {
+    /// `None` if all places, or all of this network, are taken.
+    fn take(address: IpAddr, shared: &Arc<Shared>) -> Option<Self> {
+        let network = network_of(address);
+        let mut admitted = lock(&shared.admitted);
+        let of_this_network = admitted
+            .by_network
+            .get(&network)
+            .copied()
+            .unwrap_or_default();
+        let limits = &shared.limits;
+        if admitted.all >= limits.connections || of_this_network >= limits.connections_per_address {
+            return None;
+        }
+        admitted.all += 1;
+        *admitted.by_network.entry(network).or_default() += 1;
+        Some(Self {
+            network,
+            shared: Arc::clone(shared),
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut admitted = lock(&self.shared.admitted);
+        admitted.all -= 1;
+        if let Some(open) = admitted.by_network.get_mut(&self.network) {
+            *open -= 1;
+            if *open == 0 {
+                admitted.by_network.remove(&self.network);
+            }
+        }
+    }
+}
+
+/// What one host may be taken to have: an IPv4 address, or an IPv6 network of 64 bits.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Lets a newcomer in, asks it to prove its address, or refuses it. No state is kept for the latter two.
+fn admit(incoming: Incoming, shared: &Arc<Shared>) -> Option<(Incoming, Place)> {
+    let counters = &shared.serving.counters;
+    let limits = &shared.limits;
+    let handshakes = counters.handshakes_open.load(Ordering::Relaxed) as usize;
+    let loaded = lock(&shared.admitted).all >= limits.validate_above
+        || handshakes >= limits.validate_above_handshakes;
+    if loaded && !incoming.remote_address_validated() && incoming.may_retry() {
+        count(&counters.retries);
+        let _ = incoming.retry();
+        return None;
+    }
+    match Place::take(incoming.remote_address().ip(), shared) {
+        Some(place) => Some((incoming, place)),
+        None => {
+            count(&counters.connections_refused);
+            incoming.refuse();
+            None
+        }
+    }
+}
+
+async fn connection(
+    incoming: Incoming,
+    _place: Place,
+    shared: Arc<Shared>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let counters = &shared.serving.counters;
+    let handshake = Open::new(&counters.handshakes_open);
+    let connecting = match incoming.accept() {
+        Ok(connecting) => connecting,
+        Err(error) => {
+            count(&counters.handshakes_failed);
+            debug!(%error, "a handshake failed at its first packet");
+            return;
+        }
+    };
+    let connection = match tokio::time::timeout(shared.limits.handshake, connecting).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => {
+            count(&counters.handshakes_failed);
+            debug!(%error, "a handshake failed");
+            return;
+        }
+        Err(_) => {
+            count(&counters.handshakes_failed);
+            debug!("a handshake took too long");
+            return;
+        }
+    };
+    drop(handshake);
+    let Some(spki) = tls::peer_key(&connection) else {
+        // The handshake demands a certificate; without one there is nothing to bind approvals to.
+        connection.close(VarInt::from_u32(2), b"a client certificate is needed");
+        return;
+    };
+    let member =
+        tls::ed25519_key(&spki).filter(|identity| shared.serving.ceremony.is_member(identity));
+    let client = Arc::new(ClientKey {
+        fingerprint: Sha256::digest(&spki).into(),
+        spki,
+        member,
+    });
+    let _open = Open::new(&counters.connections_open);
+    count(&counters.connections);
+
+    let mut streams = JoinSet::new();
+    while !*stopping.borrow_and_update() {
+        tokio::select! {
+            _ = stopping.changed() => break,
+            Some(_) = streams.join_next() => {}
+            stream = connection.accept_bi() => match stream {
+                Ok((send, receive)) => {
+                    streams.spawn(answer_stream(Arc::clone(&shared), Arc::clone(&client), send, receive));
+                }
+                Err(error) => {
+                    debug!(%error, "a connection ended");
+                    break;
+                }
+            },
+        }
+    }
+    while streams.join_next().await.is_some() {}
+    connection.close(STOPPING, b"the node is stopping");
+}

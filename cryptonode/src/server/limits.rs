@@ -1,0 +1,66 @@
+//! Bounds on everything that a peer can make a node hold or wait for.
+
+use std::time::Duration;
+
+/// Bounds of a server. The defaults suit one node on a machine of a few cores.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Open connections. Further ones are refused.
+    pub connections: usize,
+    /// Open connections from one IPv4 address or one IPv6 network of 64 bits. Further ones are refused.
+    pub connections_per_address: usize,
+    /// Open connections beyond which a newcomer must first prove its address by a retry token (RFC 9000, 8.1.2).
+    pub validate_above: usize,
+    /// Handshakes going on beyond which a newcomer must first prove its address, likewise.
+    pub validate_above_handshakes: usize,
+    /// Requests going on in one connection at the same time; QUIC itself holds the client to it.
+    pub requests_per_connection: u32,
+    /// Requests going on in all connections. Further ones are told `busy`.
+    pub requests: usize,
+    /// Bytes of requests held at the same time. A request that would go beyond is told `busy`.
+    pub request_bytes: usize,
+    /// Requests in arithmetic at the same time.
+    pub arithmetic: usize,
+    /// For a handshake to complete.
+    pub handshake: Duration,
+    /// For a request to arrive, from the opening of its stream to its last byte.
+    pub request: Duration,
+    /// The same for a member's request, which may be long.
+    pub member_request: Duration,
+    /// For the audit record to become durable.
+    pub audit: Duration,
+    /// For a ceremony's reply.
+    pub ceremony: Duration,
+    /// For the client to take the whole answer.
+    pub answer: Duration,
+    /// Without any packet from the client, a connection is closed.
+    pub idle: Duration,
+    /// For requests that go on when the server is told to stop.
+    pub stop: Duration,
+    /// What `busy` says when to try again.
+    pub retry_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1_024,
+            connections_per_address: 256,
+            validate_above: 256,
+            validate_above_handshakes: 32,
+            requests_per_connection: 128,
+            requests: 2_048,
+            request_bytes: 128 * 1024 * 1024,
+            arithmetic: std::thread::available_parallelism().map_or(1, usize::from),
+            handshake: Duration::from_secs(3),
+            request: Duration::from_secs(5),
+            member_request: Duration::from_secs(60),
+            audit: Duration::from_secs(5),
+            ceremony: Duration::from_secs(60),
+            answer: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            stop: Duration::from_secs(10),
+            retry_after: Duration::from_millis(200),
+        }
+    }
+}

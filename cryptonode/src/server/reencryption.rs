@@ -1,0 +1,131 @@
+//! The path of a share (protocol sections 5, 7 and 9): from a decoded request to bytes that may leave the node.
+//!
+//! 1. The key is known, and there are at least as many approvals as organisations are needed.
+//! 2. Wrapped key and ephemeral key decode; the `write_id` is computed here, from the bytes received.
+//! 3. Approvals of m distinct organisations bind this `write_id`, this X and this connection's client key, now.
+//! 4. Both proofs hold: the writer knew r, the reader knows x_c. Without the second, X = U′ − U would open another document
+//!    under this one's approvals.
+//! 5. D_i = x_i·(U + X) and its proof.
+//! 6. The audit record is durable. If it cannot be written, the share is dropped: no record, no share.
+//!
+//! Steps 2 to 5 are arithmetic without a pause; they run under one permit. What must not happen between the check of the
+//! time in step 3 and the answer is a long wait; the wait for the permit comes before it, and the one for the disk has a
+//! deadline.
+
+use std::time::Duration;
+
+use reencrypt::{EphemeralKey, RequestError, WrappedKey, verify_request};
+
+use super::accept::{ClientKey, Shared};
+use super::refusal::Refusal;
+use crate::audit::{AuditApproval, AuditRecord};
+use crate::keyring::ActiveKey;
+use crate::wire::v1::ByteBuf;
+
+/// A decoded request and the client who sent it.
+pub(super) struct ReencryptionRequest<'a> {
+    pub(super) approvals: &'a [ByteBuf],
+    pub(super) wrapped_key: &'a [u8],
+    pub(super) ephemeral_key: &'a [u8],
+    pub(super) client: &'a ClientKey,
+}
+
+/// The share's bytes, once its record is durable.
+pub(super) async fn answer(
+    shared: &Shared,
+    request: &ReencryptionRequest<'_>,
+) -> Result<Vec<u8>, Refusal> {
+    let serving = &shared.serving;
+    if serving
+        .clients
+        .as_ref()
+        .is_some_and(|listed| !listed.contains(&request.client.fingerprint))
+    {
+        return Err(Refusal::ClientNotListed);
+    }
+    let public_key =
+        WrappedKey::peek_public_key(request.wrapped_key).map_err(RequestError::from)?;
+    let key = serving
+        .keyring
+        .get(public_key)
+        .ok_or_else(|| Refusal::UnknownKey {
+            public_key: hex::encode(public_key),
+        })?;
+    let (given, needed) = (request.approvals.len(), key.policy.approvals_needed());
+    if given < usize::from(needed) {
+        return Err(Refusal::TooFewApprovals { given, needed });
+    }
+
+    let (record, share) = {
+        let _permit = shared
+            .arithmetic
+            .acquire()
+            .await
+            .map_err(|_| Refusal::Stopping)?;
+        make_share(&key, request, (serving.clock_ms)())?
+    };
+    // Other work gets its turn before the thread goes on to another request's arithmetic.
+    match within(shared.limits.audit, serving.audit.append(record)).await {
+        Some(Ok(_)) => Ok(share),
+        Some(Err(error)) => {
+            tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
+            Err(Refusal::AuditUnavailable)
+        }
+        None => {
+            tracing::error!("no share was given: its audit record was not durable in time");
+            Err(Refusal::AuditUnavailable)
+        }
+    }
+}
+
+/// Steps 2 to 5.
+fn make_share(
+    key: &ActiveKey,
+    request: &ReencryptionRequest<'_>,
+    time_ms: u64,
+) -> Result<(AuditRecord, Vec<u8>), Refusal> {
+    let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
+        .map_err(RequestError::from)?;
+    let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
+    let write_id = wrapped.write_id();
+    let ephemeral_point = *ephemeral.point().as_bytes();
+
+    let approvals: Vec<&[u8]> = request
+        .approvals
+        .iter()
+        .map(|approval| approval.as_slice())
+        .collect();
+    let binding = certs::Binding {
+        write_id,
+        ephemeral_point,
+        client_spki: &request.client.spki,
+    };
+    let approved = key.policy.verify(&approvals, &binding, time_ms / 1000)?;
+
+    let mut rng = rand::rng();
+    let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, &mut rng)?;
+    let share = key.share.reencrypt(&wrapped, &ephemeral, &mut rng)?;
+
+    let record = AuditRecord {
+        epoch: key.package.epoch(),
+        client: request.client.fingerprint,
+        time_ms,
+        write_id,
+        approvals: approved
+            .counted
+            .into_iter()
+            .map(|counted| AuditApproval {
+                approval_id: counted.approval_id,
+                organisation: counted.organisation,
+                issuer_fingerprint: counted.issuer_fingerprint,
+            })
+            .collect(),
+        public_key: *key.package.public_key().as_bytes(),
+        ephemeral_point,
+    };
+    Ok((record, share.to_bytes().to_vec()))
+}
+
+async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
+    tokio::time::timeout(limit, future).await.ok()
+}

@@ -1,0 +1,498 @@
+//! Messages of `cryptonode/1`.
+//!
+//! The client opens a bidirectional stream, sends one [`Request`] and finishes; the node answers with one [`Answer`]
+//! and finishes. A message is one CBOR item (RFC 8949) in core deterministic encoding (its section 4.2.1): shortest
+//! lengths, definite lengths, map keys sorted. The outer map has one entry, whose key names the message and whose value
+//! is the map of its fields:
+//!
+//! ```text
+//! {"reencrypt": {"approvals": [h'30…', …], "wrapped_key": h'01…', "ephemeral_key": h'…'}}
+//! ```
+//!
+//! **One encoding.** A decoder checks the length first, then decodes, checks the bounds of the fields, encodes what it
+//! decoded and compares. Unknown or missing fields, trailing bytes, longer-than-needed lengths, `null` for an absent field
+//! and every other variation are refused. So two parties never disagree on what a message says, and bytes that were
+//! hashed or logged are the bytes that were acted on.
+//!
+//! **Bounds.** Nothing is allocated by a length that a peer merely claims: byte strings grow as their bytes arrive, and
+//! lists stop at their maximum ([`MAX_APPROVALS`], [`MAX_RECORDS`], [`MAX_KEYS`]) while they are being decoded.
+
+use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+pub use serde_bytes::ByteBuf;
+
+/// The application protocol that both sides name in the TLS handshake (RFC 7301).
+pub const ALPN: &[u8] = b"cryptonode/1";
+
+/// Most approvals in one request.
+pub const MAX_APPROVALS: usize = 64;
+/// Longest wrapped key in bytes (protocol section 3: label and body at their longest).
+pub const MAX_WRAPPED_KEY: usize = 2_293;
+/// Length of an ephemeral key in bytes (protocol section 4).
+pub const EPHEMERAL_KEY: usize = 160;
+/// Length of a share in bytes (protocol section 5).
+pub const SHARE: usize = 138;
+/// Longest request of a client that is no member of a ceremony: a `reencrypt` request with every field at its longest.
+pub const MAX_REQUEST: usize = 272 * 1024;
+/// Longest message of a ceremony, in either direction: what the ceremony format itself allows.
+pub const MAX_CEREMONY_MESSAGE: usize = 40 * 1024 * 1024;
+/// Longest request of a member: a ceremony's message and its frame.
+pub const MAX_MEMBER_REQUEST: usize = MAX_CEREMONY_MESSAGE + 64;
+/// Longest answer of any kind.
+pub const MAX_ANSWER: usize = MAX_CEREMONY_MESSAGE + 64;
+/// Longest answer to a `reencrypt` request: a share or a refusal.
+pub const MAX_SHARE_ANSWER: usize = 4 * 1024;
+/// Longest answer that carries documents: a certificate with its descriptor, a page of audit records.
+pub const MAX_DOCUMENT_ANSWER: usize = 4 * 1024 * 1024;
+/// Most audit records in one answer.
+pub const MAX_RECORDS: usize = 4_096;
+/// Most bytes of audit records in one answer.
+pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// Most keys in one `status` answer.
+pub const MAX_KEYS: usize = 1_024;
+/// Longest refusal code in bytes: lower-case letters, digits and hyphens.
+pub const MAX_CODE: usize = 64;
+/// Longest refusal message in bytes: text without control characters.
+pub const MAX_MESSAGE: usize = 2_048;
+/// Longest signed checkpoint in bytes.
+pub const MAX_CHECKPOINT: usize = 64 * 1024;
+
+/// What a client asks of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Re-encrypt a wrapped key to an ephemeral key; answered with [`Answer::Share`].
+    Reencrypt {
+        /// Approval certificates, DER, at most [`MAX_APPROVALS`] of at most [`certs::MAX_CERTIFICATE`] bytes.
+        #[serde(deserialize_with = "at_most::<_, _, MAX_APPROVALS>")]
+        approvals: Vec<ByteBuf>,
+        /// The wrapped key (protocol section 3), at most [`MAX_WRAPPED_KEY`] bytes.
+        wrapped_key: ByteBuf,
+        /// The ephemeral key (protocol section 4), [`EPHEMERAL_KEY`] bytes.
+        ephemeral_key: ByteBuf,
+    },
+    /// The public description of a key; answered with [`Answer::Key`].
+    Key {
+        /// Y.
+        #[serde(with = "serde_bytes")]
+        public_key: [u8; 32],
+    },
+    /// A message of a ceremony, from a member only; answered with [`Answer::Ceremony`].
+    Ceremony {
+        /// The message as the ceremony's own format has it, at most [`MAX_CEREMONY_MESSAGE`] bytes.
+        message: ByteBuf,
+    },
+    /// What the node is and serves; answered with [`Answer::Status`].
+    Status {},
+    /// The signed head of the node's audit log; answered with [`Answer::Checkpoint`].
+    Checkpoint {},
+    /// A page of the node's audit log; answered with [`Answer::Audit`].
+    Audit {
+        /// Index of the first record.
+        from: u64,
+        /// Most records wanted, at most [`MAX_RECORDS`]; the node may send fewer.
+        limit: u32,
+    },
+}
+
+/// What a node answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// A share of the re-encryption.
+    Share {
+        /// The share (protocol section 5), [`SHARE`] bytes.
+        share: ByteBuf,
+    },
+    /// The public description of a key.
+    Key {
+        /// The cluster descriptor, JSON text, the same that operators hand out as `cluster.json`.
+        descriptor: String,
+        /// The certificate of the ceremony that made the key or last reshared it.
+        certificate: ByteBuf,
+    },
+    /// The member's reply in a ceremony.
+    Ceremony {
+        /// The reply as the ceremony's own format has it.
+        message: ByteBuf,
+    },
+    /// What the node is and serves.
+    Status {
+        /// The keys that it answers for, at most [`MAX_KEYS`].
+        #[serde(deserialize_with = "at_most::<_, _, MAX_KEYS>")]
+        keys: Vec<KeyStatus>,
+        /// The node's clock in milliseconds since the Unix epoch.
+        time_ms: u64,
+        /// The node's Ed25519 identity.
+        #[serde(with = "serde_bytes")]
+        identity: [u8; 32],
+        /// Name and version of the software.
+        software: String,
+    },
+    /// The signed head of the audit log.
+    Checkpoint {
+        /// A C2SP signed note whose text is a tlog-checkpoint.
+        note: String,
+    },
+    /// A page of the audit log.
+    Audit {
+        /// Index of the first record.
+        from: u64,
+        /// Records in the log when the page was read.
+        size: u64,
+        /// The records: each the canonical bytes whose hash is a leaf of the log's tree.
+        #[serde(deserialize_with = "at_most::<_, _, MAX_RECORDS>")]
+        records: Vec<ByteBuf>,
+    },
+    /// The request was not carried out.
+    Refused {
+        /// A stable code: lower-case letters, digits, hyphens; at most [`MAX_CODE`] bytes.
+        code: String,
+        /// A sentence that says why and, where it can, what to do; at most [`MAX_MESSAGE`] bytes. Untrusted text.
+        message: String,
+        /// When it may succeed if tried again, in milliseconds from now; absent if trying again is of no use.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+    },
+}
+
+/// A key that a node answers for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyStatus {
+    /// The key's epoch.
+    pub epoch: u64,
+    /// The node's index in it, from 1.
+    pub index: u16,
+    /// n, the number of members.
+    pub members: u16,
+    /// t, the shares needed.
+    pub threshold: u16,
+    /// Y.
+    #[serde(with = "serde_bytes")]
+    pub public_key: [u8; 32],
+}
+
+/// Why bytes are not a message, or a message has no encoding within the bounds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// The whole message is longer than its kind allows.
+    #[error("a message of more than {limit} bytes is not allowed here")]
+    TooLong {
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// The bytes end before the message does.
+    #[error("the message ends too early")]
+    Truncated,
+    /// Not CBOR.
+    #[error("the message is not CBOR at byte {offset}")]
+    NotCbor {
+        /// Where decoding stopped.
+        offset: usize,
+    },
+    /// CBOR, but no message of this version: another type, an unknown or missing field, a list too long.
+    #[error("not a message of this version: {reason}")]
+    Shape {
+        /// The decoder's reason, shortened, without control characters.
+        reason: String,
+    },
+    /// A message of this version in another than its one encoding, or with bytes after it.
+    #[error("the message is not in its one encoding, or bytes follow it")]
+    NotCanonical,
+    /// A field is longer or shorter than it may be.
+    #[error("field {field} has {length} bytes, and {bound} are allowed")]
+    FieldLength {
+        /// The field.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The bound in bytes.
+        bound: usize,
+    },
+    /// A refusal's code or message has characters that are not allowed there.
+    #[error("field {field} has characters that are not allowed")]
+    FieldText {
+        /// The field.
+        field: &'static str,
+    },
+}
+
+impl WireError {
+    /// A stable code for peers and operators.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "message-too-long",
+            Self::Truncated => "message-truncated",
+            Self::NotCbor { .. } => "message-not-cbor",
+            Self::Shape { .. } => "message-shape",
+            Self::NotCanonical => "message-not-canonical",
+            Self::FieldLength { .. } => "field-length",
+            Self::FieldText { .. } => "field-text",
+        }
+    }
+}
+
+impl Request {
+    /// The message's bytes.
+    ///
+    /// # Errors
+    /// [`WireError::FieldLength`] or [`WireError::TooLong`] if a field is longer than the protocol allows.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WireError> {
+        self.check()?;
+        let bytes = encode(self)?;
+        within(bytes.len(), self.longest())?;
+        Ok(bytes)
+    }
+
+    /// Reads the one encoding of a message.
+    ///
+    /// # Errors
+    /// [`WireError`] for any other bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        within(bytes.len(), MAX_MEMBER_REQUEST)?;
+        let request: Self = decode(bytes)?;
+        within(bytes.len(), request.longest())?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// Longest answer to this request that a client reads, in bytes.
+    #[must_use]
+    pub fn longest_answer(&self) -> usize {
+        match self {
+            Self::Reencrypt { .. } => MAX_SHARE_ANSWER,
+            Self::Key { .. } | Self::Audit { .. } => MAX_DOCUMENT_ANSWER,
+            Self::Status {} | Self::Checkpoint {} => MAX_REQUEST,
+            Self::Ceremony { .. } => MAX_ANSWER,
+        }
+    }
+
+    fn longest(&self) -> usize {
+        match self {
+            Self::Ceremony { .. } => MAX_MEMBER_REQUEST,
+            _ => MAX_REQUEST,
+        }
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        match self {
+            Self::Reencrypt {
+                approvals,
+                wrapped_key,
+                ephemeral_key,
+            } => {
+                if approvals.len() > MAX_APPROVALS {
+                    return Err(WireError::Shape {
+                        reason: format!("more than {MAX_APPROVALS} approvals"),
+                    });
+                }
+                for approval in approvals {
+                    field_at_most("approvals", approval.len(), certs::MAX_CERTIFICATE)?;
+                }
+                field_at_most("wrapped_key", wrapped_key.len(), MAX_WRAPPED_KEY)?;
+                field_exactly("ephemeral_key", ephemeral_key.len(), EPHEMERAL_KEY)
+            }
+            Self::Ceremony { message } => {
+                field_at_most("message", message.len(), MAX_CEREMONY_MESSAGE)
+            }
+            Self::Key { .. } | Self::Status {} | Self::Checkpoint {} | Self::Audit { .. } => Ok(()),
+        }
+    }
+}
+
+impl Answer {
+    /// The message's bytes.
+    ///
+    /// # Errors
+    /// [`WireError`] if a field is not as the protocol has it.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, WireError> {
+        self.check()?;
+        let bytes = encode(self)?;
+        within(bytes.len(), MAX_ANSWER)?;
+        Ok(bytes)
+    }
+
+    /// Reads the one encoding of a message.
+    ///
+    /// # Errors
+    /// [`WireError`] for any other bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        within(bytes.len(), MAX_ANSWER)?;
+        let answer: Self = decode(bytes)?;
+        answer.check()?;
+        Ok(answer)
+    }
+
+    /// The answer's name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Share { .. } => "share",
+            Self::Key { .. } => "key",
+            Self::Ceremony { .. } => "ceremony",
+            Self::Status { .. } => "status",
+            Self::Checkpoint { .. } => "checkpoint",
+            Self::Audit { .. } => "audit",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    fn check(&self) -> Result<(), WireError> {
+        match self {
+            Self::Share { share } => field_exactly("share", share.len(), SHARE),
+            Self::Key {
+                descriptor,
+                certificate,
+            } => {
+                field_at_most("descriptor", descriptor.len(), MAX_DOCUMENT_ANSWER)?;
+                field_at_most("certificate", certificate.len(), MAX_DOCUMENT_ANSWER)
+            }
+            Self::Ceremony { message } => {
+                field_at_most("message", message.len(), MAX_CEREMONY_MESSAGE)
+            }
+            Self::Status { software, .. } => {
+                field_at_most("software", software.len(), MAX_CODE)?;
+                printable("software", software)
+            }
+            Self::Checkpoint { note } => field_at_most("note", note.len(), MAX_CHECKPOINT),
+            Self::Audit { records, .. } => field_at_most(
+                "records",
+                records.iter().map(|record| record.len()).sum(),
+                MAX_RECORD_BYTES,
+            ),
+            Self::Refused { code, message, .. } => {
+                field_at_most("code", code.len(), MAX_CODE)?;
+                field_at_most("message", message.len(), MAX_MESSAGE)?;
+                if code.is_empty()
+                    || !code
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                {
+                    return Err(WireError::FieldText { field: "code" });
+                }
+                printable("message", message)
+            }
+        }
+    }
+}
+
+/// `text` with control characters replaced and cut to `limit` bytes at a character boundary: what may be shown of text
+/// that somebody else had a hand in, and what fits a refusal's message.
+#[must_use]
+pub fn presentable(text: &str, limit: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(limit));
+    for character in text.chars() {
+        let character = if character.is_control() {
+            ' '
+        } else {
+            character
+        };
+        if shown.len() + character.len_utf8() > limit {
+            break;
+        }
+        shown.push(character);
+    }
+    shown
+}
+
+fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
+    let mut bytes = Vec::with_capacity(4096);
+    ciborium::into_writer(message, &mut bytes).map_err(|error| WireError::Shape {
+        reason: error.to_string(),
+    })?;
+    Ok(bytes)
+}
+
+fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    // The messages nest four deep; the decoder's default of 256 would only let a peer grow the stack.
+    let message: T =
+        ciborium::de::from_reader_with_recursion_limit(bytes, 16).map_err(|error| match error {
+            ciborium::de::Error::Io(_) => WireError::Truncated,
+            ciborium::de::Error::Syntax(offset) => WireError::NotCbor { offset },
+            ciborium::de::Error::Semantic(_, reason) => WireError::Shape {
+                reason: presentable(&reason, 200),
+            },
+            ciborium::de::Error::RecursionLimitExceeded => WireError::Shape {
+                reason: "nested too deep".to_owned(),
+            },
+        })?;
+    if encode(&message)? == bytes {
+        Ok(message)
+    } else {
+        Err(WireError::NotCanonical)
+    }
+}
+
+fn within(length: usize, limit: usize) -> Result<(), WireError> {
+    if length > limit {
+        Err(WireError::TooLong { limit })
+    } else {
+        Ok(())
+    }
+}
+
+fn field_at_most(field: &'static str, length: usize, bound: usize) -> Result<(), WireError> {
+    if length > bound {
+        Err(WireError::FieldLength {
+            field,
+            length,
+            bound,
+        })
+    } else {
+        Ok(())
+    }
+}
+
+fn field_exactly(field: &'static str, length: usize, bound: usize) -> Result<(), WireError> {
+    if length == bound {
+        Ok(())
+    } else {
+        Err(WireError::FieldLength {
+            field,
+            length,
+            bound,
+        })
+    }
+}
+
+fn printable(field: &'static str, text: &str) -> Result<(), WireError> {
+    if text.chars().any(char::is_control) {
+        Err(WireError::FieldText { field })
+    } else {
+        Ok(())
+    }
+}
+
+/// Decodes a list, and stops at the first item too many.
+fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct AtMost<T, const MAX: usize>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MAX} items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MAX {
+                    return Err(A::Error::custom(format_args!(
+                        "a list of more than {MAX} items"
+                    )));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MAX>(std::marker::PhantomData))
+}

@@ -1,0 +1,287 @@
+//! Keys made by real nodes over real connections, and what crashes do to that.
+#![cfg(feature = "node")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+#![allow(dead_code, unreachable_pub)] // the harness is shared by several test programs
+
+mod operator_harness;
+
+use cryptonode::client::ClusterDescriptor;
+use operator_harness::{Site, json, refused};
+use serde_json::Value;
+
+const THREE: [&str; 3] = ["n1", "n2", "n3"];
+
+fn propose(site: &Site, leader: &str, threshold: &str) -> Value {
+    json(&mut site.on(leader, &["ceremony", "propose", "--threshold", threshold]))
+}
+
+fn exported(site: &Site, name: &str) -> ClusterDescriptor {
+    let output = site.on(name, &["key", "export"]).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    ClusterDescriptor::from_json(&String::from_utf8(output.stdout).unwrap()).unwrap()
+}
+
+#[test]
+fn three_nodes_make_a_key_and_keep_it() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let mut nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    let proposed = propose(&site, "n1", "2");
+    assert_eq!(proposed["leader"], "n1");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(
+        (&done["id"], &done["outcome"]),
+        (&proposed["id"], &Value::from("activated")),
+        "{done}"
+    );
+    let key = done["public_key"].as_str().unwrap();
+    let descriptors: Vec<_> = THREE.iter().map(|name| exported(&site, name)).collect();
+    assert!(
+        descriptors
+            .iter()
+            .all(|descriptor| *descriptor == descriptors[0])
+    );
+    assert_eq!(hex::encode(descriptors[0].public_key), key);
+    let cluster = descriptors[0].clone().check().unwrap();
+    assert_eq!(
+        (cluster.package().threshold(), cluster.members().len()),
+        (2, 3)
+    );
+    for name in THREE {
+        assert_eq!(json(&mut site.on(name, &["status"]))["ready"], true);
+        let view = json(&mut site.on(name, &["ceremony", "status"]));
+        assert_eq!(
+            (&view["outcome"], view["public_key"].as_str()),
+            (&Value::from("activated"), Some(key))
+        );
+    }
+    let shown = json(&mut site.on("n2", &["key", "show", &key[..8]]));
+    assert_eq!(shown["key"]["organisations"][0], "Hospital");
+
+    // A restart by signal and one by SIGKILL: the key is there again at once.
+    let last = nodes.pop().unwrap();
+    last.kill();
+    let n3 = site.run("n3");
+    assert_eq!(n3.ready["keys"][0], key);
+    assert_eq!(n3.ready["keys"].as_array().unwrap().len(), 1);
+    assert_eq!(nodes.remove(0).terminate(), 0);
+    assert_eq!(site.run("n1").ready["keys"][0], key);
+    assert_eq!(exported(&site, "n3"), descriptors[0]);
+    // Secrets of the ceremony are gone: there is no key left that could open them.
+    let erasable = std::fs::read_dir(site.path("n3").join("erasable"))
+        .unwrap()
+        .count();
+    assert_eq!(erasable, 0);
+}
+
+#[test]
+fn crashes_at_any_moment_end_in_a_key() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let n1 = site.run("n1");
+    let n2 = site.run("n2");
+    propose(&site, "n1", "2");
+    // Two have accepted, the third is not there yet: it is named, and both others crash.
+    let view = site.follow("n1", |view| {
+        let waiting = view["waiting_for"].as_array().unwrap();
+        waiting.len() == 1
+            && waiting[0]["heard"]
+                .as_str()
+                .is_some_and(|heard| !heard.is_empty())
+    });
+    assert_eq!(view["waiting_for"][0]["member"], "n3");
+    assert_eq!(view["step"], "accepting");
+    n1.kill();
+    n2.kill();
+    let n1 = site.run("n1");
+    let n2 = site.run("n2");
+    let n3 = site.run("n3");
+    // Again as soon as the members deal, or at whatever step the ceremony is by then.
+    site.follow("n1", |view| view["step"] != "accepting");
+    n2.kill();
+    n1.kill();
+    let _n2 = site.run("n2");
+    let _n1 = site.run("n1");
+    n3.kill();
+    let _n3 = site.run("n3");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    let descriptors: Vec<_> = THREE.iter().map(|name| exported(&site, name)).collect();
+    assert!(
+        descriptors
+            .iter()
+            .all(|descriptor| *descriptor == descriptors[0])
+    );
+}
+
+#[test]
+fn operators_accept_and_reject_by_hand() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let _nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    // Only n1's proposals are accepted by themselves.
+    let proposed = propose(&site, "n2", "2");
+    let id = proposed["id"].as_str().unwrap();
+    site.follow("n2", |view| {
+        let waiting = view["waiting_for"].as_array().unwrap();
+        waiting
+            .iter()
+            .filter(|waiting| waiting["waiting_for"] == "its operator's acceptance")
+            .count()
+            == 2
+    });
+    let view = json(&mut site.on("n1", &["ceremony", "status"]));
+    assert_eq!(
+        (&view["step"], &view["leader"]),
+        (&Value::from("proposed"), &Value::from("n2"))
+    );
+    assert!(
+        view["sentence"]
+            .as_str()
+            .unwrap()
+            .contains("cryptonode ceremony accept")
+    );
+    json(&mut site.on("n1", &["ceremony", "accept", &id[..6]]));
+    json(&mut site.on("n3", &["ceremony", "accept", id]));
+    let done = json(&mut site.on("n2", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+
+    let proposed = propose(&site, "n3", "1");
+    let id = proposed["id"].as_str().unwrap().to_owned();
+    site.follow("n3", |view| {
+        view["waiting_for"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|w| w["waiting_for"] == "its operator's acceptance" && w["member"] == "n2")
+    });
+    json(&mut site.on("n2", &["ceremony", "reject", &id, "--reason", "not agreed"]));
+    let sentence = refused(
+        &mut site.on("n3", &["ceremony", "status", &id, "--wait"]),
+        8,
+    );
+    assert!(
+        sentence.contains("n2") && sentence.contains("not agreed"),
+        "{sentence}"
+    );
+    // The others are told.
+    let told = site.follow("n1", |view| view["decided"] == true);
+    assert_eq!(
+        (&told["id"], &told["outcome"]),
+        (&Value::from(id.as_str()), &Value::from("abandoned"))
+    );
+    let list = json(&mut site.on("n1", &["ceremony", "list"]));
+    assert_eq!(list.as_array().unwrap().len(), 2);
+    let abort = refused(&mut site.on("n1", &["ceremony", "abort", &id]), 1);
+    assert!(abort.contains("n3"), "{abort}");
+}
+
+#[test]
+fn a_ceremony_is_called_off_by_its_leader() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let _n1 = site.run("n1");
+    let id = propose(&site, "n1", "2")["id"].as_str().unwrap().to_owned();
+    let view = json(&mut site.on("n1", &["ceremony", "abort", &id]));
+    assert_eq!(view["outcome"], "abandoned", "{view}");
+    refused(&mut site.on("n1", &["ceremony", "status", &id]), 8);
+    let sentence = refused(
+        &mut site.on("n1", &["ceremony", "propose", "--threshold", "3"]),
+        1,
+    );
+    assert!(sentence.contains("lower the threshold"), "{sentence}");
+    let sentence = refused(
+        &mut site.on(
+            "n1",
+            &["ceremony", "propose", "--threshold", "1", "--members", "n9"],
+        ),
+        1,
+    );
+    assert!(sentence.contains("n9"), "{sentence}");
+}
+
+#[test]
+fn another_policy_fails_by_name() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let policy = std::fs::read_to_string(site.path("policy.toml")).unwrap();
+    std::fs::write(
+        site.path("other.toml"),
+        format!("max_lifetime_s = 60\n{policy}"),
+    )
+    .unwrap();
+    json(
+        site.on("n2", &["policy", "set"])
+            .arg(site.path("other.toml")),
+    );
+    let _nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    propose(&site, "n1", "2");
+    let sentence = refused(&mut site.on("n1", &["ceremony", "status", "--wait"]), 8);
+    assert!(
+        sentence.contains("n2") && sentence.contains("policy"),
+        "{sentence}"
+    );
+    let output = site
+        .on("n1", &["ceremony", "status", "--json"])
+        .output()
+        .unwrap()
+        .stdout;
+    let view: Value =
+        serde_json::from_str(String::from_utf8(output).unwrap().lines().next().unwrap()).unwrap();
+    assert_eq!(view["culprits"][0], "n2");
+}
+
+#[test]
+fn a_member_killed_at_any_step_takes_part_to_the_end() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let _n1 = site.run("n1");
+    let mut n2 = site.run("n2");
+    for step in [
+        "accepted",
+        "dealt",
+        "acknowledged",
+        "confirmed",
+        "activated",
+    ] {
+        let id = propose(&site, "n1", "2")["id"].as_str().unwrap().to_owned();
+        // The third member is away, so that the second is seen at its first step.
+        site.follow("n1", |view| {
+            let waiting = view["waiting_for"].as_array().unwrap();
+            waiting.len() == 1 && waiting[0]["member"] == "n3"
+        });
+        let mut n3 = None;
+        let mut killed = None;
+        site.follow("n2", |view| {
+            assert_eq!(view["id"], id);
+            n3.get_or_insert_with(|| site.run("n3"));
+            // Steps go by fast: one that was not seen counts when the next one is.
+            let reached = view["step"] == step || view["decided"] == true;
+            if reached {
+                killed = Some(n2.id());
+            }
+            reached
+        });
+        assert!(killed.is_some());
+        n2.kill();
+        n2 = site.run("n2");
+        let done = json(&mut site.on("n1", &["ceremony", "status", "--wait", &id]));
+        assert_eq!(done["outcome"], "activated", "killed when {step}: {done}");
+        let key = done["public_key"].as_str().unwrap();
+        for name in THREE {
+            json(&mut site.on(name, &["key", "show", key]));
+        }
+        n3.unwrap().terminate();
+    }
+    assert_eq!(n2.ready["keys"].as_array().unwrap().len(), 5);
+}

@@ -1,0 +1,359 @@
+//! Step 2, acknowledge: each member checks its share of every deal, and says so, or complains with evidence.
+//!
+//! An acknowledgement is a signature over the *set of deals* by hash, in index order:
+//!
+//! ```text
+//! set = H("cryptonode/v1/dkg-deal-set", params, digest_1, …, digest_n)
+//! ```
+//!
+//! A complaint opens one ciphertext to everybody: the point n_j·E_i with a proof that it is formed with the n_j of the
+//! member's encryption key N_j (purpose `complaint`). From it anyone decrypts that one share and sees who lied.
+//! It can open no other dealer's shares, because a deal whose dealer does not know e is void before anyone complains.
+
+use ed25519_dalek::SigningKey;
+use rand_core::CryptoRng;
+use reencrypt::{Hasher, Point, SecretScalar, decode_scalar, equality};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::attempt::{Attempt, altered};
+use crate::deal::{self, DealHeader, OpenHeader, RelayedDeal};
+use crate::fault::{DealFault, Fault};
+use crate::proposal::Proposal;
+use crate::shares::share_fits;
+use crate::signature::{self, Batch};
+use crate::tags;
+
+/// Member j's word that its share of every deal in the set is right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acknowledgement {
+    /// The hash of the set of deals, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub set: [u8; 64],
+    /// The member's index, 1…n.
+    pub index: u16,
+    /// The member's signature over `H("cryptonode/v1/dkg-acknowledge", params, LE16(index), set)`, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub signature: [u8; 64],
+}
+
+/// Evidence against one deal. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Complaint {
+    /// The Merkle path of the ciphertext.
+    pub path: ByteBuf,
+    /// The equality proof of protocol.md 2, 96 bytes.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 96],
+    /// The dealer complained of.
+    pub dealer: u16,
+    /// n_j·E_i, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub opening: [u8; 32],
+    /// c_ij, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ciphertext: [u8; 32],
+}
+
+/// All complaints of one member, in the order of the dealers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Complaints {
+    /// The hash of the set of deals complained of, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub set: [u8; 64],
+    /// The member's index, 1…n.
+    pub index: u16,
+    /// The member's signature over `H("cryptonode/v1/dkg-complain", params, LE16(index), set, and for each complaint
+    /// LE16(dealer), ciphertext, path, opening, proof)`, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub signature: [u8; 64],
+    /// At least one.
+    pub complaints: Vec<Complaint>,
+}
+
+/// The hash of a set of deals, from their digests in index order.
+pub(crate) fn deal_set<'a>(
+    params: &[u8; 64],
+    digests: impl Iterator<Item = &'a [u8; 64]>,
+) -> [u8; 64] {
+    digests
+        .fold(
+            Hasher::new(tags::DEAL_SET).item(params),
+            |hasher, digest| hasher.item(digest),
+        )
+        .finalize()
+}
+
+impl Acknowledgement {
+    pub(crate) fn new(params: &[u8; 64], index: u16, set: [u8; 64], identity: &SigningKey) -> Self {
+        let signature = signature::sign(
+            identity,
+            tags::ACKNOWLEDGE,
+            &[params, &index.to_le_bytes(), &set],
+        );
+        Self {
+            index,
+            set,
+            signature,
+        }
+    }
+
+    /// Whether the member of its index signed it.
+    pub(crate) fn is_signed(&self, proposal: &Proposal, params: &[u8; 64]) -> bool {
+        let index = self.index.to_le_bytes();
+        let items: [&[u8]; 3] = [params, &index, &self.set];
+        proposal.identity(self.index).is_some_and(|identity| {
+            signature::verify(identity, tags::ACKNOWLEDGE, &items, &self.signature)
+        })
+    }
+}
+
+/// Checks one acknowledgement of each member, in index order, all of the set that this member has seen itself.
+/// Step 12.
+pub(crate) fn check_acknowledgements(
+    proposal: &Proposal,
+    params: &[u8; 64],
+    own: &Acknowledgement,
+    acknowledgements: &[Acknowledgement],
+) -> Result<(), Fault> {
+    let expected = proposal.members().len();
+    let in_order = (1..)
+        .zip(acknowledgements)
+        .all(|(index, acknowledgement)| acknowledgement.index == index);
+    if acknowledgements.len() != expected || !in_order {
+        return Err(Fault::Count {
+            what: "acknowledgement",
+            expected,
+            got: acknowledgements.len(),
+        });
+    }
+    let mut signatures = Batch::default();
+    for (acknowledgement, identity) in acknowledgements.iter().zip(proposal.identities()) {
+        if acknowledgement.index == own.index && acknowledgement != own {
+            return Err(Fault::OwnMessageAltered {
+                what: "acknowledgement",
+            });
+        }
+        let index = acknowledgement.index.to_le_bytes();
+        let items: [&[u8]; 3] = [params, &index, &acknowledgement.set];
+        signatures.push(
+            identity,
+            tags::ACKNOWLEDGE,
+            &items,
+            &acknowledgement.signature,
+        );
+    }
+    signatures
+        .verify()
+        .map_err(|places| altered(&places, "acknowledgement"))?;
+    match acknowledgements.iter().find(|other| other.set != own.set) {
+        Some(other) => Err(Fault::OtherDeals {
+            member: other.index,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The statement of a complaint's proof.
+fn prove_or_check<T>(
+    attempt: &Attempt,
+    accused: &OpenHeader,
+    from: u16,
+    encryption_key: &Point,
+    opening: &Point,
+    then: impl FnOnce(&equality::Statement<'_>) -> T,
+) -> T {
+    let (dealer, member) = (accused.index.to_le_bytes(), from.to_le_bytes());
+    then(&equality::Statement {
+        purpose: tags::COMPLAINT,
+        context: &[&attempt.params, &dealer, &member, &accused.digest],
+        bases: (Point::generator(), accused.ephemeral),
+        points: (*encryption_key, *opening),
+    })
+}
+
+impl Complaint {
+    /// Opens this member's ciphertext of a deal. `secret` is n_j.
+    pub(crate) fn new<R: CryptoRng>(
+        attempt: &Attempt,
+        from: u16,
+        secret: &SecretScalar,
+        accused: &OpenHeader,
+        relayed: &RelayedDeal,
+        rng: &mut R,
+    ) -> Option<Self> {
+        let encryption_key = attempt.encryption_key(from)?;
+        let opening = Point::from_bytes(&secret.diffie_hellman(&accused.ephemeral)).ok()?;
+        let proof = prove_or_check(
+            attempt,
+            accused,
+            from,
+            encryption_key,
+            &opening,
+            |statement| equality::EqualityProof::prove(statement, secret, rng),
+        );
+        Some(Self {
+            dealer: accused.index,
+            ciphertext: relayed.ciphertext,
+            path: relayed.path.clone(),
+            opening: *opening.as_bytes(),
+            proof: proof.to_bytes(),
+        })
+    }
+
+    /// Step 11, who is to blame: the dealer if the opened share does not fit, the author if the evidence is false.
+    fn judge_vartime(
+        &self,
+        attempt: &Attempt,
+        from: u16,
+        header: &DealHeader,
+        accused: &OpenHeader,
+    ) -> Fault {
+        let refuted = Fault::FalseComplaint {
+            member: from,
+            dealer: accused.index,
+        };
+        let Some(encryption_key) = attempt.encryption_key(from) else {
+            return refuted;
+        };
+        if !deal::verify_ciphertext(
+            header,
+            &self.ciphertext,
+            &self.path,
+            from,
+            attempt.members(),
+        ) {
+            return refuted;
+        }
+        let Ok(opening) = Point::from_bytes(&self.opening) else {
+            return refuted;
+        };
+        let Ok(proof) = equality::EqualityProof::from_bytes(&self.proof) else {
+            return refuted;
+        };
+        let proved = prove_or_check(
+            attempt,
+            accused,
+            from,
+            encryption_key,
+            &opening,
+            |statement| proof.verify_vartime(statement).is_ok(),
+        );
+        if !proved {
+            return refuted;
+        }
+        // The share is no secret any more: this attempt comes to nothing, or goes on without its dealer.
+        let pad = deal::pad(
+            &attempt.params,
+            accused.index,
+            from,
+            &accused.ephemeral,
+            encryption_key,
+            opening.as_bytes(),
+        );
+        match decode_scalar(&self.ciphertext) {
+            Ok(ciphertext) if share_fits(&(ciphertext - pad), &accused.commitments, from) => {
+                refuted
+            }
+            _ => Fault::BadDeal {
+                dealer: accused.index,
+                reason: DealFault::Share { to: from },
+            },
+        }
+    }
+}
+
+impl Complaints {
+    pub(crate) fn new(
+        params: &[u8; 64],
+        index: u16,
+        set: [u8; 64],
+        complaints: Vec<Complaint>,
+        identity: &SigningKey,
+    ) -> Self {
+        let mut complaints = Self {
+            index,
+            set,
+            complaints,
+            signature: [0; 64],
+        };
+        complaints.signature = complaints.with_items(params, |items| {
+            signature::sign(identity, tags::COMPLAIN, items)
+        });
+        complaints
+    }
+
+    fn with_items<T>(&self, params: &[u8; 64], then: impl FnOnce(&[&[u8]]) -> T) -> T {
+        let index = self.index.to_le_bytes();
+        let dealers: Vec<[u8; 2]> = self
+            .complaints
+            .iter()
+            .map(|complaint| complaint.dealer.to_le_bytes())
+            .collect();
+        let mut items: Vec<&[u8]> = vec![params, &index, &self.set];
+        for (complaint, dealer) in self.complaints.iter().zip(&dealers) {
+            let parts: [&[u8]; 5] = [
+                dealer,
+                &complaint.ciphertext,
+                &complaint.path,
+                &complaint.opening,
+                &complaint.proof,
+            ];
+            items.extend(parts);
+        }
+        then(&items)
+    }
+
+    /// The verdict on each complaint, by its own evidence. `headers` and `opened` are all deals of the attempt in index
+    /// order, verified. An empty or unsigned list, or one about other deals, is its author's fault.
+    pub(crate) fn judge_vartime(
+        &self,
+        proposal: &Proposal,
+        attempt: &Attempt,
+        set: &[u8; 64],
+        deals: &[(&DealHeader, &OpenHeader)],
+    ) -> Vec<Fault> {
+        let member = self.index;
+        let signed = proposal.identity(member).is_some_and(|author| {
+            self.with_items(&attempt.params, |items| {
+                signature::verify(author, tags::COMPLAIN, items, &self.signature)
+            })
+        });
+        if !signed {
+            return vec![Fault::Unsigned {
+                what: "complaint",
+                member,
+            }];
+        }
+        if self.set != *set {
+            return vec![Fault::OtherDeals { member }];
+        }
+        if self.complaints.is_empty() {
+            return vec![Fault::WrongAnswer {
+                member,
+                message: "complained",
+            }];
+        }
+        let judge = |complaint: &Complaint| {
+            usize::from(complaint.dealer)
+                .checked_sub(1)
+                .and_then(|place| deals.get(place))
+                .map_or(
+                    Fault::FalseComplaint {
+                        member,
+                        dealer: complaint.dealer,
+                    },
+                    |(header, open)| complaint.judge_vartime(attempt, member, header, open),
+                )
+        };
+        // One verdict per dealer is enough, and bounds the work.
+        self.complaints
+            .iter()
+            .take(attempt.members())
+            .map(judge)
+            .collect()
+    }
+}

@@ -1,0 +1,358 @@
+//! The certificate of a result: the proposal, what the attempt computed, and every member's confirmation.
+//!
+//! Whoever pins the members' identities verifies with it, alone and offline, which key was made, by whom, under which
+//! policy, and what every member's public share is. It also carries each member's share, sealed to that member's
+//! recovery key, so that any copy restores any member that has its phrase.
+//!
+//! A result is certified when *all* members have confirmed it: then every honest one holds its share, and none was left
+//! out unseen.
+
+use reencrypt::{KeyShare, Point, PublicKeyPackage};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::attempt;
+use crate::confirm::{AttemptResult, Confirmation};
+use crate::phrase::RecoveryPhrase;
+use crate::proposal::{MemberIdentity, Proposal, ProposalError};
+use crate::sealed_share::Binding;
+use crate::shares::evaluate_all_vartime;
+use crate::wire_v1::{self, MAX_CERTIFICATE, WireError};
+
+/// The canonical form of a certificate. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    #[serde(with = "serde_bytes")]
+    set: [u8; 64],
+    /// S_0 ‖ … ‖ S_t−1.
+    sums: ByteBuf,
+    epoch: u64,
+    attempt: u32,
+    version: u16,
+    proposal: ByteBuf,
+    qualified: Vec<u16>,
+    confirmations: Vec<Confirmation>,
+    /// N_1 ‖ … ‖ N_n, from which the parameters follow.
+    encryption_keys: ByteBuf,
+}
+
+/// A key whose certificate has been verified.
+#[derive(Debug, Clone)]
+pub struct CertifiedKey {
+    proposal: Proposal,
+    attempt: u32,
+    result: AttemptResult,
+    package: PublicKeyPackage,
+    confirmations: Vec<Confirmation>,
+}
+
+/// Why a certificate is not valid, or of no use here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not a certificate in its one encoding.
+    #[error("the certificate cannot be read: {0}")]
+    Encoding(#[from] WireError),
+    /// Its proposal is not acceptable.
+    #[error(transparent)]
+    Proposal(#[from] ProposalError),
+    /// Of another version.
+    #[error("the certificate is of version {0}, which this version does not read")]
+    Version(u16),
+    /// A list has not the length that the proposal asks for.
+    #[error("the certificate has {got} {what} where the proposal asks for {expected}")]
+    Count {
+        /// `encryption keys`, `sums`, `qualified dealers` or `confirmations`.
+        what: &'static str,
+        /// How many there should be.
+        expected: usize,
+        /// How many there are.
+        got: usize,
+    },
+    /// The epoch, the attempt or the dealers are not those of a create.
+    #[error("the certificate is not one of a new key")]
+    NotACreate,
+    /// A sum of commitments, or a public share that follows from them, is no point or the identity.
+    #[error("the certificate has a point that is the identity or none")]
+    Point,
+    /// A confirmation is missing or not signed by its member.
+    #[error("the certificate has no valid confirmation of member {member}")]
+    Confirmation {
+        /// The member's index.
+        member: u16,
+    },
+    /// The members are not the ones that were pinned.
+    #[error("the certificate is not one of the expected members: their identities differ")]
+    OtherMembers,
+    /// The phrase is not one of a member of this key.
+    #[error("this recovery phrase belongs to no member of this key")]
+    NotAMember,
+    /// The sealed share does not open, or is not the member's share.
+    #[error(
+        "the share sealed for member {member} is not its share of this key: its own node made it so"
+    )]
+    SealedShare {
+        /// The member's index.
+        member: u16,
+    },
+}
+
+impl CertificateError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Encoding(error) => error.code(),
+            Self::Proposal(error) => error.code(),
+            Self::Version(_) => "certificate-version",
+            Self::Count { .. } => "certificate-count",
+            Self::NotACreate => "certificate-not-a-create",
+            Self::Point => "certificate-point",
+            Self::Confirmation { .. } => "certificate-confirmation",
+            Self::OtherMembers => "certificate-other-members",
+            Self::NotAMember => "certificate-not-a-member",
+            Self::SealedShare { .. } => "certificate-sealed-share",
+        }
+    }
+}
+
+/// Version of the certificate's encoding.
+const CERTIFICATE_VERSION: u16 = 1;
+
+/// Writes a certificate. The caller has verified every confirmation, in index order.
+pub(crate) fn encode<'a>(
+    proposal: &Proposal,
+    number: u32,
+    encryption_keys: impl Iterator<Item = &'a Point>,
+    result: &AttemptResult,
+    confirmations: &[Confirmation],
+) -> Vec<u8> {
+    wire_v1::encode(&Fields {
+        version: CERTIFICATE_VERSION,
+        proposal: ByteBuf::from(proposal.to_bytes()),
+        attempt: number,
+        epoch: result.epoch,
+        encryption_keys: ByteBuf::from(
+            encryption_keys
+                .flat_map(|key| *key.as_bytes())
+                .collect::<Vec<u8>>(),
+        ),
+        set: result.set,
+        qualified: result.qualified.clone(),
+        sums: ByteBuf::from(
+            result
+                .sums
+                .iter()
+                .flat_map(|sum| *sum.as_bytes())
+                .collect::<Vec<u8>>(),
+        ),
+        confirmations: confirmations.to_vec(),
+    })
+}
+
+/// Verifies a certificate for whoever pins the members' identities, in any order.
+///
+/// # Errors
+/// [`CertificateError::OtherMembers`] if the pinned identities are not exactly the members'; otherwise what is wrong
+/// with the certificate itself.
+pub fn verify_certificate(
+    bytes: &[u8],
+    pinned: &[[u8; 32]],
+) -> Result<CertifiedKey, CertificateError> {
+    let key = CertifiedKey::verify_unpinned(bytes)?;
+    let mut pinned = pinned.to_vec();
+    pinned.sort_unstable();
+    if !pinned
+        .iter()
+        .eq(key.members().iter().map(|member| &member.identity))
+    {
+        return Err(CertificateError::OtherMembers);
+    }
+    Ok(key)
+}
+
+impl CertifiedKey {
+    /// Step 17: verifies that the members that the certificate names confirmed it. Whether they are the right ones is for the
+    /// caller to know.
+    pub(crate) fn verify_unpinned(bytes: &[u8]) -> Result<Self, CertificateError> {
+        let fields: Fields = wire_v1::decode(bytes, MAX_CERTIFICATE)?;
+        if fields.version != CERTIFICATE_VERSION {
+            return Err(CertificateError::Version(fields.version));
+        }
+        let proposal = Proposal::from_bytes(&fields.proposal)?;
+        let members = proposal.members().len();
+        let encryption_keys = chunks("encryption keys", &fields.encryption_keys, members)?;
+        let sums = chunks("sums", &fields.sums, usize::from(proposal.threshold()))?;
+        count("confirmations", fields.confirmations.len(), members)?;
+        let all_dealers = (1..)
+            .zip(0..members)
+            .all(|(index, place)| fields.qualified.get(place) == Some(&index));
+        if fields.epoch != 0 || fields.attempt != attempt::FIRST_ATTEMPT || !all_dealers {
+            return Err(CertificateError::NotACreate);
+        }
+        count("qualified dealers", fields.qualified.len(), members)?;
+        let result = AttemptResult {
+            params: attempt::params(&proposal, fields.attempt, encryption_keys.iter()),
+            epoch: fields.epoch,
+            set: fields.set,
+            qualified: fields.qualified,
+            sums: sums
+                .iter()
+                .map(|bytes| Point::from_bytes(bytes).map_err(|_| CertificateError::Point))
+                .collect::<Result<_, _>>()?,
+        };
+        let hash = result.hash();
+        for (member, confirmation) in (1u16..).zip(&fields.confirmations) {
+            if confirmation.index != member
+                || !confirmation.is_signed(&proposal, &result.params, &hash)
+            {
+                return Err(CertificateError::Confirmation { member });
+            }
+        }
+        let package = package(&proposal, &result)?;
+        Ok(Self {
+            proposal,
+            attempt: fields.attempt,
+            result,
+            package,
+            confirmations: fields.confirmations,
+        })
+    }
+
+    /// Y, the threshold, and every member's public share.
+    pub fn package(&self) -> &PublicKeyPackage {
+        &self.package
+    }
+
+    /// The key, 32 bytes, by which it is named.
+    pub fn public_key(&self) -> Point {
+        self.package.public_key()
+    }
+
+    /// The members in index order: the first has index 1.
+    pub fn members(&self) -> &[MemberIdentity] {
+        self.proposal.members()
+    }
+
+    /// SHA-256 of the approval policy of the key.
+    pub fn policy_hash(&self) -> &[u8; 32] {
+        self.proposal.policy_hash()
+    }
+
+    /// 0 for a new key.
+    pub fn epoch(&self) -> u64 {
+        self.result.epoch
+    }
+
+    /// The number of the attempt that made it.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// What was proposed.
+    pub fn proposal(&self) -> &Proposal {
+        &self.proposal
+    }
+
+    /// The hash that all members signed, 64 bytes.
+    pub fn result_hash(&self) -> [u8; 64] {
+        self.result.hash()
+    }
+
+    pub(crate) fn confirmation(&self, index: u16) -> Option<&Confirmation> {
+        usize::from(index)
+            .checked_sub(1)
+            .and_then(|place| self.confirmations.get(place))
+    }
+
+    /// Step 19: restores a member's share from its phrase.
+    ///
+    /// # Errors
+    /// [`CertificateError::NotAMember`] if the phrase is not one of a member, [`CertificateError::SealedShare`] if what
+    /// its node sealed is not its share.
+    pub fn recover_share(&self, phrase: &RecoveryPhrase) -> Result<KeyShare, CertificateError> {
+        let keys = phrase.node_keys();
+        let identity = keys.identity.verifying_key().to_bytes();
+        let index = self
+            .proposal
+            .index_of(&identity)
+            .ok_or(CertificateError::NotAMember)?;
+        let member = self
+            .proposal
+            .member(index)
+            .ok_or(CertificateError::NotAMember)?;
+        if member.recovery_public != *keys.recovery_public.as_bytes() {
+            return Err(CertificateError::NotAMember);
+        }
+        let unusable = CertificateError::SealedShare { member: index };
+        let sealed = self
+            .confirmation(index)
+            .ok_or(CertificateError::Confirmation { member: index })?;
+        let binding = Binding {
+            params: &self.result.params,
+            index,
+            member,
+            set: &self.result.set,
+        };
+        let Some(secret) = binding.open(&phrase.recovery_secret(), &sealed.sealed_share) else {
+            return Err(unusable);
+        };
+        KeyShare::new(index, self.result.epoch, self.public_key(), secret)
+            .ok()
+            .filter(|share| share.check(&self.package).is_ok())
+            .ok_or(unusable)
+    }
+}
+
+/// Every member's public share, from the sums.
+pub(crate) fn package(
+    proposal: &Proposal,
+    result: &AttemptResult,
+) -> Result<PublicKeyPackage, CertificateError> {
+    let members = u16::try_from(proposal.members().len()).unwrap_or(u16::MAX);
+    let public_shares =
+        evaluate_all_vartime(&result.sums, members).ok_or(CertificateError::Point)?;
+    let public_key = result
+        .sums
+        .first()
+        .copied()
+        .ok_or(CertificateError::Point)?;
+    PublicKeyPackage::new(
+        public_key,
+        result.epoch,
+        proposal.threshold(),
+        public_shares,
+    )
+    .map_err(|_| CertificateError::Point)
+}
+
+fn count(what: &'static str, got: usize, expected: usize) -> Result<(), CertificateError> {
+    if got != expected {
+        return Err(CertificateError::Count {
+            what,
+            expected,
+            got,
+        });
+    }
+    Ok(())
+}
+
+fn chunks<'a>(
+    what: &'static str,
+    bytes: &'a [u8],
+    expected: usize,
+) -> Result<&'a [[u8; 32]], CertificateError> {
+    let (chunks, remainder) = bytes.as_chunks::<32>();
+    count(
+        what,
+        chunks.len() + usize::from(!remainder.is_empty()),
+        expected,
+    )?;
+    if !remainder.is_empty() {
+        return Err(CertificateError::Count {
+            what,
+            expected,
+            got: chunks.len(),
+        });
+    }
+    Ok(chunks)
+}

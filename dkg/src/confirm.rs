@@ -1,0 +1,194 @@
+//! Step 3, confirm: everybody computes the same result, and each member that holds its share of it says so.
+//!
+//! ```text
+//! result = H("cryptonode/v1/dkg-result", params, LE64(epoch), set, complaints, LE16(i) of each qualified dealer…,
+//!            S_0, …, S_t−1)
+//! complaints = H("cryptonode/v1/dkg-complaint-set", params)      while results with complaints are not made
+//! ```
+//!
+//! S_k is the sum of the qualified dealers' commitments A_ik, so Y = S_0 and Y_j = Σ_k j^k·S_k. With the qualified set
+//! fixed, a member checks x_j·G = Y_j once more before it confirms: each dealer's part fitting is not the same as the sum
+//! over a set fitting. Then it writes x_j durably as pending, and signs.
+
+use ed25519_dalek::SigningKey;
+use rand_core::CryptoRng;
+use reencrypt::{Hasher, Point, SecretScalar, hash};
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+use crate::proposal::Proposal;
+use crate::sealed_share::{Binding, SEALED_SHARE};
+use crate::shares::share_fits;
+use crate::{signature, tags};
+
+/// Member j's word that it holds its share of the result, durably.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirmation {
+    /// The member's index, 1…n.
+    pub index: u16,
+    /// The member's signature over `H("cryptonode/v1/dkg-confirm", params, LE16(index), result, sealed share)`.
+    #[serde(with = "serde_bytes")]
+    pub signature: [u8; 64],
+    /// x_j sealed to the member's recovery key, 80 bytes.
+    #[serde(with = "serde_bytes")]
+    pub sealed_share: [u8; SEALED_SHARE],
+}
+
+/// The result of an attempt, the same for everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AttemptResult {
+    pub(crate) params: [u8; 64],
+    pub(crate) epoch: u64,
+    pub(crate) set: [u8; 64],
+    /// The dealers that count, ascending. In a create without complaints: all.
+    pub(crate) qualified: Vec<u16>,
+    /// S_0 … S_t−1.
+    pub(crate) sums: Vec<Point>,
+}
+
+impl AttemptResult {
+    /// The hash that confirmations sign.
+    pub(crate) fn hash(&self) -> [u8; 64] {
+        let qualified: Vec<u8> = self
+            .qualified
+            .iter()
+            .flat_map(|index| index.to_le_bytes())
+            .collect();
+        let hasher = Hasher::new(tags::RESULT)
+            .item(&self.params)
+            .item(&self.epoch.to_le_bytes())
+            .item(&self.set)
+            .item(&hash(tags::COMPLAINT_SET, &[&self.params]))
+            .item(&qualified);
+        self.sums
+            .iter()
+            .fold(hasher, |hasher, sum| hasher.item(sum.as_bytes()))
+            .finalize()
+    }
+
+    /// Steps 14 to 16: the second check, and then the confirmation of member `index`.
+    pub(crate) fn confirm<R: CryptoRng>(
+        &self,
+        proposal: &Proposal,
+        index: u16,
+        share: &SecretScalar,
+        identity: &SigningKey,
+        rng: &mut R,
+    ) -> Result<Confirmation, Fault> {
+        if !share_fits(share.expose(), &self.sums, index) {
+            return Err(Fault::ShareMismatch);
+        }
+        let member = proposal.member(index).ok_or(Fault::NotListed)?;
+        let binding = Binding {
+            params: &self.params,
+            index,
+            member,
+            set: &self.set,
+        };
+        let sealed_share = binding.seal(share, rng).ok_or(Fault::NotListed)?;
+        let items: [&[u8]; 4] = [
+            &self.params,
+            &index.to_le_bytes(),
+            &self.hash(),
+            &sealed_share,
+        ];
+        let signature = signature::sign(identity, tags::CONFIRM, &items);
+        Ok(Confirmation {
+            index,
+            sealed_share,
+            signature,
+        })
+    }
+}
+
+impl Confirmation {
+    /// Whether the member of its index signed it for this result.
+    pub(crate) fn is_signed(
+        &self,
+        proposal: &Proposal,
+        params: &[u8; 64],
+        result: &[u8; 64],
+    ) -> bool {
+        let index = self.index.to_le_bytes();
+        let items: [&[u8]; 4] = [params, &index, result, &self.sealed_share];
+        proposal.identity(self.index).is_some_and(|identity| {
+            signature::verify(identity, tags::CONFIRM, &items, &self.signature)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        missing_docs
+    )]
+    use curve25519_dalek::Scalar;
+
+    use super::*;
+    use crate::deal::evaluate;
+    use crate::shares::sum_commitments;
+    use crate::{MemberIdentity, RecoveryPhrase, Terms};
+
+    /// Dealers 1 and 2 give member 3 errors that cancel when both count. A check of the plain sum over all dealers does
+    /// not see them; with dealer 2 out, the second check does.
+    #[test]
+    fn the_second_check_sees_what_cancelled_in_another_sum() {
+        let rng = &mut rand::rng();
+        let keys = RecoveryPhrase::generate(rng).node_keys();
+        let identity = keys.identity.verifying_key().to_bytes();
+        let terms = Terms {
+            threshold: 1,
+            policy_hash: [0; 32],
+            members: vec![MemberIdentity {
+                name: "a".to_owned(),
+                identity,
+                recovery_public: *keys.recovery_public.as_bytes(),
+                address: "a:1".to_owned(),
+            }],
+            leader: identity,
+            created: 0,
+            expires: 1,
+            allow_few_members: false,
+            software: "test".to_owned(),
+        };
+        let proposal = Proposal::new(terms, rng).unwrap();
+        let member = 1;
+        let polynomials: Vec<Vec<SecretScalar>> = (0..3)
+            .map(|_| (0..2).map(|_| SecretScalar::random(rng)).collect())
+            .collect();
+        let commitments: Vec<Vec<Point>> = polynomials
+            .iter()
+            .map(|polynomial| polynomial.iter().map(SecretScalar::public).collect())
+            .collect();
+        let errors = [Scalar::ONE, -Scalar::ONE, Scalar::ZERO];
+        let confirm = |qualified: &[usize]| {
+            let sum: Scalar = qualified
+                .iter()
+                .map(|&dealer| evaluate(&polynomials[dealer], member) + errors[dealer])
+                .sum();
+            let result = AttemptResult {
+                params: [0; 64],
+                epoch: 0,
+                set: [0; 64],
+                qualified: qualified.iter().map(|&dealer| dealer as u16 + 1).collect(),
+                sums: sum_commitments(
+                    qualified
+                        .iter()
+                        .map(|&dealer| commitments[dealer].as_slice()),
+                )
+                .unwrap(),
+            };
+            let share = SecretScalar::from_scalar(sum).unwrap();
+            result.confirm(&proposal, member, &share, &keys.identity, &mut rand::rng())
+        };
+        assert!(confirm(&[0, 1, 2]).is_ok());
+        assert_eq!(confirm(&[0, 2]).unwrap_err(), Fault::ShareMismatch);
+        assert_eq!(confirm(&[1, 2]).unwrap_err(), Fault::ShareMismatch);
+        assert!(confirm(&[2]).is_ok());
+    }
+}

@@ -1,0 +1,422 @@
+//! Step 1, deal: a polynomial shared among all members, with commitments, and each share encrypted to its member.
+//!
+//! Dealer i picks a polynomial f of degree t − 1 with random coefficients and publishes A_k = f_k·G. Member j's share is
+//! s_ij = f(j). It is encrypted by a pad that only j and the dealer can compute, from a fresh key E = e·G of this deal:
+//!
+//! ```text
+//! pad_ij   = Hs("cryptonode/v1/dkg-pad", params, LE16(i), LE16(j), E, N_j, e·N_j)         c_ij = s_ij + pad_ij mod ℓ
+//! digest_i = H("cryptonode/v1/dkg-deal", params, LE16(i), A_0, E,
+//!              H("cryptonode/v1/dkg-commitments", A_1, …, A_t−1), MerkleRoot(c_i1 … c_in))
+//! ```
+//!
+//! The dealer proves that it knows f_0 and e (see [`crate::knowledge`]) and signs the digest with both proofs. The
+//! polynomial and e are gone when [`deal`] returns: after a crash the stored bytes of the deal are sent again, and
+//! nothing else can be.
+//!
+//! A deal travels whole from the dealer to the leader ([`Deal`]), and from there to each member with that member's
+//! ciphertext and its Merkle path only ([`RelayedDeal`]). Both carry the same signed [`DealHeader`].
+
+use curve25519_dalek::Scalar;
+use ed25519_dalek::SigningKey;
+use rand_core::CryptoRng;
+use reencrypt::{Hasher, Point, SecretScalar, hash, hash_to_scalar};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use zeroize::Zeroize;
+
+use crate::attempt::Attempt;
+use crate::fault::DealFault;
+use crate::knowledge::{Context, Proof};
+use crate::merkle::{self, Tree};
+use crate::proposal::Proposal;
+use crate::{signature, tags};
+
+/// The signed part of a deal, from which its digest follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DealHeader {
+    /// The dealer's index, 1…n.
+    pub index: u16,
+    /// A_0, the commitment to the constant term, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub constant: [u8; 32],
+    /// E = e·G, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ephemeral: [u8; 32],
+    /// The dealer's signature over `H("cryptonode/v1/dkg-deal-signature", params, LE16(i), digest, both proofs)`.
+    #[serde(with = "serde_bytes")]
+    pub signature: [u8; 64],
+    /// Proof of knowledge of the constant term, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub constant_proof: [u8; 64],
+    /// Proof of knowledge of e, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ephemeral_proof: [u8; 64],
+    /// RFC 9162 root over the n ciphertexts, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ciphertexts_root: [u8; 32],
+    /// `H("cryptonode/v1/dkg-commitments", A_1, …, A_t−1)`, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub commitments_hash: [u8; 64],
+}
+
+/// A whole deal, as its dealer gives it to the leader. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deal {
+    /// The signed part.
+    pub header: DealHeader,
+    /// c_i1 ‖ … ‖ c_in.
+    pub ciphertexts: ByteBuf,
+    /// A_1 ‖ … ‖ A_t−1.
+    pub commitments: ByteBuf,
+}
+
+/// A deal as the leader relays it to one member. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayedDeal {
+    /// The Merkle path from the ciphertext to the root, ⌈log2 n⌉ hashes of 32 bytes at most.
+    pub path: ByteBuf,
+    /// The signed part.
+    pub header: DealHeader,
+    /// The member's own c_ij, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ciphertext: [u8; 32],
+    /// A_1 ‖ … ‖ A_t−1.
+    pub commitments: ByteBuf,
+}
+
+/// A header whose signature was verified and whose points were decoded.
+#[derive(Clone)]
+pub(crate) struct OpenHeader {
+    pub(crate) index: u16,
+    pub(crate) digest: [u8; 64],
+    pub(crate) ephemeral: Point,
+    /// A_0 … A_t−1.
+    pub(crate) commitments: Vec<Point>,
+}
+
+/// Both proofs of a header, decoded.
+pub(crate) struct Proofs {
+    pub(crate) constant: Proof,
+    pub(crate) ephemeral: Proof,
+}
+
+impl DealHeader {
+    /// digest_i.
+    pub(crate) fn digest(&self, params: &[u8; 64]) -> [u8; 64] {
+        hash(
+            tags::DEAL,
+            &[
+                params,
+                &self.index.to_le_bytes(),
+                &self.constant,
+                &self.ephemeral,
+                &self.commitments_hash,
+                &self.ciphertexts_root,
+            ],
+        )
+    }
+
+    /// Whether the member of the header's index signed it in this attempt.
+    pub(crate) fn is_signed(
+        &self,
+        proposal: &Proposal,
+        params: &[u8; 64],
+        digest: &[u8; 64],
+    ) -> bool {
+        let index = self.index.to_le_bytes();
+        let items = self.signed_items(params, &index, digest);
+        proposal.identity(self.index).is_some_and(|dealer| {
+            signature::verify(dealer, tags::DEAL_SIGNATURE, &items, &self.signature)
+        })
+    }
+
+    /// What the dealer signs under its tag.
+    pub(crate) fn signed_items<'a>(
+        &'a self,
+        params: &'a [u8; 64],
+        index: &'a [u8; 2],
+        digest: &'a [u8; 64],
+    ) -> [&'a [u8]; 5] {
+        [
+            params,
+            index,
+            digest,
+            &self.constant_proof,
+            &self.ephemeral_proof,
+        ]
+    }
+
+    /// Decodes what the dealer signed: exactly t commitments and E, none of them the identity.
+    pub(crate) fn open(
+        &self,
+        digest: [u8; 64],
+        commitments: &[u8],
+        threshold: u16,
+    ) -> Result<OpenHeader, DealFault> {
+        let (rest, remainder) = commitments.as_chunks::<32>();
+        let expected = usize::from(threshold);
+        let got = rest.len() + usize::from(!remainder.is_empty()) + 1;
+        if got != expected || !remainder.is_empty() {
+            return Err(DealFault::CommitmentCount { expected, got });
+        }
+        let points = std::iter::once(&self.constant)
+            .chain(rest)
+            .enumerate()
+            .map(|(place, bytes)| {
+                Point::from_bytes(bytes).map_err(|_| DealFault::Commitment(place))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let ephemeral = Point::from_bytes(&self.ephemeral).map_err(|_| DealFault::Ephemeral)?;
+        Ok(OpenHeader {
+            index: self.index,
+            digest,
+            ephemeral,
+            commitments: points,
+        })
+    }
+
+    /// Decodes both proofs and computes their challenges.
+    pub(crate) fn proofs(&self, params: &[u8; 64], open: &OpenHeader) -> Result<Proofs, DealFault> {
+        let context = |tag| Context {
+            tag,
+            params,
+            dealer: self.index,
+            digest: &open.digest,
+        };
+        let constant = open.commitments.first().ok_or(DealFault::ConstantProof)?;
+        Ok(Proofs {
+            constant: context(tags::PROOF_CONSTANT)
+                .decode(constant, &self.constant_proof)
+                .ok_or(DealFault::ConstantProof)?,
+            ephemeral: context(tags::PROOF_EPHEMERAL)
+                .decode(&open.ephemeral, &self.ephemeral_proof)
+                .ok_or(DealFault::EphemeralProof)?,
+        })
+    }
+}
+
+impl Proofs {
+    /// Verifies both, one by one.
+    pub(crate) fn verify_vartime(&self, open: &OpenHeader) -> Result<(), DealFault> {
+        if !open
+            .commitments
+            .first()
+            .is_some_and(|constant| self.constant.verify_vartime(constant))
+        {
+            return Err(DealFault::ConstantProof);
+        }
+        if !self.ephemeral.verify_vartime(&open.ephemeral) {
+            return Err(DealFault::EphemeralProof);
+        }
+        Ok(())
+    }
+}
+
+impl Deal {
+    /// The leader's check of a deal that it got from member `from` itself: everything but the encrypted shares.
+    /// Whatever is wrong is the dealer's fault.
+    pub(crate) fn verify_vartime(
+        &self,
+        proposal: &Proposal,
+        attempt: &Attempt,
+        from: u16,
+    ) -> Result<OpenHeader, DealFault> {
+        let header = &self.header;
+        if header.index != from {
+            return Err(DealFault::Index(header.index));
+        }
+        let digest = header.digest(&attempt.params);
+        if !header.is_signed(proposal, &attempt.params, &digest) {
+            return Err(DealFault::Signature);
+        }
+        let (ciphertexts, remainder) = self.ciphertexts.as_chunks::<32>();
+        if ciphertexts.len() != attempt.members() || !remainder.is_empty() {
+            return Err(DealFault::CiphertextCount {
+                expected: attempt.members(),
+                got: ciphertexts.len(),
+            });
+        }
+        if commitments_hash(&self.commitments) != header.commitments_hash {
+            return Err(DealFault::CommitmentsHash);
+        }
+        if Tree::new(ciphertexts).root() != header.ciphertexts_root {
+            return Err(DealFault::CiphertextsRoot);
+        }
+        let open = header.open(digest, &self.commitments, proposal.threshold())?;
+        header
+            .proofs(&attempt.params, &open)?
+            .verify_vartime(&open)?;
+        Ok(open)
+    }
+
+    /// The Merkle tree over the ciphertexts.
+    pub(crate) fn tree(&self) -> Tree {
+        Tree::new(self.ciphertexts.as_chunks::<32>().0)
+    }
+
+    /// The deal as member `to` gets it. `None` if there is no such member.
+    pub(crate) fn relay_with(&self, tree: &Tree, to: u16) -> Option<RelayedDeal> {
+        let place = usize::from(to).checked_sub(1)?;
+        Some(RelayedDeal {
+            header: self.header.clone(),
+            commitments: self.commitments.clone(),
+            ciphertext: *self.ciphertexts.as_chunks::<32>().0.get(place)?,
+            path: ByteBuf::from(tree.path(place).concat()),
+        })
+    }
+}
+
+impl RelayedDeal {
+    /// Whether the ciphertext is the one that the dealer signed for member `to` of `members`.
+    pub(crate) fn has_true_ciphertext(&self, to: u16, members: usize) -> bool {
+        verify_ciphertext(&self.header, &self.ciphertext, &self.path, to, members)
+    }
+}
+
+/// Whether `path` shows that `ciphertext` is the one that the header's dealer signed for member `to` of `members`.
+pub(crate) fn verify_ciphertext(
+    header: &DealHeader,
+    ciphertext: &[u8; 32],
+    path: &[u8],
+    to: u16,
+    members: usize,
+) -> bool {
+    let (path, remainder) = path.as_chunks::<32>();
+    usize::from(to).checked_sub(1).is_some_and(|place| {
+        remainder.is_empty()
+            && merkle::verify_path(&header.ciphertexts_root, ciphertext, place, members, path)
+    })
+}
+
+/// The hash of A_1 … A_t−1, given one after the other.
+pub(crate) fn commitments_hash(commitments: &[u8]) -> [u8; 64] {
+    let mut hasher = Hasher::new(tags::COMMITMENTS);
+    for commitment in commitments.chunks(32) {
+        hasher = hasher.item(commitment);
+    }
+    hasher.finalize()
+}
+
+/// pad_ij. `shared` is the encoding of e·N_j = n_j·E.
+pub(crate) fn pad(
+    params: &[u8; 64],
+    dealer: u16,
+    to: u16,
+    ephemeral: &Point,
+    encryption_key: &Point,
+    shared: &[u8; 32],
+) -> Scalar {
+    hash_to_scalar(
+        tags::PAD,
+        &[
+            params,
+            &dealer.to_le_bytes(),
+            &to.to_le_bytes(),
+            ephemeral.as_bytes(),
+            encryption_key.as_bytes(),
+            shared,
+        ],
+    )
+}
+
+/// Makes the deal of member `index`. Called once for an attempt: its bytes are stored, and sent again when asked for.
+pub(crate) fn deal<R: CryptoRng>(
+    proposal: &Proposal,
+    attempt: &Attempt,
+    index: u16,
+    identity: &SigningKey,
+    rng: &mut R,
+) -> Deal {
+    let polynomial: Vec<SecretScalar> = (0..proposal.threshold())
+        .map(|_| SecretScalar::random(rng))
+        .collect();
+    deal_polynomial(attempt, index, identity, &polynomial, rng)
+}
+
+/// The deal of a given polynomial, constant term first.
+pub(crate) fn deal_polynomial<R: CryptoRng>(
+    attempt: &Attempt,
+    index: u16,
+    identity: &SigningKey,
+    polynomial: &[SecretScalar],
+    rng: &mut R,
+) -> Deal {
+    let points: Vec<Point> = polynomial.iter().map(SecretScalar::public).collect();
+    let ephemeral_secret = SecretScalar::random(rng);
+    let ephemeral = ephemeral_secret.public();
+    let mut ciphertexts = Vec::with_capacity(32 * attempt.members());
+    for (to, encryption_key) in (1u16..).zip(&attempt.encryption_keys) {
+        let mut share = evaluate(polynomial, to);
+        let shared = ephemeral_secret.diffie_hellman(encryption_key);
+        let mut pad = pad(
+            &attempt.params,
+            index,
+            to,
+            &ephemeral,
+            encryption_key,
+            &shared,
+        );
+        ciphertexts.extend_from_slice((share + pad).as_bytes());
+        share.zeroize();
+        pad.zeroize();
+    }
+    let commitments: Vec<u8> = points
+        .iter()
+        .skip(1)
+        .flat_map(|point| *point.as_bytes())
+        .collect();
+    let mut header = DealHeader {
+        index,
+        constant: points
+            .first()
+            .map(|point| *point.as_bytes())
+            .unwrap_or_default(),
+        ephemeral: *ephemeral.as_bytes(),
+        commitments_hash: commitments_hash(&commitments),
+        ciphertexts_root: Tree::new(ciphertexts.as_chunks::<32>().0).root(),
+        constant_proof: [0; 64],
+        ephemeral_proof: [0; 64],
+        signature: [0; 64],
+    };
+    let digest = header.digest(&attempt.params);
+    let context = |tag| Context {
+        tag,
+        params: &attempt.params,
+        dealer: index,
+        digest: &digest,
+    };
+    if let (Some(constant), Some(point)) = (polynomial.first(), points.first()) {
+        header.constant_proof = context(tags::PROOF_CONSTANT).prove(constant, point, rng);
+    }
+    header.ephemeral_proof =
+        context(tags::PROOF_EPHEMERAL).prove(&ephemeral_secret, &ephemeral, rng);
+    header.sign(&attempt.params, identity);
+    Deal {
+        header,
+        commitments: ByteBuf::from(commitments),
+        ciphertexts: ByteBuf::from(ciphertexts),
+    }
+}
+
+impl DealHeader {
+    /// Signs the header's digest with both proofs.
+    pub(crate) fn sign(&mut self, params: &[u8; 64], identity: &SigningKey) {
+        let (digest, index) = (self.digest(params), self.index.to_le_bytes());
+        let items = self.signed_items(params, &index, &digest);
+        self.signature = signature::sign(identity, tags::DEAL_SIGNATURE, &items);
+    }
+}
+
+/// f(x), by Horner's rule, in constant time.
+pub(crate) fn evaluate(polynomial: &[SecretScalar], x: u16) -> Scalar {
+    let x = Scalar::from(x);
+    polynomial
+        .iter()
+        .rev()
+        .fold(Scalar::ZERO, |value, coefficient| {
+            value * x + coefficient.expose()
+        })
+}

@@ -1,0 +1,471 @@
+//! The rounds: what is asked, which answers count, and what follows when all have answered.
+
+use reencrypt::Point;
+use serde_bytes::ByteBuf;
+
+use super::progress::{LeaderPhase, WaitingFor};
+use crate::acknowledge::{Acknowledgement, Complaints, deal_set};
+use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
+use crate::certificate;
+use crate::confirm::{AttemptResult, Confirmation};
+use crate::deal::{Deal, OpenHeader};
+use crate::fault::Fault;
+use crate::merkle::Tree;
+use crate::proposal::{Proposal, SignedProposal};
+use crate::shares::sum_commitments;
+use crate::wire_v1::{MAX_SENTENCE, Message, legible};
+
+/// The answers to one question, in index order.
+pub(super) struct Round<T>(Vec<Option<T>>);
+
+/// A deal that the leader has verified, ready to be relayed.
+pub(super) struct VerifiedDeal {
+    pub(super) deal: Deal,
+    open: OpenHeader,
+    tree: Tree,
+}
+
+/// All deals of an attempt.
+pub(super) struct DealSet {
+    pub(super) attempt: Attempt,
+    pub(super) deals: Vec<VerifiedDeal>,
+    pub(super) set: [u8; 64],
+}
+
+/// The open round, with everything that the rounds before have made.
+pub(super) enum Phase {
+    Accepting(Round<Acceptance>),
+    Dealing(Attempt, Round<VerifiedDeal>),
+    Acknowledging(DealSet, Round<Acknowledgement>),
+    Confirming {
+        deals: DealSet,
+        acknowledgements: Vec<Acknowledgement>,
+        result: Box<AttemptResult>,
+        hash: [u8; 64],
+        round: Round<Confirmation>,
+    },
+    Activating {
+        certificate: Vec<u8>,
+        public_key: Point,
+        round: Round<()>,
+    },
+    Completed {
+        certificate: Vec<u8>,
+        public_key: Point,
+    },
+    Failed {
+        faults: Vec<Fault>,
+        round: Round<()>,
+    },
+}
+
+/// What an answer does.
+pub(super) enum Step {
+    /// Nothing: it answers a question of an earlier round, or one that was answered.
+    Stale,
+    /// It counts.
+    Kept,
+    /// It does not count yet.
+    AskAgain(WaitingFor),
+    /// The attempt fails.
+    Failed(Vec<Fault>),
+}
+
+impl<T> Round<T> {
+    pub(super) fn new(members: usize) -> Self {
+        Self((0..members).map(|_| None).collect())
+    }
+
+    fn slot(&mut self, index: u16) -> Option<&mut Option<T>> {
+        usize::from(index)
+            .checked_sub(1)
+            .and_then(|place| self.0.get_mut(place))
+    }
+
+    fn keep(&mut self, index: u16, answer: T) -> Step {
+        match self.slot(index) {
+            Some(slot) => {
+                *slot = Some(answer);
+                Step::Kept
+            }
+            None => Step::Stale,
+        }
+    }
+
+    fn waits_for(&self, index: u16) -> bool {
+        usize::from(index)
+            .checked_sub(1)
+            .and_then(|place| self.0.get(place))
+            .is_some_and(Option::is_none)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.0.iter().all(Option::is_some)
+    }
+
+    fn take(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.0).into_iter().flatten().collect()
+    }
+}
+
+impl VerifiedDeal {
+    pub(super) fn new(
+        proposal: &Proposal,
+        attempt: &Attempt,
+        from: u16,
+        deal: &Deal,
+    ) -> Result<Self, Fault> {
+        let open = deal
+            .verify_vartime(proposal, attempt, from)
+            .map_err(|reason| Fault::BadDeal {
+                dealer: from,
+                reason,
+            })?;
+        Ok(Self {
+            tree: deal.tree(),
+            deal: deal.clone(),
+            open,
+        })
+    }
+}
+
+impl DealSet {
+    pub(super) fn new(attempt: Attempt, deals: Vec<VerifiedDeal>) -> Self {
+        let set = deal_set(&attempt.params, deals.iter().map(|deal| &deal.open.digest));
+        Self {
+            attempt,
+            deals,
+            set,
+        }
+    }
+
+    /// The result that everybody computes.
+    pub(super) fn result(&self) -> Result<AttemptResult, Fault> {
+        Ok(AttemptResult {
+            params: self.attempt.params,
+            epoch: 0,
+            set: self.set,
+            qualified: self.deals.iter().map(|deal| deal.open.index).collect(),
+            sums: sum_commitments(
+                self.deals
+                    .iter()
+                    .map(|deal| deal.open.commitments.as_slice()),
+            )?,
+        })
+    }
+
+    fn judge(&self, proposal: &Proposal, complaints: &Complaints) -> Vec<Fault> {
+        let deals: Vec<_> = self
+            .deals
+            .iter()
+            .map(|deal| (&deal.deal.header, &deal.open))
+            .collect();
+        complaints.judge_vartime(proposal, &self.attempt, &self.set, &deals)
+    }
+}
+
+impl Phase {
+    pub(super) fn first(members: usize) -> Self {
+        Self::Accepting(Round::new(members))
+    }
+
+    pub(super) fn failed(faults: Vec<Fault>, members: usize) -> Self {
+        Self::Failed {
+            faults,
+            round: Round::new(members),
+        }
+    }
+
+    pub(super) fn confirming(
+        deals: DealSet,
+        acknowledgements: Vec<Acknowledgement>,
+    ) -> Result<Self, Fault> {
+        let result = deals.result()?;
+        let round = Round::new(deals.deals.len());
+        Ok(Self::Confirming {
+            hash: result.hash(),
+            result: Box::new(result),
+            deals,
+            acknowledgements,
+            round,
+        })
+    }
+
+    pub(super) fn public(&self) -> LeaderPhase {
+        match self {
+            Self::Accepting(_) => LeaderPhase::Accepting,
+            Self::Dealing(..) => LeaderPhase::Dealing,
+            Self::Acknowledging(..) => LeaderPhase::Acknowledging,
+            Self::Confirming { .. } => LeaderPhase::Confirming,
+            Self::Activating { .. } => LeaderPhase::Activating,
+            Self::Completed { .. } => LeaderPhase::Completed,
+            Self::Failed { .. } => LeaderPhase::Failed,
+        }
+    }
+
+    /// Until the key exists.
+    pub(super) fn can_fail(&self) -> bool {
+        !matches!(
+            self,
+            Self::Activating { .. } | Self::Completed { .. } | Self::Failed { .. }
+        )
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed { .. })
+    }
+
+    pub(super) fn waits_for(&self, index: u16) -> bool {
+        match self {
+            Self::Accepting(round) => round.waits_for(index),
+            Self::Dealing(_, round) => round.waits_for(index),
+            Self::Acknowledging(_, round) => round.waits_for(index),
+            Self::Confirming { round, .. } => round.waits_for(index),
+            Self::Activating { round, .. } | Self::Failed { round, .. } => round.waits_for(index),
+            Self::Completed { .. } => false,
+        }
+    }
+
+    /// The open round's question to member `index`.
+    pub(super) fn question(
+        &self,
+        signed: &SignedProposal,
+        ceremony: [u8; 16],
+        abandon: &[u8; 64],
+        index: u16,
+    ) -> Option<Message> {
+        Some(match self {
+            Self::Accepting(_) => Message::Propose {
+                proposal: signed.clone(),
+            },
+            Self::Dealing(attempt, _) => Message::Begin {
+                ceremony,
+                attempt: attempt.number,
+                acceptances: attempt.acceptances.clone(),
+            },
+            Self::Acknowledging(deals, _) => Message::Deals {
+                ceremony,
+                attempt: deals.attempt.number,
+                deals: deals
+                    .deals
+                    .iter()
+                    .map(|verified| verified.deal.relay_with(&verified.tree, index))
+                    .collect::<Option<_>>()?,
+            },
+            Self::Confirming {
+                deals,
+                acknowledgements,
+                ..
+            } => Message::Acknowledgements {
+                ceremony,
+                attempt: deals.attempt.number,
+                acknowledgements: acknowledgements.clone(),
+            },
+            Self::Activating { certificate, .. } => Message::Certificate {
+                ceremony,
+                certificate: ByteBuf::from(certificate.clone()),
+            },
+            Self::Failed { .. } => Message::Abandon {
+                ceremony,
+                signature: *abandon,
+            },
+            Self::Completed { .. } => return None,
+        })
+    }
+
+    /// Takes one answer of member `index`.
+    pub(super) fn answer(&mut self, proposal: &Proposal, index: u16, reply: &Message) -> Step {
+        let member = index;
+        if !self.waits_for(index) || self.is_stale(reply) {
+            return Step::Stale;
+        }
+        let unreadable = matches!(reply, Message::Refused { ceremony, .. } if *ceremony == [0; 16]);
+        let wrong = || {
+            Step::Failed(vec![Fault::WrongAnswer {
+                member,
+                message: reply.name(),
+            }])
+        };
+        if reply.ceremony() != Some(proposal.id()) && !unreadable {
+            return if self.can_fail() {
+                wrong()
+            } else {
+                Step::AskAgain(WaitingFor::Answer)
+            };
+        }
+        match (self, reply) {
+            (Self::Accepting(_), Message::Pending { .. }) => Step::AskAgain(WaitingFor::Decision),
+            (Self::Accepting(_), Message::Rejected { reason, .. }) => {
+                let reason = legible(reason, MAX_SENTENCE);
+                Step::Failed(vec![Fault::Rejected { member, reason }])
+            }
+            (Self::Accepting(round), Message::Accepted { acceptance, .. }) => {
+                if acceptance.index == member && acceptance.is_valid(proposal) {
+                    round.keep(index, acceptance.clone())
+                } else {
+                    Step::Failed(vec![Fault::AcceptanceInvalid { member }])
+                }
+            }
+            (
+                Self::Dealing(attempt, round),
+                Message::Dealt {
+                    attempt: number,
+                    deal,
+                    ..
+                },
+            ) if *number == attempt.number => {
+                match VerifiedDeal::new(proposal, attempt, member, deal) {
+                    Ok(verified) => round.keep(index, verified),
+                    Err(fault) => Step::Failed(vec![fault]),
+                }
+            }
+            (
+                Self::Acknowledging(deals, round),
+                Message::Acknowledged {
+                    attempt,
+                    acknowledgement,
+                    ..
+                },
+            ) if *attempt == deals.attempt.number => {
+                if acknowledgement.index != member
+                    || !acknowledgement.is_signed(proposal, &deals.attempt.params)
+                {
+                    Step::Failed(vec![Fault::Unsigned {
+                        what: "acknowledgement",
+                        member,
+                    }])
+                } else if acknowledgement.set != deals.set {
+                    Step::Failed(vec![Fault::OtherDeals { member }])
+                } else {
+                    round.keep(index, acknowledgement.clone())
+                }
+            }
+            (
+                Self::Acknowledging(deals, _),
+                Message::Complained {
+                    attempt,
+                    complaints,
+                    ..
+                },
+            ) if *attempt == deals.attempt.number => {
+                if complaints.index == member {
+                    Step::Failed(deals.judge(proposal, complaints))
+                } else {
+                    Step::Failed(vec![Fault::Unsigned {
+                        what: "complaint",
+                        member,
+                    }])
+                }
+            }
+            (
+                Self::Confirming {
+                    deals, hash, round, ..
+                },
+                Message::Confirmed {
+                    attempt,
+                    confirmation,
+                    ..
+                },
+            ) if *attempt == deals.attempt.number => {
+                if confirmation.index == member
+                    && confirmation.is_signed(proposal, &deals.attempt.params, hash)
+                {
+                    round.keep(index, confirmation.clone())
+                } else {
+                    Step::Failed(vec![Fault::OtherConfirmation { member }])
+                }
+            }
+            (Self::Activating { round, .. }, Message::Activated { .. }) => round.keep(index, ()),
+            (Self::Activating { .. }, Message::Refused { code, sentence, .. }) => {
+                Step::AskAgain(WaitingFor::Refusal {
+                    code: legible(code, 64),
+                    sentence: legible(sentence, MAX_SENTENCE),
+                })
+            }
+            (Self::Activating { .. }, _) => Step::AskAgain(WaitingFor::Answer),
+            // Whatever it says, it has heard it.
+            (Self::Failed { round, .. }, _) => round.keep(index, ()),
+            (
+                _,
+                Message::Refused {
+                    code,
+                    sentence,
+                    culprit,
+                    ..
+                },
+            ) => Step::Failed(vec![Fault::Refused {
+                member,
+                code: legible(code, 64),
+                sentence: legible(sentence, MAX_SENTENCE),
+                named: *culprit,
+            }]),
+            _ => wrong(),
+        }
+    }
+
+    /// Answers to questions of earlier rounds, late or repeated.
+    fn is_stale(&self, reply: &Message) -> bool {
+        let round = match reply {
+            Message::Pending { .. } | Message::Rejected { .. } | Message::Accepted { .. } => {
+                LeaderPhase::Accepting
+            }
+            Message::Dealt { .. } => LeaderPhase::Dealing,
+            Message::Acknowledged { .. } | Message::Complained { .. } => LeaderPhase::Acknowledging,
+            Message::Confirmed { .. } => LeaderPhase::Confirming,
+            _ => return false,
+        };
+        (round as u8) < (self.public() as u8)
+    }
+
+    /// Goes on to the next round once all have answered. Says whether it did.
+    pub(super) fn advance(&mut self, proposal: &Proposal) -> Result<bool, Fault> {
+        let members = proposal.members().len();
+        let next = match self {
+            Self::Accepting(round) if round.is_complete() => {
+                let attempt = Attempt::new(proposal, FIRST_ATTEMPT, round.take())?;
+                Self::Dealing(attempt, Round::new(members))
+            }
+            Self::Dealing(attempt, round) if round.is_complete() => Self::Acknowledging(
+                DealSet::new(attempt.clone(), round.take()),
+                Round::new(members),
+            ),
+            Self::Acknowledging(deals, round) if round.is_complete() => {
+                let acknowledgements = round.take();
+                let (attempt, verified) = (deals.attempt.clone(), std::mem::take(&mut deals.deals));
+                Self::confirming(DealSet::new(attempt, verified), acknowledgements)?
+            }
+            Self::Confirming {
+                deals,
+                result,
+                round,
+                ..
+            } if round.is_complete() => {
+                let keys = deals.attempt.encryption_keys.iter();
+                let certificate = certificate::encode(
+                    proposal,
+                    deals.attempt.number,
+                    keys,
+                    result,
+                    &round.take(),
+                );
+                let public_key = *result.sums.first().ok_or(Fault::UnusableResult)?;
+                Self::Activating {
+                    certificate,
+                    public_key,
+                    round: Round::new(members),
+                }
+            }
+            Self::Activating {
+                certificate,
+                public_key,
+                round,
+            } if round.is_complete() => Self::Completed {
+                certificate: std::mem::take(certificate),
+                public_key: *public_key,
+            },
+            _ => return Ok(false),
+        };
+        *self = next;
+        Ok(true)
+    }
+}

@@ -1,0 +1,221 @@
+//! The bytes of a leader's state: the byte 0x01 and the CBOR of the proposal and the rounds that are complete.
+//!
+//! Nothing in it is secret. What it holds of other members is verified again when it is read.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::Leader;
+use super::rounds::{DealSet, Phase, Round, VerifiedDeal};
+use crate::acknowledge::Acknowledgement;
+use crate::attempt::{Acceptance, Attempt};
+use crate::certificate::CertifiedKey;
+use crate::deal::Deal;
+use crate::fault::Fault;
+use crate::member::StateError;
+use crate::proposal::{Proposal, SignedProposal};
+use crate::wire_v1;
+
+const STATE_VERSION: u8 = 1;
+/// The longest state: all deals of 1,024 members, whole.
+const MAX_STATE: usize = 80 << 20;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    proposal: SignedProposal,
+    #[serde(with = "serde_bytes")]
+    abandon: [u8; 64],
+    phase: StoredPhase,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+enum StoredPhase {
+    Accepting,
+    Dealing {
+        attempt: u32,
+        acceptances: Vec<Acceptance>,
+    },
+    Acknowledging {
+        attempt: u32,
+        acceptances: Vec<Acceptance>,
+        deals: Vec<Deal>,
+    },
+    Confirming {
+        attempt: u32,
+        acceptances: Vec<Acceptance>,
+        deals: Vec<Deal>,
+        acknowledgements: Vec<Acknowledgement>,
+    },
+    Activating {
+        certificate: ByteBuf,
+    },
+    Completed {
+        certificate: ByteBuf,
+    },
+    Failed {
+        faults: Vec<StoredFault>,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredFault {
+    member: u16,
+    code: String,
+    sentence: String,
+}
+
+pub(super) fn encode(leader: &Leader) -> Vec<u8> {
+    let whole = |deals: &DealSet| {
+        deals
+            .deals
+            .iter()
+            .map(|verified| verified.deal.clone())
+            .collect()
+    };
+    let phase = match &leader.phase {
+        Phase::Accepting(_) => StoredPhase::Accepting,
+        Phase::Dealing(attempt, _) => StoredPhase::Dealing {
+            attempt: attempt.number,
+            acceptances: attempt.acceptances.clone(),
+        },
+        Phase::Acknowledging(deals, _) => StoredPhase::Acknowledging {
+            attempt: deals.attempt.number,
+            acceptances: deals.attempt.acceptances.clone(),
+            deals: whole(deals),
+        },
+        Phase::Confirming {
+            deals,
+            acknowledgements,
+            ..
+        } => StoredPhase::Confirming {
+            attempt: deals.attempt.number,
+            acceptances: deals.attempt.acceptances.clone(),
+            deals: whole(deals),
+            acknowledgements: acknowledgements.clone(),
+        },
+        Phase::Activating { certificate, .. } => StoredPhase::Activating {
+            certificate: ByteBuf::from(certificate.clone()),
+        },
+        Phase::Completed { certificate, .. } => StoredPhase::Completed {
+            certificate: ByteBuf::from(certificate.clone()),
+        },
+        Phase::Failed { faults, .. } => StoredPhase::Failed {
+            faults: faults.iter().map(stored_fault).collect(),
+        },
+    };
+    let mut bytes = vec![STATE_VERSION];
+    wire_v1::encode_into(
+        &Stored {
+            proposal: leader.signed.clone(),
+            abandon: leader.abandon,
+            phase,
+        },
+        &mut bytes,
+    );
+    bytes
+}
+
+fn stored_fault(fault: &Fault) -> StoredFault {
+    let member = fault.culprit().unwrap_or_default();
+    match fault {
+        Fault::Recorded { code, sentence, .. } => StoredFault {
+            member,
+            code: code.clone(),
+            sentence: sentence.clone(),
+        },
+        other => StoredFault {
+            member,
+            code: other.code().to_owned(),
+            sentence: other.to_string(),
+        },
+    }
+}
+
+pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
+    let (&version, rest) = state.split_first().ok_or(StateError::Damaged)?;
+    if version != STATE_VERSION {
+        return Err(StateError::Version(version));
+    }
+    let stored: Stored = wire_v1::decode(rest, MAX_STATE)?;
+    let proposal = stored.proposal.verify()?;
+    let phase = restore_phase(&proposal, stored.phase)?;
+    Ok(Leader::in_phase(
+        proposal,
+        stored.proposal,
+        stored.abandon,
+        phase,
+        false,
+    ))
+}
+
+fn restore_phase(proposal: &Proposal, stored: StoredPhase) -> Result<Phase, StateError> {
+    let members = proposal.members().len();
+    let attempt = |number, acceptances| {
+        Attempt::new(proposal, number, acceptances).map_err(|_| StateError::Inconsistent)
+    };
+    let deals = |number, acceptances, deals: Vec<Deal>| {
+        let attempt = attempt(number, acceptances)?;
+        let verified = (1u16..)
+            .zip(&deals)
+            .map(|(from, deal)| VerifiedDeal::new(proposal, &attempt, from, deal))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| StateError::Inconsistent)?;
+        if verified.len() != members {
+            return Err(StateError::Inconsistent);
+        }
+        Ok(DealSet::new(attempt, verified))
+    };
+    Ok(match stored {
+        StoredPhase::Accepting => Phase::first(members),
+        StoredPhase::Dealing {
+            attempt: number,
+            acceptances,
+        } => Phase::Dealing(attempt(number, acceptances)?, Round::new(members)),
+        StoredPhase::Acknowledging {
+            attempt,
+            acceptances,
+            deals: whole,
+        } => Phase::Acknowledging(deals(attempt, acceptances, whole)?, Round::new(members)),
+        StoredPhase::Confirming {
+            attempt,
+            acceptances,
+            deals: whole,
+            acknowledgements,
+        } => Phase::confirming(deals(attempt, acceptances, whole)?, acknowledgements)
+            .map_err(|_| StateError::Inconsistent)?,
+        StoredPhase::Activating { certificate } => {
+            let public_key = certified(proposal, &certificate)?;
+            Phase::Activating {
+                certificate: certificate.into_vec(),
+                public_key,
+                round: Round::new(members),
+            }
+        }
+        StoredPhase::Completed { certificate } => {
+            let public_key = certified(proposal, &certificate)?;
+            Phase::Completed {
+                certificate: certificate.into_vec(),
+                public_key,
+            }
+        }
+        StoredPhase::Failed { faults } => {
+            let recorded = |fault: StoredFault| Fault::Recorded {
+                member: fault.member,
+                code: fault.code,
+                sentence: fault.sentence,
+            };
+            Phase::failed(faults.into_iter().map(recorded).collect(), members)
+        }
+    })
+}
+
+fn certified(proposal: &Proposal, certificate: &[u8]) -> Result<reencrypt::Point, StateError> {
+    let key = CertifiedKey::verify_unpinned(certificate).map_err(|_| StateError::Inconsistent)?;
+    if key.proposal() != proposal {
+        return Err(StateError::Inconsistent);
+    }
+    Ok(key.public_key())
+}

@@ -1,0 +1,360 @@
+//! One node's machine for one ceremony.
+//!
+//! # Steps
+//!
+//! | step | what the member holds | leaves it by |
+//! |---|---|---|
+//! | proposed | the proposal | its operator's [`Member::accept`] or [`Member::reject`] |
+//! | accepted | n, the secret of its encryption key | `begin`, with everybody's acceptance |
+//! | dealt | n, its own deal's bytes (the polynomial and e are already gone) | `deals` |
+//! | acknowledged | n, x_j, the digests of all deals, the sums | `acknowledgements`, all about the same set |
+//! | complained | n, its complaints | nothing: the attempt fails by name |
+//! | confirmed | n, x_j as pending, its confirmation | `certificate`, with everybody's confirmation |
+//! | activated | nothing secret: x_j has been handed over | |
+//! | closed | nothing secret | |
+//!
+//! # Restart, repetition, order
+//!
+//! Every change of step is returned as the whole state to write, *before* the answer may leave. After a crash the
+//! machine is restored from what was written last; the leader asks again, and the same question gets the same bytes. A
+//! question from an earlier step is answered as it was then. A question from a later step is refused (`out-of-step`), and
+//! changes nothing. A different question about a step that is done is refused with the evidence of who signed two things.
+//!
+//! # When it ends
+//!
+//! Up to `acknowledged` the member gives up when the proposal expires, when its leader calls it off or when its own
+//! operator does, and then erases n and x_j. Once it has *confirmed*, the key may exist, so it keeps its pending share
+//! until it sees the certificate, whatever anyone says.
+
+mod stage;
+mod state;
+mod steps;
+
+use ed25519_dalek::SigningKey;
+use rand_core::CryptoRng;
+use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
+use zeroize::Zeroizing;
+
+use crate::attempt::Acceptance;
+use crate::fault::Fault;
+use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
+use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
+
+use stage::{Running, Secrets, Stage};
+pub use state::StateError;
+
+/// What the machine needs to know of its own node.
+#[derive(Clone)]
+pub struct LocalNode {
+    /// The node's long-term identity. Zeroized when dropped.
+    pub identity: SigningKey,
+    /// R, to which the node's share is sealed.
+    pub recovery_public: Point,
+    /// SHA-256 of the approval policy that the node's operator configured.
+    pub policy_hash: [u8; 32],
+}
+
+/// One node's machine for one ceremony. See the module's head.
+pub struct Member {
+    node: LocalNode,
+    running: Option<Running>,
+}
+
+/// Where a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberStage {
+    /// No proposal yet.
+    New,
+    /// Its operator has to decide.
+    Proposed,
+    /// Takes part; waits for the others.
+    Accepted,
+    /// Has dealt; waits for the others' deals.
+    Dealt,
+    /// Has shown that a dealer cheated; the attempt comes to nothing.
+    Complained,
+    /// All its shares are right; waits for the others to say so.
+    Acknowledged,
+    /// Holds its share as pending; waits for the certificate.
+    Confirmed,
+    /// The key exists and this member serves it.
+    Activated,
+    /// Rejected, expired or called off.
+    Closed,
+}
+
+impl MemberStage {
+    /// A stable name for programs and people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Proposed => "proposed",
+            Self::Accepted => "accepted",
+            Self::Dealt => "dealt",
+            Self::Complained => "complained",
+            Self::Acknowledged => "acknowledged",
+            Self::Confirmed => "confirmed",
+            Self::Activated => "activated",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// What the driver does next, in this order: write `persist` and `activated` durably, in one transaction; then send `reply`.
+pub struct MemberOutput {
+    /// The whole state of the machine, secrets included: to be sealed before it is written. `None` if nothing changed.
+    pub persist: Option<Zeroizing<Vec<u8>>>,
+    /// The answer.
+    pub reply: Message,
+    /// The key that this member now serves. Given once; after it the state holds no secret.
+    pub activated: Option<ActivatedKey>,
+}
+
+/// A key of which this node holds a share.
+#[derive(Debug)]
+pub struct ActivatedKey {
+    /// This node's share.
+    pub share: KeyShare,
+    /// Y, the threshold, and every member's public share.
+    pub package: PublicKeyPackage,
+    /// The members in index order: the first has index 1.
+    pub members: Vec<MemberIdentity>,
+    /// SHA-256 of the approval policy that everybody agreed to.
+    pub policy_hash: [u8; 32],
+    /// The certificate's canonical bytes, for [`crate::verify_certificate`].
+    pub certificate: Vec<u8>,
+}
+
+impl MemberOutput {
+    fn repeat(reply: Message) -> Self {
+        Self {
+            persist: None,
+            reply,
+            activated: None,
+        }
+    }
+}
+
+impl Member {
+    /// A machine that waits for a proposal.
+    pub fn new(node: LocalNode) -> Self {
+        Self {
+            node,
+            running: None,
+        }
+    }
+
+    /// The machine as it was when `state` was last handed out to be written.
+    pub fn restore(node: LocalNode, state: &[u8]) -> Result<Self, StateError> {
+        let running = state::decode(&node, state)?;
+        Ok(Self {
+            node,
+            running: Some(running),
+        })
+    }
+
+    /// Where this member is.
+    pub fn stage(&self) -> MemberStage {
+        self.running
+            .as_ref()
+            .map_or(MemberStage::New, |running| running.stage.public())
+    }
+
+    /// The proposal, once one has been made.
+    pub fn proposal(&self) -> Option<&Proposal> {
+        self.running.as_ref().map(|running| &running.proposal)
+    }
+
+    /// The ceremony's id, once a proposal has been made.
+    pub fn ceremony(&self) -> Option<[u8; 16]> {
+        self.proposal().map(Proposal::id)
+    }
+
+    /// Why the ceremony is closed here, if it is.
+    pub fn closed_because(&self) -> Option<&str> {
+        match &self.running.as_ref()?.stage {
+            Stage::Closed { reason, .. } => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// Answers one message from the member whose identity TLS established. `now` in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// The fault, when the message is refused and nothing has changed; the driver answers with [`Message::refusal`].
+    pub fn handle<R: CryptoRng>(
+        &mut self,
+        from: &[u8; 32],
+        message: Message,
+        now: u64,
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
+        if let Message::Propose { proposal } = message {
+            return self.propose(from, proposal, now);
+        }
+        let running = self
+            .running
+            .as_mut()
+            .filter(|running| message.ceremony() == Some(running.proposal.id()))
+            .ok_or(Fault::OtherCeremony)?;
+        if running.proposal.index_of(from).is_none() {
+            return Err(Fault::Stranger { from: *from });
+        }
+        if let Some(output) = running.expire(now) {
+            return Ok(output);
+        }
+        match message {
+            Message::Begin {
+                attempt,
+                acceptances,
+                ..
+            } => running.begin(&self.node, attempt, acceptances, rng),
+            Message::Deals { attempt, deals, .. } => {
+                running.check_deals(&self.node, attempt, &deals, rng)
+            }
+            Message::Acknowledgements {
+                attempt,
+                acknowledgements,
+                ..
+            } => running.confirm(&self.node, attempt, &acknowledgements, rng),
+            Message::Certificate { certificate, .. } => running.activate(certificate.into_vec()),
+            Message::Abandon { signature, .. } => running.abandon(&signature),
+            other => Err(running.out_of_step(other.name())),
+        }
+    }
+
+    /// Step 1: looks at a proposal before anybody is asked to decide.
+    fn propose(
+        &mut self,
+        from: &[u8; 32],
+        signed: SignedProposal,
+        now: u64,
+    ) -> Result<MemberOutput, Fault> {
+        let proposal = signed.verify()?;
+        let Some(index) = proposal.index_of(&self.node.identity.verifying_key().to_bytes()) else {
+            return Err(Fault::NotListed);
+        };
+        if proposal.index_of(from).is_none() {
+            return Err(Fault::Stranger { from: *from });
+        }
+        if let Some(running) = &mut self.running {
+            if running.proposal != proposal {
+                return Err(Fault::OtherProposal);
+            }
+            return match running.expire(now) {
+                Some(output) => Ok(output),
+                None => running.repeat_decision(),
+            };
+        }
+        if now >= proposal.expires() {
+            return Err(Fault::Expired {
+                expires: proposal.expires(),
+                now,
+            });
+        }
+        self.check_terms(&proposal, index)?;
+        let running = Running {
+            signed,
+            proposal,
+            index,
+            stage: Stage::Proposed,
+            attempt: None,
+            secrets: Secrets::default(),
+        };
+        let output = MemberOutput {
+            persist: Some(state::encode(&running)),
+            reply: Message::Pending {
+                ceremony: running.proposal.id(),
+            },
+            activated: None,
+        };
+        self.running = Some(running);
+        Ok(output)
+    }
+
+    fn check_terms(&self, proposal: &Proposal, index: u16) -> Result<(), Fault> {
+        if *proposal.policy_hash() != self.node.policy_hash {
+            return Err(Fault::OtherPolicy {
+                ours: self.node.policy_hash,
+                theirs: *proposal.policy_hash(),
+            });
+        }
+        let own = proposal.member(index).ok_or(Fault::NotListed)?;
+        if own.recovery_public != *self.node.recovery_public.as_bytes() {
+            return Err(Fault::NotListed);
+        }
+        Ok(())
+    }
+
+    /// Step 2: the operator, or the configuration, takes part. Makes the encryption key. The reply is what the leader gets when
+    /// it asks again; it need not be sent now. Accepting again changes nothing.
+    ///
+    /// # Errors
+    /// [`Fault::OutOfStep`] without a proposal, [`Fault::Closed`] or [`Fault::Expired`] if it is too late,
+    /// [`Fault::OtherPolicy`] if the node's policy has changed meanwhile.
+    pub fn accept<R: CryptoRng>(&mut self, now: u64, rng: &mut R) -> Result<MemberOutput, Fault> {
+        let Some(running) = &self.running else {
+            return Err(Fault::OutOfStep {
+                message: "accept",
+                stage: "new",
+            });
+        };
+        if matches!(running.stage, Stage::Proposed) && now < running.proposal.expires() {
+            self.check_terms(&running.proposal, running.index)?;
+        }
+        let Some(running) = &mut self.running else {
+            return Err(Fault::OutOfStep {
+                message: "accept",
+                stage: "new",
+            });
+        };
+        if let Some(output) = running.expire(now) {
+            return Ok(output);
+        }
+        if !matches!(running.stage, Stage::Proposed) {
+            return running.repeat_decision();
+        }
+        let secret = SecretScalar::random(rng);
+        let acceptance = Acceptance::new(
+            &running.proposal,
+            running.index,
+            &secret,
+            &self.node.identity,
+        );
+        running.secrets.encryption = Some(secret);
+        running.stage = Stage::Accepted { acceptance };
+        let reply = running.repeat_decision()?.reply;
+        Ok(running.changed(reply))
+    }
+
+    /// The operator does not take part, or withdraws. Erases what the machine holds.
+    ///
+    /// # Errors
+    /// [`Fault::AlreadyConfirmed`] once the key may exist; [`Fault::OutOfStep`] without a proposal.
+    pub fn reject(&mut self, reason: &str) -> Result<MemberOutput, Fault> {
+        let Some(running) = &mut self.running else {
+            return Err(Fault::OutOfStep {
+                message: "reject",
+                stage: "new",
+            });
+        };
+        if matches!(running.stage, Stage::Closed { .. }) {
+            return running.repeat_decision();
+        }
+        if running.stage.keeps_share() {
+            return Err(Fault::AlreadyConfirmed);
+        }
+        running.close(truncate(reason.to_owned(), MAX_SENTENCE), true);
+        let reply = running.repeat_decision()?.reply;
+        Ok(running.changed(reply))
+    }
+
+    /// Gives up if the proposal has expired and nothing was confirmed. Returns the state to write, without secrets.
+    /// The driver calls it from time to time, for ceremonies that nobody asks about any more.
+    pub fn expire(&mut self, now: u64) -> Option<Zeroizing<Vec<u8>>> {
+        self.running
+            .as_mut()
+            .and_then(|running| running.expire(now))
+            .and_then(|output| output.persist)
+    }
+}

@@ -1,0 +1,259 @@
+//! The steps of a member, each holding what the step before has made.
+//!
+//! Everything here is public: it has been sent, or was received. The secrets stand apart, in [`Secrets`].
+
+use reencrypt::{Point, SecretScalar};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use super::MemberStage;
+use crate::acknowledge::{Acknowledgement, Complaints};
+use crate::attempt::{Acceptance, Attempt};
+use crate::confirm::Confirmation;
+use crate::deal::{Deal, DealHeader, RelayedDeal};
+use crate::fault::Fault;
+use crate::proposal::{Proposal, SignedProposal};
+
+/// A ceremony that has been proposed.
+pub(super) struct Running {
+    pub(super) signed: SignedProposal,
+    pub(super) proposal: Proposal,
+    pub(super) index: u16,
+    pub(super) stage: Stage,
+    /// Follows from the stage's dealing; there is one if and only if there is a dealing.
+    pub(super) attempt: Option<Attempt>,
+    pub(super) secrets: Secrets,
+}
+
+/// What is erased when the ceremony is decided or abandoned.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// n_j, from the acceptance on.
+    pub(super) encryption: Option<SecretScalar>,
+    /// x_j, from the acknowledgement on.
+    pub(super) share: Option<SecretScalar>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Stage {
+    Proposed,
+    Accepted {
+        acceptance: Acceptance,
+    },
+    Dealt(Dealing),
+    Complained {
+        dealing: Dealing,
+        headers: Vec<DealHeader>,
+        complaints: Complaints,
+    },
+    Acknowledged(Verified),
+    Confirmed {
+        verified: Verified,
+        confirmation: Confirmation,
+    },
+    Activated {
+        verified: Verified,
+        confirmation: Confirmation,
+    },
+    Closed {
+        reason: String,
+        rejected: bool,
+    },
+}
+
+/// An attempt that has begun, with this member's own deal.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Dealing {
+    pub(super) number: u32,
+    pub(super) acceptances: Vec<Acceptance>,
+    pub(super) deal: Deal,
+}
+
+/// All deals are right.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verified {
+    pub(super) dealing: Dealing,
+    /// The signed part of every deal, in index order.
+    headers: Vec<DealHeader>,
+    /// S_0 ‖ … ‖ S_t−1.
+    sums: ByteBuf,
+    pub(super) acknowledgement: Acknowledgement,
+}
+
+/// The deals that were answered.
+pub(super) struct Seen<'a>(&'a [DealHeader]);
+
+impl Stage {
+    pub(super) fn public(&self) -> MemberStage {
+        match self {
+            Self::Proposed => MemberStage::Proposed,
+            Self::Accepted { .. } => MemberStage::Accepted,
+            Self::Dealt(_) => MemberStage::Dealt,
+            Self::Complained { .. } => MemberStage::Complained,
+            Self::Acknowledged(_) => MemberStage::Acknowledged,
+            Self::Confirmed { .. } => MemberStage::Confirmed,
+            Self::Activated { .. } => MemberStage::Activated,
+            Self::Closed { .. } => MemberStage::Closed,
+        }
+    }
+
+    /// From the confirmation on the key may exist, and the share is not given up.
+    pub(super) fn keeps_share(&self) -> bool {
+        matches!(self, Self::Confirmed { .. } | Self::Activated { .. })
+    }
+
+    pub(super) fn dealing(&self) -> Option<&Dealing> {
+        match self {
+            Self::Dealt(dealing) | Self::Complained { dealing, .. } => Some(dealing),
+            _ => self.verified().map(|verified| &verified.dealing),
+        }
+    }
+
+    pub(super) fn verified(&self) -> Option<&Verified> {
+        match self {
+            Self::Acknowledged(verified)
+            | Self::Confirmed { verified, .. }
+            | Self::Activated { verified, .. } => Some(verified),
+            _ => None,
+        }
+    }
+
+    pub(super) fn confirmation(&self) -> Option<&Confirmation> {
+        match self {
+            Self::Confirmed { confirmation, .. } | Self::Activated { confirmation, .. } => {
+                Some(confirmation)
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn seen(&self) -> Option<Seen<'_>> {
+        match self {
+            Self::Complained { headers, .. } => Some(Seen(headers)),
+            _ => self.verified().map(|verified| Seen(&verified.headers)),
+        }
+    }
+}
+
+impl Dealing {
+    pub(super) fn acceptance(&self, index: u16) -> Option<&Acceptance> {
+        self.acceptances
+            .iter()
+            .find(|acceptance| acceptance.index == index)
+    }
+
+    /// Whether a `begin` asks for the attempt that this member has dealt in. If not, the evidence of whose doing it is.
+    pub(super) fn check_repeated(
+        &self,
+        proposal: &Proposal,
+        number: u32,
+        acceptances: &[Acceptance],
+    ) -> Result<(), Fault> {
+        if number != self.number {
+            return Err(Fault::Attempt(number));
+        }
+        let expected = self.acceptances.len();
+        if acceptances.len() != expected {
+            return Err(Fault::AcceptanceCount {
+                expected,
+                got: acceptances.len(),
+            });
+        }
+        for (known, other) in self.acceptances.iter().zip(acceptances) {
+            if known == other {
+                continue;
+            }
+            if known.index != other.index || !other.is_valid(proposal) {
+                return Err(Fault::OtherParameters);
+            }
+            // Signing one key twice harms nobody.
+            if known.encryption_key != other.encryption_key {
+                return Err(Fault::TwoAcceptances {
+                    member: known.index,
+                    evidence: Box::new((known.clone(), other.clone())),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Verified {
+    pub(super) fn new(
+        dealing: Dealing,
+        headers: Vec<DealHeader>,
+        sums: &[Point],
+        acknowledgement: Acknowledgement,
+    ) -> Self {
+        let sums = ByteBuf::from(
+            sums.iter()
+                .flat_map(|sum| *sum.as_bytes())
+                .collect::<Vec<u8>>(),
+        );
+        Self {
+            dealing,
+            headers,
+            sums,
+            acknowledgement,
+        }
+    }
+
+    pub(super) fn sums(&self) -> Option<Vec<Point>> {
+        let (sums, remainder) = self.sums.as_chunks::<32>();
+        if !remainder.is_empty() {
+            return None;
+        }
+        sums.iter()
+            .map(|bytes| Point::from_bytes(bytes).ok())
+            .collect()
+    }
+}
+
+impl Seen<'_> {
+    /// Whether a set of deals is the one that was answered, by digests. If not, the evidence of whose doing it is.
+    pub(super) fn check_repeated(
+        &self,
+        proposal: &Proposal,
+        attempt: &Attempt,
+        deals: &[RelayedDeal],
+    ) -> Result<(), Fault> {
+        let expected = self.0.len();
+        if deals.len() != expected {
+            return Err(Fault::DealCount {
+                expected,
+                got: deals.len(),
+            });
+        }
+        for (known, other) in self
+            .0
+            .iter()
+            .zip(deals.iter().map(|relayed| &relayed.header))
+        {
+            if known.index != other.index {
+                return Err(Fault::DealCount {
+                    expected,
+                    got: deals.len(),
+                });
+            }
+            let digest = other.digest(&attempt.params);
+            if known.digest(&attempt.params) == digest {
+                continue;
+            }
+            if other.is_signed(proposal, &attempt.params, &digest) {
+                let evidence = Box::new((known.clone(), other.clone()));
+                return Err(Fault::TwoDeals {
+                    dealer: known.index,
+                    evidence,
+                });
+            }
+            return Err(Fault::RelayAltered {
+                author: known.index,
+                what: "deal",
+            });
+        }
+        Ok(())
+    }
+}

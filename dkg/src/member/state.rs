@@ -1,0 +1,175 @@
+//! The bytes of a member's state.
+//!
+//! ```text
+//! 0x01 ‖ which secrets follow (bit 0: n_j, bit 1: x_j) ‖ n_j(32)? ‖ x_j(32)? ‖ CBOR of the proposal and the step
+//! ```
+//!
+//! The secrets stand outside the CBOR, so that they pass through no decoder that leaves copies behind. The driver seals
+//! the whole; what is restored is nevertheless checked, and a state that does not fit together is refused.
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::LocalNode;
+use super::stage::{Running, Secrets, Stage};
+use crate::attempt::Attempt;
+use crate::proposal::{ProposalError, SignedProposal};
+use crate::wire_v1::{self, WireError};
+use reencrypt::SecretScalar;
+
+const STATE_VERSION: u8 = 1;
+const HAS_ENCRYPTION: u8 = 1;
+const HAS_SHARE: u8 = 2;
+/// The longest state: dominated by the headers of 1,024 deals and one's own deal.
+const MAX_STATE: usize = 4 << 20;
+
+/// Why bytes are no state of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// Written by another version of the software.
+    #[error("the ceremony's state is of version {0}, which this software does not read")]
+    Version(u8),
+    /// Cut short, or a secret in it is none.
+    #[error("the ceremony's state is damaged")]
+    Damaged,
+    /// Not the encoding that this version writes.
+    #[error("the ceremony's state cannot be read: {0}")]
+    Encoding(#[from] WireError),
+    /// The proposal in it is not one.
+    #[error("the proposal in the ceremony's state is not valid: {0}")]
+    Proposal(#[from] ProposalError),
+    /// Written by another node.
+    #[error(
+        "the ceremony's state belongs to another node: it must be read with the identity that wrote it"
+    )]
+    OtherNode,
+    /// Readable, but its parts do not belong together.
+    #[error("the parts of the ceremony's state do not belong together")]
+    Inconsistent,
+}
+
+impl StateError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Version(_) => "state-version",
+            Self::Damaged => "state-damaged",
+            Self::Encoding(_) => "state-encoding",
+            Self::Proposal(_) => "state-proposal",
+            Self::OtherNode => "state-other-node",
+            Self::Inconsistent => "state-inconsistent",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    proposal: &'a SignedProposal,
+    stage: &'a Stage,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Read {
+    proposal: SignedProposal,
+    stage: Stage,
+}
+
+pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
+    let public = wire_v1::encode(&Written {
+        proposal: &running.signed,
+        stage: &running.stage,
+    });
+    let secrets = &running.secrets;
+    let flags = u8::from(secrets.encryption.is_some()) * HAS_ENCRYPTION
+        + u8::from(secrets.share.is_some()) * HAS_SHARE;
+    // Large enough from the start: growing would leave copies of the secrets behind.
+    let mut state = Zeroizing::new(Vec::with_capacity(2 + 64 + public.len()));
+    state.extend_from_slice(&[STATE_VERSION, flags]);
+    for secret in [&secrets.encryption, &secrets.share].into_iter().flatten() {
+        state.extend_from_slice(secret.to_bytes().as_slice());
+    }
+    state.extend_from_slice(&public);
+    state
+}
+
+pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateError> {
+    let (&version, rest) = state.split_first().ok_or(StateError::Damaged)?;
+    if version != STATE_VERSION {
+        return Err(StateError::Version(version));
+    }
+    let (&flags, mut rest) = rest.split_first().ok_or(StateError::Damaged)?;
+    if flags & !(HAS_ENCRYPTION | HAS_SHARE) != 0 {
+        return Err(StateError::Damaged);
+    }
+    let mut take = |flag| -> Result<Option<SecretScalar>, StateError> {
+        if flags & flag == 0 {
+            return Ok(None);
+        }
+        let (bytes, after) = rest.split_first_chunk::<32>().ok_or(StateError::Damaged)?;
+        rest = after;
+        SecretScalar::from_canonical_bytes(bytes)
+            .map(Some)
+            .map_err(|_| StateError::Damaged)
+    };
+    let secrets = Secrets {
+        encryption: take(HAS_ENCRYPTION)?,
+        share: take(HAS_SHARE)?,
+    };
+    let read: Read = wire_v1::decode(rest, MAX_STATE)?;
+    let proposal = read.proposal.verify()?;
+    let index = proposal
+        .index_of(&node.identity.verifying_key().to_bytes())
+        .ok_or(StateError::OtherNode)?;
+    let attempt = read
+        .stage
+        .dealing()
+        .map(|dealing| Attempt::new(&proposal, dealing.number, dealing.acceptances.clone()))
+        .transpose()
+        .map_err(|_| StateError::Inconsistent)?;
+    let running = Running {
+        signed: read.proposal,
+        proposal,
+        index,
+        stage: read.stage,
+        attempt,
+        secrets,
+    };
+    if !is_consistent(&running) {
+        return Err(StateError::Inconsistent);
+    }
+    Ok(running)
+}
+
+/// The secrets that the step needs are there and no others, and n_j belongs to the acceptance.
+fn is_consistent(running: &Running) -> bool {
+    let (encryption, share) = match running.stage {
+        Stage::Proposed | Stage::Activated { .. } | Stage::Closed { .. } => (false, false),
+        Stage::Accepted { .. } | Stage::Dealt(_) | Stage::Complained { .. } => (true, false),
+        Stage::Acknowledged(_) | Stage::Confirmed { .. } => (true, true),
+    };
+    let secrets = &running.secrets;
+    if secrets.encryption.is_some() != encryption || secrets.share.is_some() != share {
+        return false;
+    }
+    let acceptance = match &running.stage {
+        Stage::Accepted { acceptance } => Some(acceptance),
+        stage => stage
+            .dealing()
+            .and_then(|dealing| dealing.acceptance(running.index)),
+    };
+    let sums_fit = running.stage.verified().is_none_or(|verified| {
+        verified
+            .sums()
+            .is_some_and(|sums| sums.len() == usize::from(running.proposal.threshold()))
+    });
+    let key_fits = match (&secrets.encryption, acceptance) {
+        (Some(secret), Some(acceptance)) => {
+            *secret.public().as_bytes() == acceptance.encryption_key
+        }
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    let index_fits = acceptance.is_none_or(|acceptance| acceptance.index == running.index);
+    sums_fit && key_fits && index_fits
+}

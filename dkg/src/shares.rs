@@ -1,0 +1,323 @@
+//! A member's check of everybody's deals: signatures, digests, proofs of knowledge, and its own share of each.
+//!
+//! All proofs and all shares are verified together, as one multi-scalar multiplication: with fresh random 128-bit
+//! weights α_i, β_i, γ_i for dealer i,
+//!
+//! ```text
+//! Σ_i (α_i·z_i + β_i·z'_i + γ_i·s_ij)·G  =  Σ_i α_i·(K_i + c_i·A_i0) + β_i·(K'_i + c'_i·E_i) + γ_i·Σ_k j^k·A_ik
+//! ```
+//!
+//! which holds for false parts with a probability of 2⁻¹²⁸ only. When it does not hold, each deal is looked at on its
+//! own: a false proof voids a deal for everybody to see; a false share is complained of. Because each share has a weight
+//! of its own, errors of two dealers that would cancel in the plain sum do not cancel here.
+
+use curve25519_dalek::traits::VartimeMultiscalarMul;
+use curve25519_dalek::{RistrettoPoint, Scalar};
+use rand_core::CryptoRng;
+use reencrypt::{Point, SecretScalar, decode_scalar};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::acknowledge::{Complaint, deal_set};
+use crate::attempt::{Attempt, altered};
+use crate::deal::{self, DealHeader, OpenHeader, Proofs, RelayedDeal};
+use crate::fault::Fault;
+use crate::proposal::Proposal;
+use crate::signature::Batch;
+use crate::tags;
+
+/// Deals whose signatures, counts and points are in order. Shares and proofs are not yet checked.
+struct Opened {
+    header: OpenHeader,
+    proofs: Proofs,
+    /// s_ij, or `None` if the ciphertext is no scalar.
+    share: Option<Zeroizing<Scalar>>,
+}
+
+/// What a member knows once every deal is right.
+pub(crate) struct GoodDeals {
+    pub(crate) set: [u8; 64],
+    /// S_0 … S_t−1, the sums of all dealers' commitments.
+    pub(crate) sums: Vec<Point>,
+    /// x_j, the sum of all shares.
+    pub(crate) share: SecretScalar,
+}
+
+/// The outcome of the check when every dealer's signature is true.
+pub(crate) enum Verdict {
+    /// All right: acknowledge.
+    Good(GoodDeals),
+    /// These dealers gave wrong shares.
+    Complain {
+        /// The hash of the set of deals.
+        set: [u8; 64],
+        /// The evidence.
+        complaints: Vec<Complaint>,
+    },
+}
+
+/// What a member brings to the check.
+pub(crate) struct Checker<'a> {
+    pub(crate) proposal: &'a Proposal,
+    pub(crate) attempt: &'a Attempt,
+    /// The member's index j.
+    pub(crate) index: u16,
+    /// n_j.
+    pub(crate) secret: &'a SecretScalar,
+    /// The member's own deal.
+    pub(crate) own: &'a DealHeader,
+}
+
+impl Checker<'_> {
+    /// Checks one deal of each member, in index order. An error changes nothing: the leader may send the right ones.
+    pub(crate) fn check<R: CryptoRng>(
+        &self,
+        deals: &[RelayedDeal],
+        rng: &mut R,
+    ) -> Result<Verdict, Fault> {
+        let digests = self.check_signatures(deals)?;
+        let set = deal_set(&self.attempt.params, digests.iter());
+        let opened = deals
+            .iter()
+            .zip(digests)
+            .map(|(relayed, digest)| self.open(relayed, digest))
+            .collect::<Result<Vec<_>, _>>()?;
+        if !self.all_hold_vartime(&opened, rng) {
+            let complaints = self.blame_vartime(deals, &opened, rng)?;
+            if !complaints.is_empty() {
+                return Ok(Verdict::Complain { set, complaints });
+            }
+        }
+        let (sums, share) = add_up(&opened)?;
+        Ok(Verdict::Good(GoodDeals { set, sums, share }))
+    }
+
+    /// Step 7: one deal of each member in order, each as its dealer signed it, this member's own as it made it. Whatever is
+    /// wrong here is the leader's doing. Returns the digests.
+    fn check_signatures(&self, deals: &[RelayedDeal]) -> Result<Vec<[u8; 64]>, Fault> {
+        let expected = self.attempt.members();
+        let in_order = (1..)
+            .zip(deals)
+            .all(|(index, relayed)| relayed.header.index == index);
+        if deals.len() != expected || !in_order {
+            return Err(Fault::DealCount {
+                expected,
+                got: deals.len(),
+            });
+        }
+        let mut digests = Vec::with_capacity(expected);
+        let mut signatures = Batch::default();
+        for (relayed, identity) in deals.iter().zip(self.proposal.identities()) {
+            let header = &relayed.header;
+            let altered = |what| Fault::RelayAltered {
+                author: header.index,
+                what,
+            };
+            let digest = header.digest(&self.attempt.params);
+            if header.index == self.index && header != self.own {
+                return Err(Fault::OwnMessageAltered { what: "deal" });
+            }
+            let index = header.index.to_le_bytes();
+            let items = header.signed_items(&self.attempt.params, &index, &digest);
+            signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
+            if deal::commitments_hash(&relayed.commitments) != header.commitments_hash {
+                return Err(altered("commitments"));
+            }
+            if !relayed.has_true_ciphertext(self.index, expected) {
+                return Err(altered("ciphertext"));
+            }
+            digests.push(digest);
+        }
+        signatures
+            .verify()
+            .map_err(|places| altered(&places, "deal"))?;
+        Ok(digests)
+    }
+
+    /// Step 8: decodes a deal and decrypts this member's share of it.
+    fn open(&self, relayed: &RelayedDeal, digest: [u8; 64]) -> Result<Opened, Fault> {
+        let dealer = relayed.header.index;
+        let bad = |reason| Fault::BadDeal { dealer, reason };
+        let header = relayed
+            .header
+            .open(digest, &relayed.commitments, self.proposal.threshold())
+            .map_err(bad)?;
+        let proofs = relayed
+            .header
+            .proofs(&self.attempt.params, &header)
+            .map_err(bad)?;
+        let encryption_key = self
+            .attempt
+            .encryption_key(self.index)
+            .ok_or(Fault::OwnMessageAltered { what: "acceptance" })?;
+        let shared = self.secret.diffie_hellman(&header.ephemeral);
+        let mut pad = deal::pad(
+            &self.attempt.params,
+            dealer,
+            self.index,
+            &header.ephemeral,
+            encryption_key,
+            &shared,
+        );
+        let share = decode_scalar(&relayed.ciphertext)
+            .ok()
+            .map(|ciphertext| Zeroizing::new(ciphertext - pad));
+        pad.zeroize();
+        Ok(Opened {
+            header,
+            proofs,
+            share,
+        })
+    }
+
+    /// The equation of the module's head. The secret shares only enter the left side, in constant time.
+    fn all_hold_vartime<R: CryptoRng>(&self, opened: &[Opened], rng: &mut R) -> bool {
+        let powers = powers(self.index, usize::from(self.proposal.threshold()));
+        let size = opened.len() * (powers.len() + 3);
+        let (mut scalars, mut points) = (
+            Vec::with_capacity(size),
+            Vec::<&RistrettoPoint>::with_capacity(size),
+        );
+        let mut left = Zeroizing::new(Scalar::ZERO);
+        for deal in opened {
+            let Some(share) = &deal.share else {
+                return false;
+            };
+            let (alpha, beta, gamma) = (weight(rng), weight(rng), weight(rng));
+            let (constant, ephemeral) = (&deal.proofs.constant, &deal.proofs.ephemeral);
+            *left += alpha * constant.response + beta * ephemeral.response + gamma * **share;
+            scalars.extend([alpha, beta, beta * ephemeral.challenge]);
+            points.extend([
+                constant.commitment.as_ristretto(),
+                ephemeral.commitment.as_ristretto(),
+                deal.header.ephemeral.as_ristretto(),
+            ]);
+            // The constant term stands in its proof and in the share: one coefficient for both.
+            let mut extra = alpha * constant.challenge;
+            for (power, commitment) in powers.iter().zip(&deal.header.commitments) {
+                scalars.push(gamma * power + extra);
+                points.push(commitment.as_ristretto());
+                extra = Scalar::ZERO;
+            }
+        }
+        RistrettoPoint::mul_base(&left) == RistrettoPoint::vartime_multiscalar_mul(scalars, points)
+    }
+
+    /// Looks at each deal on its own. A void deal is an error that names its dealer; wrong shares are complained of.
+    fn blame_vartime<R: CryptoRng>(
+        &self,
+        deals: &[RelayedDeal],
+        opened: &[Opened],
+        rng: &mut R,
+    ) -> Result<Vec<Complaint>, Fault> {
+        for deal in opened {
+            deal.proofs
+                .verify_vartime(&deal.header)
+                .map_err(|reason| Fault::BadDeal {
+                    dealer: deal.header.index,
+                    reason,
+                })?;
+        }
+        let mut complaints = Vec::new();
+        for (relayed, deal) in deals.iter().zip(opened) {
+            let fits = deal
+                .share
+                .as_ref()
+                .is_some_and(|share| share_fits(share, &deal.header.commitments, self.index));
+            if !fits {
+                complaints.extend(Complaint::new(
+                    self.attempt,
+                    self.index,
+                    self.secret,
+                    &deal.header,
+                    relayed,
+                    rng,
+                ));
+            }
+        }
+        Ok(complaints)
+    }
+}
+
+/// Sums over all deals: of the commitments, and of this member's shares.
+fn add_up(opened: &[Opened]) -> Result<(Vec<Point>, SecretScalar), Fault> {
+    let sums = sum_commitments(opened.iter().map(|deal| deal.header.commitments.as_slice()))?;
+    let mut total = Zeroizing::new(Scalar::ZERO);
+    for share in opened.iter().filter_map(|deal| deal.share.as_ref()) {
+        *total += **share;
+    }
+    let share = SecretScalar::from_scalar(*total).map_err(|_| Fault::UnusableResult)?;
+    Ok((sums, share))
+}
+
+/// S_k = Σ_i A_ik for each k.
+pub(crate) fn sum_commitments<'a>(
+    mut deals: impl Iterator<Item = &'a [Point]>,
+) -> Result<Vec<Point>, Fault> {
+    let first = deals.next().ok_or(Fault::UnusableResult)?;
+    let mut sums: Vec<RistrettoPoint> = first.iter().map(|point| *point.as_ristretto()).collect();
+    for commitments in deals {
+        for (sum, commitment) in sums.iter_mut().zip(commitments) {
+            *sum += commitment.as_ristretto();
+        }
+    }
+    sums.into_iter()
+        .map(|sum| Point::from_ristretto(sum).ok_or(Fault::UnusableResult))
+        .collect()
+}
+
+/// x^0 … x^(count−1).
+pub(crate) fn powers(x: u16, count: usize) -> Vec<Scalar> {
+    let x = Scalar::from(x);
+    std::iter::successors(Some(Scalar::ONE), |power| Some(power * x))
+        .take(count)
+        .collect()
+}
+
+/// f(x)·G from the commitments to f, of public values.
+pub(crate) fn evaluate_vartime(commitments: &[Point], x: u16) -> RistrettoPoint {
+    RistrettoPoint::vartime_multiscalar_mul(
+        powers(x, commitments.len()),
+        commitments.iter().map(Point::as_ristretto),
+    )
+}
+
+/// f(1)·G … f(n)·G from the commitments to f, of public values, by Horner's rule: the points are small, so that each step
+/// is a multiplication by a small number. `None` if one of them is the identity.
+pub(crate) fn evaluate_all_vartime(commitments: &[Point], members: u16) -> Option<Vec<Point>> {
+    (1..=members)
+        .map(|x| {
+            let value = commitments
+                .iter()
+                .rev()
+                .fold(RistrettoPoint::default(), |value, commitment| {
+                    times(value, x) + commitment.as_ristretto()
+                });
+            Point::from_ristretto(value)
+        })
+        .collect()
+}
+
+/// k·P for a small public k, by doubling and adding.
+fn times(point: RistrettoPoint, k: u16) -> RistrettoPoint {
+    let bits = u16::BITS - k.leading_zeros();
+    (0..bits.saturating_sub(1)).rev().fold(point, |value, bit| {
+        let doubled = value + value;
+        if k >> bit & 1 == 1 {
+            doubled + point
+        } else {
+            doubled
+        }
+    })
+}
+
+/// Whether a secret share is f(x), by the commitments to f. Constant time in the share.
+pub(crate) fn share_fits(share: &Scalar, commitments: &[Point], x: u16) -> bool {
+    RistrettoPoint::mul_base(share) == evaluate_vartime(commitments, x)
+}
+
+/// A random weight of 128 bits.
+fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
+    let mut bytes = [0; 16];
+    rng.fill_bytes(&mut bytes);
+    Scalar::from(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,348 @@
+//! Messages between the leader and the members, version 1.
+//!
+//! A message is the byte 0x01 and one CBOR item in core deterministic encoding (RFC 8949, section 4.2.1): a map with one
+//! text key, the kind of message, whose value is a map with text keys. Fields are declared in the order of their encoded
+//! keys, shorter names first. What does not encode back to the same bytes is refused, unknown keys too. Lengths are checked before anything is decoded, and the decoder never reserves more than the
+//! input can fill. `docs/protocol/key-generation.md` section 4 lists the kinds.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::acknowledge::{Acknowledgement, Complaints};
+use crate::attempt::Acceptance;
+use crate::confirm::Confirmation;
+use crate::deal::{Deal, RelayedDeal};
+use crate::fault::Fault;
+use crate::proposal::SignedProposal;
+
+/// The first byte of every message.
+pub const WIRE_VERSION: u8 = 1;
+/// The longest message, in bytes: all deals of 1,024 members with a threshold of 1,024. A ceremony of 64 members stays
+/// under 200 KB.
+pub const MAX_MESSAGE: usize = 40 << 20;
+/// The longest proposal, in bytes: 1,024 members with the longest names and addresses.
+pub const MAX_PROPOSAL: usize = 512 << 10;
+/// The longest certificate, in bytes.
+pub const MAX_CERTIFICATE: usize = 2 << 20;
+/// The longest sentence in a refusal, in bytes.
+pub const MAX_SENTENCE: usize = 1024;
+
+/// Everything that a leader and a member say to each other. The leader asks, the member answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Message {
+    /// Leader: takes part? Answered by `Accepted`, `Pending` or `Rejected`.
+    Propose {
+        /// The proposal, signed by the leader.
+        proposal: SignedProposal,
+    },
+    /// Member: its operator has not decided yet. Ask again later.
+    Pending {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: its operator said no.
+    Rejected {
+        /// The operator's reason.
+        reason: String,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: takes part, with this encryption key.
+    Accepted {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// The member's encryption key, signed.
+        acceptance: Acceptance,
+    },
+    /// Leader: all have accepted; deal. Answered by `Dealt`.
+    Begin {
+        /// The attempt's number, from 1.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Every member's acceptance, in index order.
+        acceptances: Vec<Acceptance>,
+    },
+    /// Member: its deal.
+    Dealt {
+        /// The deal, whole.
+        deal: Box<Deal>,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Leader: everybody's deals, each with this member's ciphertext. Answered by `Acknowledged` or `Complained`.
+    Deals {
+        /// In index order.
+        deals: Vec<RelayedDeal>,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: all its shares are right.
+    Acknowledged {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Names the set of deals, signed.
+        acknowledgement: Acknowledgement,
+    },
+    /// Member: these dealers gave it wrong shares, and here is the evidence.
+    Complained {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// The complaints, signed.
+        complaints: Complaints,
+    },
+    /// Leader: all have acknowledged; confirm. Answered by `Confirmed`.
+    Acknowledgements {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// In index order.
+        acknowledgements: Vec<Acknowledgement>,
+    },
+    /// Member: holds its share, durably.
+    Confirmed {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Names the result, signed, with the share sealed to the member's recovery key.
+        confirmation: Confirmation,
+    },
+    /// Leader: all have confirmed; activate. Answered by `Activated`.
+    Certificate {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// The certificate's canonical bytes.
+        certificate: ByteBuf,
+    },
+    /// Member: serves with its share.
+    Activated {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Leader: the ceremony is called off. Answered by `Abandoned`, and refused by whoever has confirmed.
+    Abandon {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// The leader's signature over `H("cryptonode/v1/dkg-abandon", hash of the proposal)`.
+        #[serde(with = "serde_bytes")]
+        signature: [u8; 64],
+    },
+    /// Member: has erased its secrets of this ceremony.
+    Abandoned {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: will not do that. Nothing has changed on its side.
+    Refused {
+        /// A stable code, see [`Fault::code`].
+        code: String,
+        /// The index of the member at fault, as far as the refusing one can tell; 0 if it names none.
+        culprit: u16,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// A sentence for people, at most 1,024 bytes.
+        sentence: String,
+    },
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Longer than such a thing may be.
+    #[error("{length} bytes where at most {most} are allowed")]
+    TooLong {
+        /// Bytes there are.
+        length: usize,
+        /// Bytes there may be.
+        most: usize,
+    },
+    /// No byte at all.
+    #[error("an empty message")]
+    Empty,
+    /// Of another version of the protocol.
+    #[error(
+        "the message is of version {theirs} of the protocol and this node speaks version {ours}: bring all members to one version"
+    )]
+    Version {
+        /// The version that this code speaks.
+        ours: u8,
+        /// The message's first byte.
+        theirs: u8,
+    },
+    /// Not the CBOR that is expected.
+    #[error("the bytes are not what is expected here: {0}")]
+    Malformed(String),
+    /// Readable, but not in its one encoding.
+    #[error("the bytes are not in their one canonical encoding")]
+    NotCanonical,
+}
+
+impl WireError {
+    /// A stable name for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "message-too-long",
+            Self::Empty => "message-empty",
+            Self::Version { .. } => "other-version",
+            Self::Malformed(_) => "message-malformed",
+            Self::NotCanonical => "message-not-canonical",
+        }
+    }
+}
+
+impl Message {
+    /// The message's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![WIRE_VERSION];
+        encode_into(self, &mut bytes);
+        bytes
+    }
+
+    /// Reads a message, at most [`MAX_MESSAGE`] bytes, in its one encoding.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WireError> {
+        match bytes.split_first() {
+            None => Err(WireError::Empty),
+            Some((&WIRE_VERSION, rest)) => decode(rest, MAX_MESSAGE),
+            Some((&theirs, _)) => Err(WireError::Version {
+                ours: WIRE_VERSION,
+                theirs,
+            }),
+        }
+    }
+
+    /// The id of the ceremony that the message is about; by it a driver finds the machine. A proposal that cannot be
+    /// read has none.
+    pub fn ceremony(&self) -> Option<[u8; 16]> {
+        match self {
+            Self::Propose { proposal } => crate::Proposal::from_bytes(&proposal.proposal)
+                .ok()
+                .map(|proposal| proposal.id()),
+            Self::Pending { ceremony }
+            | Self::Rejected { ceremony, .. }
+            | Self::Accepted { ceremony, .. }
+            | Self::Begin { ceremony, .. }
+            | Self::Dealt { ceremony, .. }
+            | Self::Deals { ceremony, .. }
+            | Self::Acknowledged { ceremony, .. }
+            | Self::Complained { ceremony, .. }
+            | Self::Acknowledgements { ceremony, .. }
+            | Self::Confirmed { ceremony, .. }
+            | Self::Certificate { ceremony, .. }
+            | Self::Activated { ceremony }
+            | Self::Abandon { ceremony, .. }
+            | Self::Abandoned { ceremony }
+            | Self::Refused { ceremony, .. } => Some(*ceremony),
+        }
+    }
+
+    /// The kind of message, as it stands on the wire.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Propose { .. } => "propose",
+            Self::Pending { .. } => "pending",
+            Self::Rejected { .. } => "rejected",
+            Self::Accepted { .. } => "accepted",
+            Self::Begin { .. } => "begin",
+            Self::Dealt { .. } => "dealt",
+            Self::Deals { .. } => "deals",
+            Self::Acknowledged { .. } => "acknowledged",
+            Self::Complained { .. } => "complained",
+            Self::Acknowledgements { .. } => "acknowledgements",
+            Self::Confirmed { .. } => "confirmed",
+            Self::Certificate { .. } => "certificate",
+            Self::Activated { .. } => "activated",
+            Self::Abandon { .. } => "abandon",
+            Self::Abandoned { .. } => "abandoned",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    /// The answer that tells a peer of a fault. `ceremony` as in the message that was refused; zeros if it had none.
+    pub fn refusal(ceremony: Option<[u8; 16]>, fault: &Fault) -> Self {
+        Self::Refused {
+            ceremony: ceremony.unwrap_or_default(),
+            code: fault.code().to_owned(),
+            sentence: truncate(fault.to_string(), MAX_SENTENCE),
+            culprit: fault.culprit().unwrap_or_default(),
+        }
+    }
+}
+
+/// A peer's text as it may be shown to people: without control characters, and not longer than `most` bytes.
+pub(crate) fn legible(text: &str, most: usize) -> String {
+    truncate(
+        text.chars().filter(|letter| !letter.is_control()).collect(),
+        most,
+    )
+}
+
+/// Shortens a text to `most` bytes, on a character's boundary.
+pub(crate) fn truncate(mut text: String, most: usize) -> String {
+    let cut = (0..=most.min(text.len()))
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or_default();
+    text.truncate(cut);
+    text
+}
+
+/// The canonical CBOR of a value.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes);
+    bytes
+}
+
+pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    #[allow(
+        clippy::expect_used,
+        reason = "writing into memory cannot fail, and the types here have no maps or floats"
+    )]
+    ciborium::into_writer(value, bytes).expect("CBOR into memory");
+}
+
+/// Reads a value of at most `most` bytes in its one encoding.
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    most: usize,
+) -> Result<T, WireError> {
+    if bytes.len() > most {
+        return Err(WireError::TooLong {
+            length: bytes.len(),
+            most,
+        });
+    }
+    let value: T = ciborium::from_reader(bytes)
+        .map_err(|error| WireError::Malformed(truncate(error.to_string(), 200)))?;
+    if encode(&value) != bytes {
+        return Err(WireError::NotCanonical);
+    }
+    Ok(value)
+}

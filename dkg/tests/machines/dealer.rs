@@ -1,0 +1,250 @@
+//! A dealer written anew from `docs/protocol/key-generation.md`, with every part open to be made wrong.
+//!
+//! It shares no code with the machines, so an honest deal of it that is accepted shows that the pages say enough.
+
+use curve25519_dalek::{RistrettoPoint, Scalar};
+use dkg::{Acceptance, Deal, DealHeader, Proposal, RelayedDeal};
+use ed25519_dalek::{Signer, SigningKey};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use reencrypt::{hash, hash_to_scalar};
+use serde_bytes::ByteBuf;
+use sha2::{Digest, Sha256};
+
+pub struct Dealer {
+    pub params: Vec<u8>,
+    pub index: u16,
+    pub polynomial: Vec<Scalar>,
+    pub e: Scalar,
+    pub ephemeral: [u8; 32],
+    pub commitments: Vec<[u8; 32]>,
+    pub ciphertexts: Vec<[u8; 32]>,
+    rng: StdRng,
+}
+
+pub fn params(proposal: &Proposal, attempt: u32, acceptances: &[Acceptance]) -> Vec<u8> {
+    let mut items: Vec<Vec<u8>> = vec![
+        hash("cryptonode/v1/dkg-proposal", &[&proposal.to_bytes()]).to_vec(),
+        attempt.to_le_bytes().to_vec(),
+        vec![],
+        vec![0, 0],
+        vec![0, 0],
+        u16::try_from(acceptances.len())
+            .unwrap()
+            .to_le_bytes()
+            .to_vec(),
+        proposal.threshold().to_le_bytes().to_vec(),
+    ];
+    for (member, acceptance) in proposal.members().iter().zip(acceptances) {
+        items.push(member.identity.to_vec());
+        items.push(member.recovery_public.to_vec());
+        items.push(acceptance.encryption_key.to_vec());
+    }
+    let items: Vec<&[u8]> = items.iter().map(Vec::as_slice).collect();
+    hash("cryptonode/v1/dkg-params", &items).to_vec()
+}
+
+fn random_scalar(rng: &mut StdRng) -> Scalar {
+    let mut wide = [0; 64];
+    rng.fill_bytes(&mut wide);
+    Scalar::from_bytes_mod_order_wide(&wide)
+}
+
+fn base(scalar: Scalar) -> [u8; 32] {
+    RistrettoPoint::mul_base(&scalar).compress().to_bytes()
+}
+
+fn decompress(bytes: &[u8; 32]) -> RistrettoPoint {
+    curve25519_dalek::ristretto::CompressedRistretto(*bytes)
+        .decompress()
+        .unwrap()
+}
+
+fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
+    match leaves {
+        [one] => Sha256::new()
+            .chain_update([0])
+            .chain_update(one)
+            .finalize()
+            .into(),
+        _ => {
+            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+            Sha256::new()
+                .chain_update([1])
+                .chain_update(root(left))
+                .chain_update(root(right))
+                .finalize()
+                .into()
+        }
+    }
+}
+
+impl Dealer {
+    pub fn new(proposal: &Proposal, acceptances: &[Acceptance], index: u16, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let polynomial: Vec<Scalar> = (0..proposal.threshold())
+            .map(|_| random_scalar(&mut rng))
+            .collect();
+        let e = random_scalar(&mut rng);
+        let mut dealer = Self {
+            params: params(proposal, 1, acceptances),
+            index,
+            commitments: polynomial
+                .iter()
+                .map(|coefficient| base(*coefficient))
+                .collect(),
+            polynomial,
+            e,
+            ephemeral: base(e),
+            ciphertexts: vec![[0; 32]; acceptances.len()],
+            rng,
+        };
+        for (to, acceptance) in (1..).zip(acceptances) {
+            let share = dealer.share(to);
+            dealer.encrypt(to, share, &acceptance.encryption_key);
+        }
+        dealer
+    }
+
+    pub fn share(&self, to: u16) -> Scalar {
+        self.polynomial
+            .iter()
+            .rev()
+            .fold(Scalar::ZERO, |value, c| value * Scalar::from(to) + c)
+    }
+
+    pub fn pad(&self, to: u16, encryption_key: &[u8; 32]) -> Scalar {
+        let shared = (self.e * decompress(encryption_key)).compress().to_bytes();
+        hash_to_scalar(
+            "cryptonode/v1/dkg-pad",
+            &[
+                &self.params,
+                &self.index.to_le_bytes(),
+                &to.to_le_bytes(),
+                &self.ephemeral,
+                encryption_key,
+                &shared,
+            ],
+        )
+    }
+
+    pub fn encrypt(&mut self, to: u16, share: Scalar, encryption_key: &[u8; 32]) {
+        let pad = self.pad(to, encryption_key);
+        self.ciphertexts[usize::from(to) - 1] = (share + pad).to_bytes();
+    }
+
+    pub fn digest(&self) -> [u8; 64] {
+        let rest: Vec<&[u8]> = self.commitments[1..]
+            .iter()
+            .map(<[u8; 32]>::as_slice)
+            .collect();
+        hash(
+            "cryptonode/v1/dkg-deal",
+            &[
+                &self.params,
+                &self.index.to_le_bytes(),
+                &self.commitments[0],
+                &self.ephemeral,
+                &hash("cryptonode/v1/dkg-commitments", &rest),
+                &root(&self.ciphertexts),
+            ],
+        )
+    }
+
+    pub fn proof(&mut self, tag: &str, secret: Scalar, point: &[u8; 32]) -> [u8; 64] {
+        let nonce = random_scalar(&mut self.rng);
+        let commitment = base(nonce);
+        let challenge = hash_to_scalar(
+            tag,
+            &[
+                &self.params,
+                &self.index.to_le_bytes(),
+                &self.digest(),
+                point,
+                &commitment,
+            ],
+        );
+        let mut proof = [0; 64];
+        proof[..32].copy_from_slice(&commitment);
+        proof[32..].copy_from_slice((nonce + challenge * secret).as_bytes());
+        proof
+    }
+
+    /// The deal with true proofs of the polynomial's constant term and of e, as far as they fit the points.
+    pub fn finish(&mut self, identity: &SigningKey) -> Deal {
+        let (constant_point, ephemeral_point) = (self.commitments[0], self.ephemeral);
+        let constant = self.proof(
+            "cryptonode/v1/dkg-proof-constant",
+            self.polynomial[0],
+            &constant_point,
+        );
+        let ephemeral = self.proof(
+            "cryptonode/v1/dkg-proof-ephemeral",
+            self.e,
+            &ephemeral_point,
+        );
+        self.finish_with(identity, constant, ephemeral)
+    }
+
+    pub fn finish_with(
+        &self,
+        identity: &SigningKey,
+        constant_proof: [u8; 64],
+        ephemeral_proof: [u8; 64],
+    ) -> Deal {
+        let rest: Vec<&[u8]> = self.commitments[1..]
+            .iter()
+            .map(<[u8; 32]>::as_slice)
+            .collect();
+        let signed = hash(
+            "cryptonode/v1/dkg-deal-signature",
+            &[
+                &self.params,
+                &self.index.to_le_bytes(),
+                &self.digest(),
+                &constant_proof,
+                &ephemeral_proof,
+            ],
+        );
+        Deal {
+            header: DealHeader {
+                index: self.index,
+                constant: self.commitments[0],
+                ephemeral: self.ephemeral,
+                commitments_hash: hash("cryptonode/v1/dkg-commitments", &rest),
+                ciphertexts_root: root(&self.ciphertexts),
+                constant_proof,
+                ephemeral_proof,
+                signature: identity.sign(&signed).to_bytes(),
+            },
+            commitments: ByteBuf::from(self.commitments[1..].concat()),
+            ciphertexts: ByteBuf::from(self.ciphertexts.concat()),
+        }
+    }
+}
+
+/// The Merkle path of leaf `place`, as RFC 9162 section 2.1.3.1 defines it.
+fn path(leaves: &[[u8; 32]], place: usize) -> Vec<u8> {
+    if leaves.len() == 1 {
+        return Vec::new();
+    }
+    let split = leaves.len().next_power_of_two() / 2;
+    let (left, right) = leaves.split_at(split);
+    if place < split {
+        [path(left, place), root(right).to_vec()].concat()
+    } else {
+        [path(right, place - split), root(left).to_vec()].concat()
+    }
+}
+
+/// A deal as a leader relays it to member `to`.
+pub fn relay(deal: &Deal, to: u16) -> RelayedDeal {
+    let ciphertexts = deal.ciphertexts.as_chunks::<32>().0;
+    let place = usize::from(to) - 1;
+    RelayedDeal {
+        header: deal.header.clone(),
+        commitments: deal.commitments.clone(),
+        ciphertext: ciphertexts[place],
+        path: ByteBuf::from(path(ciphertexts, place)),
+    }
+}

@@ -1,0 +1,430 @@
+//! Members and a leader that say different things to different people, or what is not true.
+
+use dkg::{Acceptance, Acknowledgement, Complaint, Complaints, Fault, MemberStage, Message};
+use ed25519_dalek::Signer;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use reencrypt::equality::{EqualityProof, Statement};
+use reencrypt::{Point, SecretScalar, hash};
+use serde_bytes::ByteBuf;
+
+use crate::cluster::{Cluster, Step};
+use crate::dealer::{Dealer, relay};
+
+/// 0-based: the member that cheats, and the member that is cheated. Neither leads.
+const CHEAT: usize = 1;
+const VICTIM: usize = 2;
+
+fn index(place: usize) -> u16 {
+    u16::try_from(place + 1).unwrap()
+}
+
+fn dealer(cluster: &Cluster, acceptances: &[Acceptance], place: usize) -> Dealer {
+    Dealer::new(
+        &cluster.proposal,
+        acceptances,
+        index(place),
+        1000 + place as u64,
+    )
+}
+
+#[test]
+fn a_leader_that_alters_a_relayed_deal_is_found_out_and_no_dealer_blamed() {
+    type Alter = fn(&mut dkg::RelayedDeal);
+    let cases: [(&str, Alter); 4] = [
+        ("relay-altered", |deal| deal.ciphertext[0] ^= 1),
+        ("relay-altered", |deal| deal.commitments[3] ^= 1),
+        ("relay-altered", |deal| deal.header.constant_proof[3] ^= 1),
+        ("relay-altered", |deal| deal.path[3] ^= 1),
+    ];
+    for (expected, alter) in cases {
+        let mut cluster = Cluster::new(3, 5, 8);
+        let mut verdict = None;
+        cluster.run_with(|_, step| match step {
+            Step::Question(VICTIM, Message::Deals { deals, .. }) => alter(&mut deals[CHEAT]),
+            Step::Answer(VICTIM, Message::Refused { code, culprit, .. }) => {
+                verdict.get_or_insert((code.clone(), *culprit));
+            }
+            _ => {}
+        });
+        assert_eq!(verdict, Some((expected.to_owned(), 0)));
+    }
+}
+
+#[test]
+fn a_dealer_that_signs_two_deals_is_convicted_by_them() {
+    let mut cluster = Cluster::new(2, 3, 9);
+    let (mut acceptances, mut shown, mut tried) = (Vec::new(), Vec::new(), false);
+    cluster.run_with(|cluster, step| match step {
+        Step::Question(
+            VICTIM,
+            Message::Begin {
+                acceptances: all, ..
+            },
+        ) => acceptances.clone_from(all),
+        Step::Question(VICTIM, Message::Deals { deals, .. }) => shown.clone_from(deals),
+        Step::Question(VICTIM, message @ Message::Acknowledgements { .. }) => {
+            // The victim has acknowledged. Now the leader brings another deal of the cheat.
+            let other =
+                dealer(cluster, &acceptances, CHEAT).finish(&cluster.nodes[CHEAT].local.identity);
+            let (ceremony, from) = (message.ceremony().unwrap(), cluster.leader_id());
+            let mut rng = StdRng::seed_from_u64(0);
+            let mut deals = shown.clone();
+            deals[CHEAT] = relay(&other, index(VICTIM));
+            let question = Message::Deals {
+                ceremony,
+                attempt: 1,
+                deals,
+            };
+            let fault = cluster.nodes[VICTIM]
+                .member
+                .handle(&from, question, cluster.now, &mut rng)
+                .err()
+                .unwrap();
+            let Fault::TwoDeals { dealer, evidence } = fault else {
+                panic!("{fault:?}")
+            };
+            assert_eq!((dealer, &evidence.0), (index(CHEAT), &shown[CHEAT].header));
+            assert_ne!(evidence.0, evidence.1);
+            tried = true;
+        }
+        _ => {}
+    });
+    assert!(tried);
+    cluster.assert_completed();
+}
+
+#[test]
+fn members_that_were_shown_different_deals_do_not_confirm() {
+    let mut cluster = Cluster::new(2, 3, 10);
+    let (mut acceptances, mut verdict) = (Vec::new(), None);
+    cluster.run_with(|cluster, step| match step {
+        Step::Question(
+            VICTIM,
+            Message::Begin {
+                acceptances: all, ..
+            },
+        ) => acceptances.clone_from(all),
+        // Cheat and leader together: the victim gets another deal than the rest.
+        Step::Question(VICTIM, Message::Deals { deals, .. }) => {
+            let other =
+                dealer(cluster, &acceptances, CHEAT).finish(&cluster.nodes[CHEAT].local.identity);
+            deals[CHEAT] = relay(&other, index(VICTIM));
+        }
+        Step::Answer(VICTIM, reply @ Message::Acknowledged { .. }) => verdict = Some(reply.clone()),
+        _ => {}
+    });
+    assert!(verdict.is_some(), "each set is in order by itself");
+    cluster.assert_failed_by(VICTIM, "other-deals");
+    // A leader that goes on regardless gets no confirmation.
+    let Some(Message::Acknowledged {
+        acknowledgement: other,
+        ..
+    }) = verdict
+    else {
+        panic!()
+    };
+    let mut cluster = Cluster::new(2, 3, 10);
+    let mut refused = None;
+    cluster.run_with(|cluster, step| match step {
+        Step::Question(
+            0,
+            Message::Acknowledgements {
+                acknowledgements, ..
+            },
+        ) => {
+            let params = crate::dealer::params(&cluster.proposal, 1, &acceptances);
+            let signed = hash(
+                "cryptonode/v1/dkg-acknowledge",
+                &[&params, &index(VICTIM).to_le_bytes(), &other.set],
+            );
+            let signature = cluster.nodes[VICTIM]
+                .local
+                .identity
+                .sign(&signed)
+                .to_bytes();
+            acknowledgements[VICTIM] = Acknowledgement {
+                index: index(VICTIM),
+                set: other.set,
+                signature,
+            };
+        }
+        Step::Answer(0, Message::Refused { code, culprit, .. }) => {
+            refused.get_or_insert((code.clone(), *culprit));
+        }
+        _ => {}
+    });
+    assert_eq!(refused, Some(("other-deals".to_owned(), index(VICTIM))));
+}
+
+#[test]
+fn two_encryption_keys_of_one_member_are_evidence_against_it() {
+    let mut cluster = Cluster::new(2, 3, 11);
+    let rng = &mut StdRng::seed_from_u64(3);
+    let mut tried = false;
+    cluster.run_with(|cluster, step| {
+        if let Step::Question(VICTIM, Message::Acknowledgements { ceremony, .. }) = step {
+            let (ceremony, from) = (*ceremony, cluster.leader_id());
+            let acceptances: Vec<Acceptance> = (0..3)
+                .map(|place| acceptance(cluster, place, &SecretScalar::random(rng)))
+                .collect();
+            let question = Message::Begin {
+                ceremony,
+                attempt: 1,
+                acceptances,
+            };
+            let fault = cluster.nodes[VICTIM]
+                .member
+                .handle(&from, question, cluster.now, rng)
+                .err()
+                .unwrap();
+            assert!(matches!(fault, Fault::TwoAcceptances { member: 1, .. }));
+            tried = true;
+        }
+    });
+    assert!(tried);
+    cluster.assert_completed();
+}
+
+/// An acceptance of a member with an encryption secret that the test knows.
+fn acceptance(cluster: &Cluster, place: usize, secret: &SecretScalar) -> Acceptance {
+    let encryption_key = *secret.public().as_bytes();
+    let signed = hash(
+        "cryptonode/v1/dkg-accept",
+        &[
+            cluster.proposal.hash(),
+            &index(place).to_le_bytes(),
+            &encryption_key,
+        ],
+    );
+    let signature = cluster.nodes[place].local.identity.sign(&signed).to_bytes();
+    Acceptance {
+        index: index(place),
+        encryption_key,
+        signature,
+    }
+}
+
+#[test]
+fn a_copied_encryption_key_is_refused() {
+    let mut cluster = Cluster::new(2, 3, 12);
+    let mut copied = None;
+    cluster.run_with(|cluster, step| match step {
+        Step::Answer(0, Message::Accepted { acceptance, .. }) => {
+            copied = Some(acceptance.encryption_key)
+        }
+        Step::Answer(CHEAT, Message::Accepted { acceptance, .. }) => {
+            let encryption_key = copied.unwrap();
+            let signed = hash(
+                "cryptonode/v1/dkg-accept",
+                &[
+                    cluster.proposal.hash(),
+                    &index(CHEAT).to_le_bytes(),
+                    &encryption_key,
+                ],
+            );
+            let signature = cluster.nodes[CHEAT].local.identity.sign(&signed).to_bytes();
+            *acceptance = Acceptance {
+                index: index(CHEAT),
+                encryption_key,
+                signature,
+            };
+        }
+        _ => {}
+    });
+    cluster.assert_failed_by(CHEAT, "encryption-key-taken");
+}
+
+/// A member complains of an honest dealer, opening its share truly or falsely.
+fn complain(seed: u64, truly: bool) -> Cluster {
+    let mut cluster = Cluster::new(2, 3, seed);
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let secret = SecretScalar::random(rng);
+    let mut acceptances: Vec<Acceptance> = Vec::new();
+    let mut question = None;
+    cluster.run_with(|cluster, step| match step {
+        Step::Answer(
+            CHEAT,
+            Message::Accepted {
+                acceptance: own, ..
+            },
+        ) => *own = acceptance(cluster, CHEAT, &secret),
+        Step::Question(
+            CHEAT,
+            Message::Begin {
+                acceptances: all, ..
+            },
+        ) => acceptances.clone_from(all),
+        Step::Question(CHEAT, Message::Deals { deals, .. }) => question = Some(deals.clone()),
+        Step::Answer(CHEAT, reply) => {
+            let ceremony = cluster.proposal.id();
+            if let Some(deals) = question.take() {
+                let params = crate::dealer::params(&cluster.proposal, 1, &acceptances);
+                let complaints = complaint(&params, &deals, &secret, truly, rng, cluster);
+                *reply = Message::Complained {
+                    ceremony,
+                    attempt: 1,
+                    complaints,
+                };
+            } else if !acceptances.is_empty() && matches!(reply, Message::Refused { .. }) {
+                let deal = dealer(cluster, &acceptances, CHEAT)
+                    .finish(&cluster.nodes[CHEAT].local.identity);
+                *reply = Message::Dealt {
+                    ceremony,
+                    attempt: 1,
+                    deal: Box::new(deal),
+                };
+            }
+        }
+        _ => {}
+    });
+    cluster
+}
+
+fn complaint(
+    params: &[u8],
+    deals: &[dkg::RelayedDeal],
+    secret: &SecretScalar,
+    truly: bool,
+    rng: &mut StdRng,
+    cluster: &Cluster,
+) -> Complaints {
+    let accused = &deals[VICTIM];
+    let header = &accused.header;
+    let digests: Vec<[u8; 64]> = deals
+        .iter()
+        .map(|deal| {
+            let header = &deal.header;
+            let index = header.index.to_le_bytes();
+            let items: [&[u8]; 6] = [
+                params,
+                &index,
+                &header.constant,
+                &header.ephemeral,
+                &header.commitments_hash,
+                &header.ciphertexts_root,
+            ];
+            hash("cryptonode/v1/dkg-deal", &items)
+        })
+        .collect();
+    let set_items: Vec<&[u8]> = std::iter::once(params)
+        .chain(digests.iter().map(<[u8; 64]>::as_slice))
+        .collect();
+    let set = hash("cryptonode/v1/dkg-deal-set", &set_items);
+    let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
+    let used = if truly {
+        SecretScalar::from_scalar(*secret.expose()).unwrap()
+    } else {
+        SecretScalar::random(rng)
+    };
+    let opening = Point::from_bytes(&used.diffie_hellman(&ephemeral)).unwrap();
+    let (dealer, member) = (header.index.to_le_bytes(), index(CHEAT).to_le_bytes());
+    let statement = Statement {
+        purpose: "complaint",
+        context: &[params, &dealer, &member, &digests[VICTIM]],
+        bases: (Point::generator(), ephemeral),
+        points: (secret.public(), opening),
+    };
+    let proof = EqualityProof::prove(&statement, &used, rng).to_bytes();
+    let complaint = Complaint {
+        dealer: header.index,
+        ciphertext: accused.ciphertext,
+        path: ByteBuf::from(accused.path.to_vec()),
+        opening: *opening.as_bytes(),
+        proof,
+    };
+    let signed = hash(
+        "cryptonode/v1/dkg-complain",
+        &[
+            params,
+            &member,
+            &set,
+            &dealer,
+            &complaint.ciphertext,
+            &complaint.path,
+            &complaint.opening,
+            &proof,
+        ],
+    );
+    let signature = cluster.nodes[CHEAT].local.identity.sign(&signed).to_bytes();
+    Complaints {
+        index: index(CHEAT),
+        set,
+        complaints: vec![complaint],
+        signature,
+    }
+}
+
+#[test]
+fn a_false_complaint_marks_its_author() {
+    for truly in [true, false] {
+        let cluster = complain(13, truly);
+        cluster.assert_failed_by(CHEAT, "false-complaint");
+        assert!(matches!(
+            cluster.culprits()[0].1,
+            Fault::FalseComplaint { member, dealer } if (member, dealer) == (index(CHEAT), index(VICTIM))
+        ));
+    }
+}
+
+#[test]
+fn a_certificate_with_a_forged_or_missing_confirmation_activates_nobody() {
+    let mut cluster = Cluster::new(2, 3, 14);
+    let mut tried = 0;
+    cluster.run_with(|cluster, step| {
+        if let Step::Question(
+            place,
+            Message::Certificate {
+                ceremony,
+                certificate,
+            },
+        ) = step
+        {
+            let from = cluster.leader_id();
+            let mut rng = StdRng::seed_from_u64(0);
+            for at in (0..certificate.len()).step_by(5) {
+                let mut forged = certificate.clone();
+                forged[at] ^= 1;
+                let question = Message::Certificate {
+                    ceremony: *ceremony,
+                    certificate: forged,
+                };
+                assert!(
+                    cluster.nodes[place]
+                        .member
+                        .handle(&from, question, cluster.now, &mut rng)
+                        .is_err()
+                );
+                tried += 1;
+            }
+            assert_eq!(cluster.nodes[place].member.stage(), MemberStage::Confirmed);
+        }
+    });
+    assert!(tried > 100);
+    cluster.assert_completed();
+}
+
+#[test]
+fn a_member_that_confirms_another_result_is_named() {
+    let mut cluster = Cluster::new(2, 3, 15);
+    cluster.run_with(|_, step| {
+        if let Step::Answer(CHEAT, Message::Confirmed { confirmation, .. }) = step {
+            confirmation.sealed_share[50] ^= 1;
+        }
+    });
+    let (name, fault) = cluster.culprits().remove(0);
+    assert_eq!(
+        (name, fault),
+        (
+            cluster.nodes[CHEAT].card.name.clone(),
+            Fault::OtherConfirmation { member: 2 }
+        )
+    );
+    // Members that confirmed keep their pending share: nobody can tell them that there is no certificate.
+    assert!(
+        cluster
+            .nodes
+            .iter()
+            .all(|node| node.member.stage() == MemberStage::Confirmed)
+    );
+}

@@ -1,0 +1,18 @@
+//! The machines of a key generation, as a driver sees them: whole ceremonies, restarts, hostile schedules, attacks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod bad_deals;
+mod ceremony;
+mod cluster;
+mod dealer;
+mod false_words;
+mod restart;
+mod schedule;
+mod wire;
