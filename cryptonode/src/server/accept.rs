@@ -1,10 +1,8 @@
 //! Connections: who gets one, and how they end.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quinn::{Endpoint, Incoming, VarInt};
 use sha2::{Digest, Sha256};
@@ -12,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
+use super::admission::{Admission, Place, Rooms};
 use super::counters::{Open, count};
 use super::limits::Limits;
 use super::request::answer_stream;
@@ -25,20 +24,9 @@ const STOPPING: VarInt = VarInt::from_u32(1);
 pub(super) struct Shared {
     pub(super) serving: Arc<Serving>,
     pub(super) limits: Limits,
-    /// Bytes of requests that may still be taken in.
-    pub(super) bytes: Arc<Semaphore>,
-    /// Requests that may still be taken on.
-    pub(super) requests: Semaphore,
     /// Requests that may still enter arithmetic.
     pub(super) arithmetic: Semaphore,
-    admitted: Mutex<Admitted>,
-}
-
-/// Connections that were let in and have not ended, their handshakes included.
-#[derive(Default)]
-struct Admitted {
-    all: usize,
-    by_network: HashMap<IpAddr, usize>,
+    admission: Arc<Admission>,
 }
 
 /// The client of a connection.
@@ -49,6 +37,8 @@ pub(super) struct ClientKey {
     pub(super) fingerprint: [u8; 32],
     /// Its Ed25519 key, if it belongs to a member.
     pub(super) member: Option<[u8; 32]>,
+    /// What its requests may take.
+    pub(super) rooms: Rooms,
 }
 
 /// Serves until `stop` resolves, then finishes the requests that were taken on, within [`Limits::stop`], and closes the
@@ -60,12 +50,8 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let shared = Arc::new(Shared {
-        bytes: Arc::new(Semaphore::new(
-            limits.request_bytes.min(Semaphore::MAX_PERMITS),
-        )),
-        requests: Semaphore::new(limits.requests),
         arithmetic: Semaphore::new(limits.arithmetic.max(1)),
-        admitted: Mutex::default(),
+        admission: Admission::new(&limits),
         serving,
         limits,
     });
@@ -107,75 +93,19 @@ pub async fn serve(
     let _ = tokio::time::timeout(std::time::Duration::from_millis(500), endpoint.wait_idle()).await;
 }
 
-/// A place among the connections, given back when dropped.
-struct Place {
-    network: IpAddr,
-    shared: Arc<Shared>,
-}
-
-impl Place {
-    /// `None` if all places, or all of this network, are taken.
-    fn take(address: IpAddr, shared: &Arc<Shared>) -> Option<Self> {
-        let network = network_of(address);
-        let mut admitted = lock(&shared.admitted);
-        let of_this_network = admitted
-            .by_network
-            .get(&network)
-            .copied()
-            .unwrap_or_default();
-        let limits = &shared.limits;
-        if admitted.all >= limits.connections || of_this_network >= limits.connections_per_address {
-            return None;
-        }
-        admitted.all += 1;
-        *admitted.by_network.entry(network).or_default() += 1;
-        Some(Self {
-            network,
-            shared: Arc::clone(shared),
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut admitted = lock(&self.shared.admitted);
-        admitted.all -= 1;
-        if let Some(open) = admitted.by_network.get_mut(&self.network) {
-            *open -= 1;
-            if *open == 0 {
-                admitted.by_network.remove(&self.network);
-            }
-        }
-    }
-}
-
-/// What one host may be taken to have: an IPv4 address, or an IPv6 network of 64 bits.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.into(),
-        IpAddr::V6(address) => {
-            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
-        }
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Lets a newcomer in, asks it to prove its address, or refuses it. No state is kept for the latter two.
 fn admit(incoming: Incoming, shared: &Arc<Shared>) -> Option<(Incoming, Place)> {
     let counters = &shared.serving.counters;
     let limits = &shared.limits;
     let handshakes = counters.handshakes_open.load(Ordering::Relaxed) as usize;
-    let loaded = lock(&shared.admitted).all >= limits.validate_above
+    let loaded = shared.admission.connections() >= limits.validate_above
         || handshakes >= limits.validate_above_handshakes;
     if loaded && !incoming.remote_address_validated() && incoming.may_retry() {
         count(&counters.retries);
         let _ = incoming.retry();
         return None;
     }
-    match Place::take(incoming.remote_address().ip(), shared) {
+    match shared.admission.connect(incoming.remote_address().ip()) {
         Some(place) => Some((incoming, place)),
         None => {
             count(&counters.connections_refused);
@@ -187,7 +117,7 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>) -> Option<(Incoming, Place)> 
 
 async fn connection(
     incoming: Incoming,
-    _place: Place,
+    place: Place,
     shared: Arc<Shared>,
     mut stopping: watch::Receiver<bool>,
 ) {
@@ -225,6 +155,10 @@ async fn connection(
     let client = Arc::new(ClientKey {
         fingerprint: Sha256::digest(&spki).into(),
         spki,
+        rooms: match member {
+            Some(identity) => shared.admission.of_member(identity),
+            None => shared.admission.of_client(&place),
+        },
         member,
     });
     let _open = Open::new(&counters.connections_open);

@@ -17,8 +17,14 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Requests going on in all connections. Further ones are told `busy`.
     pub requests: usize,
-    /// Bytes of requests held at the same time. A request that would go beyond is told `busy`.
+    /// Bytes held at the same time for requests, and for long answers until they are taken. A request that would go beyond
+    /// is told `busy`. A page of the audit log takes 2 MiB.
     pub request_bytes: usize,
+    /// The same for members, whose requests are counted apart.
+    pub member_bytes: usize,
+    /// One address, or one member, may take one in so many of the requests and of their bytes: then it is told `busy`, and others
+    /// are not.
+    pub origins: usize,
     /// Requests in arithmetic at the same time.
     pub arithmetic: usize,
     /// For a handshake to complete.
@@ -51,6 +57,8 @@ impl Default for Limits {
             requests_per_connection: 128,
             requests: 2_048,
             request_bytes: 128 * 1024 * 1024,
+            member_bytes: 128 * 1024 * 1024,
+            origins: 4,
             arithmetic: std::thread::available_parallelism().map_or(1, usize::from),
             handshake: Duration::from_secs(3),
             request: Duration::from_secs(5),

@@ -10,8 +10,8 @@
 //! can refuse, and every refusal has a stable code and a sentence ([`Refusal`]).
 //!
 //! **Nothing a peer sends is waited for without a deadline or kept without a bound** ([`Limits`]): handshakes, requests
-//! in the making, answers nobody reads, the bytes of all of them together, connections, connections of one
-//! address. Beyond the bounds a node says `busy` and when to try again; it does not queue for ever.
+//! in the making, answers nobody reads, the bytes of all of them together, connections; and of each the part that one address
+//! or one member may take. Beyond the bounds a node says `busy` and when to try again; it does not queue for ever.
 //!
 //! **Arithmetic runs on the runtime's own threads**, behind a fair semaphore of as many permits as there are processors, and
 //! not on a pool of its own: a whole request is about 165 µs, and handing it to another thread and back was measured to cost
@@ -20,6 +20,7 @@
 //! **A stop is graceful**: [`serve`] takes no more requests, finishes those that it took, and returns.
 
 mod accept;
+mod admission;
 mod counters;
 mod endpoint;
 mod limits;

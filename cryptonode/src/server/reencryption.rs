@@ -1,20 +1,22 @@
 //! The path of a share (protocol sections 5, 7 and 9): from a decoded request to bytes that may leave the node.
 //!
 //! 1. The key is known, and there are at least as many approvals as organisations are needed.
-//! 2. Wrapped key and ephemeral key decode; the `write_id` is computed here, from the bytes received.
-//! 3. Approvals of m distinct organisations bind this `write_id`, this X and this connection's client key, now.
+//! 2. Approvals of m distinct organisations bind the `write_id`, which is computed here from the bytes received, the bytes
+//!    of X, and this connection's client key, now.
+//! 3. Wrapped key and ephemeral key decode: group arithmetic, and so after the approvals.
 //! 4. Both proofs hold: the writer knew r, the reader knows x_c. Without the second, X = U′ − U would open another document
 //!    under this one's approvals.
 //! 5. D_i = x_i·(U + X) and its proof.
 //! 6. The audit record is durable. If it cannot be written, the share is dropped: no record, no share.
 //!
 //! Steps 2 to 5 are arithmetic without a pause; they run under one permit. What must not happen between the check of the
-//! time in step 3 and the answer is a long wait; the wait for the permit comes before it, and the one for the disk has a
+//! time in step 2 and the answer is a long wait; the wait for the permit comes before it, and the one for the disk has a
 //! deadline.
 
 use std::time::Duration;
 
-use reencrypt::{EphemeralKey, RequestError, WrappedKey, verify_request};
+use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verify_request};
+use sha2::{Digest, Sha256};
 
 use super::accept::{ClientKey, Shared};
 use super::refusal::Refusal;
@@ -84,11 +86,15 @@ fn make_share(
     request: &ReencryptionRequest<'_>,
     time_ms: u64,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
-    let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
+    let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
+    let (ephemeral_point, _) = request
+        .ephemeral_key
+        .split_first_chunk()
+        .ok_or(EphemeralKeyError::Length {
+            got: request.ephemeral_key.len(),
+        })
         .map_err(RequestError::from)?;
-    let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
-    let write_id = wrapped.write_id();
-    let ephemeral_point = *ephemeral.point().as_bytes();
+    let ephemeral_point = *ephemeral_point;
 
     let approvals: Vec<&[u8]> = request
         .approvals
@@ -102,6 +108,9 @@ fn make_share(
     };
     let approved = key.policy.verify(&approvals, &binding, time_ms / 1000)?;
 
+    let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
+        .map_err(RequestError::from)?;
+    let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
     let mut rng = rand::rng();
     let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, &mut rng)?;
     let share = key.share.reencrypt(&wrapped, &ephemeral, &mut rng)?;

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use serde_bytes::ByteBuf;
-use tokio::sync::OwnedSemaphorePermit;
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::accept::{ClientKey, Shared};
+use super::admission::Held;
 use super::counters::{Open, count};
 use super::reencryption::{self, ReencryptionRequest};
 use super::refusal::Refusal;
 use super::serving::descriptor;
 use crate::wire::v1::{
     Answer, KeyStatus, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES,
-    MAX_RECORDS, MAX_REQUEST, Request, WireError,
+    MAX_RECORDS, MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
 };
 
 // Every message that a ceremony can make fits the wire.
@@ -36,12 +36,11 @@ pub(super) async fn answer_stream(
 ) {
     let counters = &shared.serving.counters;
     let _open = Open::new(&counters.requests_open);
-    let result = match shared.requests.try_acquire() {
-        Err(_) => Err(Refusal::Busy {
-            retry_after: shared.limits.retry_after,
-        }),
-        Ok(_permit) => match read(&shared, &client, &mut receive).await {
-            Ok(Ok((bytes, _held))) => carry_out(&shared, &client, &bytes).await,
+    let mut held = client.rooms.enter();
+    let result = match &mut held {
+        None => Err(busy(&shared)),
+        Some(held) => match read(&shared, &client, held, &mut receive).await {
+            Ok(Ok(bytes)) => carry_out(&shared, &client, held, &bytes).await,
             Ok(Err(refusal)) => Err(refusal),
             Err(Abandoned) => {
                 count(&counters.abandoned);
@@ -59,13 +58,16 @@ pub(super) async fn answer_stream(
             (refusal.to_answer(), None)
         }
     };
-    let Ok(bytes) = answer.to_bytes() else {
-        debug!(
-            kind = answer.name(),
-            "an answer does not fit the protocol's bounds"
-        );
-        return;
-    };
+    let encoded = answer.to_bytes().or_else(|error| {
+        error!(kind = answer.name(), %error, "an answer does not fit the protocol's bounds");
+        let what = "its answer is longer than the protocol allows";
+        Refusal::Internal { what }.to_answer().to_bytes()
+    });
+    drop(answer);
+    let Ok(bytes) = encoded else { return };
+    // A long answer keeps its place until the client has taken it, or a client that reads nothing could have the node hold
+    // any number of them.
+    let _held = held.filter(|_| bytes.len() > MAX_SHARE_ANSWER);
     let sent = async {
         send.write_all(&bytes).await.ok()?;
         send.finish().ok()?;
@@ -86,17 +88,12 @@ pub(super) async fn answer_stream(
 async fn read(
     shared: &Shared,
     client: &ClientKey,
+    held: &mut Held,
     receive: &mut RecvStream,
-) -> Result<Result<(Vec<u8>, OwnedSemaphorePermit), Refusal>, Abandoned> {
+) -> Result<Result<Vec<u8>, Refusal>, Abandoned> {
     let (limit, deadline) = match client.member {
         Some(_) => (MAX_MEMBER_REQUEST, shared.limits.member_request),
         None => (MAX_REQUEST, shared.limits.request),
-    };
-    let busy = Refusal::Busy {
-        retry_after: shared.limits.retry_after,
-    };
-    let Ok(mut held) = Arc::clone(&shared.bytes).try_acquire_many_owned(0) else {
-        return Ok(Err(busy));
     };
     let reading = async {
         let mut bytes = Vec::new();
@@ -107,10 +104,8 @@ async fn read(
                     if bytes.len() + chunk.bytes.len() > limit {
                         return Ok(Err(Refusal::Message(WireError::TooLong { limit })));
                     }
-                    let more = u32::try_from(chunk.bytes.len()).unwrap_or(u32::MAX);
-                    match Arc::clone(&shared.bytes).try_acquire_many_owned(more) {
-                        Ok(permit) => held.merge(permit),
-                        Err(_) => return Ok(Err(busy)),
+                    if !held.hold(chunk.bytes.len()) {
+                        return Ok(Err(busy(shared)));
                     }
                     bytes.extend_from_slice(&chunk.bytes);
                 }
@@ -123,16 +118,15 @@ async fn read(
         }
     };
     match tokio::time::timeout(deadline, reading).await {
-        Ok(Ok(Ok(bytes))) => Ok(Ok((bytes, held))),
-        Ok(Ok(Err(refusal))) => Ok(Err(refusal)),
-        Ok(Err(abandoned)) => Err(abandoned),
+        Ok(read) => read,
         Err(_) => Ok(Err(Refusal::RequestTimeout { after: deadline })),
     }
 }
 
 async fn carry_out(
-    shared: &Arc<Shared>,
+    shared: &Shared,
     client: &ClientKey,
+    held: &mut Held,
     bytes: &[u8],
 ) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
@@ -160,6 +154,10 @@ async fn carry_out(
                 .ok_or_else(|| Refusal::UnknownKey {
                     public_key: hex::encode(public_key),
                 })?;
+            // The answer and its encoding; the descriptor is shorter than the certificate that it comes from.
+            if !held.hold(4 * key.certificate.len()) {
+                return Err(busy(shared));
+            }
             Ok(Answer::Key {
                 descriptor: descriptor(&key).to_json(),
                 certificate: ByteBuf::from(key.certificate.as_slice()),
@@ -188,7 +186,19 @@ async fn carry_out(
                 _ => Err(Refusal::AuditUnavailable),
             }
         }
-        Request::Audit { from, limit } => audit_page(shared, from, limit).await,
+        Request::Audit { from, limit } => {
+            // The records and their encoding.
+            if !held.hold(2 * MAX_RECORD_BYTES) {
+                return Err(busy(shared));
+            }
+            audit_page(shared, from, limit).await
+        }
+    }
+}
+
+fn busy(shared: &Shared) -> Refusal {
+    Refusal::Busy {
+        retry_after: shared.limits.retry_after,
     }
 }
 

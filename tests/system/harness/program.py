@@ -30,7 +30,7 @@ class CommandFailed(Exception):
 
 
 def eventually(what: str, check: Callable[[], Result | None], within_s: float = 30) -> Result:
-    """Asks until there is an answer that is neither None nor False; fails at the deadline, saying what it waited for."""
+    """Asks until the answer is neither None nor False; fails at the deadline, and says what it waited for."""
     deadline = time.monotonic() + within_s
     while True:
         answer = check()

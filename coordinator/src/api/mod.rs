@@ -1,0 +1,169 @@
+//! The platform over HTTP (RFC 9110), version 1.
+//!
+//! Every route but `/healthz` needs an API key ([`auth`]); the key's tenant must be the tenant in the path, and another tenant's
+//! objects do not exist. Operators' routes need an operator's key. What changes the record is a transaction that
+//! its author signed: the API key opens the door, the signature decides.
+//!
+//! Bodies stream in and out and are never held whole. Errors are problem details ([`problem`]); every answer carries
+//! `x-request-id`, which the logs carry too.
+//!
+//! All routes stand in one table ([`route_table`]), from which the router is made, so that a test can walk them.
+
+pub mod auth;
+mod documents;
+mod problem;
+mod record;
+mod views;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawPathParams, Request, State};
+use axum::http::{HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post};
+use futures_util::StreamExt as _;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+pub use self::problem::Problem;
+pub use self::views::{
+    ClusterView, DatasetView, DocumentView, Page, PeerView, PermissionsView, PreparedView, ReceiptView, StatusView,
+    UserView, VersionView,
+};
+use crate::platform::Platform;
+use crate::record::Identifier;
+use auth::ApiKeys;
+
+/// What stands in the place of the tenant in an operator's API key. No tenant has such a name.
+pub const OPERATOR: &str = "~operator";
+/// How long the rest of a refused body is taken and thrown away, so that its sender gets to see the answer.
+const DRAIN: Duration = Duration::from_secs(2);
+const REQUEST_ID: &str = "x-request-id";
+
+/// What the handlers work with.
+pub struct Api {
+    platform: Arc<Platform>,
+    keys: ApiKeys,
+}
+
+type Handlers = MethodRouter<Arc<Api>>;
+
+fn routes() -> Vec<(Method, &'static str, Handlers)> {
+    vec![
+        (Method::GET, "/v1/operator/audit/export", get(record::export)),
+        (Method::GET, "/v1/tenants/{tenant}/status", get(record::status)),
+        (Method::POST, "/v1/tenants/{tenant}/transactions", post(record::submit)),
+        (Method::GET, "/v1/tenants/{tenant}/users", get(record::users)),
+        (Method::GET, "/v1/tenants/{tenant}/datasets", get(record::datasets)),
+        (Method::GET, "/v1/tenants/{tenant}/datasets/{dataset}", get(record::dataset)),
+        (Method::GET, "/v1/tenants/{tenant}/audit/checkpoint", get(record::checkpoint)),
+        (Method::GET, "/v1/tenants/{tenant}/datasets/{dataset}/documents", get(documents::list)),
+        (Method::GET, "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}", get(documents::versions)),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/uploads",
+            post(documents::prepare_write),
+        ),
+        (Method::POST, "/v1/tenants/{tenant}/uploads/{id}", post(documents::commit_write)),
+        (Method::DELETE, "/v1/tenants/{tenant}/uploads/{id}", delete(documents::discard_write)),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/reads",
+            post(documents::prepare_read),
+        ),
+        (Method::POST, "/v1/tenants/{tenant}/reads/{id}", post(documents::commit_read)),
+        (Method::GET, "/v1/tenants/{tenant}/reads/{id}", get(documents::report)),
+    ]
+}
+
+/// Method and path of every route that needs an API key.
+pub fn route_table() -> Vec<(Method, &'static str)> {
+    routes().into_iter().map(|(method, path, _)| (method, path)).collect()
+}
+
+/// The whole API.
+pub fn router(platform: Arc<Platform>, keys: ApiKeys) -> Router {
+    let api = Arc::new(Api { platform, keys });
+    let protected = routes().into_iter().fold(Router::new(), |router, (_, path, handlers)| router.route(path, handlers));
+    protected
+        .route_layer(from_fn_with_state(api.clone(), authenticate))
+        .route("/healthz", get(record::health))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .with_state(api)
+        .layer(from_fn(identify))
+}
+
+/// The tenant that a request was let in for.
+#[derive(Clone)]
+struct Tenant(Identifier);
+
+async fn authenticate(
+    State(api): State<Arc<Api>>,
+    params: RawPathParams,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let refusal = match api.keys.verify(header) {
+        Err(e) => Problem::from(e),
+        Ok(caller) => {
+            let tenant = params.iter().find(|(name, _)| *name == "tenant").map(|(_, value)| value);
+            match (tenant, Identifier::new(&caller.tenant)) {
+                (Some(asked), Ok(own)) if asked == own.as_str() => {
+                    request.extensions_mut().insert(Tenant(own));
+                    return Ok(next.run(request).await);
+                }
+                (None, _) if caller.tenant == OPERATOR => return Ok(next.run(request).await),
+                _ => Problem::not_found(),
+            }
+        }
+    };
+    drain(request.into_body()).await;
+    Err(refusal)
+}
+
+/// Gives each request an identifier, its caller's own if it is a short plain word, and renders problems.
+async fn identify(request: Request, next: Next) -> Response {
+    let own = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_plain(id));
+    let id = own.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
+    let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let response = async {
+        let mut response = next.run(request).await;
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            tracing::info!(status = response.status().as_u16(), code = problem.code(), "refused");
+            response = problem.render(&id);
+        } else if response.status().is_client_error() {
+            // The framework's own refusals, of a path or a query that cannot be read.
+            response = Problem::unreadable(response.status()).render(&id);
+        } else {
+            tracing::debug!(status = response.status().as_u16(), "answered");
+        }
+        response
+    };
+    let mut response = response.instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+fn is_plain(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// Takes the rest of a body for a moment: a sender that is cut off while it sends may never see why.
+async fn drain(body: Body) {
+    let mut stream = body.into_data_stream();
+    let _ = tokio::time::timeout(DRAIN, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+}
+
+/// A body of at most `limit` bytes.
+async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let too_long = |_| Problem::bad_request(format!("the body must arrive whole and have at most {limit} bytes"));
+    axum::body::to_bytes(body, limit).await.map_err(too_long)
+}

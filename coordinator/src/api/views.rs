@@ -1,0 +1,251 @@
+//! What the API shows, as JSON: rows of the record with their bytes in hexadecimal. The client reads the same types.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::record::{
+    Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier, KeyWrapping, Permissions,
+    Receipt, Storage, User, UserName, UserRole, VersionName,
+};
+
+/// How this platform and its record are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// The tenant of the API key.
+    pub tenant: String,
+    /// Version of the software.
+    pub software: String,
+    /// The ledger's id, for which transactions are signed; hexadecimal.
+    pub ledger: String,
+    /// The organisations' peers.
+    pub peers: Vec<PeerView>,
+    /// The clusters that datasets may use.
+    pub clusters: Vec<ClusterView>,
+}
+
+/// An organisation's peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// The organisation.
+    pub organisation: Identifier,
+    /// The last block that it has made durable.
+    pub height: u64,
+    /// Why it takes no part any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// A cluster of crypto nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterView {
+    /// Its public key, hexadecimal.
+    pub public_key: String,
+    /// The key's epoch.
+    pub epoch: u64,
+    /// How many nodes open a document together.
+    pub threshold: u16,
+    /// The nodes' names.
+    pub nodes: Vec<String>,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptView {
+    /// Its id, hexadecimal.
+    pub transaction_id: String,
+    /// The block that it is in.
+    pub height: u64,
+    /// Time of that block, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// Its position in the record, from 0.
+    pub position: u64,
+}
+
+impl From<Receipt> for ReceiptView {
+    fn from(receipt: Receipt) -> Self {
+        let Receipt { height, time_ms, position, transaction_id, .. } = receipt;
+        Self { transaction_id: hex::encode(transaction_id), height, time_ms, position }
+    }
+}
+
+/// A transaction to check, sign and commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedView {
+    /// Names the upload or the read at this platform.
+    pub id: Uuid,
+    /// The canonical bytes of the unsigned transaction, hexadecimal.
+    #[serde(with = "hex")]
+    pub transaction: Vec<u8>,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    /// Its name.
+    pub user: Identifier,
+    /// Its role in the tenant.
+    pub role: UserRole,
+    /// Its Ed25519 key, hexadecimal.
+    pub public_key: String,
+    /// 1 for the first key, one more with each rotation.
+    pub key_version: u64,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Milliseconds since the Unix epoch from which on it may sign nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+impl UserView {
+    pub(super) fn of(name: &UserName, user: &User) -> Self {
+        Self {
+            user: name.user.clone(),
+            role: user.role,
+            public_key: hex::encode(user.public_key),
+            key_version: user.key_version,
+            suspended: user.suspended,
+            expires_ms: user.expires_ms,
+        }
+    }
+}
+
+/// A dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetView {
+    /// Its name.
+    pub dataset: Identifier,
+    /// Version of its configuration.
+    pub version: u64,
+    /// `none`, `platform` or `threshold`.
+    pub encryption: String,
+    /// With threshold encryption, the cluster's public key, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Where bodies are stored.
+    pub storage: Storage,
+    /// Who may do what.
+    pub permissions: PermissionsView,
+}
+
+impl DatasetView {
+    pub(super) fn of(name: &DatasetName, dataset: &Dataset, permissions: Option<&Permissions>) -> Self {
+        let (encryption, cluster) = match dataset.encryption {
+            Encryption::None => ("none", None),
+            Encryption::Platform => ("platform", None),
+            Encryption::Threshold { public_key } => ("threshold", Some(hex::encode(public_key))),
+        };
+        Self {
+            dataset: name.dataset.clone(),
+            version: dataset.version,
+            encryption: encryption.to_owned(),
+            cluster,
+            storage: dataset.storage,
+            permissions: permissions.map(PermissionsView::of).unwrap_or_default(),
+        }
+    }
+}
+
+/// Who may do what with a dataset; users are `tenant/user`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionsView {
+    /// One more with each change.
+    pub version: u64,
+    /// Who may do everything.
+    pub owners: Vec<String>,
+    /// Who may write.
+    pub writers: Vec<String>,
+    /// Who may read.
+    pub readers: Vec<String>,
+}
+
+impl PermissionsView {
+    pub(super) fn of(permissions: &Permissions) -> Self {
+        let names = |users: &std::collections::BTreeSet<UserName>| users.iter().map(ToString::to_string).collect();
+        Self {
+            version: permissions.version,
+            owners: names(&permissions.owners),
+            writers: names(&permissions.writers),
+            readers: names(&permissions.readers),
+        }
+    }
+}
+
+/// A document in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentView {
+    /// Its name.
+    pub document: Identifier,
+    /// Its latest version.
+    pub latest: u64,
+    /// Whether it is erased as a whole.
+    pub erased: bool,
+    /// Bytes of the latest version.
+    pub length: u64,
+    /// Time of the latest change, milliseconds since the Unix epoch.
+    pub changed_ms: u64,
+}
+
+impl DocumentView {
+    pub(super) fn of(name: &DocumentName, document: &Document, latest: Option<&DocumentVersion>) -> Self {
+        Self {
+            document: name.document.clone(),
+            latest: document.latest,
+            erased: document.erased,
+            length: latest.map_or(0, |version| version.length),
+            changed_ms: document.changed_ms,
+        }
+    }
+}
+
+/// One version of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionView {
+    /// Its number, from 1.
+    pub version: u64,
+    /// Who wrote it, `tenant/user`.
+    pub writer: String,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub written_ms: u64,
+    /// The transaction that wrote it, hexadecimal.
+    pub transaction_id: String,
+    /// Media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// SHA-256 over the stored body, hexadecimal.
+    pub checksum: String,
+    /// `none`, `platform`, `threshold`, or `erased`.
+    pub encryption: String,
+}
+
+impl VersionView {
+    pub(super) fn of(name: &VersionName, version: &DocumentVersion) -> Self {
+        let encryption = match version.content.as_ref().map(|content| &content.key) {
+            None => "erased",
+            Some(KeyWrapping::None) => "none",
+            Some(KeyWrapping::Platform { .. }) => "platform",
+            Some(KeyWrapping::Threshold { .. }) => "threshold",
+        };
+        Self {
+            version: name.version,
+            writer: version.writer.to_string(),
+            written_ms: version.written_ms,
+            transaction_id: hex::encode(version.transaction),
+            content_type: version.content_type.clone(),
+            length: version.length,
+            checksum: hex::encode(version.checksum),
+            encryption: encryption.to_owned(),
+        }
+    }
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// What to give as `after` for the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}

@@ -1,0 +1,430 @@
+//! Where bodies lie that are too large for the record: an object store, by default a folder of this machine.
+//!
+//! A body's pointer is 16 random bytes; its object is `SHA-256(tenant)/pointer`, so a pointer leads to nothing outside of
+//! its own tenant. Steps of an upload, each durable before the next:
+//!
+//! 1. A *note* in `uploads/` says that a body of this pointer is on its way.
+//! 2. The body streams into the store in parts; it appears under its name when it is complete.
+//! 3. The note gets the encrypted pointer, as it will stand on the record.
+//! 4. The transaction commits, and the note is removed.
+//!
+//! So every body without a committed transaction has its note. After a crash, [`BodyStore::remove_orphans`] asks the
+//! record about each note: if the version holds this very encrypted pointer, only the note goes, else the body goes too.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use rand_core::Rng as _;
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+use tokio::task::JoinHandle;
+
+use crate::envelope::hash_items;
+use crate::folder::{self, FolderError};
+use crate::record::{Identifier, VersionName};
+
+/// Bytes of the parts in which a body is written. Object stores want at least 5 MiB and at most 10,000 parts.
+const PART_SIZE: usize = 8 * 1024 * 1024;
+const MAX_NOTE: u64 = 64 * 1024;
+const PATH_TAG: &str = "coordinator/v1/body-path";
+
+/// A reason for which a body cannot be stored or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyStoreError {
+    /// There is no such body in the store.
+    #[error("the stored body is missing from the body store: restore it from a backup")]
+    Missing,
+    /// The store failed.
+    #[error("the body store failed: {0}")]
+    Store(#[source] object_store::Error),
+    /// A note about an upload cannot be read or written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A note about an upload is damaged.
+    #[error("{} is damaged: move it elsewhere and start again; the body that it speaks of stays where it is", .0.display())]
+    Note(PathBuf),
+}
+
+impl BodyStoreError {
+    /// A stable name of the reason, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "body-missing",
+            Self::Store(_) => "body-store",
+            Self::Folder(e) => e.code(),
+            Self::Note(_) => "body-note",
+        }
+    }
+}
+
+impl From<object_store::Error> for BodyStoreError {
+    fn from(e: object_store::Error) -> Self {
+        match e {
+            object_store::Error::NotFound { .. } => Self::Missing,
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// Names a body within its tenant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Pointer(#[serde(with = "hex")] [u8; 16]);
+
+impl Pointer {
+    /// Takes a pointer that was decrypted; `None` unless it has 16 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// The 16 bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn object(&self, tenant: &Identifier) -> ObjectPath {
+        let tenant = hex::encode(hash_items(PATH_TAG, &[tenant.as_str().as_bytes()]));
+        ObjectPath::from_iter([tenant, hex::encode(self.0)])
+    }
+}
+
+/// What is known of a body whose transaction is not known to have committed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// The tenant's identifier.
+    pub tenant: Identifier,
+    /// The dataset's identifier.
+    pub dataset: Identifier,
+    /// The document's identifier.
+    pub document: Identifier,
+    /// The version that the upload is for.
+    pub version: u64,
+    /// Where the body lies.
+    pub pointer: Pointer,
+    /// The encrypted pointer of the transaction; empty while the body is on its way.
+    #[serde(with = "hex")]
+    pub sealed_pointer: Vec<u8>,
+}
+
+impl Note {
+    /// The version that the upload is for.
+    pub fn name(&self) -> VersionName {
+        VersionName {
+            tenant: self.tenant.clone(),
+            dataset: self.dataset.clone(),
+            document: self.document.clone(),
+            version: self.version,
+        }
+    }
+}
+
+/// Bodies of documents.
+#[derive(Clone)]
+pub struct BodyStore {
+    store: Arc<dyn ObjectStore>,
+    /// The folder that `store` writes into, if it is one of this machine.
+    local: Option<PathBuf>,
+    uploads: PathBuf,
+}
+
+impl BodyStore {
+    /// A store in the folder `bodies`, with its notes in the folder `uploads`.
+    pub fn local(bodies: &Path, uploads: &Path) -> Result<Self, BodyStoreError> {
+        folder::create_private_dir(bodies)?;
+        let store = LocalFileSystem::new_with_prefix(bodies)?.with_fsync(true);
+        Self::new(Arc::new(store), Some(bodies.to_owned()), uploads)
+    }
+
+    /// A store anywhere, with its notes in the folder `uploads` of this machine.
+    pub fn new(store: Arc<dyn ObjectStore>, local: Option<PathBuf>, uploads: &Path) -> Result<Self, BodyStoreError> {
+        folder::create_private_dir(uploads)?;
+        Ok(Self { store, local, uploads: uploads.to_owned() })
+    }
+
+    /// Starts an upload.
+    pub async fn create(&self, name: &VersionName) -> Result<BodyWriter, BodyStoreError> {
+        let mut pointer = [0; 16];
+        rand::rng().fill_bytes(&mut pointer);
+        let note = Note {
+            tenant: name.tenant.clone(),
+            dataset: name.dataset.clone(),
+            document: name.document.clone(),
+            version: name.version,
+            pointer: Pointer(pointer),
+            sealed_pointer: Vec::new(),
+        };
+        self.write_note(&note).await?;
+        let upload = self.store.put_multipart(&note.pointer.object(&note.tenant)).await?;
+        Ok(BodyWriter {
+            store: self.clone(),
+            note: Some(note),
+            upload: Some(upload),
+            buffer: Vec::with_capacity(PART_SIZE),
+            in_flight: None,
+        })
+    }
+
+    /// Adds the encrypted pointer to an upload's note; from then on a restart can tell whether it was committed.
+    pub async fn seal_note(&self, mut note: Note, sealed_pointer: &[u8]) -> Result<Note, BodyStoreError> {
+        note.sealed_pointer = sealed_pointer.to_vec();
+        self.write_note(&note).await?;
+        Ok(note)
+    }
+
+    /// Removes the note of an upload whose transaction has committed.
+    pub async fn committed(&self, note: &Note) {
+        if let Err(e) = tokio::fs::remove_file(self.note_path(&note.pointer)).await {
+            tracing::warn!(error = %e, "a note about a committed upload stays until the next start");
+        }
+    }
+
+    /// Removes a body and its note.
+    pub async fn discard(&self, note: &Note) {
+        let object = note.pointer.object(&note.tenant);
+        match self.store.delete(&object).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => {
+                tracing::warn!(error = %e, "a body that was not committed stays until the next start");
+                return;
+            }
+        }
+        if let Some(local) = &self.local {
+            remove_staged(local, object.as_ref()).await;
+        }
+        self.committed(note).await;
+    }
+
+    /// Bytes of a stored body.
+    pub async fn size(&self, tenant: &Identifier, pointer: &Pointer) -> Result<u64, BodyStoreError> {
+        Ok(self.store.head(&pointer.object(tenant)).await?.size)
+    }
+
+    /// Some bytes of a stored body.
+    pub async fn read(&self, tenant: &Identifier, pointer: &Pointer, range: Range<u64>) -> Result<Bytes, BodyStoreError> {
+        Ok(self.store.get_range(&pointer.object(tenant), range).await?)
+    }
+
+    /// Goes through the notes that an earlier process left and removes the bodies for which `is_committed` says no.
+    /// Returns how many bodies were removed. Must run before uploads start.
+    pub async fn remove_orphans(
+        &self,
+        mut is_committed: impl AsyncFnMut(&Note) -> bool,
+    ) -> Result<usize, BodyStoreError> {
+        let mut removed = 0;
+        for note in self.notes()? {
+            if !note.sealed_pointer.is_empty() && is_committed(&note).await {
+                self.committed(&note).await;
+            } else {
+                self.discard(&note).await;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn notes(&self) -> Result<Vec<Note>, BodyStoreError> {
+        let unreadable = |source| FolderError::Io { action: "read", path: self.uploads.clone(), source };
+        let mut notes = Vec::new();
+        for entry in std::fs::read_dir(&self.uploads).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path.extension().is_some_and(|e| e == "note") {
+                let text = folder::read_limited(&path, MAX_NOTE)?;
+                notes.push(serde_json::from_slice(&text).map_err(|_| BodyStoreError::Note(path))?);
+            }
+        }
+        Ok(notes)
+    }
+
+    fn note_path(&self, pointer: &Pointer) -> PathBuf {
+        self.uploads.join(format!("{}.note", hex::encode(pointer.0)))
+    }
+
+    async fn write_note(&self, note: &Note) -> Result<(), BodyStoreError> {
+        let path = self.note_path(&note.pointer);
+        let text = serde_json::to_vec(note).map_err(|_| BodyStoreError::Note(path.clone()))?;
+        let written = tokio::task::spawn_blocking(move || folder::write_private(&path, &text)).await;
+        Ok(written.map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))??)
+    }
+}
+
+/// Removes what an interrupted upload left beside the object in a local folder: files `NAME#…`.
+async fn remove_staged(local: &Path, object: &str) {
+    let (folder, name) = object.rsplit_once('/').unwrap_or(("", object));
+    let prefix = format!("{name}#");
+    let Ok(mut entries) = tokio::fs::read_dir(local.join(folder)).await else {
+        return;
+    };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            let _ = tokio::fs::remove_file(entry.path()).await;
+        }
+    }
+}
+
+type PartUpload = JoinHandle<object_store::Result<()>>;
+
+/// An upload under way. Holds one part in memory and one on its way; dropped unfinished, it removes what it wrote.
+pub struct BodyWriter {
+    store: BodyStore,
+    /// Present until the upload is finished.
+    note: Option<Note>,
+    upload: Option<Box<dyn MultipartUpload>>,
+    buffer: Vec<u8>,
+    in_flight: Option<PartUpload>,
+}
+
+impl BodyWriter {
+    /// Writes some more.
+    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), BodyStoreError> {
+        while self.buffer.len() + bytes.len() >= PART_SIZE {
+            let (filling, rest) = bytes.split_at(PART_SIZE - self.buffer.len());
+            self.buffer.extend_from_slice(filling);
+            bytes = rest;
+            self.send_part(PART_SIZE).await?;
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Completes the body: when this returns it is durable under its name. It stays an orphan until its note is
+    /// removed.
+    pub async fn finish(mut self) -> Result<Note, BodyStoreError> {
+        if !self.buffer.is_empty() {
+            self.send_part(0).await?;
+        }
+        self.settle().await?;
+        if let Some(mut upload) = self.upload.take() {
+            upload.complete().await?;
+        }
+        self.note.take().ok_or(BodyStoreError::Missing)
+    }
+
+    async fn send_part(&mut self, next_capacity: usize) -> Result<(), BodyStoreError> {
+        self.settle().await?;
+        let part = std::mem::replace(&mut self.buffer, Vec::with_capacity(next_capacity));
+        if let Some(upload) = &mut self.upload {
+            self.in_flight = Some(tokio::spawn(upload.put_part(PutPayload::from(part))));
+        }
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> Result<(), BodyStoreError> {
+        if let Some(part) = self.in_flight.take() {
+            part.await.map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))??;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for BodyWriter {
+    fn drop(&mut self) {
+        let (Some(note), Ok(runtime)) = (self.note.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let (store, upload, in_flight) = (self.store.clone(), self.upload.take(), self.in_flight.take());
+        runtime.spawn(async move {
+            if let Some(part) = in_flight {
+                let _ = part.await;
+            }
+            if let Some(mut upload) = upload {
+                let _ = upload.abort().await;
+            }
+            store.discard(&note).await;
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    fn files(dir: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        }
+        found
+    }
+
+    fn id(name: &str) -> Identifier {
+        Identifier::new(name).unwrap()
+    }
+
+    fn name() -> VersionName {
+        VersionName { tenant: id("acme"), dataset: id("d"), document: id("x"), version: 1 }
+    }
+
+    #[tokio::test]
+    async fn bodies_come_back_and_only_to_their_tenant() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
+        let body: Vec<u8> = (0..PART_SIZE * 2 + 77).map(|i| (i % 251) as u8).collect();
+        let mut writer = store.create(&name()).await.unwrap();
+        for part in body.chunks(100_000) {
+            writer.push(part).await.unwrap();
+        }
+        let note = writer.finish().await.unwrap();
+        assert_eq!(store.size(&id("acme"), &note.pointer).await.unwrap(), body.len() as u64);
+        let all = store.read(&id("acme"), &note.pointer, 0..body.len() as u64).await.unwrap();
+        assert!(all == body);
+        let result = store.read(&id("other"), &note.pointer, 0..1).await;
+        assert!(matches!(result, Err(BodyStoreError::Missing)));
+        store.discard(&note).await;
+        assert!(files(dir.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_upload_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
+        let mut writer = store.create(&name()).await.unwrap();
+        writer.push(&vec![1; PART_SIZE + 5]).await.unwrap();
+        assert_eq!(files(&dir.path().join("uploads")).len(), 1);
+        let note = writer.note.take().unwrap();
+        let (upload, in_flight) = (writer.upload.take(), writer.in_flight.take());
+        // What the drop does, awaited.
+        in_flight.unwrap().await.unwrap().unwrap();
+        upload.unwrap().abort().await.unwrap();
+        store.discard(&note).await;
+        assert!(files(dir.path()).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_restart_removes_orphans_and_keeps_the_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bodies, uploads) = (dir.path().join("bodies"), dir.path().join("uploads"));
+        let store = BodyStore::local(&bodies, &uploads).unwrap();
+        let mut notes = Vec::new();
+        for _ in 0..2 {
+            let mut writer = store.create(&name()).await.unwrap();
+            writer.push(b"body").await.unwrap();
+            let note = writer.finish().await.unwrap();
+            let sealed = [b"sealed", note.pointer.as_bytes()].concat();
+            notes.push(store.seal_note(note, &sealed).await.unwrap());
+        }
+        // A third was cut off while it was on its way, with a staged file left behind.
+        let mut writer = store.create(&name()).await.unwrap();
+        writer.push(&vec![0; PART_SIZE]).await.unwrap();
+        writer.settle().await.unwrap();
+        let unfinished = writer.note.take().unwrap();
+        std::mem::forget(writer.upload.take());
+        assert!(files(&bodies).iter().any(|f| f.to_string_lossy().contains('#')));
+        drop(writer);
+
+        let store = BodyStore::local(&bodies, &uploads).unwrap();
+        let committed = notes.first().unwrap().sealed_pointer.clone();
+        let removed = store.remove_orphans(async |note| note.sealed_pointer == committed).await.unwrap();
+        assert_eq!(removed, 2);
+        assert!(files(&uploads).is_empty());
+        assert_eq!(files(&bodies).len(), 1);
+        assert!(store.size(&id("acme"), &unfinished.pointer).await.is_err());
+        let result = store.read(&id("acme"), &notes.first().unwrap().pointer, 0..4).await.unwrap();
+        assert_eq!(&result[..], b"body");
+    }
+}

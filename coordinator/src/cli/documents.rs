@@ -1,0 +1,191 @@
+//! Documents: write, read, list.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::output::{field, table};
+use super::{Connect, Failure, Output, block_on, datasets, exit};
+use crate::client::{Got, OnProgress, PutOptions};
+use crate::platform::ReadReport;
+use crate::record::Identifier;
+
+/// Arguments of `put`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  coordinator put designs bridge bridge.pdf --content-type application/pdf
+  tar c drawings | coordinator put designs drawings -")]
+pub(super) struct Put {
+    /// The dataset.
+    #[arg(value_name = "DATASET")]
+    dataset: Identifier,
+    /// The document; a new version if it exists.
+    #[arg(value_name = "DOCUMENT")]
+    document: Identifier,
+    /// The file, or - for standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The version that must come next: refuse if somebody else wrote meanwhile.
+    #[arg(long, value_name = "N")]
+    version: Option<u64>,
+    /// Media type. It is public on the record: leave it out where it tells too much.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  coordinator get designs bridge --out bridge.pdf
+  coordinator get designs bridge --version 1 --out - | less")]
+pub(super) struct Get {
+    /// The dataset.
+    #[arg(value_name = "DATASET")]
+    dataset: Identifier,
+    /// The document.
+    #[arg(value_name = "DOCUMENT")]
+    document: Identifier,
+    /// The version; the latest if not given.
+    #[arg(long, value_name = "N")]
+    version: Option<u64>,
+    /// The file to write, or - for standard output; the document's name in this folder if not given.
+    #[arg(long, short, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// Arguments of `ls`.
+#[derive(Debug, Args)]
+pub(super) struct Ls {
+    /// The dataset whose documents are listed; all datasets if not given.
+    #[arg(value_name = "DATASET")]
+    dataset: Option<Identifier>,
+    /// The document whose versions are listed.
+    #[arg(value_name = "DOCUMENT", requires = "dataset")]
+    document: Option<Identifier>,
+}
+
+fn on_progress(bar: &ProgressBar) -> OnProgress {
+    let bar = bar.clone();
+    Box::new(move |bytes| bar.inc(bytes))
+}
+
+pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<(), Failure> {
+    let client = connect.client()?;
+    let Put { dataset, document, file, version, content_type } = command;
+    let written = block_on(async {
+        let (length, source): (_, Box<dyn tokio::io::AsyncRead + Send + Unpin>) = if file == Path::new("-") {
+            (None, Box::new(tokio::io::stdin()))
+        } else {
+            let unreadable = |e: std::io::Error| {
+                Failure::new(exit::FAILED, "file-io", format!("cannot read {}: {e}", file.display()))
+            };
+            let opened = tokio::fs::File::open(&file).await.map_err(unreadable)?;
+            let metadata = opened.metadata().await.map_err(unreadable)?;
+            if metadata.is_dir() {
+                let message = format!("{} is a folder: give a file, or pack it with tar and give -", file.display());
+                return Err(Failure::new(exit::FAILED, "file-io", message));
+            }
+            (metadata.is_file().then_some(metadata.len()), Box::new(opened))
+        };
+        let bar = output.progress(document.as_str(), length);
+        let options = PutOptions { version, content_type, on_progress: Some(on_progress(&bar)) };
+        let written = client.put(&dataset, &document, source, options).await;
+        bar.finish_and_clear();
+        Ok(written?)
+    })?;
+    let lines = [
+        field("document", format!("{dataset}/{document}, version {}", written.version)),
+        field("length", format!("{} bytes", written.length)),
+        field("SHA-256", &written.sha256),
+        field("block", written.receipt.height),
+    ];
+    let value = json!({ "dataset": dataset, "document": document, "written": written });
+    output.result(&value, &lines)
+}
+
+pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(), Failure> {
+    let client = connect.client()?;
+    let Get { dataset, document, version, out } = command;
+    let out = out.clone().unwrap_or_else(|| PathBuf::from(document.as_str()));
+    let to_stdout = out == Path::new("-");
+    let got = block_on(async {
+        let bar = output.progress(document.as_str(), None);
+        let progress = on_progress(&bar);
+        let got = if to_stdout {
+            client.get(dataset, document, *version, &mut tokio::io::stdout(), Some(&progress)).await
+        } else {
+            client.get_to_file(dataset, document, *version, &out, Some(&progress)).await
+        };
+        bar.finish_and_clear();
+        Ok(got?)
+    })?;
+    let lines = told(&got, dataset, document, &out);
+    if to_stdout {
+        // Standard output has the document.
+        lines.iter().for_each(|line| output.note(line));
+        return Ok(());
+    }
+    output.result(&json!({ "dataset": dataset, "document": document, "out": out, "got": got }), &lines)
+}
+
+fn told(got: &Got, dataset: &Identifier, document: &Identifier, out: &Path) -> Vec<String> {
+    let mut lines = vec![
+        field("document", format!("{dataset}/{document}, version {}", got.version)),
+        field("file", format!("{}, {} bytes", out.display(), got.length)),
+        field("SHA-256", &got.sha256),
+    ];
+    lines.extend(phases(&got.report));
+    let node = |node: &crate::platform::NodeReport| {
+        let took = node.millis.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
+        vec![node.name.clone(), node.outcome.clone(), took, node.message.clone().unwrap_or_default()]
+    };
+    if !got.report.nodes.is_empty() {
+        let rows: Vec<Vec<String>> = got.report.nodes.iter().map(node).collect();
+        lines.extend(table(&["crypto node", "did", "in", ""], &rows));
+    }
+    lines
+}
+
+fn phases(report: &ReadReport) -> Vec<String> {
+    let phases = &report.phases;
+    let rows: Vec<Vec<String>> = [
+        ("permission on the record", phases.record_ms),
+        ("approvals of the organisations", phases.approvals_ms),
+        ("re-encryption by the crypto nodes", phases.cluster_ms),
+        ("fetch of the body", phases.fetch_ms),
+        ("checksum", phases.checksum_ms),
+        ("decryption", phases.decrypt_ms),
+        ("until the first byte", phases.first_byte_ms),
+        ("in all", phases.total_ms),
+    ]
+    .into_iter()
+    .map(|(phase, ms)| vec![phase.to_owned(), format!("{ms:.1} ms")])
+    .collect();
+    table(&["phase", "took"], &rows)
+}
+
+pub(super) fn ls(command: &Ls, connect: &Connect, output: &Output) -> Result<(), Failure> {
+    let client = connect.client()?;
+    let Some(dataset) = &command.dataset else { return datasets::ls(&client, output) };
+    if let Some(document) = &command.document {
+        let versions = block_on(async { Ok(client.versions(dataset, document).await?) })?;
+        let rows: Vec<Vec<String>> = versions
+            .iter()
+            .map(|it| vec![it.version.to_string(), it.length.to_string(), it.encryption.clone(), it.writer.clone()])
+            .collect();
+        return output.result(&versions, &table(&["version", "bytes", "encryption", "writer"], &rows));
+    }
+    let documents = block_on(async { Ok(client.documents(dataset).await?) })?;
+    let rows: Vec<Vec<String>> = documents
+        .iter()
+        .map(|it| {
+            let state = if it.erased { "erased" } else { "" };
+            vec![it.document.to_string(), it.latest.to_string(), it.length.to_string(), state.to_owned()]
+        })
+        .collect();
+    output.result(&documents, &table(&["document", "version", "bytes", ""], &rows))
+}

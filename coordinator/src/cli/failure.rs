@@ -1,0 +1,82 @@
+//! Why a command failed: a stable code and an exit status for programs, a sentence for people.
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+use crate::daemon::DaemonError;
+use crate::folder::FolderError;
+use crate::master_key::MasterKeyError;
+use crate::organisations::OrganisationError;
+use crate::platform::ClusterAddError;
+use crate::setup::SetupError;
+
+use super::exit;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) exit: u8,
+    pub(super) code: String,
+    pub(super) message: String,
+    /// What organisations or nodes said.
+    pub(super) more: Option<serde_json::Value>,
+}
+
+impl Failure {
+    pub(super) fn new(exit: u8, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { exit, code: code.into(), message: message.into(), more: None }
+    }
+
+    fn coded(code: &str, message: String) -> Self {
+        Self::new(status(code), code, message)
+    }
+}
+
+fn status(code: &str) -> u8 {
+    match code {
+        "passphrase-wrong" | "passphrase-empty" => exit::PASSPHRASE,
+        "folder-in-use" => exit::IN_USE,
+        "platform-unreachable" | "busy" | "record-halted" | "record-closing" => exit::UNREACHABLE,
+        "folder-not-initialised" | "folder-not-empty" | "file-too-open" | "profile" | "key-file" | "no-user" => {
+            exit::CONFIGURATION
+        }
+        "master-key-damaged" | "master-key-refused" | "genesis-damaged" | "organisation-key-damaged" | "body-missing" => {
+            exit::DAMAGED
+        }
+        "not-permitted" | "not-approved" | "too-few-answers" | "signature" | "user-suspended" | "user-expired"
+        | "not-administrator" | "not-what-was-meant" => exit::REFUSED,
+        code if code.starts_with("config-") || code.starts_with("descriptor-") || code.starts_with("api-key-") => {
+            exit::CONFIGURATION
+        }
+        code if code.starts_with("envelope-") => exit::DAMAGED,
+        _ => exit::FAILED,
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(e: ClientError) -> Self {
+        let mut failure = Self::coded(e.code(), e.to_string());
+        if let ClientError::Problem { more, request_id, .. } = e {
+            failure.more = more;
+            tracing::debug!(request_id, "the platform's logs have more about this request");
+        }
+        failure
+    }
+}
+
+macro_rules! from {
+    ($($error:ty),*) => {
+        $(impl From<$error> for Failure {
+            fn from(e: $error) -> Self {
+                Self::coded(e.code().as_ref(), e.to_string())
+            }
+        })*
+    };
+}
+
+from!(ClusterAddError, ConfigError, DaemonError, FolderError, MasterKeyError, OrganisationError, SetupError);
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::new(exit::FAILED, "io", format!("the system refused: {e}"))
+    }
+}

@@ -1,0 +1,172 @@
+//! The command line `coordinator`.
+//!
+//! Operators' commands work in a folder (`--dir`); users' commands speak to a running platform over HTTP, as the profile, the
+//! environment or the options say. Every command prints text for people or, with `--json`, one JSON document; errors
+//! are one sentence that says what to do next, and an exit status.
+
+mod audit;
+mod connect;
+mod datasets;
+mod documents;
+mod exit;
+mod failure;
+mod logging;
+mod operator;
+mod output;
+mod users;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use connect::Connect;
+use failure::Failure;
+use output::Output;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "coordinator",
+    version,
+    about = "Protected exchange of documents between organisations",
+    after_help = exit::HELP,
+)]
+struct Cli {
+    /// Print results as one JSON document.
+    #[arg(long, global = true)]
+    json: bool,
+    /// What to log to standard error: error, warn, info, debug, trace, or directives such as `coordinator=debug`.
+    #[arg(long, global = true, env = "COORDINATOR_LOG", value_name = "LEVEL")]
+    log: Option<String>,
+    /// Form of the log.
+    #[arg(long, global = true, value_enum, default_value_t = logging::Format::Text)]
+    log_format: logging::Format,
+    #[command(flatten)]
+    connect: Connect,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a new platform: its folder, the organisations' keys, the record, the first tenant.
+    Init(operator::Init),
+    /// Run the platform until SIGTERM or Ctrl-C.
+    Run(operator::Run),
+    /// The clusters of crypto nodes that datasets may use.
+    #[command(subcommand)]
+    Cluster(operator::ClusterCommand),
+    /// Tenants' API keys.
+    #[command(subcommand)]
+    Key(operator::KeyCommand),
+    /// Tenants.
+    #[command(subcommand)]
+    Tenant(operator::TenantCommand),
+    /// The platform's settings.
+    #[command(subcommand)]
+    Config(operator::ConfigCommand),
+    /// The profile of this command line.
+    #[command(subcommand)]
+    Client(connect::ClientCommand),
+    /// How the platform, its record and its clusters are.
+    Status,
+    /// The tenant's users and their keys.
+    #[command(subcommand)]
+    User(users::UserCommand),
+    /// Datasets.
+    #[command(subcommand)]
+    Dataset(datasets::DatasetCommand),
+    /// Give a user a role in a dataset.
+    Grant(datasets::Permission),
+    /// Take a role in a dataset from a user.
+    Revoke(datasets::Permission),
+    /// Write a document, or a new version of it.
+    Put(documents::Put),
+    /// Read a document.
+    Get(documents::Get),
+    /// List datasets, documents, or the versions of a document.
+    Ls(documents::Ls),
+    /// Proofs of what happened.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line `args`, the first of which is the program's name, and returns its exit status.
+pub fn run<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version go to standard output, errors to standard error.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    // Whatever is written is its user's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let output = Output::new(cli.json);
+    let default = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    let outcome = logging::start(cli.log.as_deref(), default, cli.log_format)
+        .and_then(|()| dispatch(cli.command, &cli.connect, &output));
+    match outcome {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), Failure> {
+    match command {
+        Command::Init(it) => operator::init(it, output),
+        Command::Run(it) => operator::run(&it, output),
+        Command::Cluster(it) => operator::cluster(&it, output),
+        Command::Key(it) => operator::key(&it, output),
+        Command::Tenant(it) => operator::tenant(&it, connect, output),
+        Command::Config(it) => operator::config(&it, output),
+        Command::Client(it) => connect::client(&it, connect, output),
+        Command::Status => connect::status(connect, output),
+        Command::User(it) => users::run(&it, connect, output),
+        Command::Dataset(it) => datasets::run(&it, connect, output),
+        Command::Grant(it) => datasets::grant(&it, connect, output),
+        Command::Revoke(it) => datasets::revoke(&it, connect, output),
+        Command::Put(it) => documents::put(it, connect, output),
+        Command::Get(it) => documents::get(&it, connect, output),
+        Command::Ls(it) => documents::ls(&it, connect, output),
+        Command::Audit(it) => audit::run(&it, connect, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "coordinator", &mut script);
+            output.raw(&script)
+        }
+    }
+}
+
+/// Runs a command that waits for others.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(future);
+    // A read of standard input cannot be taken back; nobody waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,119 @@
+//! Printing: text for people, JSON for programs, progress for terminals.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use serde_json::json;
+
+use super::Failure;
+
+const STRONG: Style = Style::new().bold();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Where results go. Colours and progress appear on a terminal only.
+pub(super) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// A result: the JSON document, or the lines.
+    pub(super) fn result(&self, value: &impl Serialize, lines: &[String]) -> Result<(), Failure> {
+        let mut out = anstream::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(value).map_err(std::io::Error::from)?)?;
+        } else {
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Text as it is, also with `--json`: it is a document of its own.
+    pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(bytes)?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// A sentence beside a result that goes to standard output as a document.
+    pub(super) fn note(&self, sentence: &str) {
+        let _ = writeln!(anstream::stderr(), "{sentence}");
+    }
+
+    pub(super) fn failure(&self, failure: &Failure) {
+        let _ = writeln!(anstream::stderr(), "{BAD}coordinator:{BAD:#} {}", failure.message);
+        if self.json {
+            let Failure { code, message, more, .. } = failure;
+            let value = json!({ "error": { "code": code, "message": message, "more": more } });
+            let _ = writeln!(anstream::stdout(), "{value}");
+        } else {
+            for line in failure.more.as_ref().map(said).unwrap_or_default() {
+                let _ = writeln!(anstream::stderr(), "  {line}");
+            }
+        }
+    }
+
+    /// A progress bar for `length` bytes, or for an unknown number.
+    pub(super) fn progress(&self, what: &str, length: Option<u64>) -> ProgressBar {
+        if self.json || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let (bar, template) = match length {
+            Some(length) => (
+                ProgressBar::new(length),
+                "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+            ),
+            None => (ProgressBar::no_length(), "{msg} {spinner} {bytes}, {bytes_per_sec}"),
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar
+    }
+}
+
+/// What organisations and nodes said, a line each.
+fn said(more: &serde_json::Value) -> Vec<String> {
+    let text = |value: &serde_json::Value, name: &str| {
+        value.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let list = |name: &str| more.get(name).and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let organisations = list("organisations").into_iter().filter(|o| o.get("code").is_some());
+    let organisations = organisations.map(|o| format!("{}: {}", text(&o, "organisation"), text(&o, "message")));
+    let nodes = list("nodes");
+    let nodes = nodes.iter().map(|n| format!("{} {} {}", text(n, "name"), text(n, "outcome"), text(n, "message")));
+    organisations.chain(nodes).collect()
+}
+
+/// `name: value` with the name made strong.
+pub(super) fn field(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{STRONG}{name}:{STRONG:#} {value}")
+}
+
+/// A table with aligned columns; the first row is the heading.
+pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(String::as_str);
+        cells.chain(heading.get(column).copied()).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let line = |cells: Vec<&str>| {
+        let last = cells.len().saturating_sub(1);
+        let padded = cells.iter().enumerate().map(|(column, cell)| {
+            if column == last { (*cell).to_owned() } else { format!("{cell:<width$}", width = width(column)) }
+        });
+        padded.collect::<Vec<_>>().join("  ")
+    };
+    let mut lines = vec![format!("{STRONG}{}{STRONG:#}", line(heading.to_vec()))];
+    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines
+}

@@ -1,0 +1,103 @@
+//! Why a client's wish did not come true. The sentences say what to do next where that is known.
+
+use std::path::PathBuf;
+
+use crate::folder::FolderError;
+
+/// A reason.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The platform cannot be reached.
+    #[error("cannot reach the platform at {url}: {reason}; is it running (`coordinator run`), and is the URL right?")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The platform answered with a problem.
+    #[error("{detail}")]
+    Problem {
+        /// HTTP status.
+        status: u16,
+        /// The problem's stable code.
+        code: String,
+        /// Its sentence.
+        detail: String,
+        /// What organisations or nodes said.
+        more: Option<serde_json::Value>,
+        /// The request's identifier, as in the platform's logs.
+        request_id: Option<String>,
+    },
+    /// The platform answered with something that is no answer of this API.
+    #[error("{url} does not answer as a coordinator does: {reason}")]
+    Answer {
+        /// Where.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// What the platform prepared is not what its user meant. Nothing was signed.
+    #[error("the platform prepared something else than was asked, so nothing was signed: {what} is {found} instead of {expected}")]
+    NotWhatWasMeant {
+        /// The field.
+        what: &'static str,
+        /// What was asked.
+        expected: String,
+        /// What was prepared.
+        found: String,
+    },
+    /// A document broke off. What arrived was removed.
+    #[error("the document broke off after {received} of {expected} bytes ({reason}); what arrived was thrown away")]
+    BrokenOff {
+        /// Bytes that arrived.
+        received: u64,
+        /// Bytes that the document has.
+        expected: u64,
+        /// Why, as far as the platform says.
+        reason: String,
+    },
+    /// A file that is no user key.
+    #[error("{} is not a user's key: make one with `coordinator user new`", .0.display())]
+    KeyFile(PathBuf),
+    /// A file that is no profile.
+    #[error("the profile {} is not right: {reason}", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An operation that is signed, without a user.
+    #[error("this needs a user who signs: give --user and --key, or put them into the profile")]
+    NoUser,
+    /// Something of the source or the destination failed.
+    #[error("cannot {action}: {source}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+impl ClientError {
+    /// A stable name of the reason, for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Unreachable { .. } => "platform-unreachable",
+            Self::Problem { code, .. } => code,
+            Self::Answer { .. } => "platform-answer",
+            Self::NotWhatWasMeant { .. } => "not-what-was-meant",
+            Self::BrokenOff { .. } => "document-broken-off",
+            Self::KeyFile(_) => "key-file",
+            Self::Profile { .. } => "profile",
+            Self::NoUser => "no-user",
+            Self::Io { .. } => "io",
+            Self::Folder(e) => e.code(),
+        }
+    }
+}

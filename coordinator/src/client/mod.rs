@@ -1,0 +1,245 @@
+//! The platform's client: what applications and the command line call.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use coordinator::client::{Client, PutOptions, Signer, user_key};
+//!
+//! let mut client = Client::new("http://127.0.0.1:7710", "acme".parse()?, std::env::var("COORDINATOR_API_KEY")?)?;
+//! client.sign_as(Signer::new("alice".parse()?, user_key::read("alice.pem".as_ref())?));
+//! let written = client.put(&"designs".parse()?, &"bridge".parse()?, tokio::io::empty(), PutOptions::default()).await?;
+//! println!("version {} is on the record in block {}", written.version, written.receipt.height);
+//! # Ok(()) }
+//! ```
+//!
+//! The client signs; the platform prepares. Before anything is signed it is checked to be what was asked for ([`check`]).
+//! Bodies stream, in constant memory.
+
+pub mod check;
+mod error;
+pub mod profile;
+mod transfer;
+pub mod user_key;
+
+use ed25519_dalek::SigningKey;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+pub use error::ClientError;
+pub use transfer::{Got, OnProgress, PutOptions, Written};
+
+use crate::api::{DatasetView, DocumentView, Page, ReceiptView, StatusView, UserView, VersionView};
+use crate::platform::{ReadReport, now_ms};
+use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransaction, UserName};
+
+/// How long a transaction that the client makes itself may take to reach the record.
+const TRANSACTION_LIFETIME_MS: u64 = 60_000;
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// A user who signs.
+pub struct Signer {
+    user: Identifier,
+    key: SigningKey,
+}
+
+impl Signer {
+    /// A user of the client's tenant, with its key.
+    pub fn new(user: Identifier, key: SigningKey) -> Self {
+        Self { user, key }
+    }
+}
+
+/// A client of one platform, for one tenant.
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    tenant: Identifier,
+    api_key: Zeroizing<String>,
+    signer: Option<Signer>,
+    ledger: Option<LedgerId>,
+}
+
+impl Client {
+    /// A client of the platform at `url`, such as `http://127.0.0.1:7710`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Answer`] if the HTTP client cannot be made.
+    pub fn new(url: &str, tenant: Identifier, api_key: String) -> Result<Self, ClientError> {
+        let url = url.trim_end_matches('/').to_owned();
+        // No proxy: the platform is on this machine, or behind a name that the user chose.
+        let http = reqwest::Client::builder().no_proxy().build();
+        let http = http.map_err(|e| ClientError::Answer { url: url.clone(), reason: e.to_string() })?;
+        Ok(Self { http, url, tenant, api_key: Zeroizing::new(api_key), signer: None, ledger: None })
+    }
+
+    /// Whose signature goes under what follows.
+    pub fn sign_as(&mut self, signer: Signer) {
+        self.signer = Some(signer);
+    }
+
+    /// Pins the ledger: nothing is signed for another one. Otherwise the platform is believed the first time.
+    pub fn pin_ledger(&mut self, ledger: LedgerId) {
+        self.ledger = Some(ledger);
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> &Identifier {
+        &self.tenant
+    }
+
+    /// The user who signs.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NoUser`]
+    pub fn user(&self) -> Result<UserName, ClientError> {
+        let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
+        Ok(UserName { tenant: self.tenant.clone(), user: signer.user.clone() })
+    }
+
+    /// How the platform is.
+    pub async fn status(&self) -> Result<StatusView, ClientError> {
+        self.json(self.request(Method::GET, &["status"])).await
+    }
+
+    /// The tenant's users.
+    pub async fn users(&self) -> Result<Vec<UserView>, ClientError> {
+        let page: Page<UserView> = self.json(self.request(Method::GET, &["users"])).await?;
+        Ok(page.items)
+    }
+
+    /// The tenant's datasets.
+    pub async fn datasets(&self) -> Result<Vec<DatasetView>, ClientError> {
+        let page: Page<DatasetView> = self.json(self.request(Method::GET, &["datasets"])).await?;
+        Ok(page.items)
+    }
+
+    /// One dataset.
+    pub async fn dataset(&self, dataset: &Identifier) -> Result<DatasetView, ClientError> {
+        self.json(self.request(Method::GET, &["datasets", dataset.as_str()])).await
+    }
+
+    /// All documents of a dataset.
+    pub async fn documents(&self, dataset: &Identifier) -> Result<Vec<DocumentView>, ClientError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let path = ["datasets", dataset.as_str(), "documents"];
+            let mut request = self.request(Method::GET, &path).query(&[("limit", "1000")]);
+            if let Some(after) = &after {
+                request = request.query(&[("after", after)]);
+            }
+            let page: Page<DocumentView> = self.json(request).await?;
+            all.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// All versions of a document.
+    pub async fn versions(&self, dataset: &Identifier, document: &Identifier) -> Result<Vec<VersionView>, ClientError> {
+        let path = ["datasets", dataset.as_str(), "documents", document.as_str()];
+        let page: Page<VersionView> = self.json(self.request(Method::GET, &path)).await?;
+        Ok(page.items)
+    }
+
+    /// What happened in a read.
+    pub async fn read_report(&self, read: uuid::Uuid) -> Result<ReadReport, ClientError> {
+        self.json(self.request(Method::GET, &["reads", &read.to_string()])).await
+    }
+
+    /// The record's head, signed by the organisations' peers: a C2SP signed note.
+    pub async fn checkpoint(&self) -> Result<String, ClientError> {
+        let response = self.send(self.request(Method::GET, &["audit", "checkpoint"])).await?;
+        response.text().await.map_err(|e| self.answer(&e))
+    }
+
+    /// Signs a transaction as the user and puts it onto the record.
+    pub async fn submit(&self, transaction: Transaction) -> Result<ReceiptView, ClientError> {
+        let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
+        self.submit_as(Author::User(self.user()?), &signer.key, transaction).await
+    }
+
+    /// Signs a transaction as anybody, an organisation for example, and puts it onto the record.
+    pub async fn submit_as(
+        &self,
+        author: Author,
+        key: &SigningKey,
+        transaction: Transaction,
+    ) -> Result<ReceiptView, ClientError> {
+        let ledger = self.ledger().await?;
+        let expires_ms = now_ms().saturating_add(TRANSACTION_LIFETIME_MS);
+        let unsigned = UnsignedTransaction { ledger, author, nonce: rand::random(), expires_ms, transaction };
+        let signed = unsigned.sign(key);
+        self.json(self.request(Method::POST, &["transactions"]).body(signed.as_bytes().to_vec())).await
+    }
+
+    /// The ledger's id: the pinned one, or what the platform says.
+    pub async fn ledger(&self) -> Result<LedgerId, ClientError> {
+        if let Some(ledger) = self.ledger {
+            return Ok(ledger);
+        }
+        let status = self.status().await?;
+        let mut ledger = [0; 32];
+        hex::decode_to_slice(&status.ledger, &mut ledger).map_err(|e| self.answer(&e))?;
+        Ok(ledger)
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        // Names need no escaping: they have letters, digits, '.', '_' and '-' only.
+        let url = format!("{}/v1/tenants/{}/{}", self.url, self.tenant, path.join("/"));
+        self.http.request(method, url).bearer_auth(self.api_key.as_str())
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let mut response = self.send(request).await?;
+        let mut bytes = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(|e| self.answer(&e))? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > MAX_ANSWER {
+                return Err(self.answer(&"the answer is far too long"));
+            }
+        }
+        serde_json::from_slice(&bytes).map_err(|e| self.answer(&e))
+    }
+
+    /// Sends a request; problems become errors.
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let unreachable = |e: reqwest::Error| ClientError::Unreachable { url: self.url.clone(), reason: innermost(&e) };
+        let response = request.send().await.map_err(unreachable)?;
+        if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
+    }
+
+    async fn problem(&self, response: Response) -> ClientError {
+        #[derive(serde::Deserialize)]
+        struct Problem {
+            code: String,
+            detail: String,
+            more: Option<serde_json::Value>,
+            request_id: Option<String>,
+        }
+        let status = response.status().as_u16();
+        match response.json::<Problem>().await {
+            Ok(Problem { code, detail, more, request_id }) => {
+                ClientError::Problem { status, code, detail, more, request_id }
+            }
+            Err(_) => self.answer(&format!("status {status} without a reason")),
+        }
+    }
+
+    fn answer(&self, reason: &impl ToString) -> ClientError {
+        ClientError::Answer { url: self.url.clone(), reason: reason.to_string() }
+    }
+}
+
+/// The last cause of an error: the one that says something.
+fn innermost(e: &dyn std::error::Error) -> String {
+    let mut current = e;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    current.to_string()
+}

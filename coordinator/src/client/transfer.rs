@@ -1,0 +1,275 @@
+//! Documents to and from the platform.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use reqwest::{Body, Method, Response};
+use serde::Serialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::check::{Meant, Sent};
+use super::{Client, ClientError};
+use crate::api::{PreparedView, ReceiptView};
+use crate::platform::{ReadReport, now_ms};
+use crate::record::{Identifier, UnsignedTransaction};
+
+/// Bytes read from a source at once.
+const PART_SIZE: usize = 256 * 1024;
+
+/// Called with the bytes moved since the last call.
+pub type OnProgress = Box<dyn Fn(u64) + Send + Sync>;
+
+/// How a document is written.
+#[derive(Default)]
+pub struct PutOptions {
+    /// The version that the writer expects to write; refused if another one comes next.
+    pub version: Option<u64>,
+    /// Media type; public on the record.
+    pub content_type: Option<String>,
+    /// Called as bytes leave.
+    pub on_progress: Option<OnProgress>,
+}
+
+/// A document that is on the record.
+#[derive(Debug, Clone, Serialize)]
+pub struct Written {
+    /// The version.
+    pub version: u64,
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// SHA-256 over the plaintext, hexadecimal.
+    pub sha256: String,
+    /// SHA-256 over the stored body, hexadecimal.
+    pub checksum: String,
+    /// The transaction.
+    pub receipt: ReceiptView,
+}
+
+/// A document that was read.
+#[derive(Debug, Clone, Serialize)]
+pub struct Got {
+    /// The version.
+    pub version: u64,
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// SHA-256 over the plaintext, hexadecimal.
+    pub sha256: String,
+    /// What happened.
+    pub report: ReadReport,
+}
+
+#[derive(Default)]
+struct Counted {
+    length: u64,
+    digest: Sha256,
+}
+
+impl Client {
+    /// Writes a document: sends it, checks what the platform prepared, signs, and commits.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NotWhatWasMeant`] before anything is signed; otherwise what the platform or the source says.
+    pub async fn put(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        source: impl AsyncRead + Send + 'static,
+        options: PutOptions,
+    ) -> Result<Written, ClientError> {
+        let (author, signer) = (self.user()?, self.signer.as_ref().ok_or(ClientError::NoUser)?);
+        let ledger = self.ledger().await?;
+        let counted = Arc::new(Mutex::new(Counted::default()));
+        let (count, on_progress) = (counted.clone(), options.on_progress);
+        let failure: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
+        let failed = failure.clone();
+        let body = ReaderStream::with_capacity(source, PART_SIZE)
+            .inspect_ok(move |part| {
+                let mut counted = count.lock().unwrap_or_else(PoisonError::into_inner);
+                counted.length += part.len() as u64;
+                counted.digest.update(part);
+                if let Some(on_progress) = &on_progress {
+                    on_progress(part.len() as u64);
+                }
+            })
+            .map_err(move |e| {
+                let told = std::io::Error::new(e.kind(), e.to_string());
+                *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+                told
+            });
+        let path = ["datasets", dataset.as_str(), "documents", document.as_str(), "uploads"];
+        let mut request = self.request(Method::POST, &path).query(&[("author", author.user.as_str())]);
+        if let Some(version) = options.version {
+            request = request.query(&[("version", version)]);
+        }
+        if let Some(content_type) = &options.content_type {
+            request = request.header(reqwest::header::CONTENT_TYPE, content_type);
+        }
+        let prepared = self.json::<PreparedView>(request.body(Body::wrap_stream(body))).await;
+        if let Some(source) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(ClientError::Io { action: "read the document".into(), source });
+        }
+        let prepared = prepared?;
+        let unsigned = UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
+
+        let (length, digest) = {
+            let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
+            (counted.length, counted.digest.clone().finalize().into())
+        };
+        let meant = Meant {
+            ledger: Some(ledger),
+            author: &author,
+            tenant: self.tenant(),
+            dataset,
+            document,
+            version: options.version,
+            now_ms: now_ms(),
+        };
+        let sent = Sent { length, digest, content_type: options.content_type.as_deref() };
+        let upload = prepared.id.to_string();
+        let (version, checksum) = match meant.check_write(&unsigned, &sent) {
+            Ok(write) => (write.version, hex::encode(write.checksum)),
+            Err(e) => {
+                // The body is of no use to anybody; if this fails too, the platform gives it up in time.
+                let _ = self.send(self.request(Method::DELETE, &["uploads", &upload])).await;
+                return Err(e);
+            }
+        };
+        let signed = unsigned.sign(&signer.key);
+        let commit = self.request(Method::POST, &["uploads", &upload]).body(signed.as_bytes().to_vec());
+        let receipt = self.json(commit).await?;
+        Ok(Written { version, length, sha256: hex::encode(digest), checksum, receipt })
+    }
+
+    /// Reads a document into `destination`, the latest version if none is named.
+    ///
+    /// # Errors
+    ///
+    /// What the platform, the record, the organisations or the nodes say; [`ClientError::BrokenOff`] if it ended early.
+    pub async fn get(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        version: Option<u64>,
+        destination: &mut (impl AsyncWrite + Unpin),
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Got, ClientError> {
+        let (reader, signer) = (self.user()?, self.signer.as_ref().ok_or(ClientError::NoUser)?);
+        let ledger = self.ledger().await?;
+        let path = ["datasets", dataset.as_str(), "documents", document.as_str(), "reads"];
+        let asked = json!({ "reader": reader.user, "version": version });
+        let prepared: PreparedView = self.json(self.request(Method::POST, &path).json(&asked)).await?;
+        let unsigned = UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
+        let meant = Meant {
+            ledger: Some(ledger),
+            author: &reader,
+            tenant: self.tenant(),
+            dataset,
+            document,
+            version,
+            now_ms: now_ms(),
+        };
+        let version = meant.check_read(&unsigned)?.version;
+        let signed = unsigned.sign(&signer.key);
+        let read = prepared.id.to_string();
+        let commit = self.request(Method::POST, &["reads", &read]).body(signed.as_bytes().to_vec());
+        let response = self.send(commit).await?;
+        let expected = response.content_length().ok_or_else(|| self.answer(&"a document without a length"))?;
+
+        let mut counted = Counted::default();
+        let received = self.receive(response, destination, &mut counted, on_progress).await;
+        // The report says why a document broke off.
+        let report = self.read_report(prepared.id).await;
+        let broken = |reason: String| ClientError::BrokenOff { received: counted.length, expected, reason };
+        match received {
+            Err(ClientError::Answer { reason, .. }) => {
+                return Err(broken(report.map_or(reason, |report| report.outcome)));
+            }
+            Err(e) => return Err(e),
+            Ok(()) if counted.length != expected => return Err(broken("the connection was closed".into())),
+            Ok(()) => {}
+        }
+        Ok(Got { version, length: expected, sha256: hex::encode(counted.digest.finalize()), report: report? })
+    }
+
+    /// Reads a document into a file, which appears under its name when it is complete; an older file stays until then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`]; nothing is left behind.
+    pub async fn get_to_file(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        version: Option<u64>,
+        path: &Path,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Got, ClientError> {
+        let (temporary, mut file) = beside(path)?;
+        let got = self.get(dataset, document, version, &mut file, on_progress).await?;
+        publish(temporary, &file, path).await?;
+        Ok(got)
+    }
+
+    /// Fetches the whole record with its signed head into a file; `operator_key` is an operator's API key.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says, or the file.
+    pub async fn export(&self, operator_key: &str, path: &Path) -> Result<u64, ClientError> {
+        let url = format!("{}/v1/operator/audit/export", self.url);
+        let response = self.send(self.http.get(url).bearer_auth(operator_key)).await?;
+        let (temporary, mut file) = beside(path)?;
+        let mut counted = Counted::default();
+        self.receive(response, &mut file, &mut counted, None).await?;
+        publish(temporary, &file, path).await?;
+        Ok(counted.length)
+    }
+
+    async fn receive(
+        &self,
+        response: Response,
+        destination: &mut (impl AsyncWrite + Unpin),
+        counted: &mut Counted,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<(), ClientError> {
+        let failed = |source| ClientError::Io { action: "write the document".into(), source };
+        let mut parts = response.bytes_stream();
+        while let Some(part) = parts.next().await {
+            let part = part.map_err(|e| self.answer(&super::innermost(&e)))?;
+            destination.write_all(&part).await.map_err(failed)?;
+            counted.length += part.len() as u64;
+            counted.digest.update(&part);
+            if let Some(on_progress) = on_progress {
+                on_progress(part.len() as u64);
+            }
+        }
+        destination.flush().await.map_err(failed)
+    }
+}
+
+/// A temporary file in the folder of `path`, which is removed when it is dropped.
+fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let failed = |source| ClientError::Io { action: format!("write {}", path.display()), source };
+    let temporary = NamedTempFile::new_in(parent).map_err(failed)?;
+    let file = File::from_std(temporary.reopen().map_err(failed)?);
+    Ok((temporary, file))
+}
+
+/// Makes a temporary file durable and gives it its name.
+async fn publish(temporary: NamedTempFile, file: &File, path: &Path) -> Result<(), ClientError> {
+    let failed = |source| ClientError::Io { action: format!("write {}", path.display()), source };
+    file.sync_all().await.map_err(failed)?;
+    temporary.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! A user's signing key: Ed25519, in a file of PKCS #8 PEM that only its user can read.
+
+use std::path::Path;
+
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use rand_core::Rng as _;
+use zeroize::Zeroizing;
+
+use super::ClientError;
+use crate::folder;
+
+const MAX_FILE: u64 = 16 * 1024;
+
+/// Makes a key and writes it to `path`, which must not exist.
+pub fn create(path: &Path) -> Result<SigningKey, ClientError> {
+    let key = generate();
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| ClientError::KeyFile(path.to_owned()))?;
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        folder::create_private_dir(parent)?;
+    }
+    folder::write_private_new(path, pem.as_bytes())?;
+    Ok(key)
+}
+
+/// Reads the key in the file at `path`.
+///
+/// # Errors
+///
+/// [`ClientError::KeyFile`] if it is no such key, [`ClientError::Folder`] if it cannot be read or others may read it.
+pub fn read(path: &Path) -> Result<SigningKey, ClientError> {
+    let bytes = folder::read_secret(path, MAX_FILE)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| ClientError::KeyFile(path.to_owned()))?;
+    SigningKey::from_pkcs8_pem(text).map_err(|_| ClientError::KeyFile(path.to_owned()))
+}
+
+fn generate() -> SigningKey {
+    let mut seed = Zeroizing::new([0; 32]);
+    rand::rng().fill_bytes(seed.as_mut());
+    SigningKey::from_bytes(&seed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn written_and_read_back_and_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keys").join("alice.pem");
+        let key = create(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), key);
+        assert!(create(&path).is_err());
+        assert_eq!(read(&path).unwrap(), key);
+        std::fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+        assert!(matches!(read(&path), Err(ClientError::KeyFile(_))));
+    }
+}

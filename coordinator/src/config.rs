@@ -1,0 +1,207 @@
+//! `coordinator.toml`: the settings of the process. Unknown names are refused, so that a misspelt one is not silently
+//! without effect.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::folder::{self, FolderError};
+
+const MAX_FILE: u64 = 64 * 1024;
+
+/// A reason for which the settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not TOML, or has an unknown or missing name, or a value of the wrong kind.
+    #[error("{} is not right: {reason}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and on which line.
+        reason: String,
+    },
+    /// A value that cannot work.
+    #[error("{}: {name} {reason}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The setting.
+        name: &'static str,
+        /// What is wrong, and what is allowed.
+        reason: String,
+    },
+    /// The file cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+impl ConfigError {
+    /// A stable name of the reason, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Syntax { .. } => "config-syntax",
+            Self::Value { .. } => "config-value",
+            Self::Folder(e) => e.code(),
+        }
+    }
+}
+
+/// The settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the HTTP API listens: a loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Limits on what one process takes on.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How the cluster of crypto nodes is asked.
+    #[serde(default)]
+    pub cluster: ClusterConfig,
+}
+
+/// Limits on what one process takes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bodies that stream in or out at the same time; each takes some 20 MiB of memory at most.
+    pub transfers: usize,
+    /// Bytes of the longest body.
+    pub body_bytes: u64,
+    /// Writes and reads that are prepared and wait for their signature at the same time.
+    pub prepared: usize,
+    /// Seconds after which a prepared write or read is given up.
+    pub prepared_s: u64,
+    /// Seconds after which a transfer that moves no byte is given up.
+    pub idle_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { transfers: 64, body_bytes: 1 << 40, prepared: 4096, prepared_s: 120, idle_s: 60 }
+    }
+}
+
+/// How the cluster of crypto nodes is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Milliseconds to connect to a node.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds for a node's answer.
+    pub request_timeout_ms: u64,
+    /// Milliseconds after which another node is asked as well.
+    pub hedge_after_ms: u64,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self { connect_timeout_ms: 2000, request_timeout_ms: 5000, hedge_after_ms: 200 }
+    }
+}
+
+impl Config {
+    /// The file that `init` writes, with comments.
+    pub fn text(listen: SocketAddr) -> String {
+        let (limits, cluster) = (Limits::default(), ClusterConfig::default());
+        format!(
+            "# Settings of this coordinator. `coordinator config check --dir .` checks them; they count from the next start.\n\
+             \n\
+             # Where the HTTP API listens. It speaks plain HTTP, so only loopback addresses are allowed: put a proxy with TLS\n\
+             # in front of it to reach it from elsewhere. Port 0 takes a free port.\n\
+             listen = \"{listen}\"\n\
+             \n\
+             [limits]\n\
+             # Bodies that stream in or out at the same time; each takes some 20 MiB of memory at most.\n\
+             transfers = {}\n\
+             # Bytes of the longest body.\n\
+             body_bytes = {}\n\
+             # Writes and reads that are prepared and wait for their signature, and for how many seconds they wait.\n\
+             prepared = {}\n\
+             prepared_s = {}\n\
+             # Seconds after which a transfer that moves no byte is given up.\n\
+             idle_s = {}\n\
+             \n\
+             [cluster]\n\
+             # Milliseconds: to connect to a crypto node, for its answer, and until another node is asked as well.\n\
+             connect_timeout_ms = {}\n\
+             request_timeout_ms = {}\n\
+             hedge_after_ms = {}\n",
+            limits.transfers,
+            limits.body_bytes,
+            limits.prepared,
+            limits.prepared_s,
+            limits.idle_s,
+            cluster.connect_timeout_ms,
+            cluster.request_timeout_ms,
+            cluster.hedge_after_ms,
+        )
+    }
+
+    /// Reads and checks the settings.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = folder::read_limited(path, MAX_FILE)?;
+        let syntax = |reason: String| ConfigError::Syntax { path: path.to_owned(), reason };
+        let text = std::str::from_utf8(&bytes).map_err(|_| syntax("it is not UTF-8 text".into()))?;
+        let config: Self = toml::from_str(text).map_err(|e| syntax(e.to_string().trim().replace('\n', " ")))?;
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<(), ConfigError> {
+        let value = |name, reason: &str| Err(ConfigError::Value { path: path.to_owned(), name, reason: reason.into() });
+        let limits = &self.limits;
+        if !self.listen.ip().is_loopback() {
+            return value("listen", "must be a loopback address such as 127.0.0.1:7710, because the API is plain HTTP");
+        }
+        if !(1..=4096).contains(&limits.transfers) {
+            return value("limits.transfers", "must be between 1 and 4096");
+        }
+        if !(1..=1 << 47).contains(&limits.body_bytes) {
+            return value("limits.body_bytes", "must be between 1 and 2^47");
+        }
+        if !(1..=1_000_000).contains(&limits.prepared) {
+            return value("limits.prepared", "must be between 1 and 1000000");
+        }
+        if !(1..=3600).contains(&limits.prepared_s) || !(1..=3600).contains(&limits.idle_s) {
+            return value("limits.prepared_s and limits.idle_s", "must be between 1 and 3600 seconds");
+        }
+        let cluster = &self.cluster;
+        let times = [cluster.connect_timeout_ms, cluster.request_timeout_ms, cluster.hedge_after_ms];
+        if times.iter().any(|ms| !(1..=600_000).contains(ms)) {
+            return value("[cluster]", "has a time that is not between 1 and 600000 milliseconds");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Config::read(file.path())
+    }
+
+    #[test]
+    fn the_written_file_gives_the_defaults() {
+        let listen = "127.0.0.1:7710".parse().unwrap();
+        let config = read(&Config::text(listen)).unwrap();
+        let expected = Config { listen, limits: Limits::default(), cluster: ClusterConfig::default() };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text: &str| read(text).unwrap_err().to_string();
+        assert!(error("listen = \"127.0.0.1:1\"\nlimit = 3\n").contains("limit"));
+        assert!(error("listen = \"0.0.0.0:7710\"\n").contains("loopback"));
+        assert!(error("listen = 7\n").contains("listen"));
+        assert!(error("listen = \"127.0.0.1:1\"\n[limits]\ntransfers = 0\n").contains("limits.transfers"));
+        assert!(error("\u{0}").contains("not right"));
+    }
+}

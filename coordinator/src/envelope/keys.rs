@@ -1,0 +1,209 @@
+//! The two keys of an envelope: the body key (DEK1) and the document key (DEK2) that wraps it.
+//!
+//! Both are AES-256 keys and used with AES-256-GCM (NIST SP 800-38D). A document key encrypts a handful of messages in its
+//! life (the wrapped body key, the pointer, each again if the body moves), each with a random 96-bit nonce.
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use rand_core::CryptoRng;
+use subtle::ConstantTimeEq as _;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::name::bind;
+use super::{EnvelopeError, SealedBody};
+use crate::record::VersionName;
+
+/// Bytes of either key.
+pub const KEY_SIZE: usize = 32;
+/// Bytes of metadata that a wrapped body key may carry.
+pub const MAX_METADATA: usize = 4096;
+/// Bytes of a pointer.
+pub const MAX_POINTER: usize = 256;
+/// Bytes of a wrapped body key at most.
+pub const MAX_WRAPPED_BODY_KEY: usize = FORMAT_SIZE + NONCE_LEN + KEY_SIZE + MAX_METADATA + super::TAG_SIZE;
+
+const FORMAT: u8 = 1;
+const FORMAT_SIZE: usize = 1;
+const WRAPPED_BODY_KEY_TAG: &str = "coordinator/v1/wrapped-body-key";
+const POINTER_TAG: &str = "coordinator/v1/pointer";
+
+macro_rules! key {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        pub struct $name([u8; KEY_SIZE]);
+
+        impl $name {
+            /// A fresh random key.
+            pub fn generate(rng: &mut impl CryptoRng) -> Self {
+                let mut bytes = [0; KEY_SIZE];
+                rng.fill_bytes(&mut bytes);
+                let key = Self(bytes);
+                bytes.zeroize();
+                key
+            }
+
+            /// Takes a key that was unwrapped; `None` unless it has [`KEY_SIZE`] bytes.
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                let mut array: [u8; KEY_SIZE] = bytes.try_into().ok()?;
+                let key = Self(array);
+                array.zeroize();
+                Some(key)
+            }
+
+            /// The bytes, to wrap them.
+            pub fn expose(&self) -> &[u8; KEY_SIZE] {
+                &self.0
+            }
+
+            /// The key, ready for AES-256-GCM.
+            pub(super) fn cipher(&self) -> Result<LessSafeKey, EnvelopeError> {
+                let key = UnboundKey::new(&AES_256_GCM, &self.0).map_err(|_| EnvelopeError::Cipher)?;
+                Ok(LessSafeKey::new(key))
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                self.0.zeroize();
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(redacted)"))
+            }
+        }
+
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.ct_eq(&other.0).into()
+            }
+        }
+
+        impl Eq for $name {}
+    };
+}
+
+key! {
+    /// DEK1: encrypts one body and nothing else.
+    BodyKey
+}
+key! {
+    /// DEK2: wraps one body key with its metadata, and the pointer to the body.
+    DocumentKey
+}
+
+/// What a wrapped body key holds.
+#[derive(Debug)]
+pub struct UnwrappedBodyKey {
+    /// DEK1.
+    pub body_key: BodyKey,
+    /// The metadata that the writer gave, at most [`MAX_METADATA`] bytes.
+    pub metadata: Vec<u8>,
+}
+
+impl DocumentKey {
+    /// Wraps the body key and at most [`MAX_METADATA`] bytes of metadata, bound to the version's name and to the
+    /// body's length and checksum.
+    ///
+    /// Encoding: `0x01 ‖ nonce(12) ‖ AES-256-GCM(DEK1(32) ‖ metadata) ‖ tag(16)`.
+    pub fn wrap_body_key(
+        &self,
+        body_key: &BodyKey,
+        name: &VersionName,
+        body: &SealedBody,
+        metadata: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        limit("the metadata", metadata, MAX_METADATA)?;
+        let mut plaintext = Zeroizing::new(Vec::with_capacity(KEY_SIZE + metadata.len()));
+        plaintext.extend_from_slice(body_key.expose());
+        plaintext.extend_from_slice(metadata);
+        self.seal(&plaintext, &wrapped_body_key_context(name, body), rng)
+    }
+
+    /// Opens a wrapped body key.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::WrappedBodyKey`] if key, name, length, checksum or the bytes themselves are not those it was made with.
+    pub fn unwrap_body_key(
+        &self,
+        wrapped: &[u8],
+        name: &VersionName,
+        body: &SealedBody,
+    ) -> Result<UnwrappedBodyKey, EnvelopeError> {
+        let plaintext = self
+            .open(wrapped, MAX_WRAPPED_BODY_KEY, &wrapped_body_key_context(name, body))
+            .ok_or(EnvelopeError::WrappedBodyKey)?;
+        let (key, metadata) = plaintext.split_at_checked(KEY_SIZE).ok_or(EnvelopeError::WrappedBodyKey)?;
+        let body_key = BodyKey::from_slice(key).ok_or(EnvelopeError::WrappedBodyKey)?;
+        Ok(UnwrappedBodyKey { body_key, metadata: metadata.to_vec() })
+    }
+
+    /// Encrypts the pointer to where the body lies, bound to the version's name and the body's checksum. Encoding as
+    /// that of the wrapped body key.
+    pub fn seal_pointer(
+        &self,
+        pointer: &[u8],
+        name: &VersionName,
+        body: &SealedBody,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        limit("the pointer", pointer, MAX_POINTER)?;
+        self.seal(pointer, &bind(name, POINTER_TAG, &[&body.checksum]), rng)
+    }
+
+    /// Opens an encrypted pointer.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::Pointer`] if key, name, checksum or the bytes themselves are not those it was made with.
+    pub fn open_pointer(&self, sealed: &[u8], name: &VersionName, body: &SealedBody) -> Result<Vec<u8>, EnvelopeError> {
+        let size = FORMAT_SIZE + NONCE_LEN + MAX_POINTER + super::TAG_SIZE;
+        let pointer = self.open(sealed, size, &bind(name, POINTER_TAG, &[&body.checksum]));
+        Ok(pointer.ok_or(EnvelopeError::Pointer)?.to_vec())
+    }
+
+    fn seal(&self, plaintext: &[u8], context: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, EnvelopeError> {
+        let mut nonce = [0; NONCE_LEN];
+        rng.fill_bytes(&mut nonce);
+        let mut secret = Zeroizing::new(plaintext.to_vec());
+        let tag = self
+            .cipher()?
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut secret)
+            .map_err(|_| EnvelopeError::Cipher)?;
+        let mut out = Vec::with_capacity(FORMAT_SIZE + NONCE_LEN + secret.len() + super::TAG_SIZE);
+        out.push(FORMAT);
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&secret);
+        out.extend_from_slice(tag.as_ref());
+        Ok(out)
+    }
+
+    fn open(&self, sealed: &[u8], max: usize, context: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        if sealed.len() > max {
+            return None;
+        }
+        let (&format, rest) = sealed.split_first()?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
+        if format != FORMAT {
+            return None;
+        }
+        let mut buffer = Zeroizing::new(ciphertext.to_vec());
+        let nonce = Nonce::assume_unique_for_key(*nonce);
+        let length = self.cipher().ok()?.open_in_place(nonce, Aad::from(context), &mut buffer).ok()?.len();
+        buffer.truncate(length);
+        Some(buffer)
+    }
+}
+
+fn wrapped_body_key_context(name: &VersionName, body: &SealedBody) -> Vec<u8> {
+    bind(name, WRAPPED_BODY_KEY_TAG, &[&body.checksum, &body.length.to_le_bytes()])
+}
+
+fn limit(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), EnvelopeError> {
+    if bytes.len() > limit {
+        return Err(EnvelopeError::TooLarge { what, found: bytes.len(), limit });
+    }
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The platform's folder: what lies where, who may read it, and that one process has it at a time.
+//!
+//! ```text
+//! coordinator.toml       settings, with comments
+//! master.key             the platform's master key, sealed under the passphrase
+//! genesis.cbor           what the record starts from: public
+//! verifiers.txt          the keys by which peers sign the record's heads, for auditors: public
+//! policy.toml            the approval policy, for the crypto nodes' operators: public
+//! organisations/         NAME.pem, each organisation's certificate authority: public
+//! secrets/               what the master key seals: organisations' keys, the API's secret, the key towards the nodes
+//! clusters/              KEY.json, the clusters that datasets may use
+//! record/                the organisations' peers, each with its own store
+//! bodies/, uploads/      encrypted bodies, and notes about those not yet committed
+//! users/, client.toml    the first administrator's key and a profile for the command line
+//! lock                   held by the process that uses the folder
+//! ```
+//!
+//! Folders have mode 0700 and files 0600; files are complete before they have their name, and on disk before anything
+//! depends on them.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
+
+/// A reason for which the folder, or a file in it, cannot be used. The sentences say what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// There is no such folder, or it was never initialised.
+    #[error("{dir} is not a coordinator's folder: make one with `coordinator init --dir {dir}`", dir = .0.display())]
+    NotInitialised(PathBuf),
+    /// `init` found a folder that has something in it.
+    #[error("{} is not empty: choose another folder, or remove it if you do not need it", .0.display())]
+    NotEmpty(PathBuf),
+    /// Another process holds the lock.
+    #[error("another coordinator is using {}: stop it first, or choose another folder", .0.display())]
+    InUse(PathBuf),
+    /// A file is missing, unreadable or cannot be written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// A file is larger than such a file can be.
+    #[error("{} is larger than {limit} bytes, so it is not what it should be: check that it is the right file", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A secret that others may read.
+    #[error("{file} may be read by others (mode {mode:o}): run `chmod 600 {file}`", file = path.display())]
+    TooOpen {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl FolderError {
+    /// A stable name of the reason, for programs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotInitialised(_) => "folder-not-initialised",
+            Self::NotEmpty(_) => "folder-not-empty",
+            Self::InUse(_) => "folder-in-use",
+            Self::Io { .. } => "file-io",
+            Self::TooLarge { .. } => "file-too-large",
+            Self::TooOpen { .. } => "file-too-open",
+        }
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    move |source| FolderError::Io { action, path: path.to_owned(), source }
+}
+
+/// A folder of a coordinator.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+macro_rules! places {
+    ($($(#[$doc:meta])* $method:ident => $name:literal),* $(,)?) => {
+        $($(#[$doc])* pub fn $method(&self) -> PathBuf { self.root.join($name) })*
+    };
+}
+
+impl Folder {
+    /// Makes a new folder, or takes an empty one.
+    pub fn create(root: &Path) -> Result<Self, FolderError> {
+        create_private_dir(root)?;
+        let mut entries = fs::read_dir(root).map_err(io_error("read", root))?;
+        if entries.next().is_some() {
+            return Err(FolderError::NotEmpty(root.to_owned()));
+        }
+        let root = root.canonicalize().map_err(io_error("find", root))?;
+        Ok(Self { root })
+    }
+
+    /// Takes a folder that `init` has completed.
+    pub fn open(root: &Path) -> Result<Self, FolderError> {
+        let folder = Self { root: root.canonicalize().map_err(|_| FolderError::NotInitialised(root.to_owned()))? };
+        // `coordinator.toml` is the last file that `init` writes.
+        if !folder.config().is_file() {
+            return Err(FolderError::NotInitialised(root.to_owned()));
+        }
+        Ok(folder)
+    }
+
+    /// Takes the lock; it is held until the value is dropped.
+    pub fn lock(&self) -> Result<FolderLock, FolderError> {
+        let path = self.root.join("lock");
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("open", &path))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| FolderError::InUse(self.root.clone()))?;
+        Ok(FolderLock { _file: file })
+    }
+
+    /// The folder itself, as an absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    places! {
+        /// The settings.
+        config => "coordinator.toml",
+        /// The sealed master key.
+        master_key => "master.key",
+        /// The record's genesis.
+        genesis => "genesis.cbor",
+        /// The keys by which peers sign the record's heads: what auditors need.
+        verifiers => "verifiers.txt",
+        /// The approval policy for the crypto nodes.
+        policy => "policy.toml",
+        /// Organisations' certificates.
+        organisations => "organisations",
+        /// What the master key seals.
+        secrets => "secrets",
+        /// Clusters' descriptors.
+        clusters => "clusters",
+        /// The record's peers.
+        record => "record",
+        /// Stored bodies.
+        bodies => "bodies",
+        /// Notes about bodies that are not committed.
+        uploads => "uploads",
+        /// Keys of users that `init` made.
+        users => "users",
+        /// The profile that `init` made for the command line.
+        client_profile => "client.toml",
+    }
+
+    /// The file of a sealed secret.
+    pub fn secret(&self, name: &str) -> PathBuf {
+        self.secrets().join(format!("{name}.sealed"))
+    }
+}
+
+/// Holds a folder for this process.
+#[derive(Debug)]
+pub struct FolderLock {
+    _file: File,
+}
+
+/// Makes a folder, and those above it, that only this user can enter.
+pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
+}
+
+/// Writes a file that only this user can read: under another name first, then to disk, then renamed. An older file of
+/// that name is replaced at once or not at all.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    write(path, bytes, true)
+}
+
+/// The same, but refuses to replace a file.
+pub fn write_private_new(path: &Path, bytes: &[u8]) -> Result<(), FolderError> {
+    write(path, bytes, false)
+}
+
+fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<(), FolderError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // The temporary file is made with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(io_error("write into", parent))?;
+    file.write_all(bytes).map_err(io_error("write", path))?;
+    file.as_file().sync_all().map_err(io_error("write", path))?;
+    let named = if replace { file.persist(path) } else { file.persist_noclobber(path) };
+    named.map_err(|e| FolderError::Io { action: "write", path: path.to_owned(), source: e.error })?;
+    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("write into", parent))
+}
+
+/// Reads a file of at most `limit` bytes.
+pub fn read_limited(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
+    let file = File::open(path).map_err(io_error("read", path))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(FolderError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+/// Reads a secret of at most `limit` bytes, and refuses a file that others may read.
+pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
+    let mode = fs::metadata(path).map_err(io_error("read", path))?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FolderError::TooOpen { path: path.to_owned(), mode });
+    }
+    read_limited(path, limit)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time_and_nobody_else_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("new");
+        let folder = Folder::create(&root).unwrap();
+        assert!(matches!(Folder::open(&root), Err(FolderError::NotInitialised(_))));
+        write_private(&folder.config(), b"").unwrap();
+        assert!(matches!(Folder::create(&root), Err(FolderError::NotEmpty(_))));
+        let folder = Folder::open(&root).unwrap();
+        let lock = folder.lock().unwrap();
+        assert!(matches!(folder.lock(), Err(FolderError::InUse(_))));
+        drop(lock);
+        folder.lock().unwrap();
+        assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(folder.config()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_private_new(&folder.config(), b"x").is_err());
+        assert!(matches!(read_limited(&folder.config(), 0).map(|b| b.len()), Ok(0)));
+        write_private(&folder.config(), b"four").unwrap();
+        assert!(matches!(read_limited(&folder.config(), 3), Err(FolderError::TooLarge { limit: 3, .. })));
+        fs::set_permissions(folder.config(), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(matches!(read_secret(&folder.config(), 10), Err(FolderError::TooOpen { mode: 0o640, .. })));
+    }
+}

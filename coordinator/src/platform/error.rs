@@ -1,0 +1,157 @@
+//! Why the platform does not do what it was asked.
+
+use serde_json::json;
+
+use super::report::{NodeReport, OrganisationReport};
+use crate::body_store::BodyStoreError;
+use crate::envelope::EnvelopeError;
+use crate::master_key::MasterKeyError;
+
+/// A reason, with what is needed to say what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// There is no such dataset, document or version in this tenant.
+    #[error("there is no {what} {name:?}")]
+    NotFound {
+        /// Tenant, dataset, document, version, read.
+        what: &'static str,
+        /// Its identifier.
+        name: String,
+    },
+    /// A prepared write or read is unknown, was used, or waited too long.
+    #[error("this was not prepared, was used already, or waited too long: prepare it again")]
+    NotWaiting,
+    /// The record refuses the transaction.
+    #[error("the record refuses this: {message}")]
+    Rejected {
+        /// The record's code.
+        code: String,
+        /// The record's sentence.
+        message: String,
+    },
+    /// The record cannot take anything at present.
+    #[error("{message}")]
+    Record {
+        /// The record's code.
+        code: String,
+        /// The record's sentence.
+        message: String,
+    },
+    /// What was signed is not what was prepared.
+    #[error("what was signed is not the transaction that was prepared")]
+    OtherTransaction,
+    /// Bytes that are no transaction, or one that belongs elsewhere.
+    #[error("{reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A body longer than the settings allow.
+    #[error("the body is longer than {limit} bytes, which is the limit of this platform")]
+    TooLong {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The sender broke off.
+    #[error("the body did not arrive whole: {reason}")]
+    Upload {
+        /// Why, as far as known.
+        reason: String,
+    },
+    /// No byte moved for too long.
+    #[error("no byte arrived for too long")]
+    Idle,
+    /// Too many transfers, or too many things prepared.
+    #[error("the platform has as many transfers under way as it takes on: try again in a moment")]
+    Busy,
+    /// Fewer organisations approve a read than are needed.
+    #[error("not enough organisations approve this read: {given} do")]
+    NotApproved {
+        /// How many approve.
+        given: usize,
+        /// What each said.
+        organisations: Vec<OrganisationReport>,
+    },
+    /// A dataset names a cluster that this platform was not told of.
+    #[error("the cluster with the key {key} is not known here: run `coordinator cluster add` with its cluster.json")]
+    NoCluster {
+        /// The cluster's public key, hexadecimal.
+        key: String,
+    },
+    /// The cluster does not open the key.
+    #[error("the crypto nodes did not open the key: {message}")]
+    Cluster {
+        /// The cluster client's code.
+        code: String,
+        /// Its sentence.
+        message: String,
+        /// What each node did.
+        nodes: Vec<NodeReport>,
+    },
+    /// The wrapped key on the record is not valid.
+    #[error("the document's wrapped key is not valid: {reason}")]
+    WrappedKey {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The stored body or its keys were damaged or exchanged.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The body store failed.
+    #[error(transparent)]
+    Body(#[from] BodyStoreError),
+    /// The master key failed.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// Something of our own failed.
+    #[error("the platform failed: {reason}")]
+    Internal {
+        /// What.
+        reason: String,
+    },
+}
+
+impl PlatformError {
+    /// A stable name of the reason, for programs.
+    pub fn code(&self) -> String {
+        match self {
+            Self::NotFound { .. } => "not-found",
+            Self::NotWaiting => "not-prepared",
+            Self::Rejected { code, .. } | Self::Record { code, .. } | Self::Cluster { code, .. } => return code.clone(),
+            Self::OtherTransaction => "other-transaction",
+            Self::Malformed { .. } => "malformed",
+            Self::TooLong { .. } => "body-too-long",
+            Self::Upload { .. } => "upload-broken-off",
+            Self::Idle => "transfer-idle",
+            Self::Busy => "busy",
+            Self::NotApproved { .. } => "not-approved",
+            Self::NoCluster { .. } => "cluster-unknown",
+            Self::WrappedKey { .. } => "wrapped-key-invalid",
+            Self::Envelope(e) => e.code(),
+            Self::Body(e) => e.code(),
+            Self::MasterKey(e) => e.code(),
+            Self::Internal { .. } => "internal",
+        }
+        .to_owned()
+    }
+
+    /// What organisations or nodes said, for the answer.
+    pub fn details(&self) -> Option<serde_json::Value> {
+        match self {
+            Self::NotApproved { organisations, .. } => Some(json!({ "organisations": organisations })),
+            Self::Cluster { nodes, .. } => Some(json!({ "nodes": nodes })),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request may well succeed a little later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy | Self::Cluster { .. } | Self::Record { .. })
+    }
+}
+
+impl From<tokio::task::JoinError> for PlatformError {
+    fn from(e: tokio::task::JoinError) -> Self {
+        Self::Internal { reason: e.to_string() }
+    }
+}

@@ -1,0 +1,189 @@
+//! The write flow and the read flow: the golden record decides, the envelope encrypts, the cluster of crypto nodes opens.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | [`write`] | a body streams in, is encrypted and stored; the transaction goes back to its author to be signed; commit |
+//! | [`read`] | the read's transaction goes to its reader to be signed; record, approvals, cluster, body |
+//! | [`stored_body`] | a stored body is verified, then decrypted as it streams out |
+//! | [`clusters`] | which clusters there are, and a client for each |
+//! | [`prepared`] | what waits for a signature |
+//! | [`report`] | what happened in a read, phase by phase |
+//!
+//! The platform decides nothing about permission: it prepares transactions, the record accepts or refuses them, and each
+//! organisation's peer and each crypto node checks for itself. The platform asks the record's state beforehand only to
+//! refuse early what the record would refuse anyway.
+
+mod clusters;
+mod error;
+mod prepared;
+mod read;
+mod report;
+mod stored_body;
+mod write;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand_core::Rng as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
+
+use crate::body_store::{BodyStore, Note};
+use crate::config::Limits;
+use crate::master_key::MasterKey;
+use crate::record::{
+    Author, Body, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction, UnsignedTransaction,
+    UserName,
+};
+
+pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_clusters};
+pub use error::PlatformError;
+pub use read::{PreparedRead, ReadRequest, ReadStream};
+pub use report::{NodeReport, OrganisationReport, Phases, ReadReport};
+pub use write::{PreparedUpload, WriteRequest};
+
+/// How long a transfer waits for its turn before it is told to come back.
+const WAIT_FOR_TURN: Duration = Duration::from_secs(5);
+/// How many reports of reads are kept.
+const REPORTS: usize = 4096;
+
+/// What the platform is made of.
+pub struct Parts {
+    /// The golden record.
+    pub record: RecordHandle,
+    /// Where bodies lie.
+    pub bodies: BodyStore,
+    /// Wraps the document keys of datasets with platform encryption.
+    pub master_key: Arc<dyn MasterKey>,
+    /// The clusters of crypto nodes.
+    pub clusters: Clusters,
+    /// Limits on what is taken on.
+    pub limits: Limits,
+}
+
+/// The platform.
+pub struct Platform {
+    record: RecordHandle,
+    bodies: BodyStore,
+    master_key: Arc<dyn MasterKey>,
+    clusters: Clusters,
+    limits: Limits,
+    transfers: Arc<Semaphore>,
+    uploads: prepared::Prepared<write::Waiting>,
+    reads: prepared::Prepared<read::Waiting>,
+    reports: Arc<report::Reports>,
+}
+
+impl Platform {
+    /// Puts the parts together and removes the bodies that an earlier process stored and never committed.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, PlatformError> {
+        let Parts { record, bodies, master_key, clusters, limits } = parts;
+        let lifetime = Duration::from_secs(limits.prepared_s);
+        let platform = Self {
+            transfers: Arc::new(Semaphore::new(limits.transfers)),
+            uploads: prepared::Prepared::new(limits.prepared, lifetime),
+            reads: prepared::Prepared::new(limits.prepared, lifetime),
+            reports: report::Reports::new(REPORTS),
+            record,
+            bodies,
+            master_key,
+            clusters,
+            limits,
+        };
+        let removed = platform.bodies.remove_orphans(async |note| platform.is_committed(note)).await?;
+        if removed > 0 {
+            tracing::info!(removed, "removed bodies that were stored and never committed");
+        }
+        Ok(Arc::new(platform))
+    }
+
+    /// The record.
+    pub fn record(&self) -> &RecordHandle {
+        &self.record
+    }
+
+    /// The clusters.
+    pub fn clusters(&self) -> &Clusters {
+        &self.clusters
+    }
+
+    /// What happened in a read of this tenant, if it is still remembered.
+    pub fn report(&self, tenant: &Identifier, read: Uuid) -> Option<ReadReport> {
+        self.reports.get(tenant, read)
+    }
+
+    /// Puts a signed transaction on the record that needs nothing from the platform. Writes and reads have ways of their
+    /// own, because a body, or a key that waits, belongs to them.
+    pub async fn submit(&self, signed: SignedTransaction) -> Result<Receipt, PlatformError> {
+        if matches!(signed.transaction(), Transaction::Write(_) | Transaction::Read(_)) {
+            let reason = "writes and reads are prepared first: POST to the document's `uploads` or `reads`".to_owned();
+            return Err(PlatformError::Malformed { reason });
+        }
+        self.put_on_record(signed).await
+    }
+
+    /// Gives up what has waited for a signature for too long. To be called every now and then.
+    pub async fn sweep(&self) {
+        let now = Instant::now();
+        drop(self.reads.expired(now));
+        for waiting in self.uploads.expired(now) {
+            self.give_up(waiting).await;
+        }
+    }
+
+    /// Closes connections to the crypto nodes.
+    pub async fn close(&self) {
+        self.clusters.close().await;
+    }
+
+    async fn put_on_record(&self, signed: SignedTransaction) -> Result<Receipt, PlatformError> {
+        Ok(self.record.submit(signed).await?)
+    }
+
+    /// Whether the record holds the version with this very encrypted pointer.
+    fn is_committed(&self, note: &Note) -> bool {
+        self.record.with_state(|state| {
+            let content = state.version(&note.name()).and_then(|version| version.content.as_ref());
+            content.is_some_and(
+                |content| matches!(&content.body, Body::OffChain { pointer } if *pointer == note.sealed_pointer),
+            )
+        })
+    }
+
+    /// Waits for a turn to move a body.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, PlatformError> {
+        match tokio::time::timeout(WAIT_FOR_TURN, self.transfers.clone().acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(PlatformError::Busy),
+        }
+    }
+
+    /// A transaction for its author to sign, valid while the platform keeps what belongs to it.
+    fn unsigned(&self, author: UserName, transaction: Transaction) -> UnsignedTransaction {
+        let mut nonce = [0; 16];
+        rand::rng().fill_bytes(&mut nonce);
+        UnsignedTransaction {
+            ledger: self.record.ledger(),
+            author: Author::User(author),
+            nonce,
+            expires_ms: now_ms().saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
+            transaction,
+        }
+    }
+}
+
+impl From<RecordError> for PlatformError {
+    fn from(e: RecordError) -> Self {
+        let (code, message) = (e.code().to_owned(), e.to_string());
+        match e {
+            RecordError::Rejected(_) => Self::Rejected { code, message },
+            _ => Self::Record { code, message },
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub fn now_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}

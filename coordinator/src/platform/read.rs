@@ -1,0 +1,353 @@
+//! The read flow, managed: the platform holds the ephemeral key for the length of one read.
+//!
+//! 1. The platform looks up the version, verifies its wrapped key, makes an ephemeral key for this read alone, and gives the
+//!    transaction `read` to the reader to be signed.
+//! 2. The signed transaction goes onto the record: there every peer checks identity, permission and version.
+//! 3. Each organisation's peer issues its approval, or says why not.
+//! 4. The crypto nodes get wrapped key, ephemeral key and approvals; the first t good answers open the document key (DEK2). With
+//!    platform encryption the master key opens it.
+//! 5. The document key opens the body key (DEK1), bound to name, length and checksum, and the pointer to the body.
+//! 6. The stored body is verified against the checksum, then decrypted block by block as it streams to the reader.
+//!
+//! Nothing is released before step 6, and of the body nothing that did not verify. What happened is kept as a [`ReadReport`],
+//! of reads that failed as well.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use reencrypt::{EphemeralSecret, VerifiedWrappedKey, WrappedKey};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use uuid::Uuid;
+
+use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
+use super::stored_body::{Place, Times, VerifiedBody};
+use super::{Platform, PlatformError};
+use crate::body_store::Pointer;
+use crate::envelope::{
+    BodyReader, DocumentKey, EnvelopeError, SealedBody, document_key_context, encrypted_length,
+};
+use crate::record::{
+    Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption, SignedTransaction,
+    Transaction, TransactionId, UnsignedTransaction, UserName, VersionName,
+};
+
+/// What is to be read.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The document.
+    pub document: Identifier,
+    /// The version; the latest if absent.
+    pub version: Option<u64>,
+    /// Who will sign.
+    pub reader: UserName,
+}
+
+/// A read that waits for its signature.
+#[derive(Debug, Clone)]
+pub struct PreparedRead {
+    /// Names it at this platform.
+    pub id: Uuid,
+    /// What the reader is to check and sign.
+    pub transaction: UnsignedTransaction,
+}
+
+/// A document on its way to its reader.
+#[derive(Debug)]
+pub struct ReadStream {
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// Media type, if the writer gave one.
+    pub content_type: Option<String>,
+    /// What happened so far.
+    pub report: ReadReport,
+    /// The plaintext in parts; an error breaks off.
+    pub parts: mpsc::Receiver<Bytes>,
+    /// Says, once the parts have ended, whether that was all.
+    pub end: tokio::task::JoinHandle<Result<(), PlatformError>>,
+}
+
+/// What waits.
+pub(super) struct Waiting {
+    transaction: TransactionId,
+    name: VersionName,
+    version: DocumentVersion,
+    content: Content,
+    threshold: Option<Threshold>,
+}
+
+struct Threshold {
+    wrapped: VerifiedWrappedKey,
+    ephemeral: EphemeralSecret,
+}
+
+/// A read in progress: what the report will say.
+struct Progress {
+    started: Instant,
+    report: ReadReport,
+    times: Times,
+}
+
+impl Progress {
+    fn settle(&mut self, outcome: &str) -> ReadReport {
+        let (times, phases) = (&self.times, &mut self.report.phases);
+        phases.fetch_ms = ms(times.fetch);
+        phases.checksum_ms = ms(times.checksum);
+        phases.decrypt_ms = ms(times.decrypt);
+        phases.first_byte_ms = times.first.map_or(0.0, |first| ms(first.saturating_duration_since(self.started)));
+        phases.total_ms = ms(self.started.elapsed());
+        self.report.outcome = outcome.to_owned();
+        self.report.clone()
+    }
+}
+
+impl Platform {
+    /// Step 1.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
+    pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
+        let document = request.dataset.document(request.document.clone());
+        let missing = || PlatformError::NotFound { what: "document", name: document.to_string() };
+        let (name, version) = self
+            .record
+            .with_state(|state| {
+                let number = request.version.or_else(|| Some(state.document(&document)?.latest))?;
+                let name = document.version(number);
+                Some((name.clone(), state.version(&name)?.clone()))
+            })
+            .ok_or_else(missing)?;
+        let erased = || PlatformError::Rejected { code: "erased".into(), message: format!("{name} is erased") };
+        let content = version.content.clone().ok_or_else(erased)?;
+        let threshold = match &content.key {
+            KeyWrapping::Threshold { wrapped_key } => Some(Threshold::prepare(wrapped_key)?),
+            KeyWrapping::Platform { .. } | KeyWrapping::None => None,
+        };
+        let read = Read {
+            tenant: name.tenant.clone(),
+            dataset: name.dataset.clone(),
+            document: name.document.clone(),
+            version: name.version,
+            reencryption: threshold.as_ref().map(|threshold| Reencryption {
+                write_id: threshold.wrapped.write_id(),
+                ephemeral_key: threshold.ephemeral.public().as_bytes().to_vec(),
+                client_spki: self.clusters.spki().to_vec(),
+            }),
+        };
+        let transaction = self.unsigned(request.reader, Transaction::Read(read));
+        let tenant = name.tenant.clone();
+        let waiting = Waiting { transaction: transaction.id(), name, version, content, threshold };
+        let id = self.reads.insert(tenant.as_str(), waiting, Instant::now()).map_err(|_| PlatformError::Busy)?;
+        Ok(PreparedRead { id, transaction })
+    }
+
+    /// Steps 2 to 6.
+    ///
+    /// # Errors
+    ///
+    /// Whatever went wrong before the first byte; later errors end the stream and stand in the report.
+    pub async fn commit_read(
+        self: &Arc<Self>,
+        tenant: &Identifier,
+        id: Uuid,
+        signed: SignedTransaction,
+    ) -> Result<ReadStream, PlatformError> {
+        let started = Instant::now();
+        let waiting = self.reads.take(id, tenant.as_str(), started).ok_or(PlatformError::NotWaiting)?;
+        if signed.id() != waiting.transaction {
+            self.reads.put_back(id, tenant.as_str(), waiting, started);
+            return Err(PlatformError::OtherTransaction);
+        }
+        let turn = self.turn().await?;
+        let mut progress = Progress { started, report: report_of(id, &waiting), times: Times::default() };
+        let body = SealedBody { checksum: waiting.version.checksum, length: waiting.version.length };
+        let content_type = waiting.version.content_type.clone();
+        let opened = self.open(waiting, signed, body, &mut progress).await;
+        let (verified, reader) = opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
+        self.stream(tenant.clone(), verified, reader, body.length, content_type, progress, turn).await
+    }
+
+    /// Steps 2 to 5, and the first half of 6.
+    async fn open(
+        &self,
+        waiting: Waiting,
+        signed: SignedTransaction,
+        body: SealedBody,
+        progress: &mut Progress,
+    ) -> Result<(VerifiedBody, Option<BodyReader>), PlatformError> {
+        let Waiting { transaction, name, content, threshold, .. } = waiting;
+        let mut clock = Instant::now();
+        let mut lap = || ms(std::mem::replace(&mut clock, Instant::now()).elapsed());
+        let report = &mut progress.report;
+
+        let receipt = self.put_on_record(signed).await;
+        report.phases.record_ms = lap();
+        report.height = Some(receipt?.height);
+
+        let document_key = match (&content.key, threshold) {
+            (KeyWrapping::Threshold { .. }, Some(threshold)) => {
+                let approvals = self.approvals(transaction, report).await;
+                report.phases.approvals_ms = lap();
+                let key = self.ask_cluster(threshold, approvals?, report).await;
+                report.phases.cluster_ms = lap();
+                Some(key?)
+            }
+            (KeyWrapping::Platform { wrapped_key }, _) => Some(self.unwrap_by_master_key(wrapped_key, &name).await?),
+            _ => None,
+        };
+        let body_key = match &document_key {
+            Some(key) => Some(key.unwrap_body_key(&content.wrapped_dek1, &name, &body)?.body_key),
+            None => None,
+        };
+        let place = self.place(document_key.as_ref(), content.body, &name, &body).await?;
+        let stored = if body_key.is_some() { encrypted_length(body.length) } else { body.length };
+        let verified = VerifiedBody::verify(place, body, stored, &mut progress.times).await?;
+        Ok((verified, body_key.map(|key| BodyReader::new(key, name, body.length))))
+    }
+
+    /// Step 3.
+    async fn approvals(&self, read: TransactionId, report: &mut ReadReport) -> Result<Vec<Vec<u8>>, PlatformError> {
+        let mut approvals = Vec::new();
+        for outcome in self.record.approvals(read).await {
+            let organisation = outcome.organisation.to_string();
+            let (code, message) = match outcome.result {
+                Ok(certificate) => {
+                    approvals.push(certificate);
+                    (None, None)
+                }
+                Err(refusal) => (Some(refusal.code().to_owned()), Some(refusal.to_string())),
+            };
+            let approved = code.is_none();
+            report.organisations.push(OrganisationReport { organisation, approved, code, message });
+        }
+        if approvals.is_empty() {
+            return Err(PlatformError::NotApproved { given: 0, organisations: report.organisations.clone() });
+        }
+        Ok(approvals)
+    }
+
+    /// Step 4, threshold. Whether the approvals are enough, the nodes decide.
+    async fn ask_cluster(
+        &self,
+        threshold: Threshold,
+        approvals: Vec<Vec<u8>>,
+        report: &mut ReadReport,
+    ) -> Result<DocumentKey, PlatformError> {
+        let client = self.clusters.get(threshold.wrapped.public_key().as_bytes())?;
+        let opened = client.open(threshold.wrapped, threshold.ephemeral, approvals).await;
+        report.nodes = opened.nodes.into_iter().map(NodeReport::from).collect();
+        let secret = opened.result.map_err(|e| PlatformError::Cluster {
+            code: e.code().to_owned(),
+            message: e.to_string(),
+            nodes: report.nodes.clone(),
+        })?;
+        let reason = || PlatformError::WrappedKey { reason: "it does not hold a document key".into() };
+        DocumentKey::from_slice(secret.expose()).ok_or_else(reason)
+    }
+
+    async fn unwrap_by_master_key(&self, wrapped: &[u8], name: &VersionName) -> Result<DocumentKey, PlatformError> {
+        let secret = self.master_key.unwrap(wrapped, &document_key_context(name)).await?;
+        let reason = || PlatformError::WrappedKey { reason: "it does not hold a document key".into() };
+        DocumentKey::from_slice(&secret).ok_or_else(reason)
+    }
+
+    /// Step 5, the pointer.
+    async fn place(
+        &self,
+        key: Option<&DocumentKey>,
+        body: Body,
+        name: &VersionName,
+        sealed: &SealedBody,
+    ) -> Result<Place, PlatformError> {
+        let pointer = match (body, key) {
+            (Body::OnLedger(bytes), _) => return Ok(Place::OnLedger(bytes.into())),
+            (Body::OffChain { pointer }, Some(key)) => key.open_pointer(&pointer, name, sealed)?,
+            (Body::OffChain { pointer }, None) => {
+                let parts = pointer.split_first_chunk::<2>().and_then(|(length, rest)| {
+                    rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
+                });
+                let (wrapped, sealed_pointer) = parts.ok_or(EnvelopeError::Pointer)?;
+                let key = self.unwrap_by_master_key(wrapped, name).await?;
+                key.open_pointer(sealed_pointer, name, sealed)?
+            }
+        };
+        let pointer = Pointer::from_slice(&pointer).ok_or(EnvelopeError::Pointer)?;
+        Ok(Place::OffChain { store: self.bodies.clone(), tenant: name.tenant.clone(), pointer })
+    }
+
+    /// The second half of step 6.
+    #[allow(clippy::too_many_arguments, reason = "they are what the read has come to, each used once")]
+    async fn stream(
+        self: &Arc<Self>,
+        tenant: Identifier,
+        verified: VerifiedBody,
+        reader: Option<BodyReader>,
+        length: u64,
+        content_type: Option<String>,
+        mut progress: Progress,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<ReadStream, PlatformError> {
+        let (sender, parts) = mpsc::channel(1);
+        let report = progress.settle("streaming");
+        self.reports.put(&tenant, report.clone());
+        let platform = self.clone();
+        let end = tokio::spawn(async move {
+            let idle = Duration::from_secs(platform.limits.idle_s);
+            let mut times = progress.times;
+            // Whoever has the last byte finds the report complete.
+            let result = verified
+                .stream(reader, &sender, idle, &mut times, |times| {
+                    progress.times = *times;
+                    platform.reports.put(&tenant, progress.settle("complete"));
+                })
+                .await;
+            if let Err(e) = &result {
+                progress.times = times;
+                platform.reports.put(&tenant, progress.settle(&e.code()));
+            }
+            drop(turn);
+            result
+        });
+        let mut stream = ReadStream { length, content_type, report, parts, end };
+        if length == 0 {
+            // There is no last byte to wait for.
+            while stream.parts.recv().await.is_some() {}
+        }
+        Ok(stream)
+    }
+}
+
+impl Threshold {
+    fn prepare(wrapped_key: &[u8]) -> Result<Self, PlatformError> {
+        let refused = |e: reencrypt::WrappedKeyError| PlatformError::WrappedKey { reason: e.to_string() };
+        let rng = &mut rand::rng();
+        let wrapped = WrappedKey::parse(wrapped_key).and_then(|wrapped| wrapped.verify(rng)).map_err(refused)?;
+        let ephemeral = EphemeralSecret::new(&wrapped, rng);
+        Ok(Self { wrapped, ephemeral })
+    }
+}
+
+fn report_of(id: Uuid, waiting: &Waiting) -> ReadReport {
+    let encryption = match &waiting.content.key {
+        KeyWrapping::None => "none",
+        KeyWrapping::Platform { .. } => "platform",
+        KeyWrapping::Threshold { .. } => "threshold",
+    };
+    ReadReport {
+        read_id: id,
+        dataset: waiting.name.dataset.clone(),
+        document: waiting.name.document.clone(),
+        version: waiting.name.version,
+        length: waiting.version.length,
+        encryption: encryption.to_owned(),
+        transaction_id: hex::encode(waiting.transaction),
+        height: None,
+        outcome: "failed".to_owned(),
+        phases: Phases::default(),
+        organisations: Vec::new(),
+        nodes: Vec::new(),
+    }
+}

@@ -1,0 +1,149 @@
+//! What happened in a read: phases with their times, what each organisation and each crypto node did.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cryptonode::client::{NodeOutcome, Outcome};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::record::Identifier;
+
+/// Milliseconds that the phases of a read took. A phase that did not happen took none.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// The record decides: permission, version, order, finality.
+    pub record_ms: f64,
+    /// The organisations' peers issue their approval certificates.
+    pub approvals_ms: f64,
+    /// The crypto nodes re-encrypt, and the document key is opened.
+    pub cluster_ms: f64,
+    /// The stored body is fetched from the body store, both times.
+    pub fetch_ms: f64,
+    /// The stored body's checksum is computed.
+    pub checksum_ms: f64,
+    /// Blocks are verified and decrypted.
+    pub decrypt_ms: f64,
+    /// From the signed request to the first byte.
+    pub first_byte_ms: f64,
+    /// From the signed request to the last byte.
+    pub total_ms: f64,
+}
+
+pub(super) fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// What one organisation's peer answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganisationReport {
+    /// Its name.
+    pub organisation: String,
+    /// Whether it issued an approval.
+    pub approved: bool,
+    /// The code of its refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The sentence of its refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What one crypto node did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Its index in the cluster, from 1.
+    pub index: u16,
+    /// Its name.
+    pub name: String,
+    /// `answered`, `refused`, `timed-out`, `unreachable`, `cheated`, `failed`, `overtaken` or `not-asked`.
+    pub outcome: String,
+    /// The code of its refusal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Why it gave no share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How long it took, in milliseconds; absent if it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub millis: Option<f64>,
+}
+
+impl From<NodeOutcome> for NodeReport {
+    fn from(node: NodeOutcome) -> Self {
+        let (outcome, code, message) = match node.what {
+            Outcome::Answered => ("answered", None, None),
+            Outcome::Refused { code, message } => ("refused", Some(code), Some(message)),
+            Outcome::TimedOut { reason } => ("timed-out", None, Some(reason)),
+            Outcome::Unreachable { reason } => ("unreachable", None, Some(reason)),
+            Outcome::Cheated { reason } => ("cheated", None, Some(reason)),
+            Outcome::Failed { code, reason } => ("failed", Some(code), Some(reason)),
+            Outcome::Overtaken => ("overtaken", None, None),
+            Outcome::NotAsked => ("not-asked", None, None),
+        };
+        let millis = node.millis;
+        Self { index: node.index, name: node.name, outcome: outcome.to_owned(), code, message, millis }
+    }
+}
+
+/// What happened in one read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReadReport {
+    /// The read's identifier at this platform.
+    pub read_id: Uuid,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The document.
+    pub document: Identifier,
+    /// The version.
+    pub version: u64,
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// `none`, `platform` or `threshold`.
+    pub encryption: String,
+    /// Id of the read's transaction, hexadecimal.
+    pub transaction_id: String,
+    /// The block that recorded it; absent if the record refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<u64>,
+    /// `streaming`, `complete`, or the code of what went wrong.
+    pub outcome: String,
+    /// Times.
+    pub phases: Phases,
+    /// Organisations, in the record's order.
+    pub organisations: Vec<OrganisationReport>,
+    /// Crypto nodes, in index order.
+    pub nodes: Vec<NodeReport>,
+}
+
+/// The latest reads of all tenants, bounded.
+pub(super) struct Reports {
+    latest: Mutex<VecDeque<(Identifier, ReadReport)>>,
+    limit: usize,
+}
+
+impl Reports {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { latest: Mutex::new(VecDeque::new()), limit })
+    }
+
+    /// Adds a report or replaces the one of the same read.
+    pub(super) fn put(&self, tenant: &Identifier, report: ReadReport) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, old)) = latest.iter_mut().rev().find(|(_, r)| r.read_id == report.read_id) {
+            *old = report;
+            return;
+        }
+        if latest.len() >= self.limit {
+            latest.pop_front();
+        }
+        latest.push_back((tenant.clone(), report));
+    }
+
+    /// The report of a tenant's read.
+    pub(super) fn get(&self, tenant: &Identifier, id: Uuid) -> Option<ReadReport> {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.iter().rev().find(|(t, r)| t == tenant && r.read_id == id).map(|(_, r)| r.clone())
+    }
+}

@@ -1,0 +1,359 @@
+//! The write flow.
+//!
+//! 1. The body streams in. It is encrypted in blocks as it arrives, hashed, and stored part by part; what arrives faster than
+//!    it can be stored waits in the sender.
+//! 2. The document key wraps the body key and encrypts the pointer; it is itself wrapped as the dataset says: under the
+//!    cluster's public key with the label of this very write, or under the master key.
+//! 3. The transaction goes to its author, unsigned. Whoever wrote knows what he wrote, checks it, and signs.
+//! 4. The signed transaction must be the one that was prepared; the record accepts or refuses it.
+//!
+//! A body is at most 2 KiB and its envelope on the ledger, or in the body store if the dataset says so. If nothing is signed in
+//! time, or the process dies, the body is removed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use reencrypt::Point;
+use uuid::Uuid;
+
+use super::{Platform, PlatformError};
+use crate::body_store::{BodyStore, BodyWriter, Note};
+use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody, document_key_context};
+use crate::record::{
+    Body, DatasetName, Encryption, Identifier, KeyWrapping, MAX_LEDGER_BODY, Receipt, RecordError, Rejection, Role,
+    SignedTransaction, Storage, Transaction, TransactionId, UnsignedTransaction, UserName, VersionName, Write,
+    label::wrapped_key_label,
+};
+
+/// What is to be written.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The document.
+    pub document: Identifier,
+    /// The version that the author expects to write; the next one if absent.
+    pub version: Option<u64>,
+    /// Who will sign.
+    pub author: UserName,
+    /// Media type; public on the record.
+    pub content_type: Option<String>,
+}
+
+/// A stored body whose transaction waits for its signature.
+#[derive(Debug, Clone)]
+pub struct PreparedUpload {
+    /// Names it at this platform.
+    pub id: Uuid,
+    /// What the author is to check and sign.
+    pub transaction: UnsignedTransaction,
+}
+
+/// What waits.
+pub(super) struct Waiting {
+    transaction: TransactionId,
+    /// Absent where the body is in the transaction.
+    note: Option<Note>,
+}
+
+impl Platform {
+    /// Steps 1 to 3. Needs some 16 MiB of memory, whatever the body's length.
+    ///
+    /// # Errors
+    ///
+    /// What the record would refuse in any case, before the body is read; otherwise what happens to the body.
+    pub async fn prepare_write<E: std::fmt::Display>(
+        &self,
+        request: WriteRequest,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<PreparedUpload, PlatformError> {
+        let (name, encryption, storage) = self.check_write(&request)?;
+        let _turn = self.turn().await?;
+        let keys = (encryption != Encryption::None)
+            .then(|| (BodyKey::generate(&mut rand::rng()), DocumentKey::generate(&mut rand::rng())));
+
+        let sink = Sink { bodies: &self.bodies, name: &name, storage, writer: None, buffer: Vec::new() };
+        let (stored, sealed) = self.store(sink, keys.as_ref().map(|(body_key, _)| body_key), body).await?;
+
+        let (wrapped_dek1, key, document_key) = match keys {
+            None => (Vec::new(), KeyWrapping::None, None),
+            Some((body_key, document_key)) => {
+                let wrapped = document_key.wrap_body_key(&body_key, &name, &sealed, &[], &mut rand::rng())?;
+                let key = self.wrap_document_key(&document_key, encryption, &name, &request.author).await?;
+                (wrapped, key, Some(document_key))
+            }
+        };
+        let (body, note) = match stored {
+            Stored::OnLedger(bytes) => (Body::OnLedger(bytes), None),
+            Stored::OffChain(note) => {
+                let pointer = self.seal_pointer(document_key.as_ref(), &note, &name, &sealed).await?;
+                let note = self.bodies.seal_note(note, &pointer).await?;
+                (Body::OffChain { pointer }, Some(note))
+            }
+        };
+        let write = Write {
+            tenant: name.tenant.clone(),
+            dataset: name.dataset.clone(),
+            document: name.document.clone(),
+            version: name.version,
+            content_type: request.content_type,
+            length: sealed.length,
+            checksum: sealed.checksum,
+            wrapped_dek1,
+            key,
+            body,
+        };
+        let transaction = self.unsigned(request.author, Transaction::Write(write));
+        let waiting = Waiting { transaction: transaction.id(), note };
+        match self.uploads.insert(name.tenant.as_str(), waiting, Instant::now()) {
+            Ok(id) => Ok(PreparedUpload { id, transaction }),
+            Err(waiting) => {
+                self.give_up(waiting).await;
+                Err(PlatformError::Busy)
+            }
+        }
+    }
+
+    /// Step 4. Goes on to its end even if the caller no longer waits.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::NotWaiting`], [`PlatformError::OtherTransaction`] or the record's refusal; after the last two the upload
+    /// still waits for a right signature until its time is over.
+    pub async fn commit_write(
+        self: &Arc<Self>,
+        tenant: &Identifier,
+        id: Uuid,
+        signed: SignedTransaction,
+    ) -> Result<Receipt, PlatformError> {
+        let (platform, tenant) = (self.clone(), tenant.clone());
+        tokio::spawn(async move { platform.commit_write_now(&tenant, id, signed).await }).await?
+    }
+
+    async fn commit_write_now(
+        &self,
+        tenant: &Identifier,
+        id: Uuid,
+        signed: SignedTransaction,
+    ) -> Result<Receipt, PlatformError> {
+        let waiting = self.uploads.take(id, tenant.as_str(), Instant::now()).ok_or(PlatformError::NotWaiting)?;
+        let result = if signed.id() == waiting.transaction {
+            self.put_on_record(signed).await
+        } else {
+            Err(PlatformError::OtherTransaction)
+        };
+        match &result {
+            Ok(_) => {
+                if let Some(note) = &waiting.note {
+                    self.bodies.committed(note).await;
+                }
+            }
+            Err(_) => self.uploads.put_back(id, tenant.as_str(), waiting, Instant::now()),
+        }
+        result
+    }
+
+    /// Gives up an upload that waits for its signature.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::NotWaiting`]
+    pub async fn discard_write(&self, tenant: &Identifier, id: Uuid) -> Result<(), PlatformError> {
+        let waiting = self.uploads.take(id, tenant.as_str(), Instant::now()).ok_or(PlatformError::NotWaiting)?;
+        self.give_up(waiting).await;
+        Ok(())
+    }
+
+    /// Removes the body of an upload that nobody will sign.
+    pub(super) async fn give_up(&self, waiting: Waiting) {
+        if let Some(note) = &waiting.note {
+            // A commit whose answer was lost may have reached the record all the same.
+            if self.is_committed(note) {
+                self.bodies.committed(note).await;
+            } else {
+                self.bodies.discard(note).await;
+            }
+        }
+    }
+
+    /// What the record would refuse in any case is refused before the body is taken.
+    fn check_write(&self, request: &WriteRequest) -> Result<(VersionName, Encryption, Storage), PlatformError> {
+        let document = request.dataset.document(request.document.clone());
+        let (dataset, allowed, latest) = self.record.with_state(|state| {
+            let allowed = state.allows(&request.author, &request.dataset, Role::Writer);
+            let latest = state.document(&document).map_or(0, |known| known.latest);
+            (state.dataset(&request.dataset).cloned(), allowed, latest)
+        });
+        let missing = || PlatformError::NotFound { what: "dataset", name: request.dataset.dataset.to_string() };
+        let dataset = dataset.ok_or_else(missing)?;
+        if !allowed {
+            let (user, dataset) = (request.author.clone(), request.dataset.clone());
+            return Err(RecordError::from(Rejection::NotPermitted { user, role: Role::Writer, dataset }).into());
+        }
+        let expected = latest.saturating_add(1);
+        if let Some(found) = request.version.filter(|version| *version != expected) {
+            let rejection = Rejection::Version { what: "the document", current: latest, expected, found };
+            return Err(RecordError::from(rejection).into());
+        }
+        Ok((document.version(expected), dataset.encryption, dataset.storage))
+    }
+
+    /// Takes the body in and stores it.
+    async fn store<E: std::fmt::Display>(
+        &self,
+        mut sink: Sink<'_>,
+        body_key: Option<&BodyKey>,
+        body: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<(Stored, SealedBody), PlatformError> {
+        let mut body = std::pin::pin!(body);
+        let idle = Duration::from_secs(self.limits.idle_s);
+        let mut sealer = match body_key {
+            Some(key) => Sealer::Stream(Box::new(BodySealer::new(key, sink.name, &mut rand::rng(), &mut sink.buffer)?)),
+            None => Sealer::Plain(digest::Context::new(&digest::SHA256), 0),
+        };
+        loop {
+            let part = match tokio::time::timeout(idle, body.next()).await {
+                Err(_) => return Err(PlatformError::Idle),
+                Ok(None) => break,
+                Ok(Some(Err(e))) => return Err(PlatformError::Upload { reason: e.to_string() }),
+                Ok(Some(Ok(part))) => part,
+            };
+            if sealer.length().saturating_add(part.len() as u64) > self.limits.body_bytes {
+                return Err(PlatformError::TooLong { limit: self.limits.body_bytes });
+            }
+            sealer.push(&part, &mut sink.buffer)?;
+            sink.flush(false).await?;
+        }
+        let sealed = sealer.finish(&mut sink.buffer)?;
+        Ok((sink.finish().await?, sealed))
+    }
+
+    async fn wrap_document_key(
+        &self,
+        key: &DocumentKey,
+        encryption: Encryption,
+        name: &VersionName,
+        author: &UserName,
+    ) -> Result<KeyWrapping, PlatformError> {
+        match encryption {
+            Encryption::None => Ok(KeyWrapping::None),
+            Encryption::Platform => {
+                let wrapped_key = self.master_key.wrap(key.expose(), &document_key_context(name)).await?;
+                Ok(KeyWrapping::Platform { wrapped_key })
+            }
+            Encryption::Threshold { public_key } => {
+                let refused = |reason: String| PlatformError::WrappedKey { reason };
+                let point = Point::from_bytes(&public_key).map_err(|e| refused(e.to_string()))?;
+                let label = wrapped_key_label(name, author);
+                let wrapped = reencrypt::wrap(&point, &label, key.expose(), &mut rand::rng())
+                    .map_err(|e| refused(e.to_string()))?;
+                Ok(KeyWrapping::Threshold { wrapped_key: wrapped.as_bytes().to_vec() })
+            }
+        }
+    }
+
+    /// Encrypts a pointer under the document key; without one, under a key of its own that the master key wraps.
+    async fn seal_pointer(
+        &self,
+        key: Option<&DocumentKey>,
+        note: &Note,
+        name: &VersionName,
+        body: &SealedBody,
+    ) -> Result<Vec<u8>, PlatformError> {
+        let pointer = note.pointer.as_bytes();
+        if let Some(key) = key {
+            return Ok(key.seal_pointer(pointer, name, body, &mut rand::rng())?);
+        }
+        let key = DocumentKey::generate(&mut rand::rng());
+        let wrapped = self.master_key.wrap(key.expose(), &document_key_context(name)).await?;
+        let sealed = key.seal_pointer(pointer, name, body, &mut rand::rng())?;
+        let internal = |_| PlatformError::Internal { reason: "a wrapped key is far too long".into() };
+        let length = u16::try_from(wrapped.len()).map_err(internal)?.to_le_bytes();
+        Ok([&length, wrapped.as_slice(), &sealed].concat())
+    }
+}
+
+enum Sealer {
+    Stream(Box<BodySealer>),
+    Plain(digest::Context, u64),
+}
+
+impl Sealer {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Stream(sealer) => sealer.length(),
+            Self::Plain(_, length) => *length,
+        }
+    }
+
+    fn push(&mut self, part: &[u8], out: &mut Vec<u8>) -> Result<(), PlatformError> {
+        match self {
+            Self::Stream(sealer) => sealer.push(part, out)?,
+            Self::Plain(hash, length) => {
+                hash.update(part);
+                *length = length.saturating_add(part.len() as u64);
+                out.extend_from_slice(part);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, out: &mut Vec<u8>) -> Result<SealedBody, PlatformError> {
+        match self {
+            Self::Stream(sealer) => Ok(sealer.finish(out)?),
+            Self::Plain(hash, length) => {
+                let mut checksum = [0; 32];
+                checksum.copy_from_slice(hash.finish().as_ref());
+                Ok(SealedBody { checksum, length })
+            }
+        }
+    }
+}
+
+enum Stored {
+    OnLedger(Vec<u8>),
+    OffChain(Note),
+}
+
+/// Where the sealed body goes: it is kept while it would fit into the transaction, and goes to the body store from then on.
+struct Sink<'p> {
+    bodies: &'p BodyStore,
+    name: &'p VersionName,
+    storage: Storage,
+    writer: Option<BodyWriter>,
+    /// Sealed bytes that have not been passed on.
+    buffer: Vec<u8>,
+}
+
+impl Sink<'_> {
+    async fn flush(&mut self, all: bool) -> Result<(), PlatformError> {
+        if self.writer.is_none() {
+            if self.buffer.len() <= MAX_LEDGER_BODY && !all {
+                return Ok(());
+            }
+            if self.storage == Storage::Ledger {
+                return Err(PlatformError::TooLong { limit: MAX_LEDGER_BODY as u64 });
+            }
+            self.writer = Some(self.bodies.create(self.name).await?);
+        }
+        if let Some(writer) = &mut self.writer {
+            writer.push(&self.buffer).await?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Stored, PlatformError> {
+        if self.writer.is_none() && self.storage == Storage::Ledger && self.buffer.len() <= MAX_LEDGER_BODY {
+            return Ok(Stored::OnLedger(self.buffer));
+        }
+        self.flush(true).await?;
+        match self.writer {
+            Some(writer) => Ok(Stored::OffChain(writer.finish().await?)),
+            None => Err(PlatformError::Internal { reason: "a body was not stored".into() }),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What outsiders check: proofs, queries, exports, and the record held against the crypto nodes' logs.
+//!
+//! Every transaction is a leaf of one Merkle tree (RFC 9162) whose head all organisations' peers sign. So
+//!
+//! - a row of a [`Query`] proves by its path that it is on the record; that no row was left out is proven by an export alone;
+//! - an [`export`] is verified by [`verify_export`] with the organisations' public keys and nothing else: it replays everything
+//!   from the genesis, every signature and proof included, and compares with the signed head;
+//! - [`reconcile()`] says of each share that a node logged whether the record has the read it was given for.
+
+mod export;
+mod query;
+mod reconcile;
+mod verify;
+
+pub use query::{AuditRow, InclusionProof, Query, Subject};
+pub use reconcile::{
+    Discrepancy, DiscrepancyKind, NodeApproval, NodeRecord, Reconciliation, reconcile,
+};
+pub use verify::{AuditError, AuditReport, VerifiedRecord, verify_export};
+
+pub(super) use export::export;
+pub(super) use query::subjects_of;

@@ -1,0 +1,254 @@
+//! What puts transactions in order, behind one trait; and the handle by which the platform uses a record, whatever
+//! orders it.
+//!
+//! An engine takes signed transactions from anywhere, brings them into one order, has every organisation's peer execute
+//! them, and answers when the block is final. It decides nothing else: what a transaction does is the state machine's matter
+//! ([`super::apply`]), and whether a read is approved is each peer's own ([`super::peer`]).
+
+pub(super) mod solo;
+
+use super::{
+    audit::{AuditRow, InclusionProof, Query},
+    block::Receipt,
+    genesis::Genesis,
+    identifier::Identifier,
+    peer::{ApprovalRefusal, Replica, StoreError},
+    rejection::Rejection,
+    root::Hash,
+    signed::{LedgerId, SignedTransaction, TransactionId},
+    state::State,
+};
+use futures_util::future::BoxFuture;
+use std::{path::Path, sync::Arc};
+
+/// Why a transaction did not come onto the record.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RecordError {
+    /// The state machine refused it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Not enough peers agree or work: nothing can become final. Whether the transaction will be found on the record after a
+    /// restart is open; its id tells.
+    #[error(
+        "the record has stopped: {reason}; look at the peers, put them in order and start again"
+    )]
+    Halted {
+        /// What happened.
+        reason: String,
+    },
+    /// More wait than the engine takes.
+    #[error("too many transactions wait already; try again in a moment")]
+    Busy,
+    /// The record is being closed.
+    #[error("the record is closing; try again when it runs")]
+    Closing,
+    /// A peer's store could not be read.
+    #[error(transparent)]
+    Store(#[from] Arc<StoreError>),
+    /// There is no such transaction.
+    #[error("transaction {} is not on the record", hex::encode(.0))]
+    UnknownTransaction(TransactionId),
+    /// The record has fewer transactions than that.
+    #[error("the record has {size} transactions, not {asked}")]
+    BeyondSize {
+        /// Transactions on the record.
+        size: u64,
+        /// What was asked for.
+        asked: u64,
+    },
+    /// The export could not be written.
+    #[error("the export cannot be written: {0}")]
+    Export(String),
+}
+
+impl RecordError {
+    /// A stable code for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Halted { .. } => "record-halted",
+            Self::Busy => "record-busy",
+            Self::Closing => "record-closing",
+            Self::Store(error) => error.code(),
+            Self::UnknownTransaction(_) => "unknown-transaction",
+            Self::BeyondSize { .. } => "beyond-size",
+            Self::Export(_) => "export",
+        }
+    }
+}
+
+/// What one organisation's peer answered to the wish for an approval.
+#[derive(Debug, Clone)]
+pub struct ApprovalOutcome {
+    /// The organisation.
+    pub organisation: Identifier,
+    /// Its approval certificate, DER, or why there is none.
+    pub result: Result<Vec<u8>, ApprovalRefusal>,
+}
+
+/// How an organisation's peer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The organisation.
+    pub organisation: Identifier,
+    /// The last block that it has made durable.
+    pub height: u64,
+    /// Why it takes no part any more; it does, if absent.
+    pub fault: Option<String>,
+}
+
+/// Brings transactions into one order and has them executed.
+pub trait Engine: Send + Sync + 'static {
+    /// Resolves when the transaction is final, or refused.
+    fn submit(
+        &self,
+        transaction: SignedTransaction,
+    ) -> BoxFuture<'static, Result<Receipt, RecordError>>;
+
+    /// Asks every organisation's peer for its approval of a recorded read.
+    fn approvals(&self, read: TransactionId) -> BoxFuture<'static, Vec<ApprovalOutcome>>;
+
+    /// The head, signed by every peer that can be reached: a C2SP signed note.
+    fn checkpoint(&self) -> BoxFuture<'static, Result<String, RecordError>>;
+
+    /// What a peer that takes part knows, for queries.
+    fn replica(&self) -> Arc<Replica>;
+
+    /// How the peers are.
+    fn peers(&self) -> Vec<PeerStatus>;
+
+    /// Finishes what was submitted, takes nothing more, and closes the stores.
+    fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// A record in use. Cheap to clone.
+#[derive(Clone)]
+pub struct RecordHandle {
+    engine: Arc<dyn Engine>,
+    genesis: Arc<Genesis>,
+    ledger: LedgerId,
+}
+
+impl std::fmt::Debug for RecordHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RecordHandle({})", hex::encode(self.ledger))
+    }
+}
+
+impl RecordHandle {
+    /// Uses an engine that runs.
+    #[must_use]
+    pub fn new(engine: Arc<dyn Engine>, genesis: Genesis) -> Self {
+        Self {
+            engine,
+            ledger: genesis.id(),
+            genesis: Arc::new(genesis),
+        }
+    }
+
+    /// The ledger's id, for which transactions are signed.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// The ledger's beginning.
+    #[must_use]
+    pub fn genesis(&self) -> &Genesis {
+        &self.genesis
+    }
+
+    /// Puts a transaction onto the record: resolves when it is final and durable, or refused.
+    ///
+    /// # Errors
+    /// [`RecordError::Rejected`] with the reason, or why nothing can become final at present.
+    pub async fn submit(&self, transaction: SignedTransaction) -> Result<Receipt, RecordError> {
+        self.engine.submit(transaction).await
+    }
+
+    /// Asks every organisation's peer for its approval of a read that is on the record. Each decides from its own state,
+    /// now; each issues one certificate for a read, and gives the same again when asked again.
+    pub async fn approvals(&self, read: TransactionId) -> Vec<ApprovalOutcome> {
+        self.engine.approvals(read).await
+    }
+
+    /// Looks at the state of one peer. Short looks only: blocks wait meanwhile. It has executed every block for which a
+    /// receipt was given, and perhaps one that is not final yet.
+    pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        self.engine.replica().with_state(look)
+    }
+
+    /// The head signed by every peer that can be reached: a C2SP tlog-checkpoint with the state root as extension line.
+    ///
+    /// # Errors
+    /// [`RecordError`] if the peers have stopped.
+    pub async fn checkpoint(&self) -> Result<String, RecordError> {
+        self.engine.checkpoint().await
+    }
+
+    /// A transaction that is on the record, with its position.
+    ///
+    /// # Errors
+    /// [`RecordError::Store`]
+    pub fn transaction(
+        &self,
+        id: &TransactionId,
+    ) -> Result<Option<(u64, SignedTransaction)>, RecordError> {
+        Ok(self.engine.replica().transaction(id)?)
+    }
+
+    /// Proof that a transaction is on the record, in the tree of `size` transactions (of all, if absent).
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownTransaction`], [`RecordError::BeyondSize`], [`RecordError::Store`]
+    pub fn prove_inclusion(
+        &self,
+        id: &TransactionId,
+        size: Option<u64>,
+    ) -> Result<InclusionProof, RecordError> {
+        self.engine.replica().prove_inclusion(id, size)
+    }
+
+    /// Proof that the record of `new` transactions begins with that of `old` (RFC 9162 section 2.1.4).
+    ///
+    /// # Errors
+    /// [`RecordError::BeyondSize`]
+    pub fn prove_consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, RecordError> {
+        self.engine.replica().prove_consistency(old, new)
+    }
+
+    /// What the record says about a document, user, dataset, tenant, link or time: each row with its proof.
+    ///
+    /// # Errors
+    /// [`RecordError::Store`]
+    pub fn query(&self, query: &Query) -> Result<Vec<AuditRow>, RecordError> {
+        self.engine.replica().query(query)
+    }
+
+    /// Writes the whole record with its signed head to a file, for [`super::audit::verify_export`].
+    ///
+    /// # Errors
+    /// [`RecordError::Export`], [`RecordError::Store`]
+    pub async fn export(&self, path: &Path) -> Result<(), RecordError> {
+        let checkpoint = self.engine.checkpoint().await?;
+        let (replica, genesis, path) =
+            (self.engine.replica(), self.genesis.clone(), path.to_owned());
+        tokio::task::spawn_blocking(move || {
+            super::audit::export(&replica, &genesis, &checkpoint, &path)
+        })
+        .await
+        .map_err(|error| RecordError::Export(error.to_string()))?
+    }
+
+    /// How the peers are.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerStatus> {
+        self.engine.peers()
+    }
+
+    /// Finishes what was submitted, takes nothing more, and closes the stores.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+}

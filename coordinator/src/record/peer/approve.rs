@@ -1,0 +1,199 @@
+//! Approvals: what a peer says to the crypto nodes about a read (protocol section 7).
+//!
+//! 1. The read must be on the record, final, and recent.
+//! 2. The reader must be active and permitted *now*, by this peer's own state, and the version still there: a permission that was
+//!    removed after the read, however shortly, stands in the way.
+//! 3. One certificate is issued for a read. It is durable before it leaves, and given again when asked again, as long as
+//!    it is valid and 2 still holds; never a second one.
+//!
+//! The approval id is the id of the read's transaction in hexadecimal, so a node's audit record leads to the very
+//! transaction.
+
+use super::Peer;
+use crate::record::{
+    apply::read::readable, rejection::Rejection, signed::TransactionId, state::State,
+};
+use certs::Approval;
+use reencrypt::EphemeralKey;
+
+/// Why a peer does not approve.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ApprovalRefusal {
+    /// No such read on the record.
+    #[error("there is no read {} on the record", hex::encode(.0))]
+    UnknownRead(TransactionId),
+    /// Its block is not final.
+    #[error("the read is not final yet; ask again in a moment")]
+    NotFinal,
+    /// A read of what is under no cluster key.
+    #[error("the version is not under a cluster key: its read needs no approval")]
+    NotNeeded,
+    /// Too long ago.
+    #[error("the read is from {time_ms} ms, more than {window_ms} ms ago; make a new one")]
+    TooOld {
+        /// Time of its block.
+        time_ms: u64,
+        /// For how long reads are approved.
+        window_ms: u64,
+    },
+    /// The reader may not read it any more, or it is erased.
+    #[error("the read may not be approved any more: {0}")]
+    NotPermitted(Rejection),
+    /// The one approval of the read has expired.
+    #[error("the approval of this read has expired; make a new read")]
+    Expired,
+    /// No certificate can be made of it.
+    #[error("the approval cannot be issued: {0}")]
+    Issuer(String),
+    /// It could not be remembered.
+    #[error("the approval cannot be made durable: {0}")]
+    Store(String),
+    /// The peer does not work.
+    #[error("the peer of {0} does not work at present")]
+    Unavailable(String),
+}
+
+impl ApprovalRefusal {
+    /// A stable code for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownRead(_) => "unknown-read",
+            Self::NotFinal => "read-not-final",
+            Self::NotNeeded => "approval-not-needed",
+            Self::TooOld { .. } => "read-too-old",
+            Self::NotPermitted(rejection) => rejection.code(),
+            Self::Expired => "approval-expired",
+            Self::Issuer(_) => "approval-issuer",
+            Self::Store(_) => "approval-store",
+            Self::Unavailable(_) => "peer-unavailable",
+        }
+    }
+}
+
+/// What an approval says, apart from its time.
+struct Grounds {
+    write_id: [u8; 32],
+    ephemeral_point: [u8; 32],
+    client_spki: Vec<u8>,
+}
+
+impl Peer {
+    /// Decides on approvals, each read by itself, at this peer's own time (milliseconds since the Unix epoch). New ones are
+    /// made durable together.
+    pub fn approve(
+        &mut self,
+        reads: &[TransactionId],
+        now_ms: u64,
+    ) -> Vec<Result<Vec<u8>, ApprovalRefusal>> {
+        let mut issued: Vec<(TransactionId, u64, Vec<u8>)> = Vec::new();
+        let mut answers = Vec::with_capacity(reads.len());
+        for read in reads {
+            // The same read twice in one go: the second gets what the first got.
+            let answer = match issued.iter().find(|(id, ..)| id == read) {
+                Some((_, _, certificate)) => Ok(certificate.clone()),
+                None => self.decide(read, now_ms).map(|(certificate, new)| {
+                    if let Some(not_after) = new {
+                        issued.push((*read, not_after, certificate.clone()));
+                    }
+                    certificate
+                }),
+            };
+            answers.push(answer);
+        }
+        if !issued.is_empty() {
+            if let Err(error) = self.store.remember(&issued) {
+                // Whether they are on the disk is not known: none of them may leave.
+                for (read, answer) in reads.iter().zip(&mut answers) {
+                    if issued.iter().any(|(id, ..)| id == read) {
+                        *answer = Err(ApprovalRefusal::Store(error.to_string()));
+                    }
+                }
+            }
+        }
+        answers
+    }
+
+    /// The certificate, and until when it is valid if it is a new one.
+    fn decide(
+        &self,
+        read: &TransactionId,
+        now_ms: u64,
+    ) -> Result<(Vec<u8>, Option<u64>), ApprovalRefusal> {
+        if self.stopped {
+            return Err(ApprovalRefusal::Unavailable(
+                self.keys.organisation.to_string(),
+            ));
+        }
+        let grounds = self.grounds(&self.replica.live().state, read, now_ms)?;
+        let not_before = now_ms / 1000;
+        let remembered = self
+            .store
+            .approval(read)
+            .map_err(|error| ApprovalRefusal::Store(error.to_string()))?;
+        if let Some((not_after, certificate)) = remembered {
+            return if not_before <= not_after {
+                Ok((certificate, None))
+            } else {
+                Err(ApprovalRefusal::Expired)
+            };
+        }
+        let not_after = not_before + u64::from(self.terms.lifetime_s);
+        let approval = Approval {
+            write_id: grounds.write_id,
+            ephemeral_point: grounds.ephemeral_point,
+            approval_id: hex::encode(read),
+            client_spki: grounds.client_spki,
+            not_before,
+            not_after,
+        };
+        let certificate = self
+            .keys
+            .issuer
+            .issue(&approval)
+            .map_err(|error| ApprovalRefusal::Issuer(error.to_string()))?;
+        Ok((certificate, Some(not_after)))
+    }
+
+    /// Whether this peer's state has the read, and would still permit it.
+    fn grounds(
+        &self,
+        state: &State,
+        id: &TransactionId,
+        now_ms: u64,
+    ) -> Result<Grounds, ApprovalRefusal> {
+        let read = state.read(id).ok_or(ApprovalRefusal::UnknownRead(*id))?;
+        if read.height > self.final_height {
+            return Err(ApprovalRefusal::NotFinal);
+        }
+        let asked = read
+            .reencryption
+            .as_ref()
+            .ok_or(ApprovalRefusal::NotNeeded)?;
+        let window_ms = self.terms.window_ms;
+        if now_ms > read.time_ms.saturating_add(window_ms) {
+            return Err(ApprovalRefusal::TooOld {
+                time_ms: read.time_ms,
+                window_ms,
+            });
+        }
+        // Expiry counts by this peer's clock, and at least by the time at which the read was accepted.
+        let content = readable(state, &read.reader, &read.name, now_ms.max(read.time_ms))
+            .map_err(ApprovalRefusal::NotPermitted)?;
+        let unchanged = content
+            .threshold
+            .is_some_and(|key| key.write_id == asked.write_id);
+        let ephemeral = EphemeralKey::parse(&asked.ephemeral_key)
+            .ok()
+            .filter(|_| unchanged);
+        let ephemeral = ephemeral.ok_or_else(|| {
+            let (version, found) = (read.name.clone(), asked.write_id);
+            ApprovalRefusal::NotPermitted(Rejection::WriteId { version, found })
+        })?;
+        Ok(Grounds {
+            write_id: asked.write_id,
+            ephemeral_point: *ephemeral.point().as_bytes(),
+            client_spki: asked.client_spki.clone(),
+        })
+    }
+}

@@ -1,0 +1,156 @@
+//! What a peer knows, for those who ask: its state and its tree in memory, the transactions in its store.
+
+use super::store::{Store, StoreError, StoredTransaction};
+use crate::record::{
+    audit::{AuditRow, InclusionProof, Query},
+    block::{Block, Header},
+    engine::RecordError,
+    root::Hash,
+    signed::{SignedTransaction, TransactionId},
+    state::State,
+};
+use certs::merkle::Tree;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// A peer's copy of the record. The peer changes it; everybody else looks.
+#[derive(Debug)]
+pub struct Replica {
+    live: RwLock<Live>,
+    reader: Mutex<Store>,
+}
+
+/// What the peer keeps in memory.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) state: State,
+    /// Over all transactions: 64 bytes each.
+    pub(super) tree: Tree,
+    /// The last block's header, none before the first.
+    pub(super) header: Option<Header>,
+}
+
+impl Replica {
+    pub(super) fn new(live: Live, reader: Store) -> Self {
+        Self {
+            live: RwLock::new(live),
+            reader: Mutex::new(reader),
+        }
+    }
+
+    /// For the peer alone. A panic while it was held leaves the peer stopped, not the lock.
+    pub(super) fn live_mut(&self) -> RwLockWriteGuard<'_, Live> {
+        self.live.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn live(&self) -> RwLockReadGuard<'_, Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Store> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the state. Short looks only: blocks wait meanwhile.
+    pub fn with_state<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.live().state)
+    }
+
+    /// The last block's header, none before the first.
+    #[must_use]
+    pub fn header(&self) -> Option<Header> {
+        self.live().header
+    }
+
+    /// A block.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn block(&self, height: u64) -> Result<Option<Block>, StoreError> {
+        Ok(self.reader().block(height)?.map(|stored| stored.block))
+    }
+
+    /// A transaction by its id, with its position.
+    pub(in crate::record) fn transaction(
+        &self,
+        id: &TransactionId,
+    ) -> Result<Option<(u64, SignedTransaction)>, Arc<StoreError>> {
+        Ok(self
+            .reader()
+            .transaction(id)?
+            .map(|stored| (stored.position, stored.transaction)))
+    }
+
+    /// Proof that a transaction is in the tree of `size` (of all, if absent).
+    pub(in crate::record) fn prove_inclusion(
+        &self,
+        id: &TransactionId,
+        size: Option<u64>,
+    ) -> Result<InclusionProof, RecordError> {
+        let stored = self.reader().transaction(id).map_err(Arc::new)?;
+        let stored = stored.ok_or(RecordError::UnknownTransaction(*id))?;
+        self.proof(stored.position, size)
+    }
+
+    fn proof(&self, position: u64, size: Option<u64>) -> Result<InclusionProof, RecordError> {
+        let live = self.live();
+        let asked = size.unwrap_or_else(|| live.tree.size());
+        let path = live.tree.inclusion_proof(position, asked);
+        let path = path.map_err(|_| RecordError::BeyondSize {
+            size: live.tree.size(),
+            asked,
+        })?;
+        Ok(InclusionProof {
+            position,
+            size: asked,
+            path,
+        })
+    }
+
+    /// Proof that the tree of `new` begins with that of `old`.
+    pub(in crate::record) fn prove_consistency(
+        &self,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<Hash>, RecordError> {
+        let live = self.live();
+        let asked = old.max(new);
+        live.tree
+            .consistency_proof(old, new)
+            .map_err(|_| RecordError::BeyondSize {
+                size: live.tree.size(),
+                asked,
+            })
+    }
+
+    /// What the record says, each row with its proof in one tree.
+    pub(in crate::record) fn query(&self, query: &Query) -> Result<Vec<AuditRow>, RecordError> {
+        let size = self.live().tree.size();
+        let rows = query
+            .run(|subject, from, time, limit| self.reader().select(subject, from, time, limit));
+        let rows: Vec<StoredTransaction> = rows.map_err(Arc::new)?;
+        // What came onto the record since has no place in that tree, and is in the next answer.
+        rows.into_iter()
+            .filter(|row| row.position < size)
+            .map(|row| {
+                let StoredTransaction {
+                    position,
+                    height,
+                    time_ms,
+                    transaction,
+                } = row;
+                Ok(AuditRow {
+                    height,
+                    time_ms,
+                    transaction,
+                    proof: self.proof(position, Some(size))?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl From<StoreError> for RecordError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}

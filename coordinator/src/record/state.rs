@@ -1,0 +1,464 @@
+//! What the record knows: the rows that the transactions made, and the hash over all of them.
+//!
+//! Only [`super::apply`] changes a state. Rows are public to every organisation that takes part.
+
+use super::{
+    identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
+    permission::Permissions,
+    root::{Hash, StateTree},
+    signed::{LedgerId, TransactionId},
+    table::Table,
+    transaction::{
+        Body, Encryption, KeyWrapping, Organisation, OrganisationChange, Reencryption, Role,
+        Storage, UserRole,
+    },
+};
+use serde::{Deserialize, Serialize, Serializer};
+use std::collections::BTreeSet;
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// The organisation that registered it and answers for it.
+    pub organisation: Identifier,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub registered_ms: u64,
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its present Ed25519 key.
+    #[serde(with = "serde_bytes")]
+    pub public_key: [u8; 32],
+    /// 1 for the first key, one more with each rotation.
+    pub key_version: u64,
+    /// What it may do in its tenant.
+    pub role: UserRole,
+    /// Whether it is suspended now.
+    pub suspended: bool,
+    /// Milliseconds since the Unix epoch from which on it may sign nothing; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub registered_ms: u64,
+}
+
+/// A dataset's configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// 1 when created, one more with each configuration.
+    pub version: u64,
+    /// How document keys are wrapped in writes.
+    pub encryption: Encryption,
+    /// Where bodies are stored in writes.
+    pub storage: Storage,
+    /// Who made this version.
+    pub changed_by: UserName,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub changed_ms: u64,
+}
+
+/// A document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The latest version, from 1.
+    pub latest: u64,
+    /// Whether the document is erased as a whole.
+    pub erased: bool,
+    /// Time of the latest change, milliseconds since the Unix epoch.
+    pub changed_ms: u64,
+}
+
+/// One version of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentVersion {
+    /// Who wrote it.
+    pub writer: UserName,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub written_ms: u64,
+    /// The transaction that wrote it.
+    #[serde(with = "serde_bytes")]
+    pub transaction: TransactionId,
+    /// Media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Bytes of the plaintext.
+    pub length: u64,
+    /// SHA-256 over the stored body.
+    #[serde(with = "serde_bytes")]
+    pub checksum: [u8; 32],
+    /// How to get at the content; absent when the version is erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+}
+
+impl DocumentVersion {
+    /// Whether the version is erased.
+    #[must_use]
+    pub fn is_erased(&self) -> bool {
+        self.content.is_none()
+    }
+}
+
+/// What a reader needs of a version, and what an erasure removes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// DEK1 and metadata wrapped under DEK2; empty where there is no encryption.
+    #[serde(with = "serde_bytes")]
+    pub wrapped_dek1: Vec<u8>,
+    /// DEK2, wrapped.
+    pub key: KeyWrapping,
+    /// Where the stored body is.
+    pub body: Body,
+    /// For a version under a cluster key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<ThresholdKey>,
+}
+
+/// Which key of which cluster a version is under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThresholdKey {
+    /// SHA-256 of the wrapped key (protocol section 3).
+    #[serde(with = "serde_bytes")]
+    pub write_id: [u8; 32],
+    /// The cluster's key `Y`.
+    #[serde(with = "serde_bytes")]
+    pub public_key: [u8; 32],
+}
+
+/// A link between versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkVersion {
+    /// 1 when created, one more with each update.
+    pub version: u64,
+    /// Where it starts.
+    pub from: VersionName,
+    /// Where it leads.
+    pub to: VersionName,
+    /// What it means.
+    pub relation: Identifier,
+    /// Who made this version.
+    pub author: UserName,
+    /// The transaction that made it.
+    #[serde(with = "serde_bytes")]
+    pub transaction: TransactionId,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub changed_ms: u64,
+}
+
+/// A read on the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedRead {
+    /// Who reads.
+    pub reader: UserName,
+    /// What is read.
+    pub name: VersionName,
+    /// Block that recorded it.
+    pub height: u64,
+    /// Time of that block, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// For a version under a cluster key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reencryption: Option<Reencryption>,
+}
+
+/// Which request for access: one user asks once at a time for one role in one dataset.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AccessKey {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// Who asked.
+    pub user: UserName,
+    /// For which role.
+    pub role: Role,
+}
+
+/// The latest request for access of one user to one role of one dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// The transaction that asked.
+    #[serde(with = "serde_bytes")]
+    pub request: TransactionId,
+    /// Time of its block, milliseconds since the Unix epoch.
+    pub requested_ms: u64,
+    /// What became of it.
+    pub status: AccessStatus,
+}
+
+/// What became of a request for access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AccessStatus {
+    /// Nobody has decided yet.
+    Open,
+    /// Granted by this owner.
+    Granted(UserName),
+    /// Declined by this owner.
+    Declined(UserName),
+}
+
+/// A change of the organisations that some have endorsed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingChange {
+    /// The change.
+    pub change: OrganisationChange,
+    /// Who has endorsed it.
+    pub endorsed_by: BTreeSet<Identifier>,
+}
+
+/// 32 bytes as a table's key, a CBOR byte string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key32(pub(super) [u8; 32]);
+
+impl Serialize for Key32 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+/// Everything that the record knows after some block.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub(super) ledger: LedgerId,
+    pub(super) tree: StateTree,
+    pub(super) organisations: Table<Identifier, Organisation>,
+    pub(super) pending_changes: Table<Key32, PendingChange>,
+    pub(super) tenants: Table<Identifier, Tenant>,
+    pub(super) users: Table<UserName, User>,
+    pub(super) datasets: Table<DatasetName, Dataset>,
+    pub(super) permissions: Table<DatasetName, Permissions>,
+    pub(super) access: Table<AccessKey, Access>,
+    pub(super) documents: Table<DocumentName, Document>,
+    pub(super) versions: Table<VersionName, DocumentVersion>,
+    pub(super) links: Table<LinkName, LinkVersion>,
+    pub(super) reads: Table<Key32, RecordedRead>,
+    /// Every `write_id` ever recorded, erased ones too, with the transaction that brought it.
+    pub(super) write_ids: Table<Key32, Key32>,
+    /// Every X ever used, with the read that used it.
+    pub(super) ephemeral_points: Table<Key32, Key32>,
+    /// Ids of the transactions that have not expired yet, by the time when they do.
+    pub(super) unexpired: Table<(u64, Key32), ()>,
+    /// Number, time and parent of the last block.
+    pub(super) chain: Table<(), (u64, u64, Key32)>,
+}
+
+impl State {
+    /// The state before anything, not even the organisations.
+    pub(super) fn empty(ledger: LedgerId) -> Self {
+        Self {
+            ledger,
+            tree: StateTree::default(),
+            organisations: Table::new("organisations"),
+            pending_changes: Table::new("pending-changes"),
+            tenants: Table::new("tenants"),
+            users: Table::new("users"),
+            datasets: Table::new("datasets"),
+            permissions: Table::new("permissions"),
+            access: Table::new("access"),
+            documents: Table::new("documents"),
+            versions: Table::new("versions"),
+            links: Table::new("links"),
+            reads: Table::new("reads"),
+            write_ids: Table::new("write-ids"),
+            ephemeral_points: Table::new("ephemeral-points"),
+            unexpired: Table::new("unexpired"),
+            chain: Table::new("chain"),
+        }
+    }
+
+    /// The ledger that this is the state of.
+    #[must_use]
+    pub fn ledger(&self) -> &LedgerId {
+        &self.ledger
+    }
+
+    /// The hash over all rows.
+    #[must_use]
+    pub fn root(&mut self) -> Hash {
+        self.tree.root()
+    }
+
+    /// An organisation.
+    #[must_use]
+    pub fn organisation(&self, name: &Identifier) -> Option<&Organisation> {
+        self.organisations.get(name)
+    }
+
+    /// All organisations, by name.
+    pub fn organisations(&self) -> impl Iterator<Item = &Organisation> {
+        self.organisations
+            .iter()
+            .map(|(_, organisation)| organisation)
+    }
+
+    /// Changes of the organisations that wait for more endorsements, by id.
+    pub fn pending_changes(&self) -> impl Iterator<Item = (&[u8; 32], &PendingChange)> {
+        self.pending_changes
+            .iter()
+            .map(|(id, change)| (&id.0, change))
+    }
+
+    /// How many organisations decide: n − ⌊(n−1)/3⌋ of n, so that any two such sets share an honest one if less than
+    /// a third is faulty.
+    #[must_use]
+    pub fn quorum(&self) -> usize {
+        super::genesis::quorum(self.organisations.len())
+    }
+
+    /// A tenant.
+    #[must_use]
+    pub fn tenant(&self, name: &Identifier) -> Option<&Tenant> {
+        self.tenants.get(name)
+    }
+
+    /// A user.
+    #[must_use]
+    pub fn user(&self, name: &UserName) -> Option<&User> {
+        self.users.get(name)
+    }
+
+    /// All users of a tenant, by name.
+    pub fn users(&self, tenant: &Identifier) -> impl Iterator<Item = (&UserName, &User)> {
+        let first = UserName {
+            tenant: tenant.clone(),
+            user: first_name(),
+        };
+        self.users
+            .range(first..)
+            .take_while(move |(name, _)| name.tenant == *tenant)
+    }
+
+    /// A dataset's configuration.
+    #[must_use]
+    pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.datasets.get(name)
+    }
+
+    /// All datasets of a tenant, by name.
+    pub fn datasets(&self, tenant: &Identifier) -> impl Iterator<Item = (&DatasetName, &Dataset)> {
+        let first = DatasetName {
+            tenant: tenant.clone(),
+            dataset: first_name(),
+        };
+        self.datasets
+            .range(first..)
+            .take_while(move |(name, _)| name.tenant == *tenant)
+    }
+
+    /// A dataset's permissions.
+    #[must_use]
+    pub fn permissions(&self, name: &DatasetName) -> Option<&Permissions> {
+        self.permissions.get(name)
+    }
+
+    /// Whether `user` may do what `role` may with the dataset.
+    #[must_use]
+    pub fn allows(&self, user: &UserName, dataset: &DatasetName, role: Role) -> bool {
+        self.permissions
+            .get(dataset)
+            .is_some_and(|permissions| permissions.allows(user, role))
+    }
+
+    /// The requests for access to a dataset.
+    pub fn access(&self, dataset: &DatasetName) -> impl Iterator<Item = (&AccessKey, &Access)> {
+        let first = AccessKey {
+            dataset: dataset.clone(),
+            user: UserName {
+                tenant: first_name(),
+                user: first_name(),
+            },
+            role: Role::Owner,
+        };
+        self.access
+            .range(first..)
+            .take_while(move |(key, _)| key.dataset == *dataset)
+    }
+
+    /// A document.
+    #[must_use]
+    pub fn document(&self, name: &DocumentName) -> Option<&Document> {
+        self.documents.get(name)
+    }
+
+    /// The documents of a dataset after `after`, by name.
+    pub fn documents(
+        &self,
+        dataset: &DatasetName,
+        after: Option<&Identifier>,
+    ) -> impl Iterator<Item = (&DocumentName, &Document)> {
+        let first = dataset.document(after.cloned().unwrap_or_else(first_name));
+        let skip = after.is_some().then(|| first.clone());
+        let of_dataset = {
+            let dataset = dataset.clone();
+            move |name: &DocumentName| {
+                name.tenant == dataset.tenant && name.dataset == dataset.dataset
+            }
+        };
+        self.documents
+            .range(first..)
+            .take_while(move |(name, _)| of_dataset(name))
+            .filter(move |(name, _)| skip.as_ref() != Some(name))
+    }
+
+    /// One version of a document.
+    #[must_use]
+    pub fn version(&self, name: &VersionName) -> Option<&DocumentVersion> {
+        self.versions.get(name)
+    }
+
+    /// All versions of a document, from the first.
+    pub fn versions(
+        &self,
+        document: &DocumentName,
+    ) -> impl Iterator<Item = (&VersionName, &DocumentVersion)> {
+        self.versions
+            .range(document.version(0)..=document.version(u64::MAX))
+    }
+
+    /// A link.
+    #[must_use]
+    pub fn link(&self, name: &LinkName) -> Option<&LinkVersion> {
+        self.links.get(name)
+    }
+
+    /// All links of a dataset, by name.
+    pub fn links(&self, dataset: &DatasetName) -> impl Iterator<Item = (&LinkName, &LinkVersion)> {
+        let first = LinkName {
+            tenant: dataset.tenant.clone(),
+            dataset: dataset.dataset.clone(),
+            link: first_name(),
+        };
+        let dataset = dataset.clone();
+        self.links.range(first..).take_while(move |(name, _)| {
+            name.tenant == dataset.tenant && name.dataset == dataset.dataset
+        })
+    }
+
+    /// The cluster key that a version is under; `None` if it is under none, or erased.
+    #[must_use]
+    pub fn cluster_key_of(&self, name: &VersionName) -> Option<[u8; 32]> {
+        Some(self.version(name)?.content.as_ref()?.threshold?.public_key)
+    }
+
+    /// All reads of what is under a cluster key, by the ids of their transactions.
+    pub fn threshold_reads(&self) -> impl Iterator<Item = (&TransactionId, &RecordedRead)> {
+        let reads = self
+            .reads
+            .iter()
+            .filter(|(_, read)| read.reencryption.is_some());
+        reads.map(|(id, read)| (&id.0, read))
+    }
+
+    /// A read, by the id of its transaction.
+    #[must_use]
+    pub fn read(&self, id: &TransactionId) -> Option<&RecordedRead> {
+        self.reads.get(&Key32(*id))
+    }
+}
+
+/// Sorts before or at every name.
+fn first_name() -> Identifier {
+    #[allow(clippy::expect_used, reason = "a constant that is a name")]
+    Identifier::new("0").expect("a name")
+}

@@ -1,0 +1,511 @@
+//! The vocabulary of the record: everything that anybody may ask it to do.
+//!
+//! A transaction is data only. Who may do what is in [`super::apply`], how it is signed in [`super::signed`], and its bytes
+//! in `docs/protocol/golden-record.md`.
+
+use super::identifier::{DocumentName, Identifier, LinkName, UserName, VersionName};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of the longest stored body on the record: 2 KiB of plaintext, and 64 bytes for the envelope around it.
+pub const MAX_LEDGER_BODY: usize = 2048 + 64;
+/// Bytes of the longest encrypted pointer to a body off the ledger.
+pub const MAX_POINTER: usize = 512;
+/// Bytes of the longest wrapped body key with its metadata.
+pub const MAX_WRAPPED_DEK1: usize = 4352;
+/// Bytes of the longest document key wrapped by a platform's master key.
+pub const MAX_PLATFORM_KEY: usize = 512;
+/// Bytes of the longest wrapped key under a cluster key (protocol section 3).
+pub const MAX_WRAPPED_KEY: usize = reencrypt::MAX_WRAPPED_KEY;
+/// Bytes of an ephemeral key (protocol section 4).
+pub const EPHEMERAL_KEY_LENGTH: usize = 160;
+/// Bytes of the longest SubjectPublicKeyInfo of a client, DER.
+pub const MAX_CLIENT_SPKI: usize = 600;
+/// Bytes of the longest content type.
+pub const MAX_CONTENT_TYPE: usize = 128;
+/// Users in one role of one dataset.
+pub const MAX_ROLE_USERS: usize = 256;
+/// Certificates of one organisation's approval CA.
+pub const MAX_ISSUERS: usize = 4;
+
+/// One thing asked of the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transaction {
+    /// An organisation's consent to a change of the organisations. The change happens with the last consent needed.
+    OrganisationEndorse(OrganisationEndorse),
+    /// An organisation takes back its consent to a change that has not happened yet.
+    OrganisationWithdraw(OrganisationWithdraw),
+    /// An organisation registers a tenant and its first administrator.
+    TenantRegister(TenantRegister),
+    /// A user is registered.
+    UserRegister(UserRegister),
+    /// A user exchanges its own key.
+    UserRotateKey(UserRotateKey),
+    /// A user may sign nothing until it is resumed.
+    UserSuspend(UserName),
+    /// A suspended user may sign again.
+    UserResume(UserName),
+    /// From when on a user may sign nothing any more.
+    UserExpire(UserExpire),
+    /// A dataset is created; its author becomes its owner.
+    DatasetCreate(DatasetCreate),
+    /// A dataset's configuration for later writes.
+    DatasetConfigure(DatasetConfigure),
+    /// The users of one role of a dataset, as a whole.
+    PermissionSet(PermissionSet),
+    /// One more user in a role of a dataset.
+    PermissionAdd(PermissionEntry),
+    /// One user less in a role of a dataset.
+    PermissionRemove(PermissionEntry),
+    /// A user asks for a role in a dataset.
+    AccessRequest(AccessRequest),
+    /// An owner grants what was asked.
+    AccessGrant(AccessDecision),
+    /// An owner declines what was asked.
+    AccessDecline(AccessDecision),
+    /// A document, or a new version of it.
+    Write(Write),
+    /// A link between versions of documents, or a new version of it.
+    Link(Link),
+    /// A read of one version.
+    Read(Read),
+    /// A document, or one version of it, is erased.
+    Erase(Erase),
+}
+
+impl Transaction {
+    /// A stable name of the kind, as in the encoding.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::OrganisationEndorse(_) => "organisation-endorse",
+            Self::OrganisationWithdraw(_) => "organisation-withdraw",
+            Self::TenantRegister(_) => "tenant-register",
+            Self::UserRegister(_) => "user-register",
+            Self::UserRotateKey(_) => "user-rotate-key",
+            Self::UserSuspend(_) => "user-suspend",
+            Self::UserResume(_) => "user-resume",
+            Self::UserExpire(_) => "user-expire",
+            Self::DatasetCreate(_) => "dataset-create",
+            Self::DatasetConfigure(_) => "dataset-configure",
+            Self::PermissionSet(_) => "permission-set",
+            Self::PermissionAdd(_) => "permission-add",
+            Self::PermissionRemove(_) => "permission-remove",
+            Self::AccessRequest(_) => "access-request",
+            Self::AccessGrant(_) => "access-grant",
+            Self::AccessDecline(_) => "access-decline",
+            Self::Write(_) => "write",
+            Self::Link(_) => "link",
+            Self::Read(_) => "read",
+            Self::Erase(_) => "erase",
+        }
+    }
+}
+
+/// An organisation and its peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organisation {
+    /// Its name, unique on the record, at most 63 bytes so that it is a key name in signed notes.
+    pub name: Identifier,
+    /// Ed25519 key that signs what the organisation itself does: tenants, consents.
+    #[serde(with = "serde_bytes")]
+    pub operator_key: [u8; 32],
+    /// Ed25519 key by which its peer signs heads.
+    #[serde(with = "serde_bytes")]
+    pub head_key: [u8; 32],
+    /// Certificates of its peer's approval CA, DER, 1 to [`MAX_ISSUERS`].
+    pub issuers: Vec<serde_bytes::ByteBuf>,
+}
+
+/// A change of the organisations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrganisationChange {
+    /// A new organisation takes part.
+    Admit(Organisation),
+    /// An organisation leaves. Its tenants and their users may sign nothing any more; what they wrote stays.
+    Remove(Identifier),
+    /// An organisation gets new keys.
+    Rekey(Organisation),
+}
+
+impl OrganisationChange {
+    /// What a withdrawal names the change by: SHA-256 over its canonical encoding under a tag of its own.
+    #[must_use]
+    pub fn id(&self) -> [u8; 32] {
+        super::hash::tagged(super::hash::CHANGE, self)
+    }
+}
+
+/// See [`Transaction::OrganisationEndorse`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganisationEndorse {
+    /// The whole change, so that everybody consents to the same.
+    pub change: OrganisationChange,
+}
+
+/// See [`Transaction::OrganisationWithdraw`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganisationWithdraw {
+    /// [`OrganisationChange::id`].
+    #[serde(with = "serde_bytes")]
+    pub change: [u8; 32],
+}
+
+/// See [`Transaction::TenantRegister`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantRegister {
+    /// The tenant's name, unique on the record.
+    pub tenant: Identifier,
+    /// Its first administrator.
+    pub administrator: Identifier,
+    /// The administrator's Ed25519 key.
+    #[serde(with = "serde_bytes")]
+    pub public_key: [u8; 32],
+}
+
+/// What a user may do in its tenant, apart from datasets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UserRole {
+    /// Registers, suspends, resumes and expires users of the tenant. Gives no access to any dataset.
+    Administrator,
+    /// Creates datasets and uses those it has permission for.
+    Member,
+}
+
+/// See [`Transaction::UserRegister`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRegister {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The user's name, unique in the tenant for ever.
+    pub user: Identifier,
+    /// The user's Ed25519 key.
+    #[serde(with = "serde_bytes")]
+    pub public_key: [u8; 32],
+    /// What it may do in the tenant.
+    pub role: UserRole,
+    /// Milliseconds since the Unix epoch from which on it may sign nothing; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+/// See [`Transaction::UserRotateKey`]. The user is the author, who signs with the old key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRotateKey {
+    /// The new Ed25519 key.
+    #[serde(with = "serde_bytes")]
+    pub public_key: [u8; 32],
+    /// The new key's signature over [`super::signed::rotation_statement`]: whoever mistypes a key is not locked out.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
+}
+
+/// See [`Transaction::UserExpire`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserExpire {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The user.
+    pub user: Identifier,
+    /// Milliseconds since the Unix epoch, a time already past to expire at once; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+}
+
+/// How the document keys of a dataset are wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Nothing is encrypted.
+    None,
+    /// Under the platform's master key.
+    Platform,
+    /// Under a cluster's key: no one party can open what is written.
+    Threshold {
+        /// `Y`, a canonical ristretto255 point.
+        #[serde(with = "serde_bytes")]
+        public_key: [u8; 32],
+    },
+}
+
+/// Where the bodies of a dataset are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// In the transaction, at most [`MAX_LEDGER_BODY`] bytes.
+    Ledger,
+    /// Anywhere else, under an encrypted pointer.
+    OffChain,
+}
+
+/// See [`Transaction::DatasetCreate`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetCreate {
+    /// The author's own tenant.
+    pub tenant: Identifier,
+    /// The dataset's name, unique in the tenant for ever.
+    pub dataset: Identifier,
+    /// How document keys are wrapped.
+    pub encryption: Encryption,
+    /// Where bodies are stored.
+    pub storage: Storage,
+}
+
+/// See [`Transaction::DatasetConfigure`]. What is already written stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetConfigure {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The configuration's version, the present one plus 1.
+    pub version: u64,
+    /// How document keys are wrapped from now on.
+    pub encryption: Encryption,
+    /// Where bodies are stored from now on.
+    pub storage: Storage,
+}
+
+/// What a user may do with a dataset. An owner may do what writers and readers may; a writer may not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Manages permissions and configuration, erases, writes, reads.
+    Owner,
+    /// Writes documents and links.
+    Writer,
+    /// Reads.
+    Reader,
+}
+
+/// See [`Transaction::PermissionSet`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionSet {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The permissions' version, the present one plus 1: nobody overwrites a change that it has not seen.
+    pub version: u64,
+    /// The role.
+    pub role: Role,
+    /// All its users, ascending, each once; at most [`MAX_ROLE_USERS`], for owners at least one.
+    pub users: Vec<UserName>,
+}
+
+/// See [`Transaction::PermissionAdd`] and [`Transaction::PermissionRemove`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PermissionEntry {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The role.
+    pub role: Role,
+    /// The user, of any tenant.
+    pub user: UserName,
+}
+
+/// See [`Transaction::AccessRequest`]. The author asks for itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRequest {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The role asked for.
+    pub role: Role,
+}
+
+/// See [`Transaction::AccessGrant`] and [`Transaction::AccessDecline`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessDecision {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The role asked for.
+    pub role: Role,
+    /// Who asked.
+    pub user: UserName,
+    /// Id of the transaction that asked, so that the decision is of this request and of no later one.
+    #[serde(with = "serde_bytes")]
+    pub request: [u8; 32],
+}
+
+/// How the document key (DEK2) of one version is wrapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyWrapping {
+    /// There is no key: the body is stored as it is.
+    None,
+    /// Under the platform's master key; the record does not look inside.
+    Platform {
+        /// The platform's format, at most [`MAX_PLATFORM_KEY`] bytes.
+        #[serde(with = "serde_bytes")]
+        wrapped_key: Vec<u8>,
+    },
+    /// Under the dataset's cluster key.
+    Threshold {
+        /// Encoding of protocol section 3, labelled with [`super::label::wrapped_key_label`].
+        #[serde(with = "serde_bytes")]
+        wrapped_key: Vec<u8>,
+    },
+}
+
+/// Where the stored body is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Body {
+    /// Here: the stored bytes, at most [`MAX_LEDGER_BODY`].
+    OnLedger(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Elsewhere.
+    OffChain {
+        /// Where, encrypted unless the dataset is not; at most [`MAX_POINTER`] bytes.
+        #[serde(with = "serde_bytes")]
+        pointer: Vec<u8>,
+    },
+}
+
+/// See [`Transaction::Write`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The document.
+    pub document: Identifier,
+    /// 1 for a new document, else its latest version plus 1.
+    pub version: u64,
+    /// Media type, printable ASCII of at most [`MAX_CONTENT_TYPE`] bytes. Public: leave it out where it tells too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// Bytes of the plaintext.
+    pub length: u64,
+    /// SHA-256 over the stored body, which is the encrypted one where there is encryption.
+    #[serde(with = "serde_bytes")]
+    pub checksum: [u8; 32],
+    /// DEK1 and metadata wrapped under DEK2, at most [`MAX_WRAPPED_DEK1`] bytes; empty where there is no encryption.
+    #[serde(with = "serde_bytes")]
+    pub wrapped_dek1: Vec<u8>,
+    /// DEK2, wrapped.
+    pub key: KeyWrapping,
+    /// Where the stored body is.
+    pub body: Body,
+}
+
+impl Write {
+    /// The version that is written.
+    #[must_use]
+    pub fn name(&self) -> VersionName {
+        VersionName {
+            tenant: self.tenant.clone(),
+            dataset: self.dataset.clone(),
+            document: self.document.clone(),
+            version: self.version,
+        }
+    }
+}
+
+/// See [`Transaction::Link`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset that the link lies in: its writers create and change it.
+    pub dataset: Identifier,
+    /// The link.
+    pub link: Identifier,
+    /// 1 for a new link, else its version plus 1.
+    pub version: u64,
+    /// Where it starts.
+    pub from: VersionName,
+    /// Where it leads.
+    pub to: VersionName,
+    /// What it means, such as `derived-from`.
+    pub relation: Identifier,
+}
+
+impl Link {
+    /// The link that is written.
+    #[must_use]
+    pub fn name(&self) -> LinkName {
+        LinkName {
+            tenant: self.tenant.clone(),
+            dataset: self.dataset.clone(),
+            link: self.link.clone(),
+        }
+    }
+}
+
+/// What a read is re-encrypted to, and who may present the approvals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reencryption {
+    /// `write_id` of the version's wrapped key.
+    #[serde(with = "serde_bytes")]
+    pub write_id: [u8; 32],
+    /// Encoding of protocol section 4, [`EPHEMERAL_KEY_LENGTH`] bytes, made for this read alone.
+    #[serde(with = "serde_bytes")]
+    pub ephemeral_key: Vec<u8>,
+    /// SubjectPublicKeyInfo (DER) of the TLS key of the client that asks the crypto nodes.
+    #[serde(with = "serde_bytes")]
+    pub client_spki: Vec<u8>,
+}
+
+/// See [`Transaction::Read`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The document.
+    pub document: Identifier,
+    /// The version.
+    pub version: u64,
+    /// For a version under a cluster key, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reencryption: Option<Reencryption>,
+}
+
+impl Read {
+    /// The version that is read.
+    #[must_use]
+    pub fn name(&self) -> VersionName {
+        VersionName {
+            tenant: self.tenant.clone(),
+            dataset: self.dataset.clone(),
+            document: self.document.clone(),
+            version: self.version,
+        }
+    }
+}
+
+/// See [`Transaction::Erase`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erase {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The document.
+    pub document: Identifier,
+    /// The one version; if absent, all of them, and no further version can be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+impl Erase {
+    /// The document.
+    #[must_use]
+    pub fn name(&self) -> DocumentName {
+        DocumentName {
+            tenant: self.tenant.clone(),
+            dataset: self.dataset.clone(),
+            document: self.document.clone(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The golden record from outside: rules, properties, peers, engine, audits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+
+mod encoding;
+mod export;
+mod ledger;
+mod organisations;
+mod properties;
+mod reconcile;
+mod rules_datasets;
+mod rules_documents;
+mod rules_reads;
+mod rules_users;
+mod solo;
+mod stores;

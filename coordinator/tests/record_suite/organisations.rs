@@ -1,0 +1,129 @@
+//! Organisations come, go and change keys by a quorum's endorsement.
+
+use crate::ledger::*;
+use coordinator::record::{
+    Event, OrganisationChange, OrganisationEndorse, OrganisationWithdraw, Rejection, Transaction, UserRole, quorum,
+};
+
+fn endorse(change: &OrganisationChange) -> Transaction {
+    Transaction::OrganisationEndorse(OrganisationEndorse { change: change.clone() })
+}
+
+fn withdraw(change: &OrganisationChange) -> Transaction {
+    Transaction::OrganisationWithdraw(OrganisationWithdraw { change: change.id() })
+}
+
+#[test]
+fn quorums_overlap_in_an_honest_peer() {
+    for (n, expected) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (10, 7), (13, 9)] {
+        assert_eq!(quorum(n), expected);
+        let faulty = (n - 1) / 3;
+        assert!(2 * quorum(n) > n + faulty, "two quorums of {n} share more than the {faulty} faulty");
+        assert!(quorum(n) <= n - faulty, "the others of {n} are a quorum");
+    }
+}
+
+#[test]
+fn an_organisation_is_admitted_by_three_of_four() {
+    let mut ledger = Ledger::new();
+    let change = OrganisationChange::Admit(organisation("epsilon", &Authority::new("epsilon")));
+    assert_eq!(ledger.accept("alpha", endorse(&change)), [Event::ChangeEndorsed { organisation: id("alpha"), missing: 2 }]);
+    assert_eq!(ledger.refuse("alpha", endorse(&change)), "already-endorsed");
+    ledger.accept("beta", endorse(&change));
+    assert_eq!(ledger.refuse("gamma", withdraw(&change)), "not-endorsed");
+    ledger.accept("beta", withdraw(&change));
+    assert_eq!(ledger.refuse("beta", withdraw(&change)), "not-endorsed");
+    assert_eq!(ledger.refuse("epsilon", tenant_register("early")), "unknown-organisation");
+    ledger.accept("gamma", endorse(&change));
+    let events = ledger.accept("delta", endorse(&change));
+    assert!(events.contains(&Event::OrganisationAdmitted { organisation: id("epsilon") }));
+    assert_eq!(ledger.state.pending_changes().count(), 0);
+    assert_eq!(ledger.state.organisations().count(), 5);
+    ledger.accept("epsilon", tenant_register("newcomer"));
+    assert_eq!(ledger.refuse("alpha", endorse(&change)), "organisation-exists");
+}
+
+#[test]
+fn who_is_removed_decides_nothing_any_more() {
+    let mut ledger = Ledger::with_users();
+    let admit = OrganisationChange::Admit(organisation("epsilon", &Authority::new("epsilon")));
+    ledger.accept("alpha", endorse(&admit));
+    let remove = OrganisationChange::Remove(id("alpha"));
+    for author in ["beta", "gamma", "delta"] {
+        ledger.accept(author, endorse(&remove));
+    }
+    assert!(ledger.state.organisation(&id("alpha")).is_none());
+    assert_eq!(ledger.state.pending_changes().count(), 0, "alpha's endorsement went with it");
+    assert_eq!(ledger.refuse("alpha", tenant_register("late")), "unknown-organisation");
+    assert_eq!(ledger.refuse("acme/root", user_register("acme/new", UserRole::Member)), "orphaned-tenant");
+    ledger.accept("rival/root", user_register("rival/new", UserRole::Member));
+    assert_eq!(ledger.refuse("beta", endorse(&remove)), "unknown-organisation");
+}
+
+#[test]
+fn keys_are_exchanged_by_a_quorum_and_never_shared() {
+    let mut ledger = Ledger::new();
+    let authority = Authority::new("alpha");
+    let mut rekeyed = organisation("alpha", &authority);
+    rekeyed.operator_key = public("alpha's second operator");
+    let change = OrganisationChange::Rekey(rekeyed.clone());
+    for author in ["alpha", "beta", "gamma"] {
+        ledger.accept(author, endorse(&change));
+    }
+    assert_eq!(ledger.refuse("alpha", tenant_register("acme")), "signature");
+
+    let mut shared = rekeyed.clone();
+    shared.head_key = public("head beta");
+    let mut weak = rekeyed.clone();
+    weak.head_key = [0; 32];
+    let mut nobody = rekeyed.clone();
+    nobody.issuers.clear();
+    let mut garbage = rekeyed.clone();
+    garbage.issuers = vec![serde_bytes::ByteBuf::from(vec![0x30, 0x00])];
+    for bad in [shared, weak, nobody, garbage] {
+        assert_eq!(ledger.refuse("beta", endorse(&OrganisationChange::Rekey(bad))), "organisation-change");
+    }
+    let unknown = organisation("zeta", &authority);
+    assert_eq!(ledger.refuse("beta", endorse(&OrganisationChange::Rekey(unknown))), "unknown-organisation");
+    assert_eq!(ledger.refuse("beta", withdraw(&change)), "not-endorsed");
+}
+
+#[test]
+fn undecided_changes_are_bounded_and_users_have_no_say() {
+    let mut ledger = Ledger::with_users();
+    let remove = OrganisationChange::Remove(id("delta"));
+    assert_eq!(ledger.refuse("acme/root", endorse(&remove)), "wrong-author");
+    let authority = Authority::new("many");
+    let mut refused = None;
+    for number in 0..20 {
+        let name = format!("many{number}");
+        let change = OrganisationChange::Admit(organisation(&name, &authority));
+        if let Err(rejection) = ledger.apply("alpha", endorse(&change)) {
+            refused = Some((number, rejection));
+            break;
+        }
+    }
+    let (number, rejection) = refused.unwrap();
+    assert_eq!((number, rejection.code()), (16, "too-many-endorsements"));
+    assert!(matches!(rejection, Rejection::TooManyEndorsements { limit: 16, .. }));
+}
+
+#[test]
+fn a_genesis_without_order_or_with_shared_keys_founds_nothing() {
+    let founders = Founders::four();
+    let id = founders.genesis.id();
+    let mut other = founders.genesis.clone();
+    other.nonce[0] ^= 1;
+    assert_ne!(other.id(), id);
+    let mut reversed = founders.genesis.clone();
+    reversed.organisations.reverse();
+    assert!(reversed.state().is_err());
+    let mut twice = founders.genesis.clone();
+    twice.organisations[1].operator_key = twice.organisations[0].operator_key;
+    assert!(twice.state().is_err());
+    let mut none = founders.genesis.clone();
+    none.organisations.clear();
+    assert!(none.state().is_err());
+    let bytes = founders.genesis.to_bytes();
+    assert_eq!(coordinator::record::Genesis::from_bytes(&bytes).unwrap(), founders.genesis);
+}

@@ -1,0 +1,130 @@
+//! Every route refuses whoever has no key, a bad key, or another tenant's key.
+
+use coordinator::api::route_table;
+use coordinator::client::profile::Profile;
+use serde_json::Value;
+
+use crate::site::Site;
+
+const SOME_ID: &str = "01890000-0000-7000-8000-000000000000";
+
+fn path(template: &str, tenant: &str) -> String {
+    template
+        .replace("{tenant}", tenant)
+        .replace("{dataset}", "designs")
+        .replace("{document}", "bridge")
+        .replace("{id}", SOME_ID)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_refuses_whoever_has_no_right_to_it() {
+    let site = Site::start();
+    site.cli(&["dataset", "create", "designs", "--encryption", "none"]);
+    let ada = site.file("ada.pem");
+    let other = success_of_tenant(&site, ada.to_str().unwrap());
+    let profile = Profile::read(&site.profile()).unwrap();
+    let (own, operator) = (profile.api_key.unwrap(), profile.operator_key.unwrap());
+    let (own, operator) = (own.expose(), operator.expose());
+    let flipped = {
+        let mut key = own.to_owned();
+        let last = key.pop().unwrap();
+        key.push(if last == '0' { '1' } else { '0' });
+        key
+    };
+    let http = reqwest::Client::new();
+    let table = route_table();
+    assert!(table.len() >= 15);
+    for (method, template) in table {
+        let is_operators = !template.contains("{tenant}");
+        let url = format!("{}{}", site.url, path(template, "main"));
+        let ask = async |key: Option<&str>| {
+            let mut request = http.request(method.clone(), &url).body(vec![7; 10_000]);
+            if let Some(key) = key {
+                request = request.bearer_auth(key);
+            }
+            let response = request.send().await.unwrap();
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            assert!(headers.contains_key("x-request-id"));
+            let body = response.bytes().await.unwrap();
+            let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if status >= 400 {
+                assert_eq!(headers["content-type"], "application/problem+json", "{method} {template}");
+                assert_eq!(problem["type"], format!("/problems/{}", problem["code"].as_str().unwrap()));
+                assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
+            }
+            (status, problem["code"].as_str().unwrap_or_default().to_owned(), headers)
+        };
+        let (status, code, headers) = ask(None).await;
+        assert_eq!((status, code.as_str()), (401, "api-key-missing"), "{method} {template}");
+        assert_eq!(headers["www-authenticate"], "Bearer");
+        for bad in [&flipped, "nonsense", "main.00.00", &own.replace("main", "mainx")] {
+            let (status, code, _) = ask(Some(bad)).await;
+            assert_eq!((status, code.as_str()), (401, "api-key-invalid"), "{method} {template}");
+        }
+        let (status, code, _) = ask(Some(&other)).await;
+        assert_eq!((status, code.as_str()), (404, "not-found"), "{method} {template}");
+        let wrong_kind = if is_operators { own } else { operator };
+        let (status, code, _) = ask(Some(wrong_kind)).await;
+        assert_eq!((status, code.as_str()), (404, "not-found"), "{method} {template}");
+        // The right key gets past the door.
+        let (status, _, _) = ask(Some(if is_operators { operator } else { own })).await;
+        assert_ne!(status, 401, "{method} {template}");
+    }
+    // And what no route is there for.
+    let response = http.get(format!("{}/v1/elsewhere", site.url)).send().await.unwrap();
+    assert_eq!(response.status(), 404);
+    let response = http.put(format!("{}/v1/tenants/main/status", site.url)).bearer_auth(own).send().await.unwrap();
+    assert_eq!(response.status(), 405);
+    let health: Value = http.get(format!("{}/healthz", site.url)).send().await.unwrap().json().await.unwrap();
+    assert_eq!(health["status"], "ok");
+}
+
+/// Registers another tenant; its API key.
+fn success_of_tenant(site: &Site, key: &str) -> String {
+    let (dir, passphrase) = (site.dir(), site.passphrase());
+    let made = site.cli(&[
+        "tenant",
+        "create",
+        "umbra",
+        "--organisation",
+        "birch",
+        "--administrator",
+        "ada",
+        "--new-key",
+        key,
+        "--dir",
+        dir.to_str().unwrap(),
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
+    ]);
+    made["api_key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_opens_its_own_tenant_and_signatures_decide_inside() {
+    let site = Site::start();
+    let ada = site.file("ada.pem");
+    let key_file = site.file("umbra.key");
+    let key = success_of_tenant(&site, ada.to_str().unwrap());
+    coordinator::folder::write_private(&key_file, key.as_bytes()).unwrap();
+    let as_ada = ["--tenant", "umbra", "--api-key-file", key_file.to_str().unwrap(), "--user", "ada", "--key"];
+    let as_ada = |arguments: &[&str]| {
+        let mut all = as_ada.to_vec();
+        all.push(ada.to_str().unwrap());
+        all.extend(arguments);
+        site.try_cli(&all)
+    };
+    crate::site::success(as_ada(&["dataset", "create", "secrets", "--encryption", "platform"]));
+    // Another tenant's dataset does not exist, whatever key signs.
+    let (_, _, json) = site.fails(&["ls", "secrets"]);
+    assert_eq!(json["error"]["code"], "not-found");
+    // A user of one tenant signs nothing for another one through its door.
+    let (_, _, json) = site.fails(&["--tenant", "umbra", "dataset", "create", "x", "--encryption", "none"]);
+    assert_eq!(json["error"]["code"], "not-found");
+    // Somebody else's signature is refused by the record.
+    site.add_user("mallory");
+    let mallory = site.file("mallory.pem");
+    let forged = ["--user", "admin", "--key", mallory.to_str().unwrap(), "dataset", "create", "x", "--encryption", "none"];
+    let (status, _, json) = site.fails(&forged);
+    assert_eq!((status, json["error"]["code"].as_str()), (8, Some("signature")));
+}

@@ -1,0 +1,122 @@
+//! Bad input gets one clear sentence and an exit status, and loses nothing; secrets stay out of the logs.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use coordinator::client::profile::Profile;
+
+use crate::site::{PASSPHRASE, Site, bare, failure};
+
+fn refused(arguments: &[&str], status: i32, sentence: &str) {
+    let (found, said, _) = failure(bare(arguments));
+    assert_eq!(found, status, "{said}");
+    assert!(said.contains(sentence), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+}
+
+#[test]
+fn bad_input_gets_one_clear_sentence() {
+    let site = Site::init();
+    let (dir, passphrase) = (site.dir(), site.passphrase());
+    let (dir, passphrase) = (dir.to_str().unwrap(), passphrase.to_str().unwrap());
+    let wrong = site.file("wrong");
+    std::fs::write(&wrong, "another").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let empty = site.file("empty");
+    std::fs::write(&empty, "").unwrap();
+
+    refused(&["run", "--dir", "/nonexistent", "--passphrase-file", passphrase], 3, "coordinator init");
+    refused(&["run", "--dir", dir, "--passphrase-file", wrong], 4, "the passphrase does not open");
+    refused(&["run", "--dir", dir, "--passphrase-file", empty.to_str().unwrap()], 4, "is empty");
+    refused(&["run", "--dir", dir, "--passphrase-file", "/nonexistent"], 1, "cannot read /nonexistent");
+    refused(&["run", "--dir", dir, "--passphrase-file", passphrase, "--listen", "0.0.0.0:0"], 3, "loopback");
+    let init = ["init", "--dir", dir, "--organisation", "a", "--approvals", "1", "--passphrase-file", passphrase];
+    refused(&init, 3, "is not empty");
+    let new = site.file("new");
+    let new = new.to_str().unwrap();
+    let init = ["init", "--dir", new, "--organisation", "a", "--passphrase-file", passphrase];
+    refused(&[&init[..], &["--approvals", "2"]].concat(), 1, "2 approvals cannot be had from 1 organisations");
+    refused(&[&init[..], &["--approvals", "1", "--organisation", "a"]].concat(), 1, "named twice");
+    assert!(!std::path::Path::new(new).exists());
+
+    let config = site.dir().join("coordinator.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("transfers", "transfer")).unwrap();
+    refused(&["run", "--dir", dir, "--passphrase-file", passphrase], 3, "transfer");
+    refused(&["config", "check", "--dir", dir], 3, "unknown field");
+    std::fs::write(&config, text).unwrap();
+
+    let genesis = site.dir().join("genesis.cbor");
+    let original = std::fs::read(&genesis).unwrap();
+    std::fs::write(&genesis, &original[1..]).unwrap();
+    refused(&["run", "--dir", dir, "--passphrase-file", passphrase], 7, "genesis.cbor is damaged");
+    std::fs::write(&genesis, original).unwrap();
+
+    refused(&["status"], 3, "the platform's URL is not known");
+    let profile = site.profile();
+    let profile = profile.to_str().unwrap();
+    refused(&["--profile", profile, "--url", "http://127.0.0.1:1", "status"], 6, "is it running");
+    refused(&["cluster", "add", "--dir", dir, passphrase], 3, "cluster");
+    refused(&["--profile", "/nonexistent", "status"], 1, "/nonexistent");
+    std::fs::set_permissions(profile, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused(&["--profile", profile, "status"], 3, "chmod 600");
+    let usage = bare(&["put", "designs"]);
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn a_folder_is_used_once_and_a_damaged_store_is_left_alone() {
+    let mut site = Site::start();
+    let (dir, passphrase) = (site.dir(), site.passphrase());
+    let run = ["run", "--dir", dir.to_str().unwrap(), "--passphrase-file", passphrase.to_str().unwrap()];
+    refused(&run, 5, "another coordinator is using");
+    let missing = site.fails(&["put", "designs", "bridge", "/nonexistent"]);
+    assert!(missing.1.contains("cannot read /nonexistent"), "{}", missing.1);
+    let folder = site.fails(&["put", "designs", "bridge", dir.to_str().unwrap()]);
+    assert!(folder.1.contains("is a folder"), "{}", folder.1);
+    let unknown = site.fails(&["put", "nowhere", "bridge", passphrase.to_str().unwrap()]);
+    assert!(unknown.1.contains("there is no dataset"), "{}", unknown.1);
+    let unknown = site.fails(&["get", "nowhere", "bridge"]);
+    assert!(unknown.1.contains("there is no document"), "{}", unknown.1);
+    site.stop();
+    // The profile knows the URL of the last run; the folder has what it needs, for its user alone.
+    assert_eq!(Profile::read(&site.profile()).unwrap().url.as_deref(), Some(site.url.as_str()));
+    let mut folders = vec![site.dir()];
+    while let Some(folder) = folders.pop() {
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else {
+                let mode = path.metadata().unwrap().permissions().mode();
+                assert_eq!(mode & 0o077, 0, "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_in_any_log() {
+    let mut site = Site::start();
+    site.add_user("alice");
+    site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
+    let document = site.file("document");
+    std::fs::write(&document, "a sentence that nobody else may read").unwrap();
+    site.cli(&["put", "designs", "bridge", document.to_str().unwrap()]);
+    let out = site.file("out");
+    site.cli(&["get", "designs", "bridge", "--out", out.to_str().unwrap()]);
+    site.stop();
+    let log = site.log();
+    assert!(log.contains("serving") && log.contains("stopped"), "{log}");
+    let profile = Profile::read(&site.profile()).unwrap();
+    let key = coordinator::client::user_key::read(&site.file("alice.pem")).unwrap();
+    let secrets = [
+        PASSPHRASE.to_owned(),
+        "nobody else may read".to_owned(),
+        profile.api_key.unwrap().expose().rsplit('.').next().unwrap().to_owned(),
+        profile.operator_key.unwrap().expose().rsplit('.').next().unwrap().to_owned(),
+        hex::encode(key.to_bytes()),
+        "PRIVATE KEY".to_owned(),
+    ];
+    for secret in secrets {
+        assert!(!log.contains(&secret));
+    }
+}

@@ -1,0 +1,11 @@
+//! The platform as its users have it: the real program in a process of its own, with a real record and real disks.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+
+mod authentication;
+mod cluster;
+mod command_line;
+mod damage;
+mod documents;
+mod site;
+mod streaming;
+mod threshold;

@@ -1,0 +1,10 @@
+//! The whole idea on one machine: `demo` shows it on files of your own, `up` starts it and stays.
+//!
+//! The binary holds both command lines, `cryptonode` and `coordinator`, as libraries and re-executes itself for the
+//! child processes, so that `cargo run` builds all that it needs. [`site`] builds, breaks and mends a site of real
+//! processes with the commands that an operator would type; [`demo`] and [`up`] tell its story.
+
+pub mod cli;
+pub mod demo;
+pub mod site;
+pub mod up;
