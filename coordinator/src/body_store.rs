@@ -140,9 +140,17 @@ impl BodyStore {
     }
 
     /// A store anywhere, with its notes in the folder `uploads` of this machine.
-    pub fn new(store: Arc<dyn ObjectStore>, local: Option<PathBuf>, uploads: &Path) -> Result<Self, BodyStoreError> {
+    pub fn new(
+        store: Arc<dyn ObjectStore>,
+        local: Option<PathBuf>,
+        uploads: &Path,
+    ) -> Result<Self, BodyStoreError> {
         folder::create_private_dir(uploads)?;
-        Ok(Self { store, local, uploads: uploads.to_owned() })
+        Ok(Self {
+            store,
+            local,
+            uploads: uploads.to_owned(),
+        })
     }
 
     /// Starts an upload.
@@ -158,7 +166,10 @@ impl BodyStore {
             sealed_pointer: Vec::new(),
         };
         self.write_note(&note).await?;
-        let upload = self.store.put_multipart(&note.pointer.object(&note.tenant)).await?;
+        let upload = self
+            .store
+            .put_multipart(&note.pointer.object(&note.tenant))
+            .await?;
         Ok(BodyWriter {
             store: self.clone(),
             note: Some(note),
@@ -166,13 +177,6 @@ impl BodyStore {
             buffer: Vec::with_capacity(PART_SIZE),
             in_flight: None,
         })
-    }
-
-    /// Adds the encrypted pointer to an upload's note; from then on a restart can tell whether it was committed.
-    pub async fn seal_note(&self, mut note: Note, sealed_pointer: &[u8]) -> Result<Note, BodyStoreError> {
-        note.sealed_pointer = sealed_pointer.to_vec();
-        self.write_note(&note).await?;
-        Ok(note)
     }
 
     /// Removes the note of an upload whose transaction has committed.
@@ -199,12 +203,21 @@ impl BodyStore {
     }
 
     /// Bytes of a stored body.
-    pub async fn size(&self, tenant: &Identifier, pointer: &Pointer) -> Result<u64, BodyStoreError> {
+    pub async fn size(
+        &self,
+        tenant: &Identifier,
+        pointer: &Pointer,
+    ) -> Result<u64, BodyStoreError> {
         Ok(self.store.head(&pointer.object(tenant)).await?.size)
     }
 
     /// Some bytes of a stored body.
-    pub async fn read(&self, tenant: &Identifier, pointer: &Pointer, range: Range<u64>) -> Result<Bytes, BodyStoreError> {
+    pub async fn read(
+        &self,
+        tenant: &Identifier,
+        pointer: &Pointer,
+        range: Range<u64>,
+    ) -> Result<Bytes, BodyStoreError> {
         Ok(self.store.get_range(&pointer.object(tenant), range).await?)
     }
 
@@ -227,7 +240,11 @@ impl BodyStore {
     }
 
     fn notes(&self) -> Result<Vec<Note>, BodyStoreError> {
-        let unreadable = |source| FolderError::Io { action: "read", path: self.uploads.clone(), source };
+        let unreadable = |source| FolderError::Io {
+            action: "read",
+            path: self.uploads.clone(),
+            source,
+        };
         let mut notes = Vec::new();
         for entry in std::fs::read_dir(&self.uploads).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
@@ -240,14 +257,17 @@ impl BodyStore {
     }
 
     fn note_path(&self, pointer: &Pointer) -> PathBuf {
-        self.uploads.join(format!("{}.note", hex::encode(pointer.0)))
+        self.uploads
+            .join(format!("{}.note", hex::encode(pointer.0)))
     }
 
     async fn write_note(&self, note: &Note) -> Result<(), BodyStoreError> {
         let path = self.note_path(&note.pointer);
         let text = serde_json::to_vec(note).map_err(|_| BodyStoreError::Note(path.clone()))?;
-        let written = tokio::task::spawn_blocking(move || folder::write_private(&path, &text)).await;
-        Ok(written.map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))??)
+        let written =
+            tokio::task::spawn_blocking(move || folder::write_private(&path, &text)).await;
+        Ok(written
+            .map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))??)
     }
 }
 
@@ -290,9 +310,8 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Completes the body: when this returns it is durable under its name. It stays an orphan until its note is
-    /// removed.
-    pub async fn finish(mut self) -> Result<Note, BodyStoreError> {
+    /// Completes the body: when this returns it is durable under its name.
+    pub async fn finish(mut self) -> Result<UncommittedBody, BodyStoreError> {
         if !self.buffer.is_empty() {
             self.send_part(0).await?;
         }
@@ -300,7 +319,13 @@ impl BodyWriter {
         if let Some(mut upload) = self.upload.take() {
             upload.complete().await?;
         }
-        self.note.take().ok_or(BodyStoreError::Missing)
+        let note = self.note.take().ok_or(BodyStoreError::Missing)?;
+        let pointer = note.pointer;
+        Ok(UncommittedBody {
+            store: self.store.clone(),
+            pointer,
+            note: Some(note),
+        })
     }
 
     async fn send_part(&mut self, next_capacity: usize) -> Result<(), BodyStoreError> {
@@ -314,7 +339,9 @@ impl BodyWriter {
 
     async fn settle(&mut self) -> Result<(), BodyStoreError> {
         if let Some(part) = self.in_flight.take() {
-            part.await.map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))??;
+            part.await.map_err(|e| {
+                BodyStoreError::Store(object_store::Error::JoinError { source: e })
+            })??;
         }
         Ok(())
     }
@@ -322,10 +349,15 @@ impl BodyWriter {
 
 impl Drop for BodyWriter {
     fn drop(&mut self) {
-        let (Some(note), Ok(runtime)) = (self.note.take(), tokio::runtime::Handle::try_current()) else {
+        let (Some(note), Ok(runtime)) = (self.note.take(), tokio::runtime::Handle::try_current())
+        else {
             return;
         };
-        let (store, upload, in_flight) = (self.store.clone(), self.upload.take(), self.in_flight.take());
+        let (store, upload, in_flight) = (
+            self.store.clone(),
+            self.upload.take(),
+            self.in_flight.take(),
+        );
         runtime.spawn(async move {
             if let Some(part) = in_flight {
                 let _ = part.await;
@@ -338,93 +370,45 @@ impl Drop for BodyWriter {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::*;
+/// A complete body that no transaction names yet; dropped, it is removed.
+pub struct UncommittedBody {
+    store: BodyStore,
+    pointer: Pointer,
+    note: Option<Note>,
+}
 
-    fn files(dir: &Path) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+impl UncommittedBody {
+    /// Where it lies.
+    pub fn pointer(&self) -> Pointer {
+        self.pointer
+    }
+
+    /// Adds the encrypted pointer to its note; from then on a restart can tell whether it was committed.
+    pub async fn seal(&mut self, sealed_pointer: &[u8]) -> Result<(), BodyStoreError> {
+        match &mut self.note {
+            Some(note) => {
+                note.sealed_pointer = sealed_pointer.to_vec();
+                self.store.write_note(note).await
+            }
+            None => Ok(()),
         }
-        found
     }
 
-    fn id(name: &str) -> Identifier {
-        Identifier::new(name).unwrap()
-    }
-
-    fn name() -> VersionName {
-        VersionName { tenant: id("acme"), dataset: id("d"), document: id("x"), version: 1 }
-    }
-
-    #[tokio::test]
-    async fn bodies_come_back_and_only_to_their_tenant() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
-        let body: Vec<u8> = (0..PART_SIZE * 2 + 77).map(|i| (i % 251) as u8).collect();
-        let mut writer = store.create(&name()).await.unwrap();
-        for part in body.chunks(100_000) {
-            writer.push(part).await.unwrap();
-        }
-        let note = writer.finish().await.unwrap();
-        assert_eq!(store.size(&id("acme"), &note.pointer).await.unwrap(), body.len() as u64);
-        let all = store.read(&id("acme"), &note.pointer, 0..body.len() as u64).await.unwrap();
-        assert!(all == body);
-        let result = store.read(&id("other"), &note.pointer, 0..1).await;
-        assert!(matches!(result, Err(BodyStoreError::Missing)));
-        store.discard(&note).await;
-        assert!(files(dir.path()).is_empty());
-    }
-
-    #[tokio::test]
-    async fn an_upload_given_up_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
-        let mut writer = store.create(&name()).await.unwrap();
-        writer.push(&vec![1; PART_SIZE + 5]).await.unwrap();
-        assert_eq!(files(&dir.path().join("uploads")).len(), 1);
-        let note = writer.note.take().unwrap();
-        let (upload, in_flight) = (writer.upload.take(), writer.in_flight.take());
-        // What the drop does, awaited.
-        in_flight.unwrap().await.unwrap().unwrap();
-        upload.unwrap().abort().await.unwrap();
-        store.discard(&note).await;
-        assert!(files(dir.path()).is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_restart_removes_orphans_and_keeps_the_committed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (bodies, uploads) = (dir.path().join("bodies"), dir.path().join("uploads"));
-        let store = BodyStore::local(&bodies, &uploads).unwrap();
-        let mut notes = Vec::new();
-        for _ in 0..2 {
-            let mut writer = store.create(&name()).await.unwrap();
-            writer.push(b"body").await.unwrap();
-            let note = writer.finish().await.unwrap();
-            let sealed = [b"sealed", note.pointer.as_bytes()].concat();
-            notes.push(store.seal_note(note, &sealed).await.unwrap());
-        }
-        // A third was cut off while it was on its way, with a staged file left behind.
-        let mut writer = store.create(&name()).await.unwrap();
-        writer.push(&vec![0; PART_SIZE]).await.unwrap();
-        writer.settle().await.unwrap();
-        let unfinished = writer.note.take().unwrap();
-        std::mem::forget(writer.upload.take());
-        assert!(files(&bodies).iter().any(|f| f.to_string_lossy().contains('#')));
-        drop(writer);
-
-        let store = BodyStore::local(&bodies, &uploads).unwrap();
-        let committed = notes.first().unwrap().sealed_pointer.clone();
-        let removed = store.remove_orphans(async |note| note.sealed_pointer == committed).await.unwrap();
-        assert_eq!(removed, 2);
-        assert!(files(&uploads).is_empty());
-        assert_eq!(files(&bodies).len(), 1);
-        assert!(store.size(&id("acme"), &unfinished.pointer).await.is_err());
-        let result = store.read(&id("acme"), &notes.first().unwrap().pointer, 0..4).await.unwrap();
-        assert_eq!(&result[..], b"body");
+    /// Its note: whoever takes it sees to it that the body is committed or removed.
+    pub fn into_note(mut self) -> Option<Note> {
+        self.note.take()
     }
 }
+
+impl Drop for UncommittedBody {
+    fn drop(&mut self) {
+        if let (Some(note), Ok(runtime)) = (self.note.take(), tokio::runtime::Handle::try_current())
+        {
+            let store = self.store.clone();
+            runtime.spawn(async move { store.discard(&note).await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { transfers: 64, body_bytes: 1 << 40, prepared: 4096, prepared_s: 120, idle_s: 60 }
+        Self {
+            transfers: 64,
+            body_bytes: 1 << 40,
+            prepared: 4096,
+            prepared_s: 120,
+            idle_s: 60,
+        }
     }
 }
 
@@ -97,7 +103,11 @@ pub struct ClusterConfig {
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        Self { connect_timeout_ms: 2000, request_timeout_ms: 5000, hedge_after_ms: 200 }
+        Self {
+            connect_timeout_ms: 2000,
+            request_timeout_ms: 5000,
+            hedge_after_ms: 200,
+        }
     }
 }
 
@@ -142,18 +152,32 @@ impl Config {
     /// Reads and checks the settings.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let bytes = folder::read_limited(path, MAX_FILE)?;
-        let syntax = |reason: String| ConfigError::Syntax { path: path.to_owned(), reason };
-        let text = std::str::from_utf8(&bytes).map_err(|_| syntax("it is not UTF-8 text".into()))?;
-        let config: Self = toml::from_str(text).map_err(|e| syntax(e.to_string().trim().replace('\n', " ")))?;
+        let syntax = |reason: String| ConfigError::Syntax {
+            path: path.to_owned(),
+            reason,
+        };
+        let text =
+            std::str::from_utf8(&bytes).map_err(|_| syntax("it is not UTF-8 text".into()))?;
+        let config: Self =
+            toml::from_str(text).map_err(|e| syntax(e.to_string().trim().replace('\n', " ")))?;
         config.check(path)?;
         Ok(config)
     }
 
     fn check(&self, path: &Path) -> Result<(), ConfigError> {
-        let value = |name, reason: &str| Err(ConfigError::Value { path: path.to_owned(), name, reason: reason.into() });
+        let value = |name, reason: &str| {
+            Err(ConfigError::Value {
+                path: path.to_owned(),
+                name,
+                reason: reason.into(),
+            })
+        };
         let limits = &self.limits;
         if !self.listen.ip().is_loopback() {
-            return value("listen", "must be a loopback address such as 127.0.0.1:7710, because the API is plain HTTP");
+            return value(
+                "listen",
+                "must be a loopback address such as 127.0.0.1:7710, because the API is plain HTTP",
+            );
         }
         if !(1..=4096).contains(&limits.transfers) {
             return value("limits.transfers", "must be between 1 and 4096");
@@ -165,12 +189,22 @@ impl Config {
             return value("limits.prepared", "must be between 1 and 1000000");
         }
         if !(1..=3600).contains(&limits.prepared_s) || !(1..=3600).contains(&limits.idle_s) {
-            return value("limits.prepared_s and limits.idle_s", "must be between 1 and 3600 seconds");
+            return value(
+                "limits.prepared_s and limits.idle_s",
+                "must be between 1 and 3600 seconds",
+            );
         }
         let cluster = &self.cluster;
-        let times = [cluster.connect_timeout_ms, cluster.request_timeout_ms, cluster.hedge_after_ms];
+        let times = [
+            cluster.connect_timeout_ms,
+            cluster.request_timeout_ms,
+            cluster.hedge_after_ms,
+        ];
         if times.iter().any(|ms| !(1..=600_000).contains(ms)) {
-            return value("[cluster]", "has a time that is not between 1 and 600000 milliseconds");
+            return value(
+                "[cluster]",
+                "has a time that is not between 1 and 600000 milliseconds",
+            );
         }
         Ok(())
     }
@@ -191,7 +225,11 @@ mod tests {
     fn the_written_file_gives_the_defaults() {
         let listen = "127.0.0.1:7710".parse().unwrap();
         let config = read(&Config::text(listen)).unwrap();
-        let expected = Config { listen, limits: Limits::default(), cluster: ClusterConfig::default() };
+        let expected = Config {
+            listen,
+            limits: Limits::default(),
+            cluster: ClusterConfig::default(),
+        };
         assert_eq!(config, expected);
     }
 
@@ -201,7 +239,10 @@ mod tests {
         assert!(error("listen = \"127.0.0.1:1\"\nlimit = 3\n").contains("limit"));
         assert!(error("listen = \"0.0.0.0:7710\"\n").contains("loopback"));
         assert!(error("listen = 7\n").contains("listen"));
-        assert!(error("listen = \"127.0.0.1:1\"\n[limits]\ntransfers = 0\n").contains("limits.transfers"));
+        assert!(
+            error("listen = \"127.0.0.1:1\"\n[limits]\ntransfers = 0\n")
+                .contains("limits.transfers")
+        );
         assert!(error("\u{0}").contains("not right"));
     }
 }

@@ -36,7 +36,9 @@ const STOP_WITHIN: Duration = Duration::from_secs(6);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {source}; choose another `listen` in coordinator.toml, or stop what uses it")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another `listen` in coordinator.toml, or stop what uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -103,7 +105,13 @@ pub struct Prepared {
 
 /// Keeps secrets out of core dumps and from other processes of this user.
 pub fn harden() {
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        },
+    );
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
@@ -112,7 +120,11 @@ pub fn prepare(dir: &std::path::Path) -> Result<Prepared, DaemonError> {
     let folder = Folder::open(dir).map_err(SetupError::from)?;
     let lock = folder.lock().map_err(SetupError::from)?;
     let config = Config::read(&folder.config()).map_err(SetupError::from)?;
-    Ok(Prepared { folder, config, _lock: lock })
+    Ok(Prepared {
+        folder,
+        config,
+        _lock: lock,
+    })
 }
 
 /// Runs until it is told to stop.
@@ -122,13 +134,21 @@ pub async fn run(
     options: RunOptions,
     announce: impl FnOnce(&Ready),
 ) -> Result<(), DaemonError> {
-    let Prepared { folder, config, _lock } = prepared;
+    let Prepared {
+        folder,
+        config,
+        _lock,
+    } = prepared;
     let stop = stop_signal(options.exit_with_stdin)?;
     let address = options.listen.unwrap_or(config.listen);
-    let listener = TcpListener::bind(address).await.map_err(|source| DaemonError::Listen { address, source })?;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| DaemonError::Listen { address, source })?;
     let url = format!("http://{}", listener.local_addr()?);
 
-    let master = Arc::new(SealedMasterKey::open(&folder.master_key(), passphrase).map_err(SetupError::from)?);
+    let master = Arc::new(
+        SealedMasterKey::open(&folder.master_key(), passphrase).map_err(SetupError::from)?,
+    );
     let keys = setup::api_keys(&folder, &master)?;
     let record = setup::open_record(&folder, &master, setup::read_genesis(&folder)?).await?;
     let platform = match start_platform(&folder, &config, master, record.clone()).await {
@@ -144,7 +164,13 @@ pub async fn run(
     let router = api::router(platform.clone(), keys);
     let ledger = hex::encode(record.ledger());
     tracing::info!(url, ledger, "serving");
-    announce(&Ready { event: "ready", url, dir: folder.root().to_owned(), ledger, pid: std::process::id() });
+    announce(&Ready {
+        event: "ready",
+        url,
+        dir: folder.root().to_owned(),
+        ledger,
+        pid: std::process::id(),
+    });
 
     let sweeper = tokio::spawn(sweep(platform.clone(), stop.clone()));
     let server = axum::serve(listener, router).with_graceful_shutdown(stopped(stop.clone()));
@@ -168,8 +194,11 @@ async fn start_platform(
     master: Arc<SealedMasterKey>,
     record: RecordHandle,
 ) -> Result<Arc<Platform>, DaemonError> {
-    let identity = master.read_sealed(&folder.secret(CLUSTER_CLIENT), CLUSTER_CLIENT).map_err(SetupError::from)?;
-    let damaged = |_| SetupError::ClusterClient("it is damaged: restore the folder from a backup".into());
+    let identity = master
+        .read_sealed(&folder.secret(CLUSTER_CLIENT), CLUSTER_CLIENT)
+        .map_err(SetupError::from)?;
+    let damaged =
+        |_| SetupError::ClusterClient("it is damaged: restore the folder from a backup".into());
     let identity = Zeroizing::new(std::str::from_utf8(&identity).map_err(damaged)?.to_owned());
     let waits = ClientOptions {
         connect_timeout: Duration::from_millis(config.cluster.connect_timeout_ms),
@@ -179,7 +208,13 @@ async fn start_platform(
     };
     let clusters = Clusters::new(folder.clusters(), identity, waits)?;
     let bodies = BodyStore::local(&folder.bodies(), &folder.uploads())?;
-    let parts = Parts { record, bodies, master_key: master, clusters, limits: config.limits.clone() };
+    let parts = Parts {
+        record,
+        bodies,
+        master_key: master,
+        clusters,
+        limits: config.limits.clone(),
+    };
     Ok(Platform::start(parts).await?)
 }
 
@@ -198,7 +233,10 @@ async fn sweep(platform: Arc<Platform>, stop: watch::Receiver<bool>) {
 /// Becomes true when the process is to stop.
 fn stop_signal(exit_with_stdin: bool) -> Result<watch::Receiver<bool>, DaemonError> {
     let (sender, receiver) = watch::channel(false);
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -81,7 +81,11 @@ impl FolderError {
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
-    move |source| FolderError::Io { action, path: path.to_owned(), source }
+    move |source| FolderError::Io {
+        action,
+        path: path.to_owned(),
+        source,
+    }
 }
 
 /// A folder of a coordinator.
@@ -110,7 +114,11 @@ impl Folder {
 
     /// Takes a folder that `init` has completed.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
-        let folder = Self { root: root.canonicalize().map_err(|_| FolderError::NotInitialised(root.to_owned()))? };
+        let folder = Self {
+            root: root
+                .canonicalize()
+                .map_err(|_| FolderError::NotInitialised(root.to_owned()))?,
+        };
         // `coordinator.toml` is the last file that `init` writes.
         if !folder.config().is_file() {
             return Err(FolderError::NotInitialised(root.to_owned()));
@@ -121,9 +129,14 @@ impl Folder {
     /// Takes the lock; it is held until the value is dropped.
     pub fn lock(&self) -> Result<FolderLock, FolderError> {
         let path = self.root.join("lock");
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).map_err(io_error("open", &path))?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| FolderError::InUse(self.root.clone()))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .map_err(io_error("open", &path))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| FolderError::InUse(self.root.clone()))?;
         Ok(FolderLock { _file: file })
     }
 
@@ -175,7 +188,11 @@ pub struct FolderLock {
 
 /// Makes a folder, and those above it, that only this user can enter.
 pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("create", path))
 }
 
 /// Writes a file that only this user can read: under another name first, then to disk, then renamed. An older file of
@@ -195,30 +212,53 @@ fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<(), FolderError> {
         _ => Path::new("."),
     };
     // The temporary file is made with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(io_error("write into", parent))?;
+    let mut file =
+        tempfile::NamedTempFile::new_in(parent).map_err(io_error("write into", parent))?;
     file.write_all(bytes).map_err(io_error("write", path))?;
     file.as_file().sync_all().map_err(io_error("write", path))?;
-    let named = if replace { file.persist(path) } else { file.persist_noclobber(path) };
-    named.map_err(|e| FolderError::Io { action: "write", path: path.to_owned(), source: e.error })?;
-    File::open(parent).and_then(|dir| dir.sync_all()).map_err(io_error("write into", parent))
+    let named = if replace {
+        file.persist(path)
+    } else {
+        file.persist_noclobber(path)
+    };
+    named.map_err(|e| FolderError::Io {
+        action: "write",
+        path: path.to_owned(),
+        source: e.error,
+    })?;
+    File::open(parent)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("write into", parent))
 }
 
 /// Reads a file of at most `limit` bytes.
 pub fn read_limited(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
     let file = File::open(path).map_err(io_error("read", path))?;
     let mut bytes = Zeroizing::new(Vec::new());
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(io_error("read", path))?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(io_error("read", path))?;
     if bytes.len() as u64 > limit {
-        return Err(FolderError::TooLarge { path: path.to_owned(), limit });
+        return Err(FolderError::TooLarge {
+            path: path.to_owned(),
+            limit,
+        });
     }
     Ok(bytes)
 }
 
 /// Reads a secret of at most `limit` bytes, and refuses a file that others may read.
 pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
-    let mode = fs::metadata(path).map_err(io_error("read", path))?.permissions().mode() & 0o777;
+    let mode = fs::metadata(path)
+        .map_err(io_error("read", path))?
+        .permissions()
+        .mode()
+        & 0o777;
     if mode & 0o077 != 0 {
-        return Err(FolderError::TooOpen { path: path.to_owned(), mode });
+        return Err(FolderError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
     }
     read_limited(path, limit)
 }
@@ -233,21 +273,42 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("new");
         let folder = Folder::create(&root).unwrap();
-        assert!(matches!(Folder::open(&root), Err(FolderError::NotInitialised(_))));
+        assert!(matches!(
+            Folder::open(&root),
+            Err(FolderError::NotInitialised(_))
+        ));
         write_private(&folder.config(), b"").unwrap();
-        assert!(matches!(Folder::create(&root), Err(FolderError::NotEmpty(_))));
+        assert!(matches!(
+            Folder::create(&root),
+            Err(FolderError::NotEmpty(_))
+        ));
         let folder = Folder::open(&root).unwrap();
         let lock = folder.lock().unwrap();
         assert!(matches!(folder.lock(), Err(FolderError::InUse(_))));
         drop(lock);
         folder.lock().unwrap();
-        assert_eq!(fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
-        assert_eq!(fs::metadata(folder.config()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&root).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(
+            fs::metadata(folder.config()).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert!(write_private_new(&folder.config(), b"x").is_err());
-        assert!(matches!(read_limited(&folder.config(), 0).map(|b| b.len()), Ok(0)));
+        assert!(matches!(
+            read_limited(&folder.config(), 0).map(|b| b.len()),
+            Ok(0)
+        ));
         write_private(&folder.config(), b"four").unwrap();
-        assert!(matches!(read_limited(&folder.config(), 3), Err(FolderError::TooLarge { limit: 3, .. })));
+        assert!(matches!(
+            read_limited(&folder.config(), 3),
+            Err(FolderError::TooLarge { limit: 3, .. })
+        ));
         fs::set_permissions(folder.config(), fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(read_secret(&folder.config(), 10), Err(FolderError::TooOpen { mode: 0o640, .. })));
+        assert!(matches!(
+            read_secret(&folder.config(), 10),
+            Err(FolderError::TooOpen { mode: 0o640, .. })
+        ));
     }
 }

@@ -42,7 +42,9 @@ const MAX_PASSES: u32 = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     /// The passphrase does not fit the file, or the file was altered; the two cannot be told apart.
-    #[error("the passphrase does not open {0}: check that it is the one that this folder was made with")]
+    #[error(
+        "the passphrase does not open {0}: check that it is the one that this folder was made with"
+    )]
     WrongPassphrase(String),
     /// The file is not a sealed master key.
     #[error("{0} is damaged: restore it from a backup")]
@@ -111,9 +113,17 @@ pub trait MasterKey: Send + Sync {
     /// Names the key; stands in what it wraps.
     fn id(&self) -> [u8; ID_SIZE];
     /// Wraps a secret.
-    fn wrap<'a>(&'a self, secret: &'a [u8], context: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, MasterKeyError>>;
+    fn wrap<'a>(
+        &'a self,
+        secret: &'a [u8],
+        context: &'a [u8],
+    ) -> BoxFuture<'a, Result<Vec<u8>, MasterKeyError>>;
     /// Unwraps what [`MasterKey::wrap`] made under the same context.
-    fn unwrap<'a>(&'a self, wrapped: &'a [u8], context: &'a [u8]) -> BoxFuture<'a, Result<Secret, MasterKeyError>>;
+    fn unwrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a [u8],
+    ) -> BoxFuture<'a, Result<Secret, MasterKeyError>>;
 }
 
 /// An unwrapped secret, wiped when dropped.
@@ -135,7 +145,8 @@ struct File {
 
 impl File {
     fn cipher(&self, passphrase: &Passphrase) -> Result<LessSafeKey, MasterKeyError> {
-        let params = Params::new(self.memory_kib, self.passes, 1, Some(32)).map_err(|_| MasterKeyError::Cipher)?;
+        let params = Params::new(self.memory_kib, self.passes, 1, Some(32))
+            .map_err(|_| MasterKeyError::Cipher)?;
         let mut key = Zeroizing::new([0; 32]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(&passphrase.0, &self.salt, key.as_mut())
@@ -183,9 +194,15 @@ impl SealedMasterKey {
     pub fn open(path: &Path, passphrase: &Passphrase) -> Result<Self, MasterKeyError> {
         let name = || path.display().to_string();
         let text = folder::read_secret(path, MAX_SECRET_FILE)?;
-        let mut file: File = serde_json::from_slice(&text).map_err(|_| MasterKeyError::Damaged(name()))?;
-        let in_bounds = (8..=MAX_MEMORY_KIB).contains(&file.memory_kib) && (1..=MAX_PASSES).contains(&file.passes);
-        if file.version != FORMAT || file.kdf != "argon2id" || !in_bounds || file.sealed.len() != 32 + TAG_SIZE {
+        let mut file: File =
+            serde_json::from_slice(&text).map_err(|_| MasterKeyError::Damaged(name()))?;
+        let in_bounds = (8..=MAX_MEMORY_KIB).contains(&file.memory_kib)
+            && (1..=MAX_PASSES).contains(&file.passes);
+        if file.version != FORMAT
+            || file.kdf != "argon2id"
+            || !in_bounds
+            || file.sealed.len() != 32 + TAG_SIZE
+        {
             return Err(MasterKeyError::Damaged(name()));
         }
         let (cipher, context) = (file.cipher(passphrase)?, file.context());
@@ -200,7 +217,9 @@ impl SealedMasterKey {
 
     fn new(key: Zeroizing<[u8; 32]>) -> Result<Self, MasterKeyError> {
         let mut id = [0; ID_SIZE];
-        Hkdf::<Sha256>::new(None, key.as_ref()).expand(ID_INFO, &mut id).map_err(|_| MasterKeyError::Cipher)?;
+        Hkdf::<Sha256>::new(None, key.as_ref())
+            .expand(ID_INFO, &mut id)
+            .map_err(|_| MasterKeyError::Cipher)?;
         Ok(Self { key, id })
     }
 
@@ -231,17 +250,29 @@ impl SealedMasterKey {
         });
         let (id, salt, sealed) = parts.ok_or(MasterKeyError::Refused)?;
         if *id != self.id {
-            return Err(MasterKeyError::OtherKey { found: hex::encode(id), own: hex::encode(self.id) });
+            return Err(MasterKeyError::OtherKey {
+                found: hex::encode(id),
+                own: hex::encode(self.id),
+            });
         }
         let mut buffer = Zeroizing::new(sealed.to_vec());
-        let opened = self.one_time_cipher(salt)?.open_in_place(zero_nonce(), Aad::from(context), &mut buffer);
+        let opened = self.one_time_cipher(salt)?.open_in_place(
+            zero_nonce(),
+            Aad::from(context),
+            &mut buffer,
+        );
         let length = opened.map_err(|_| MasterKeyError::Refused)?.len();
         buffer.truncate(length);
         Ok(buffer)
     }
 
     /// Seals a secret of the platform's own into a file; `what` says which one it is, so that files cannot be exchanged.
-    pub fn write_sealed(&self, path: &Path, what: &str, secret: &[u8]) -> Result<(), MasterKeyError> {
+    pub fn write_sealed(
+        &self,
+        path: &Path,
+        what: &str,
+        secret: &[u8],
+    ) -> Result<(), MasterKeyError> {
         let wrapped = self.wrap_now(secret, file_context(what).as_bytes())?;
         Ok(folder::write_private(path, &wrapped)?)
     }
@@ -249,10 +280,11 @@ impl SealedMasterKey {
     /// Opens what [`SealedMasterKey::write_sealed`] wrote.
     pub fn read_sealed(&self, path: &Path, what: &str) -> Result<Secret, MasterKeyError> {
         let wrapped = folder::read_secret(path, MAX_SECRET_FILE)?;
-        self.unwrap_now(&wrapped, file_context(what).as_bytes()).map_err(|e| match e {
-            MasterKeyError::Refused => MasterKeyError::Damaged(path.display().to_string()),
-            other => other,
-        })
+        self.unwrap_now(&wrapped, file_context(what).as_bytes())
+            .map_err(|e| match e {
+                MasterKeyError::Refused => MasterKeyError::Damaged(path.display().to_string()),
+                other => other,
+            })
     }
 }
 
@@ -261,11 +293,19 @@ impl MasterKey for SealedMasterKey {
         self.id
     }
 
-    fn wrap<'a>(&'a self, secret: &'a [u8], context: &'a [u8]) -> BoxFuture<'a, Result<Vec<u8>, MasterKeyError>> {
+    fn wrap<'a>(
+        &'a self,
+        secret: &'a [u8],
+        context: &'a [u8],
+    ) -> BoxFuture<'a, Result<Vec<u8>, MasterKeyError>> {
         Box::pin(async move { self.wrap_now(secret, context) })
     }
 
-    fn unwrap<'a>(&'a self, wrapped: &'a [u8], context: &'a [u8]) -> BoxFuture<'a, Result<Secret, MasterKeyError>> {
+    fn unwrap<'a>(
+        &'a self,
+        wrapped: &'a [u8],
+        context: &'a [u8],
+    ) -> BoxFuture<'a, Result<Secret, MasterKeyError>> {
         Box::pin(async move { self.unwrap_now(wrapped, context) })
     }
 }
@@ -275,7 +315,9 @@ fn file_context(what: &str) -> String {
 }
 
 fn cipher(key: &[u8; 32]) -> Result<LessSafeKey, MasterKeyError> {
-    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| MasterKeyError::Cipher)?))
+    Ok(LessSafeKey::new(
+        UnboundKey::new(&AES_256_GCM, key).map_err(|_| MasterKeyError::Cipher)?,
+    ))
 }
 
 /// Every key here encrypts one message.
@@ -302,8 +344,14 @@ mod tests {
         assert!(SealedMasterKey::create(&path, &Passphrase::new("other")).is_err());
 
         let wrapped = made.wrap_now(b"secret", b"here").unwrap();
-        assert_eq!(again.unwrap_now(&wrapped, b"here").unwrap().as_slice(), b"secret");
-        assert!(matches!(again.unwrap_now(&wrapped, b"there"), Err(MasterKeyError::Refused)));
+        assert_eq!(
+            again.unwrap_now(&wrapped, b"here").unwrap().as_slice(),
+            b"secret"
+        );
+        assert!(matches!(
+            again.unwrap_now(&wrapped, b"there"),
+            Err(MasterKeyError::Refused)
+        ));
         for i in 0..wrapped.len() {
             let mut altered = wrapped.clone();
             altered[i] ^= 1;
@@ -312,7 +360,12 @@ mod tests {
         }
 
         let text = std::fs::read_to_string(&path).unwrap();
-        folder::write_private(&path, text.replace("\"passes\": 3", "\"passes\": 3000000000").as_bytes()).unwrap();
+        folder::write_private(
+            &path,
+            text.replace("\"passes\": 3", "\"passes\": 3000000000")
+                .as_bytes(),
+        )
+        .unwrap();
         let result = SealedMasterKey::open(&path, &Passphrase::new("correct horse"));
         assert!(matches!(result, Err(MasterKeyError::Damaged(_))));
     }
@@ -322,8 +375,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("passphrase");
         std::fs::write(&path, "one two\r\nthree\n").unwrap();
-        assert_eq!(Passphrase::from_file(&path).unwrap().0.as_slice(), b"one two");
+        assert_eq!(
+            Passphrase::from_file(&path).unwrap().0.as_slice(),
+            b"one two"
+        );
         std::fs::write(&path, "\n").unwrap();
-        assert!(matches!(Passphrase::from_file(&path), Err(MasterKeyError::NoPassphrase(_))));
+        assert!(matches!(
+            Passphrase::from_file(&path),
+            Err(MasterKeyError::NoPassphrase(_))
+        ));
     }
 }

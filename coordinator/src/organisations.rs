@@ -76,15 +76,36 @@ pub fn create(
     name: &Identifier,
     now_s: u64,
 ) -> Result<Organisation, OrganisationError> {
-    let issuer = |source| OrganisationError::Issuer { organisation: name.clone(), source };
-    let (from, to) = (now_s.saturating_sub(AUTHORITY_GRACE_S), now_s.saturating_add(AUTHORITY_LIFETIME_S));
-    let authority = Issuer::generate(name.as_str(), Algorithm::Ed25519, from, to).map_err(issuer)?;
-    folder::write_private(&certificate_file(folder, name), authority.certificate_pem().as_bytes())?;
-    seal(folder, master, name, "approvals", authority.key_pem().as_bytes())?;
+    let issuer = |source| OrganisationError::Issuer {
+        organisation: name.clone(),
+        source,
+    };
+    let (from, to) = (
+        now_s.saturating_sub(AUTHORITY_GRACE_S),
+        now_s.saturating_add(AUTHORITY_LIFETIME_S),
+    );
+    let authority =
+        Issuer::generate(name.as_str(), Algorithm::Ed25519, from, to).map_err(issuer)?;
+    folder::write_private(
+        &certificate_file(folder, name),
+        authority.certificate_pem().as_bytes(),
+    )?;
+    seal(
+        folder,
+        master,
+        name,
+        "approvals",
+        authority.key_pem().as_bytes(),
+    )?;
     let operator_key = create_key(folder, master, name, "operator")?;
     let head_key = create_key(folder, master, name, "head")?;
     let issuers = vec![serde_bytes::ByteBuf::from(authority.certificate_der())];
-    Ok(Organisation { name: name.clone(), operator_key, head_key, issuers })
+    Ok(Organisation {
+        name: name.clone(),
+        operator_key,
+        head_key,
+        issuers,
+    })
 }
 
 fn create_key(
@@ -118,8 +139,13 @@ pub fn signing_key(
 ) -> Result<SigningKey, OrganisationError> {
     let secret_name = secret_name(organisation, what);
     let seed = master.read_sealed(&folder.secret(&secret_name), &secret_name)?;
-    let damaged = |_| OrganisationError::Damaged { organisation: organisation.clone(), what };
-    Ok(SigningKey::from_bytes(seed.as_slice().try_into().map_err(damaged)?))
+    let damaged = |_| OrganisationError::Damaged {
+        organisation: organisation.clone(),
+        what,
+    };
+    Ok(SigningKey::from_bytes(
+        seed.as_slice().try_into().map_err(damaged)?,
+    ))
 }
 
 /// The keys of all peers that run in this process: those of the genesis.
@@ -128,26 +154,47 @@ pub fn peers(
     master: &SealedMasterKey,
     genesis: &Genesis,
 ) -> Result<Vec<PeerKeys>, OrganisationError> {
-    genesis.organisations.iter().map(|organisation| peer(folder, master, &organisation.name)).collect()
+    genesis
+        .organisations
+        .iter()
+        .map(|organisation| peer(folder, master, &organisation.name))
+        .collect()
 }
 
-fn peer(folder: &Folder, master: &SealedMasterKey, name: &Identifier) -> Result<PeerKeys, OrganisationError> {
-    let damaged = || OrganisationError::Damaged { organisation: name.clone(), what: "approvals" };
+fn peer(
+    folder: &Folder,
+    master: &SealedMasterKey,
+    name: &Identifier,
+) -> Result<PeerKeys, OrganisationError> {
+    let damaged = || OrganisationError::Damaged {
+        organisation: name.clone(),
+        what: "approvals",
+    };
     let secret_name = secret_name(name, "approvals");
     let key = master.read_sealed(&folder.secret(&secret_name), &secret_name)?;
     let key = std::str::from_utf8(&key).map_err(|_| damaged())?;
     let certificate = folder::read_limited(&certificate_file(folder, name), MAX_PEM)?;
     let certificate = std::str::from_utf8(&certificate).map_err(|_| damaged())?;
-    let issuer = |source| OrganisationError::Issuer { organisation: name.clone(), source };
+    let issuer = |source| OrganisationError::Issuer {
+        organisation: name.clone(),
+        source,
+    };
     let issuer = Issuer::from_pem(certificate, key).map_err(issuer)?;
-    Ok(PeerKeys { organisation: name.clone(), head_key: signing_key(folder, master, name, "head")?, issuer })
+    Ok(PeerKeys {
+        organisation: name.clone(),
+        head_key: signing_key(folder, master, name, "head")?,
+        issuer,
+    })
 }
 
 /// The text of `verifiers.txt`: a verifier key of C2SP's signed-note for each organisation, a line each.
 pub fn verifiers_text(organisations: &[Organisation]) -> Result<String, OrganisationError> {
     let mut text = String::new();
     for organisation in organisations {
-        let damaged = || OrganisationError::Damaged { organisation: organisation.name.clone(), what: "head" };
+        let damaged = || OrganisationError::Damaged {
+            organisation: organisation.name.clone(),
+            what: "head",
+        };
         let key = VerifyingKey::from_bytes(&organisation.head_key).map_err(|_| damaged())?;
         let key = NoteKey::new(organisation.name.as_str(), key).map_err(|_| damaged())?;
         text.push_str(&format!("{key}\n"));
@@ -180,12 +227,26 @@ pub fn policy_text(
     for organisation in organisations {
         let name = &organisation.name;
         let pem = folder::read_limited(&certificate_file(folder, name), MAX_PEM)?;
-        let damaged = |_| OrganisationError::Damaged { organisation: name.clone(), what: "approvals" };
+        let damaged = |_| OrganisationError::Damaged {
+            organisation: name.clone(),
+            what: "approvals",
+        };
         let pem = std::str::from_utf8(&pem).map_err(damaged)?.to_owned();
-        listed.push(PolicyOrganisation { name: name.to_string(), issuers: vec![pem] });
+        listed.push(PolicyOrganisation {
+            name: name.to_string(),
+            issuers: vec![pem],
+        });
     }
-    let file = PolicyFile { approvals_needed, max_lifetime_s: 300, tolerance_s: 30, organisations: listed };
+    let file = PolicyFile {
+        approvals_needed,
+        max_lifetime_s: 300,
+        tolerance_s: 30,
+        organisations: listed,
+    };
     let head = "# The approval policy of the cluster's key, for each crypto node's operator: `cryptonode policy set`.\n\
                 # Nodes make a key together only if all of them have this very policy.\n\n";
-    Ok(format!("{head}{}", toml::to_string(&file).unwrap_or_default()))
+    Ok(format!(
+        "{head}{}",
+        toml::to_string(&file).unwrap_or_default()
+    ))
 }

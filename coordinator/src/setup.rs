@@ -18,8 +18,8 @@ use crate::master_key::{MasterKeyError, Passphrase, SealedMasterKey};
 use crate::organisations::{self, OrganisationError};
 use crate::platform::now_ms;
 use crate::record::{
-    Author, Genesis, Identifier, RecordError, RecordHandle, Solo, SoloOptions, TenantRegister, Transaction,
-    UnsignedTransaction,
+    Author, Genesis, Identifier, RecordError, RecordHandle, Solo, SoloOptions, TenantRegister,
+    Transaction, UnsignedTransaction,
 };
 
 /// Name of the sealed file with the API's secret.
@@ -92,7 +92,9 @@ pub struct OrganisationOutcome {
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// An impossible number of approvals.
-    #[error("{approvals} approvals cannot be had from {organisations} organisations: choose between 1 and {organisations}")]
+    #[error(
+        "{approvals} approvals cannot be had from {organisations} organisations: choose between 1 and {organisations}"
+    )]
     Approvals {
         /// How many were asked for.
         approvals: u16,
@@ -166,7 +168,10 @@ impl SetupError {
 }
 
 /// Makes the folder.
-pub async fn init(options: InitOptions, passphrase: &Passphrase) -> Result<InitOutcome, SetupError> {
+pub async fn init(
+    options: InitOptions,
+    passphrase: &Passphrase,
+) -> Result<InitOutcome, SetupError> {
     check(&options)?;
     let place = |path: &Path| {
         let path = path.to_owned();
@@ -179,7 +184,10 @@ pub async fn init(options: InitOptions, passphrase: &Passphrase) -> Result<InitO
     }
     let parent = dir.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(parent).map_err(place(parent))?;
-    let partial = tempfile::Builder::new().prefix(".coordinator-init-").tempdir_in(parent).map_err(place(parent))?;
+    let partial = tempfile::Builder::new()
+        .prefix(".coordinator-init-")
+        .tempdir_in(parent)
+        .map_err(place(parent))?;
     fill(&Folder::create(partial.path())?, &options, passphrase).await?;
     let partial = partial.keep();
     if let Err(source) = std::fs::rename(&partial, &dir) {
@@ -193,17 +201,34 @@ pub async fn init(options: InitOptions, passphrase: &Passphrase) -> Result<InitO
 fn check(options: &InitOptions) -> Result<(), SetupError> {
     let organisations = options.organisations.len();
     if options.approvals == 0 || usize::from(options.approvals) > organisations {
-        return Err(SetupError::Approvals { approvals: options.approvals, organisations });
+        return Err(SetupError::Approvals {
+            approvals: options.approvals,
+            organisations,
+        });
     }
     let mut seen = std::collections::BTreeSet::new();
-    match options.organisations.iter().find(|name| !seen.insert(*name)) {
+    match options
+        .organisations
+        .iter()
+        .find(|name| !seen.insert(*name))
+    {
         Some(name) => Err(SetupError::Twice(name.clone())),
         None => Ok(()),
     }
 }
 
-async fn fill(folder: &Folder, options: &InitOptions, passphrase: &Passphrase) -> Result<(), SetupError> {
-    for dir in [folder.secrets(), folder.organisations(), folder.clusters(), folder.users(), folder.record()] {
+async fn fill(
+    folder: &Folder,
+    options: &InitOptions,
+    passphrase: &Passphrase,
+) -> Result<(), SetupError> {
+    for dir in [
+        folder.secrets(),
+        folder.organisations(),
+        folder.clusters(),
+        folder.users(),
+        folder.record(),
+    ] {
         folder::create_private_dir(&dir)?;
     }
     let master = SealedMasterKey::create(&folder.master_key(), passphrase)?;
@@ -218,14 +243,23 @@ async fn fill(folder: &Folder, options: &InitOptions, passphrase: &Passphrase) -
     let verifiers = organisations::verifiers_text(&organisations)?;
     folder::write_private(&folder.verifiers(), verifiers.as_bytes())?;
     let name = options.tenant.clone();
-    let genesis = Genesis { name, nonce: rand::random(), time_ms: now_ms(), organisations };
+    let genesis = Genesis {
+        name,
+        nonce: rand::random(),
+        time_ms: now_ms(),
+        organisations,
+    };
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
 
     let secret: Zeroizing<[u8; auth::SECRET_SIZE]> = Zeroizing::new(rand::random());
     master.write_sealed(&folder.secret(API_SECRET), API_SECRET, secret.as_slice())?;
     let identity = cryptonode::client::ClientIdentity::generate();
     let identity = identity.map_err(|e| SetupError::ClusterClient(e.to_string()))?;
-    master.write_sealed(&folder.secret(CLUSTER_CLIENT), CLUSTER_CLIENT, identity.to_pem().as_bytes())?;
+    master.write_sealed(
+        &folder.secret(CLUSTER_CLIENT),
+        CLUSTER_CLIENT,
+        identity.to_pem().as_bytes(),
+    )?;
 
     let key_name = format!("{}.pem", options.administrator);
     let administrator = user_key::create(&folder.users().join(&key_name))?;
@@ -241,7 +275,14 @@ async fn fill(folder: &Folder, options: &InitOptions, passphrase: &Passphrase) -
     };
     profile.write(&folder.client_profile())?;
 
-    register(folder, &master, genesis, options, administrator.verifying_key().to_bytes()).await?;
+    register(
+        folder,
+        &master,
+        genesis,
+        options,
+        administrator.verifying_key().to_bytes(),
+    )
+    .await?;
     folder::write_private(&folder.config(), Config::text(options.listen).as_bytes())?;
     Config::read(&folder.config())?;
     Ok(())
@@ -255,7 +296,9 @@ async fn register(
     options: &InitOptions,
     public_key: [u8; 32],
 ) -> Result<(), SetupError> {
-    let Some(organisation) = options.organisations.first() else { return Ok(()) };
+    let Some(organisation) = options.organisations.first() else {
+        return Ok(());
+    };
     let operator = organisations::signing_key(folder, master, organisation, "operator")?;
     let record = open_record(folder, master, genesis).await?;
     let unsigned = UnsignedTransaction {
@@ -290,21 +333,31 @@ pub async fn open_record(
     let peers = organisations::peers(folder, master, &genesis)?;
     Solo::open(&folder.record(), genesis, peers, SoloOptions::default())
         .await
-        .map_err(|e| SetupError::Open { code: e.code().to_owned(), message: e.to_string() })
+        .map_err(|e| SetupError::Open {
+            code: e.code().to_owned(),
+            message: e.to_string(),
+        })
 }
 
 /// The API's secret of a folder.
 pub fn api_keys(folder: &Folder, master: &SealedMasterKey) -> Result<auth::ApiKeys, SetupError> {
-    Ok(auth::ApiKeys::new(master.read_sealed(&folder.secret(API_SECRET), API_SECRET)?))
+    Ok(auth::ApiKeys::new(
+        master.read_sealed(&folder.secret(API_SECRET), API_SECRET)?,
+    ))
 }
 
 fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupError> {
     let genesis = read_genesis(folder)?;
-    let organisations = genesis.organisations.iter().map(|organisation| OrganisationOutcome {
-        name: organisation.name.clone(),
-        certificate: folder.organisations().join(format!("{}.pem", organisation.name)),
-        head_key: hex::encode(organisation.head_key),
-    });
+    let organisations = genesis
+        .organisations
+        .iter()
+        .map(|organisation| OrganisationOutcome {
+            name: organisation.name.clone(),
+            certificate: folder
+                .organisations()
+                .join(format!("{}.pem", organisation.name)),
+            head_key: hex::encode(organisation.head_key),
+        });
     Ok(InitOutcome {
         dir: folder.root().to_owned(),
         config: folder.config(),
@@ -317,7 +370,9 @@ fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupE
         approvals_needed: options.approvals,
         tenant: options.tenant.clone(),
         administrator: options.administrator.clone(),
-        administrator_key: folder.users().join(format!("{}.pem", options.administrator)),
+        administrator_key: folder
+            .users()
+            .join(format!("{}.pem", options.administrator)),
         profile: folder.client_profile(),
     })
 }

@@ -4,8 +4,8 @@
 //! re-encrypt a wrapped key to a reader's ephemeral key, each only for a request that carries the approvals which the
 //! key's policy asks for. This crate has both ends of that conversation:
 //!
-//! - feature `client`: `wire`, `tls` and `client`, by which a platform calls a cluster over QUIC. No server and no key
-//!   generation behind it.
+//! - feature `client`: `wire`, `tls` and `client`, by which a platform calls a cluster over QUIC, and the part of [`audit`]
+//!   that reads what nodes exported. No server and no key generation behind it.
 //! - feature `node` (default): the daemon `cryptonode` and its operator's command line. A node's life on disk is one
 //!   folder: [`config`] is what its operator writes, [`store`] what only the node may read (sealed under a passphrase),
 //!   [`audit`] what it promised to remember of every share that it gave.
@@ -13,14 +13,13 @@
 //! Whom the node trusts: its operator's configuration, and mathematics. Not the platform, not the leader of a
 //! ceremony, not its own clock beyond the policy's tolerance.
 
+pub mod audit;
 pub mod client;
 pub mod tls;
 pub mod wire;
 
 #[cfg(feature = "node")]
 pub mod admin;
-#[cfg(feature = "node")]
-pub mod audit;
 #[cfg(feature = "node")]
 pub mod ceremony;
 #[cfg(feature = "node")]

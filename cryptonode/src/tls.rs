@@ -128,8 +128,12 @@ impl TlsIdentity {
         let private_key = |error: rcgen::Error| TlsError::PrivateKey {
             reason: error.to_string(),
         };
-        let pair = rcgen::KeyPair::from_pem(pem).map_err(private_key)?;
-        Self::new(&pair, pair.serialized_der(), Zeroizing::new(pem.to_owned()))
+        let pair = Zeroizing::new(rcgen::KeyPair::from_pem(pem).map_err(private_key)?);
+        Self::new(
+            &*pair,
+            pair.serialized_der(),
+            Zeroizing::new(pem.to_owned()),
+        )
     }
 
     /// The private key as PEM (`PRIVATE KEY`, PKCS #8): a secret.

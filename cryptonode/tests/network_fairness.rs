@@ -11,6 +11,7 @@
 mod network_harness;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cryptonode::audit::{AuditError, AuditRecord};
@@ -179,4 +180,74 @@ async fn approvals_are_checked_before_any_point_is_decoded() {
         refusal(peer.call(&request).await.unwrap()).0,
         "not-enough-approvals"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_kept_for_nothing_do_not_keep_others_out() {
+    let (material, node) = one_with(Limits {
+        connections: 8,
+        quiet: Duration::from_millis(300),
+        ..Limits::default()
+    });
+    let identity = ClientIdentity::from_signing_key(&material.identities[2]).unwrap();
+    let member = from_host(1, &node, identity, TransportConfig::default()).await;
+    let mut idle = Vec::new();
+    for _ in 0..6 {
+        idle.push(stranger(1, &node).await);
+    }
+    let busy = stranger(2, &node).await;
+    for _ in 0..10 {
+        assert_served(&busy).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let kept = idle.iter().filter(|idle| idle.close_reason().is_none());
+    assert!(kept.count() < 6, "places are free again");
+    assert_served(&member).await;
+    assert_served(&stranger(3, &node).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_queued_by_one_address_does_not_delay_others() {
+    const REQUESTS: usize = 300;
+    let (material, node) = one_with(Limits {
+        arithmetic: 1,
+        ..Limits::default()
+    });
+    // Approvals of nobody, bound to the right things: each costs the node signature checks.
+    let forger = Material::new(1, 1, 1);
+    let answered = Arc::new(AtomicUsize::new(0));
+    let mut attack = Vec::new();
+    for _ in 0..3 {
+        let identity = ClientIdentity::generate().unwrap();
+        let spki = identity.spki().to_vec();
+        let attacker = from_host(1, &node, identity, TransportConfig::default()).await;
+        let read = Read::new(&material.public_key);
+        let request = read.request(&forger.approve(&read, &spki, &[0, 1, 2, 3]));
+        let bytes = request.to_bytes().unwrap();
+        for _ in 0..REQUESTS / 3 {
+            let (attacker, bytes) = (attacker.clone(), bytes.clone());
+            let answered = Arc::clone(&answered);
+            attack.push(tokio::spawn(async move {
+                send_raw(&attacker, &bytes).await;
+                answered.fetch_add(1, Ordering::Relaxed);
+            }));
+        }
+    }
+    let identity = ClientIdentity::generate().unwrap();
+    let spki = identity.spki().to_vec();
+    let honest = from_host(2, &node, identity, TransportConfig::default()).await;
+    let read = Read::new(&material.public_key);
+    let request = read.request(&material.approve(&read, &spki, &[0, 1, 2]));
+    let before = answered.load(Ordering::Relaxed);
+    let answer = send_raw(&honest, &request.to_bytes().unwrap()).await;
+    let overtook = answered.load(Ordering::Relaxed) - before;
+    assert!(matches!(answer, Answer::Share { .. }), "{answer:?}");
+    assert!(
+        before < REQUESTS / 2,
+        "the attack is over too early to tell"
+    );
+    assert!(overtook < REQUESTS / 4, "{overtook}");
+    for request in attack {
+        request.await.unwrap();
+    }
 }

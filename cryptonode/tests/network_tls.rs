@@ -228,6 +228,23 @@ async fn another_protocol_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_that_names_no_protocol_is_refused() {
+    let node = node();
+    let (chain, key) = self_signed(&rcgen::PKCS_ED25519);
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anything::default()))
+            .with_client_auth_cert(chain, key)
+            .unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
+    assert!(ask(&node, config).await.is_err());
+    assert_eq!(node.serving.counters.snapshot().connections, 0);
+}
+
+#[tokio::test]
 async fn the_client_refuses_another_identity() {
     let node = node();
     let dialer = Dialer::new(ClientIdentity::generate().unwrap(), PeerOptions::default());

@@ -6,6 +6,7 @@
 
 use curve25519_dalek::Scalar;
 use sha2::{Digest, Sha512};
+use zeroize::Zeroizing;
 
 /// `H(tag, items…)`: 64 bytes.
 #[must_use]
@@ -57,10 +58,10 @@ impl Hasher {
         self.0.finalize().into()
     }
 
-    /// The scalar of `Hs`.
+    /// The scalar of `Hs`. Nonces are made with it, so the 64 bytes are wiped.
     #[must_use]
     pub fn finalize_scalar(self) -> Scalar {
-        Scalar::from_bytes_mod_order_wide(&self.finalize())
+        Scalar::from_bytes_mod_order_wide(&Zeroizing::new(self.finalize()))
     }
 }
 

@@ -11,6 +11,11 @@
 //! nodes that cheated, and goes on with the next answers. t honest answers are always enough, whatever the others send.
 //! If t *verified* shares do not open, the writer made an invalid wrapped key: the opening stops and blames no node.
 //!
+//! A commitment that matches shows that `S` is what the writer meant, and not that every share was true: a writer in league with
+//! a node can commit to an `S` that only that node's false share leads to, and then one reader opens what another is told is
+//! invalid. With an honest writer the result is the same for everybody; whoever needs that of any writer compares a
+//! checksum that the writer could not change afterwards.
+//!
 //! It does no I/O. The caller sends the request, feeds each node's answer to [`Opening::add`], and asks further nodes as
 //! long as it hears [`Progress::Need`].
 
@@ -157,7 +162,7 @@ impl Opening {
         }
         match self.combine() {
             Ok(secret) => self.finish(Progress::Opened(secret)),
-            // The key is the committed one, so every share was right.
+            // The key is the committed one: no other shares lead to a better one.
             Err(OpenError::Cipher) => self.finish(Progress::InvalidWrappedKey),
             Err(OpenError::Commitment) => match self.drop_false_shares() {
                 0 => self.finish(Progress::InvalidWrappedKey),

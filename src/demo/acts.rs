@@ -207,15 +207,16 @@ async fn read(
             async {
                 let got = exchange.read(&document.name, &into).await?;
                 compare(document, &into).await?;
-                let approved: Vec<&str> = got
-                    .report
+                let report = got.report.ok_or_else(|| {
+                    SiteError::Unexpected("the platform kept no report of the read".to_owned())
+                })?;
+                let approved: Vec<&str> = report
                     .organisations
                     .iter()
                     .filter(|o| o.approved)
                     .map(|o| o.organisation.as_str())
                     .collect();
-                let answered: Vec<&str> = got
-                    .report
+                let answered: Vec<&str> = report
                     .nodes
                     .iter()
                     .filter(|n| n.outcome == "answered")
@@ -230,14 +231,8 @@ async fn read(
                 .with("document", document.name.as_str())
                 .with("bytes", got.length)
                 .with("sha256", got.sha256)
-                .with("transaction", got.report.transaction_id.as_str());
-                Ok::<_, SiteError>((
-                    ToldRead {
-                        when,
-                        report: got.report,
-                    },
-                    told,
-                ))
+                .with("transaction", report.transaction_id.as_str());
+                Ok::<_, SiteError>((ToldRead { when, report }, told))
             },
         )
         .await

@@ -75,7 +75,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     try:
         printed = program.run("demo", small, large, "--dir", folder, "--keep", "--json", timeout_s=300)
     except CommandFailed as failure:
-        pytest.fail(f"{failure}\n{failure.stdout}")
+        steps = json.loads(failure.stdout).get("steps", [])
+        pytest.fail("\n".join(f"{step['name']}: {step['result']}" for step in steps if step["outcome"] != "ok"))
     return Site(folder, [small, large], json.loads(printed), program)
 
 

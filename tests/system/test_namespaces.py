@@ -130,7 +130,7 @@ def test_reads_go_on_with_three_of_five(lab: Lab, document: str) -> None:
 
     lab.network.unplug("node-1")
     refusal = lab.refused(document)
-    assert refusal.message.startswith("2 of 5 nodes answered, 3 are needed"), refusal
+    assert "2 of 5 nodes answered, 3 are needed" in refusal.message, refusal
     assert all(name in refusal.message for name in ("node-1", "node-2", "node-5")), refusal
 
     for name in ("node-1", "node-2", "node-5"):

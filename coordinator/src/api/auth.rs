@@ -23,7 +23,9 @@ pub enum AuthError {
     #[error("this needs an API key: send the header `Authorization: Bearer KEY`")]
     Missing,
     /// The key is not one that this platform made.
-    #[error("the API key is not valid here: check that it was copied whole, and that it was made by this coordinator")]
+    #[error(
+        "the API key is not valid here: check that it was copied whole, and that it was made by this coordinator"
+    )]
     Invalid,
 }
 
@@ -83,8 +85,13 @@ impl ApiKeys {
         };
         let mut decoded = Zeroizing::new([0; 32]);
         hex::decode_to_slice(tag, decoded.as_mut()).map_err(|_| AuthError::Invalid)?;
-        self.mac(tenant, id).verify_slice(decoded.as_ref()).map_err(|_| AuthError::Invalid)?;
-        Ok(Caller { tenant: tenant.to_owned(), key_id: id.to_owned() })
+        self.mac(tenant, id)
+            .verify_slice(decoded.as_ref())
+            .map_err(|_| AuthError::Invalid)?;
+        Ok(Caller {
+            tenant: tenant.to_owned(),
+            key_id: id.to_owned(),
+        })
     }
 
     #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
@@ -109,8 +116,14 @@ mod tests {
         let other = ApiKeys::new(Zeroizing::new(vec![2; SECRET_SIZE]));
         let key = keys.issue("acme.eu");
         let header = format!("Bearer {}", key.as_str());
-        assert_eq!(keys.verify(Some(header.as_bytes())).unwrap().tenant, "acme.eu");
-        assert_eq!(other.verify(Some(header.as_bytes())), Err(AuthError::Invalid));
+        assert_eq!(
+            keys.verify(Some(header.as_bytes())).unwrap().tenant,
+            "acme.eu"
+        );
+        assert_eq!(
+            other.verify(Some(header.as_bytes())),
+            Err(AuthError::Invalid)
+        );
         assert_eq!(keys.verify(None), Err(AuthError::Missing));
         for bad in [
             header.replace("acme", "umbra"),
@@ -121,8 +134,15 @@ mod tests {
             "Bearer ".to_owned(),
             "Bearer ..".to_owned(),
         ] {
-            assert_eq!(keys.verify(Some(bad.as_bytes())), Err(AuthError::Invalid), "{bad}");
+            assert_eq!(
+                keys.verify(Some(bad.as_bytes())),
+                Err(AuthError::Invalid),
+                "{bad}"
+            );
         }
-        assert_eq!(keys.verify(Some(header.replace("Bearer", "Basic").as_bytes())), Err(AuthError::Missing));
+        assert_eq!(
+            keys.verify(Some(header.replace("Bearer", "Basic").as_bytes())),
+            Err(AuthError::Missing)
+        );
     }
 }

@@ -3,12 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Extension;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -44,10 +44,19 @@ pub(super) async fn list(
         let items: Vec<_> = documents
             .by_ref()
             .take(limit)
-            .map(|(name, document)| DocumentView::of(name, document, state.version(&name.version(document.latest))))
+            .map(|(name, document)| {
+                DocumentView::of(
+                    name,
+                    document,
+                    state.version(&name.version(document.latest)),
+                )
+            })
             .collect();
         let more = documents.next().is_some();
-        let next = items.last().filter(|_| more).map(|last| last.document.to_string());
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|last| last.document.to_string());
         Some(Page { items, next })
     });
     page.map(Json).ok_or_else(Problem::not_found)
@@ -59,11 +68,17 @@ pub(super) async fn versions(
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
 ) -> Result<Json<Page<VersionView>>, Problem> {
     let name = DatasetName { tenant, dataset }.document(document);
-    let items: Vec<_> = api
-        .platform
-        .record()
-        .with_state(|state| state.versions(&name).map(|(name, version)| VersionView::of(name, version)).collect());
-    if items.is_empty() { Err(Problem::not_found()) } else { Ok(Json(Page { items, next: None })) }
+    let items: Vec<_> = api.platform.record().with_state(|state| {
+        state
+            .versions(&name)
+            .map(|(name, version)| VersionView::of(name, version))
+            .collect()
+    });
+    if items.is_empty() {
+        Err(Problem::not_found())
+    } else {
+        Ok(Json(Page { items, next: None }))
+    }
 }
 
 /// What is said of a body beside it.
@@ -81,17 +96,26 @@ pub(super) async fn prepare_write(
     query: Result<Query<UploadQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let content_type = content_type.map(str::to_owned);
     let mut body = request.into_body();
     let prepared = match query {
         Err(e) => Err(Problem::bad_request(e.body_text())),
         Ok(Query(query)) => {
             let request = WriteRequest {
-                dataset: DatasetName { tenant: tenant.clone(), dataset },
+                dataset: DatasetName {
+                    tenant: tenant.clone(),
+                    dataset,
+                },
                 document,
                 version: query.version,
-                author: UserName { tenant, user: query.author },
+                author: UserName {
+                    tenant,
+                    user: query.author,
+                },
                 content_type,
             };
             let mut parts = body.into_data_stream();
@@ -102,7 +126,10 @@ pub(super) async fn prepare_write(
     };
     match prepared {
         Ok(prepared) => {
-            let view = PreparedView { id: prepared.id, transaction: prepared.transaction.to_bytes() };
+            let view = PreparedView {
+                id: prepared.id,
+                transaction: prepared.transaction.to_bytes(),
+            };
             Ok((StatusCode::CREATED, Json(view)))
         }
         Err(problem) => {
@@ -147,15 +174,25 @@ pub(super) async fn prepare_read(
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
     let bytes = bounded(request.into_body(), MAX_JSON).await?;
-    let asked: ReadBody = serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
+    let asked: ReadBody =
+        serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
     let request = ReadRequest {
-        dataset: DatasetName { tenant: tenant.clone(), dataset },
+        dataset: DatasetName {
+            tenant: tenant.clone(),
+            dataset,
+        },
         document,
         version: asked.version,
-        reader: UserName { tenant, user: asked.reader },
+        reader: UserName {
+            tenant,
+            user: asked.reader,
+        },
     };
     let prepared = api.platform.prepare_read(request)?;
-    let view = PreparedView { id: prepared.id, transaction: prepared.transaction.to_bytes() };
+    let view = PreparedView {
+        id: prepared.id,
+        transaction: prepared.transaction.to_bytes(),
+    };
     Ok((StatusCode::CREATED, Json(view)))
 }
 
@@ -167,7 +204,10 @@ pub(super) async fn commit_read(
 ) -> Result<Response, Problem> {
     let signed = record::signed(request.into_body()).await?;
     let read = api.platform.commit_read(&tenant, id, signed).await?;
-    let content_type = read.content_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok());
+    let content_type = read
+        .content_type
+        .as_deref()
+        .and_then(|kind| HeaderValue::from_str(kind).ok());
     let timing = server_timing(&read.report.phases);
     let length = HeaderValue::from(read.length);
     let mut response = Body::from_stream(parts(read)).into_response();
@@ -178,7 +218,10 @@ pub(super) async fn commit_read(
     );
     headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     if let Ok(timing) = HeaderValue::from_str(&timing) {
         headers.insert("server-timing", timing);
     }
@@ -187,7 +230,14 @@ pub(super) async fn commit_read(
 
 /// The phases that are over before the first byte, as `Server-Timing`.
 fn server_timing(phases: &Phases) -> String {
-    let Phases { record_ms, approvals_ms, cluster_ms, fetch_ms, checksum_ms, .. } = phases;
+    let Phases {
+        record_ms,
+        approvals_ms,
+        cluster_ms,
+        fetch_ms,
+        checksum_ms,
+        ..
+    } = phases;
     format!(
         "record;dur={record_ms}, approvals;dur={approvals_ms}, cluster;dur={cluster_ms}, fetch;dur={fetch_ms}, \
          checksum;dur={checksum_ms}"
@@ -214,5 +264,8 @@ pub(super) async fn report(
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, id)): Path<(String, Uuid)>,
 ) -> Result<Json<ReadReport>, Problem> {
-    api.platform.report(&tenant, id).map(Json).ok_or_else(Problem::not_found)
+    api.platform
+        .report(&tenant, id)
+        .map(Json)
+        .ok_or_else(Problem::not_found)
 }

@@ -31,8 +31,8 @@ use uuid::Uuid;
 
 pub use self::problem::Problem;
 pub use self::views::{
-    ClusterView, DatasetView, DocumentView, Page, PeerView, PermissionsView, PreparedView, ReceiptView, StatusView,
-    UserView, VersionView,
+    ClusterView, DatasetView, DocumentView, Page, PeerView, PermissionsView, PreparedView,
+    ReceiptView, StatusView, UserView, VersionView,
 };
 use crate::platform::Platform;
 use crate::record::Identifier;
@@ -54,41 +54,100 @@ type Handlers = MethodRouter<Arc<Api>>;
 
 fn routes() -> Vec<(Method, &'static str, Handlers)> {
     vec![
-        (Method::GET, "/v1/operator/audit/export", get(record::export)),
-        (Method::GET, "/v1/tenants/{tenant}/status", get(record::status)),
-        (Method::POST, "/v1/tenants/{tenant}/transactions", post(record::submit)),
-        (Method::GET, "/v1/tenants/{tenant}/users", get(record::users)),
-        (Method::GET, "/v1/tenants/{tenant}/datasets", get(record::datasets)),
-        (Method::GET, "/v1/tenants/{tenant}/datasets/{dataset}", get(record::dataset)),
-        (Method::GET, "/v1/tenants/{tenant}/audit/checkpoint", get(record::checkpoint)),
-        (Method::GET, "/v1/tenants/{tenant}/datasets/{dataset}/documents", get(documents::list)),
-        (Method::GET, "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}", get(documents::versions)),
+        (
+            Method::GET,
+            "/v1/operator/audit/export",
+            get(record::export),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/status",
+            get(record::status),
+        ),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/transactions",
+            post(record::submit),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/users",
+            get(record::users),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/datasets",
+            get(record::datasets),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/datasets/{dataset}",
+            get(record::dataset),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/audit/checkpoint",
+            get(record::checkpoint),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/datasets/{dataset}/documents",
+            get(documents::list),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}",
+            get(documents::versions),
+        ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/uploads",
             post(documents::prepare_write),
         ),
-        (Method::POST, "/v1/tenants/{tenant}/uploads/{id}", post(documents::commit_write)),
-        (Method::DELETE, "/v1/tenants/{tenant}/uploads/{id}", delete(documents::discard_write)),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/uploads/{id}",
+            post(documents::commit_write),
+        ),
+        (
+            Method::DELETE,
+            "/v1/tenants/{tenant}/uploads/{id}",
+            delete(documents::discard_write),
+        ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/reads",
             post(documents::prepare_read),
         ),
-        (Method::POST, "/v1/tenants/{tenant}/reads/{id}", post(documents::commit_read)),
-        (Method::GET, "/v1/tenants/{tenant}/reads/{id}", get(documents::report)),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/reads/{id}",
+            post(documents::commit_read),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/reads/{id}",
+            get(documents::report),
+        ),
     ]
 }
 
 /// Method and path of every route that needs an API key.
 pub fn route_table() -> Vec<(Method, &'static str)> {
-    routes().into_iter().map(|(method, path, _)| (method, path)).collect()
+    routes()
+        .into_iter()
+        .map(|(method, path, _)| (method, path))
+        .collect()
 }
 
 /// The whole API.
 pub fn router(platform: Arc<Platform>, keys: ApiKeys) -> Router {
     let api = Arc::new(Api { platform, keys });
-    let protected = routes().into_iter().fold(Router::new(), |router, (_, path, handlers)| router.route(path, handlers));
+    let protected = routes()
+        .into_iter()
+        .fold(Router::new(), |router, (_, path, handlers)| {
+            router.route(path, handlers)
+        });
     protected
         .route_layer(from_fn_with_state(api.clone(), authenticate))
         .route("/healthz", get(record::health))
@@ -108,11 +167,17 @@ async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let header = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    let header = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .map(HeaderValue::as_bytes);
     let refusal = match api.keys.verify(header) {
         Err(e) => Problem::from(e),
         Ok(caller) => {
-            let tenant = params.iter().find(|(name, _)| *name == "tenant").map(|(_, value)| value);
+            let tenant = params
+                .iter()
+                .find(|(name, _)| *name == "tenant")
+                .map(|(_, value)| value);
             match (tenant, Identifier::new(&caller.tenant)) {
                 (Some(asked), Ok(own)) if asked == own.as_str() => {
                     request.extensions_mut().insert(Tenant(own));
@@ -129,13 +194,22 @@ async fn authenticate(
 
 /// Gives each request an identifier, its caller's own if it is a short plain word, and renders problems.
 async fn identify(request: Request, next: Next) -> Response {
-    let own = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_plain(id));
+    let own = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| is_plain(id));
     let id = own.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
-    let span = tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
+    let span =
+        tracing::info_span!("request", id, method = %request.method(), path = request.uri().path());
     let response = async {
         let mut response = next.run(request).await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            tracing::info!(status = response.status().as_u16(), code = problem.code(), "refused");
+            tracing::info!(
+                status = response.status().as_u16(),
+                code = problem.code(),
+                "refused"
+            );
             response = problem.render(&id);
         } else if response.status().is_client_error() {
             // The framework's own refusals, of a path or a query that cannot be read.
@@ -153,17 +227,27 @@ async fn identify(request: Request, next: Next) -> Response {
 }
 
 fn is_plain(id: &str) -> bool {
-    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
 /// Takes the rest of a body for a moment: a sender that is cut off while it sends may never see why.
 async fn drain(body: Body) {
     let mut stream = body.into_data_stream();
-    let _ = tokio::time::timeout(DRAIN, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+    let _ = tokio::time::timeout(DRAIN, async {
+        while let Some(Ok(_)) = stream.next().await {}
+    })
+    .await;
 }
 
 /// A body of at most `limit` bytes.
 async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let too_long = |_| Problem::bad_request(format!("the body must arrive whole and have at most {limit} bytes"));
+    let too_long = |_| {
+        Problem::bad_request(format!(
+            "the body must arrive whole and have at most {limit} bytes"
+        ))
+    };
     axum::body::to_bytes(body, limit).await.map_err(too_long)
 }

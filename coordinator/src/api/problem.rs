@@ -32,13 +32,27 @@ struct Extensions {
 
 impl Problem {
     /// A problem with a stable code and a sentence.
-    pub(super) fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { status, code: code.into(), detail: detail.into(), retry_after_s: None, more: None }
+    pub(super) fn new(
+        status: StatusCode,
+        code: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            code: code.into(),
+            detail: detail.into(),
+            retry_after_s: None,
+            more: None,
+        }
     }
 
     /// Another tenant's objects, and those that do not exist: the two look the same.
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not-found", "there is nothing here that this API key can see")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "there is nothing here that this API key can see",
+        )
     }
 
     /// A request that cannot be understood.
@@ -53,7 +67,11 @@ impl Problem {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path does not know this method")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "this path does not know this method",
+        )
     }
 
     pub(super) fn code(&self) -> &str {
@@ -76,7 +94,11 @@ impl Problem {
         let body = ProblemDetails::from_status_code(self.status)
             .with_type(kind)
             .with_detail(self.detail)
-            .with_extensions(Extensions { code: self.code, request_id: Some(request_id.to_owned()), more: self.more });
+            .with_extensions(Extensions {
+                code: self.code,
+                request_id: Some(request_id.to_owned()),
+                more: self.more,
+            });
         let mut headers = HeaderMap::new();
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -111,7 +133,11 @@ impl From<PlatformError> for Problem {
             Some(more) => problem.with_more(more),
             None => problem,
         };
-        if e.is_transient() { problem.retry_after(1) } else { problem }
+        if e.is_transient() {
+            problem.retry_after(1)
+        } else {
+            problem
+        }
     }
 }
 
@@ -119,26 +145,27 @@ fn status(e: &PlatformError) -> StatusCode {
     match e {
         PlatformError::NotFound { .. } | PlatformError::NotWaiting => StatusCode::NOT_FOUND,
         PlatformError::Rejected { code, .. } => match code.as_str() {
-            "not-permitted" | "not-administrator" | "other-tenant" | "user-suspended" | "user-expired" | "signature" => {
-                StatusCode::FORBIDDEN
+            "not-permitted" | "not-administrator" | "other-tenant" | "user-suspended"
+            | "user-expired" | "signature" => StatusCode::FORBIDDEN,
+            "version" | "replayed" | "permission-unchanged" | "access-pending" => {
+                StatusCode::CONFLICT
             }
-            "version" | "replayed" | "permission-unchanged" | "access-pending" => StatusCode::CONFLICT,
             code if code.ends_with("-exists") => StatusCode::CONFLICT,
             code if code.starts_with("unknown-") => StatusCode::NOT_FOUND,
             "erased" => StatusCode::GONE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         },
-        PlatformError::OtherTransaction | PlatformError::Malformed { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        PlatformError::OtherTransaction | PlatformError::Malformed { .. } => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         PlatformError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        PlatformError::Upload { .. } => StatusCode::BAD_REQUEST,
+        PlatformError::Upload { .. } | PlatformError::ReaderGone => StatusCode::BAD_REQUEST,
         PlatformError::Idle => StatusCode::REQUEST_TIMEOUT,
         PlatformError::NotApproved { .. } => StatusCode::FORBIDDEN,
         PlatformError::Busy
         | PlatformError::NoCluster { .. }
         | PlatformError::Cluster { .. }
-        | PlatformError::Record { .. } => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        | PlatformError::Record { .. } => StatusCode::SERVICE_UNAVAILABLE,
         PlatformError::Envelope(_) | PlatformError::WrappedKey { .. } => StatusCode::BAD_GATEWAY,
         PlatformError::Body(_) | PlatformError::MasterKey(_) | PlatformError::Internal { .. } => {
             StatusCode::INTERNAL_SERVER_ERROR

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::Extension;
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView};
 use super::{Api, Problem, Tenant, bounded};
 use crate::platform::PlatformError;
-use crate::record::{Author, DatasetName, Identifier, MAX_TRANSACTION, SignedTransaction, Transaction};
+use crate::record::{
+    Author, DatasetName, Identifier, MAX_TRANSACTION, SignedTransaction, Transaction,
+};
 
 /// Longest signed transaction on the wire, in bytes.
 pub(super) const MAX_BODY: usize = MAX_TRANSACTION;
@@ -23,9 +25,17 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
     let peers = api.platform.record().peers();
     let working = peers.iter().filter(|peer| peer.fault.is_none()).count();
     let well = working >= crate::record::quorum(peers.len());
-    let status = if well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if well {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let word = if well { "ok" } else { "record-halted" };
-    (status, Json(json!({ "status": word, "peers": peers.len(), "peers_working": working }))).into_response()
+    (
+        status,
+        Json(json!({ "status": word, "peers": peers.len(), "peers_working": working })),
+    )
+        .into_response()
 }
 
 pub(super) async fn status(
@@ -40,14 +50,22 @@ pub(super) async fn status(
         software: env!("CARGO_PKG_VERSION").to_owned(),
         ledger: hex::encode(record.ledger()),
         peers: peers
-            .map(|peer| PeerView { organisation: peer.organisation, height: peer.height, fault: peer.fault })
+            .map(|peer| PeerView {
+                organisation: peer.organisation,
+                height: peer.height,
+                fault: peer.fault,
+            })
             .collect(),
         clusters: clusters
             .map(|cluster| ClusterView {
                 public_key: hex::encode(cluster.public_key),
                 epoch: cluster.epoch,
                 threshold: cluster.threshold,
-                nodes: cluster.members.into_iter().map(|member| member.name).collect(),
+                nodes: cluster
+                    .members
+                    .into_iter()
+                    .map(|member| member.name)
+                    .collect(),
             })
             .collect(),
     }))
@@ -60,7 +78,9 @@ pub(super) async fn submit(
 ) -> Result<(StatusCode, Json<ReceiptView>), Problem> {
     let signed = signed(request.into_body()).await?;
     // A key of one tenant is no way in for another one's users. An organisation answers for itself.
-    if matches!(signed.author(), Author::User(author) if author.tenant != tenant) || elsewhere(&signed, &tenant) {
+    if matches!(signed.author(), Author::User(author) if author.tenant != tenant)
+        || elsewhere(&signed, &tenant)
+    {
         return Err(Problem::not_found());
     }
     let receipt = api.platform.submit(signed).await?;
@@ -96,7 +116,10 @@ fn elsewhere(signed: &SignedTransaction, tenant: &Identifier) -> bool {
 pub(super) async fn signed(body: Body) -> Result<SignedTransaction, Problem> {
     let bytes = bounded(body, MAX_BODY).await?;
     SignedTransaction::from_bytes(&bytes).map_err(|e| {
-        PlatformError::Malformed { reason: format!("the body is not a signed transaction: {e}") }.into()
+        PlatformError::Malformed {
+            reason: format!("the body is not a signed transaction: {e}"),
+        }
+        .into()
     })
 }
 
@@ -104,10 +127,12 @@ pub(super) async fn users(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
 ) -> Json<Page<UserView>> {
-    let items = api
-        .platform
-        .record()
-        .with_state(|state| state.users(&tenant).map(|(name, user)| UserView::of(name, user)).collect());
+    let items = api.platform.record().with_state(|state| {
+        state
+            .users(&tenant)
+            .map(|(name, user)| UserView::of(name, user))
+            .collect()
+    });
     Json(Page { items, next: None })
 }
 
@@ -116,7 +141,9 @@ pub(super) async fn datasets(
     Extension(Tenant(tenant)): Extension<Tenant>,
 ) -> Json<Page<DatasetView>> {
     let items = api.platform.record().with_state(|state| {
-        let view = |(name, dataset): (&DatasetName, _)| DatasetView::of(name, dataset, state.permissions(name));
+        let view = |(name, dataset): (&DatasetName, _)| {
+            DatasetView::of(name, dataset, state.permissions(name))
+        };
         state.datasets(&tenant).map(view).collect()
     });
     Json(Page { items, next: None })
@@ -129,21 +156,34 @@ pub(super) async fn dataset(
 ) -> Result<Json<DatasetView>, Problem> {
     let name = DatasetName { tenant, dataset };
     let view = api.platform.record().with_state(|state| {
-        state.dataset(&name).map(|dataset| DatasetView::of(&name, dataset, state.permissions(&name)))
+        state
+            .dataset(&name)
+            .map(|dataset| DatasetView::of(&name, dataset, state.permissions(&name)))
     });
     view.map(Json).ok_or_else(Problem::not_found)
 }
 
 pub(super) async fn checkpoint(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
-    let note = api.platform.record().checkpoint().await.map_err(PlatformError::from)?;
+    let note = api
+        .platform
+        .record()
+        .checkpoint()
+        .await
+        .map_err(PlatformError::from)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
 pub(super) async fn export(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
-    let internal = |e: std::io::Error| PlatformError::Internal { reason: format!("the export failed: {e}") };
+    let internal = |e: std::io::Error| PlatformError::Internal {
+        reason: format!("the export failed: {e}"),
+    };
     let dir = tempfile::tempdir().map_err(internal)?;
     let path = dir.path().join("export");
-    api.platform.record().export(&path).await.map_err(PlatformError::from)?;
+    api.platform
+        .record()
+        .export(&path)
+        .await
+        .map_err(PlatformError::from)?;
     let file = tokio::fs::File::open(&path).await.map_err(internal)?;
     // The open file stays readable when its name goes.
     drop(dir);

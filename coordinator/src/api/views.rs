@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::record::{
-    Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier, KeyWrapping, Permissions,
-    Receipt, Storage, User, UserName, UserRole, VersionName,
+    Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier,
+    KeyWrapping, Permissions, Receipt, Storage, User, UserName, UserRole, VersionName,
 };
 
 /// How this platform and its record are.
@@ -63,8 +63,19 @@ pub struct ReceiptView {
 
 impl From<Receipt> for ReceiptView {
     fn from(receipt: Receipt) -> Self {
-        let Receipt { height, time_ms, position, transaction_id, .. } = receipt;
-        Self { transaction_id: hex::encode(transaction_id), height, time_ms, position }
+        let Receipt {
+            height,
+            time_ms,
+            position,
+            transaction_id,
+            ..
+        } = receipt;
+        Self {
+            transaction_id: hex::encode(transaction_id),
+            height,
+            time_ms,
+            position,
+        }
     }
 }
 
@@ -128,7 +139,11 @@ pub struct DatasetView {
 }
 
 impl DatasetView {
-    pub(super) fn of(name: &DatasetName, dataset: &Dataset, permissions: Option<&Permissions>) -> Self {
+    pub(super) fn of(
+        name: &DatasetName,
+        dataset: &Dataset,
+        permissions: Option<&Permissions>,
+    ) -> Self {
         let (encryption, cluster) = match dataset.encryption {
             Encryption::None => ("none", None),
             Encryption::Platform => ("platform", None),
@@ -160,7 +175,9 @@ pub struct PermissionsView {
 
 impl PermissionsView {
     pub(super) fn of(permissions: &Permissions) -> Self {
-        let names = |users: &std::collections::BTreeSet<UserName>| users.iter().map(ToString::to_string).collect();
+        let names = |users: &std::collections::BTreeSet<UserName>| {
+            users.iter().map(ToString::to_string).collect()
+        };
         Self {
             version: permissions.version,
             owners: names(&permissions.owners),
@@ -186,7 +203,11 @@ pub struct DocumentView {
 }
 
 impl DocumentView {
-    pub(super) fn of(name: &DocumentName, document: &Document, latest: Option<&DocumentVersion>) -> Self {
+    pub(super) fn of(
+        name: &DocumentName,
+        document: &Document,
+        latest: Option<&DocumentVersion>,
+    ) -> Self {
         Self {
             document: name.document.clone(),
             latest: document.latest,

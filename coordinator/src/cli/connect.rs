@@ -58,7 +58,11 @@ Example:
 }
 
 fn missing(what: &str, how: &str) -> Failure {
-    Failure::new(exit::CONFIGURATION, "profile", format!("{what} is not known: give {how}, or a profile with --profile"))
+    Failure::new(
+        exit::CONFIGURATION,
+        "profile",
+        format!("{what} is not known: give {how}, or a profile with --profile"),
+    )
 }
 
 impl Connect {
@@ -89,16 +93,28 @@ impl Connect {
     /// A client with what is known, and with a signature if a user is.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let profile = self.resolve()?;
-        let url = profile.url.ok_or_else(|| missing("the platform's URL", "--url"))?;
-        let tenant = profile.tenant.ok_or_else(|| missing("the tenant", "--tenant"))?;
-        let api_key = profile.api_key.ok_or_else(|| missing("the tenant's API key", "--api-key-file"))?;
+        let url = profile
+            .url
+            .ok_or_else(|| missing("the platform's URL", "--url"))?;
+        let tenant = profile
+            .tenant
+            .ok_or_else(|| missing("the tenant", "--tenant"))?;
+        let api_key = profile
+            .api_key
+            .ok_or_else(|| missing("the tenant's API key", "--api-key-file"))?;
         let mut client = Client::new(&url, tenant, api_key.expose().to_owned())?;
         if let (Some(user), Some(key)) = (profile.user, profile.key) {
             client.sign_as(Signer::new(user, user_key::read(&key)?));
         }
         if let Some(ledger) = profile.ledger {
             let mut id = [0; 32];
-            let wrong = |_| Failure::new(exit::CONFIGURATION, "profile", "the profile's ledger is not 64 hexadecimal digits");
+            let wrong = |_| {
+                Failure::new(
+                    exit::CONFIGURATION,
+                    "profile",
+                    "the profile's ledger is not 64 hexadecimal digits",
+                )
+            };
             hex::decode_to_slice(&ledger, &mut id).map_err(wrong)?;
             client.pin_ledger(id);
         }
@@ -107,14 +123,23 @@ impl Connect {
 
     /// An operator's API key.
     pub(super) fn operator_key(&self) -> Result<ApiKey, Failure> {
-        let how = "a profile with an `operator_key` (`coordinator key create --operator` makes one)";
+        let how =
+            "a profile with an `operator_key` (`coordinator key create --operator` makes one)";
         self.resolve()?.operator_key.ok_or_else(|| {
-            Failure::new(exit::CONFIGURATION, "profile", format!("this needs an operator's API key: use {how}"))
+            Failure::new(
+                exit::CONFIGURATION,
+                "profile",
+                format!("this needs an operator's API key: use {how}"),
+            )
         })
     }
 }
 
-pub(super) fn client(command: &ClientCommand, connect: &Connect, output: &Output) -> Result<(), Failure> {
+pub(super) fn client(
+    command: &ClientCommand,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
     let mut profile = connect.resolve()?;
     match command {
         ClientCommand::Init { out } => {
@@ -123,7 +148,10 @@ pub(super) fn client(command: &ClientCommand, connect: &Connect, output: &Output
             }
             profile.write(out)?;
             let next = format!("use it with: export COORDINATOR_PROFILE={}", out.display());
-            output.result(&json!({ "profile": out }), &[field("profile", out.display()), next])
+            output.result(
+                &json!({ "profile": out }),
+                &[field("profile", out.display()), next],
+            )
         }
         ClientCommand::Show => {
             let known = |known: bool| if known { "known" } else { "not known" };
@@ -150,13 +178,23 @@ pub(super) fn client(command: &ClientCommand, connect: &Connect, output: &Output
 pub(super) fn status(connect: &Connect, output: &Output) -> Result<(), Failure> {
     let client = connect.client()?;
     let status = block_on(async { Ok(client.status().await?) })?;
-    let mut lines = vec![field("tenant", &status.tenant), field("ledger", &status.ledger)];
+    let mut lines = vec![
+        field("tenant", &status.tenant),
+        field("ledger", &status.ledger),
+    ];
     let peers: Vec<Vec<String>> = status
         .peers
         .iter()
         .map(|peer| {
-            let state = peer.fault.clone().unwrap_or_else(|| "takes part".to_owned());
-            vec![peer.organisation.to_string(), peer.height.to_string(), state]
+            let state = peer
+                .fault
+                .clone()
+                .unwrap_or_else(|| "takes part".to_owned());
+            vec![
+                peer.organisation.to_string(),
+                peer.height.to_string(),
+                state,
+            ]
         })
         .collect();
     lines.extend(table(&["organisation", "block", "peer"], &peers));

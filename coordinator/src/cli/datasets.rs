@@ -7,7 +7,9 @@ use super::output::{field, table};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::DatasetView;
 use crate::client::Client;
-use crate::record::{DatasetCreate, Encryption, Identifier, PermissionEntry, Role, Storage, Transaction, UserName};
+use crate::record::{
+    DatasetCreate, Encryption, Identifier, PermissionEntry, Role, Storage, Transaction, UserName,
+};
 
 /// Commands about datasets.
 #[derive(Debug, Subcommand)]
@@ -92,15 +94,35 @@ pub(super) enum RoleName {
     Reader,
 }
 
-pub(super) fn run(command: &DatasetCommand, connect: &Connect, output: &Output) -> Result<(), Failure> {
+pub(super) fn run(
+    command: &DatasetCommand,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
     let client = connect.client()?;
     match command {
-        DatasetCommand::Create { name, encryption, cluster, storage } => {
-            block_on(create(&client, name, *encryption, cluster.as_deref(), *storage, output))
-        }
+        DatasetCommand::Create {
+            name,
+            encryption,
+            cluster,
+            storage,
+        } => block_on(create(
+            &client,
+            name,
+            *encryption,
+            cluster.as_deref(),
+            *storage,
+            output,
+        )),
         DatasetCommand::Show { name } => {
             let dataset = block_on(async { Ok(client.dataset(name).await?) })?;
-            let users = |users: &[String]| if users.is_empty() { "nobody".to_owned() } else { users.join(", ") };
+            let users = |users: &[String]| {
+                if users.is_empty() {
+                    "nobody".to_owned()
+                } else {
+                    users.join(", ")
+                }
+            };
             let lines = [
                 field("dataset", &dataset.dataset),
                 field("encryption", level(&dataset)),
@@ -140,14 +162,21 @@ async fn create(
     let encryption = match level {
         Level::None => Encryption::None,
         Level::Platform => Encryption::Platform,
-        Level::Threshold => Encryption::Threshold { public_key: cluster_key(client, cluster).await? },
+        Level::Threshold => Encryption::Threshold {
+            public_key: cluster_key(client, cluster).await?,
+        },
     };
     let storage = match place {
         Place::Ledger => Storage::Ledger,
         Place::OffChain => Storage::OffChain,
     };
     let (tenant, dataset) = (client.tenant().clone(), name.clone());
-    let transaction = Transaction::DatasetCreate(DatasetCreate { tenant, dataset, encryption, storage });
+    let transaction = Transaction::DatasetCreate(DatasetCreate {
+        tenant,
+        dataset,
+        encryption,
+        storage,
+    });
     let receipt = client.submit(transaction).await?;
     let line = format!("{name} is created, block {}", receipt.height);
     output.result(&json!({ "dataset": name, "receipt": receipt }), &[line])
@@ -162,7 +191,11 @@ async fn cluster_key(client: &Client, asked: Option<&str>) -> Result<[u8; 32], F
                 (Some(only), None) => only.public_key,
                 (None, _) => {
                     let message = "the platform knows no cluster: run `coordinator cluster add` with a cluster.json first";
-                    return Err(Failure::new(exit::CONFIGURATION, "cluster-unknown", message));
+                    return Err(Failure::new(
+                        exit::CONFIGURATION,
+                        "cluster-unknown",
+                        message,
+                    ));
                 }
                 _ => {
                     let message = "the platform knows several clusters: name one with --cluster (`coordinator status` lists them)";
@@ -172,17 +205,43 @@ async fn cluster_key(client: &Client, asked: Option<&str>) -> Result<[u8; 32], F
         }
     };
     let mut key = [0; 32];
-    let wrong = |_| Failure::new(exit::USAGE, "cluster-key", "--cluster must be 64 hexadecimal digits");
+    let wrong = |_| {
+        Failure::new(
+            exit::USAGE,
+            "cluster-key",
+            "--cluster must be 64 hexadecimal digits",
+        )
+    };
     hex::decode_to_slice(&text, &mut key).map_err(wrong)?;
     Ok(key)
 }
 
-pub(super) fn grant(permission: &Permission, connect: &Connect, output: &Output) -> Result<(), Failure> {
-    change(permission, Transaction::PermissionAdd, true, connect, output)
+pub(super) fn grant(
+    permission: &Permission,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
+    change(
+        permission,
+        Transaction::PermissionAdd,
+        true,
+        connect,
+        output,
+    )
 }
 
-pub(super) fn revoke(permission: &Permission, connect: &Connect, output: &Output) -> Result<(), Failure> {
-    change(permission, Transaction::PermissionRemove, false, connect, output)
+pub(super) fn revoke(
+    permission: &Permission,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
+    change(
+        permission,
+        Transaction::PermissionRemove,
+        false,
+        connect,
+        output,
+    )
 }
 
 fn change(
@@ -207,7 +266,10 @@ fn change(
     };
     let receipt = block_on(async { Ok(client.submit(transaction(entry)).await?) })?;
     let verb = if granted { "is now" } else { "is no longer" };
-    let line = format!("{user} {verb} {name} of {}, block {}", permission.dataset, receipt.height);
+    let line = format!(
+        "{user} {verb} {name} of {}, block {}",
+        permission.dataset, receipt.height
+    );
     let value = json!({
         "dataset": permission.dataset, "user": user.to_string(), "role": name, "granted": granted, "receipt": receipt,
     });
@@ -221,6 +283,10 @@ fn user_name(tenant: &Identifier, text: &str) -> Result<UserName, Failure> {
     };
     match (tenant, user) {
         (Ok(tenant), Ok(user)) => Ok(UserName { tenant, user }),
-        (Err(e), _) | (_, Err(e)) => Err(Failure::new(exit::USAGE, "user-name", format!("{text:?} is no user: {e}"))),
+        (Err(e), _) | (_, Err(e)) => Err(Failure::new(
+            exit::USAGE,
+            "user-name",
+            format!("{text:?} is no user: {e}"),
+        )),
     }
 }

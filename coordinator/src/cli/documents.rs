@@ -75,30 +75,54 @@ fn on_progress(bar: &ProgressBar) -> OnProgress {
 
 pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<(), Failure> {
     let client = connect.client()?;
-    let Put { dataset, document, file, version, content_type } = command;
+    let Put {
+        dataset,
+        document,
+        file,
+        version,
+        content_type,
+    } = command;
     let written = block_on(async {
-        let (length, source): (_, Box<dyn tokio::io::AsyncRead + Send + Unpin>) = if file == Path::new("-") {
-            (None, Box::new(tokio::io::stdin()))
-        } else {
-            let unreadable = |e: std::io::Error| {
-                Failure::new(exit::FAILED, "file-io", format!("cannot read {}: {e}", file.display()))
+        let (length, source): (_, Box<dyn tokio::io::AsyncRead + Send + Unpin>) =
+            if file == Path::new("-") {
+                (None, Box::new(tokio::io::stdin()))
+            } else {
+                let unreadable = |e: std::io::Error| {
+                    Failure::new(
+                        exit::FAILED,
+                        "file-io",
+                        format!("cannot read {}: {e}", file.display()),
+                    )
+                };
+                let opened = tokio::fs::File::open(&file).await.map_err(unreadable)?;
+                let metadata = opened.metadata().await.map_err(unreadable)?;
+                if metadata.is_dir() {
+                    let message = format!(
+                        "{} is a folder: give a file, or pack it with tar and give -",
+                        file.display()
+                    );
+                    return Err(Failure::new(exit::FAILED, "file-io", message));
+                }
+                (
+                    metadata.is_file().then_some(metadata.len()),
+                    Box::new(opened),
+                )
             };
-            let opened = tokio::fs::File::open(&file).await.map_err(unreadable)?;
-            let metadata = opened.metadata().await.map_err(unreadable)?;
-            if metadata.is_dir() {
-                let message = format!("{} is a folder: give a file, or pack it with tar and give -", file.display());
-                return Err(Failure::new(exit::FAILED, "file-io", message));
-            }
-            (metadata.is_file().then_some(metadata.len()), Box::new(opened))
-        };
         let bar = output.progress(document.as_str(), length);
-        let options = PutOptions { version, content_type, on_progress: Some(on_progress(&bar)) };
+        let options = PutOptions {
+            version,
+            content_type,
+            on_progress: Some(on_progress(&bar)),
+        };
         let written = client.put(&dataset, &document, source, options).await;
         bar.finish_and_clear();
         Ok(written?)
     })?;
     let lines = [
-        field("document", format!("{dataset}/{document}, version {}", written.version)),
+        field(
+            "document",
+            format!("{dataset}/{document}, version {}", written.version),
+        ),
         field("length", format!("{} bytes", written.length)),
         field("SHA-256", &written.sha256),
         field("block", written.receipt.height),
@@ -109,16 +133,41 @@ pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<()
 
 pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(), Failure> {
     let client = connect.client()?;
-    let Get { dataset, document, version, out } = command;
-    let out = out.clone().unwrap_or_else(|| PathBuf::from(document.as_str()));
+    let Get {
+        dataset,
+        document,
+        version,
+        out,
+    } = command;
+    let named = out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(document.as_str()));
+    if out.is_none() && named.exists() {
+        let message = format!(
+            "{} exists here: say with --out where the document should go",
+            named.display()
+        );
+        return Err(Failure::new(exit::FAILED, "file-exists", message));
+    }
+    let out = named;
     let to_stdout = out == Path::new("-");
     let got = block_on(async {
         let bar = output.progress(document.as_str(), None);
         let progress = on_progress(&bar);
         let got = if to_stdout {
-            client.get(dataset, document, *version, &mut tokio::io::stdout(), Some(&progress)).await
+            client
+                .get(
+                    dataset,
+                    document,
+                    *version,
+                    &mut tokio::io::stdout(),
+                    Some(&progress),
+                )
+                .await
         } else {
-            client.get_to_file(dataset, document, *version, &out, Some(&progress)).await
+            client
+                .get_to_file(dataset, document, *version, &out, Some(&progress))
+                .await
         };
         bar.finish_and_clear();
         Ok(got?)
@@ -129,22 +178,39 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
         lines.iter().for_each(|line| output.note(line));
         return Ok(());
     }
-    output.result(&json!({ "dataset": dataset, "document": document, "out": out, "got": got }), &lines)
+    output.result(
+        &json!({ "dataset": dataset, "document": document, "out": out, "got": got }),
+        &lines,
+    )
 }
 
 fn told(got: &Got, dataset: &Identifier, document: &Identifier, out: &Path) -> Vec<String> {
     let mut lines = vec![
-        field("document", format!("{dataset}/{document}, version {}", got.version)),
+        field(
+            "document",
+            format!("{dataset}/{document}, version {}", got.version),
+        ),
         field("file", format!("{}, {} bytes", out.display(), got.length)),
         field("SHA-256", &got.sha256),
     ];
-    lines.extend(phases(&got.report));
-    let node = |node: &crate::platform::NodeReport| {
-        let took = node.millis.map(|ms| format!("{ms:.1} ms")).unwrap_or_default();
-        vec![node.name.clone(), node.outcome.clone(), took, node.message.clone().unwrap_or_default()]
+    let Some(report) = &got.report else {
+        return lines;
     };
-    if !got.report.nodes.is_empty() {
-        let rows: Vec<Vec<String>> = got.report.nodes.iter().map(node).collect();
+    lines.extend(phases(report));
+    let node = |node: &crate::platform::NodeReport| {
+        let took = node
+            .millis
+            .map(|ms| format!("{ms:.1} ms"))
+            .unwrap_or_default();
+        vec![
+            node.name.clone(),
+            node.outcome.clone(),
+            took,
+            node.message.clone().unwrap_or_default(),
+        ]
+    };
+    if !report.nodes.is_empty() {
+        let rows: Vec<Vec<String>> = report.nodes.iter().map(node).collect();
         lines.extend(table(&["crypto node", "did", "in", ""], &rows));
     }
     lines
@@ -170,22 +236,42 @@ fn phases(report: &ReadReport) -> Vec<String> {
 
 pub(super) fn ls(command: &Ls, connect: &Connect, output: &Output) -> Result<(), Failure> {
     let client = connect.client()?;
-    let Some(dataset) = &command.dataset else { return datasets::ls(&client, output) };
+    let Some(dataset) = &command.dataset else {
+        return datasets::ls(&client, output);
+    };
     if let Some(document) = &command.document {
         let versions = block_on(async { Ok(client.versions(dataset, document).await?) })?;
         let rows: Vec<Vec<String>> = versions
             .iter()
-            .map(|it| vec![it.version.to_string(), it.length.to_string(), it.encryption.clone(), it.writer.clone()])
+            .map(|it| {
+                vec![
+                    it.version.to_string(),
+                    it.length.to_string(),
+                    it.encryption.clone(),
+                    it.writer.clone(),
+                ]
+            })
             .collect();
-        return output.result(&versions, &table(&["version", "bytes", "encryption", "writer"], &rows));
+        return output.result(
+            &versions,
+            &table(&["version", "bytes", "encryption", "writer"], &rows),
+        );
     }
     let documents = block_on(async { Ok(client.documents(dataset).await?) })?;
     let rows: Vec<Vec<String>> = documents
         .iter()
         .map(|it| {
             let state = if it.erased { "erased" } else { "" };
-            vec![it.document.to_string(), it.latest.to_string(), it.length.to_string(), state.to_owned()]
+            vec![
+                it.document.to_string(),
+                it.latest.to_string(),
+                it.length.to_string(),
+                state.to_owned(),
+            ]
         })
         .collect();
-    output.result(&documents, &table(&["document", "version", "bytes", ""], &rows))
+    output.result(
+        &documents,
+        &table(&["document", "version", "bytes", ""], &rows),
+    )
 }

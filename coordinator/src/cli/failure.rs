@@ -23,7 +23,12 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) fn new(exit: u8, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { exit, code: code.into(), message: message.into(), more: None }
+        Self {
+            exit,
+            code: code.into(),
+            message: message.into(),
+            more: None,
+        }
     }
 
     fn coded(code: &str, message: String) -> Self {
@@ -36,15 +41,23 @@ fn status(code: &str) -> u8 {
         "passphrase-wrong" | "passphrase-empty" => exit::PASSPHRASE,
         "folder-in-use" => exit::IN_USE,
         "platform-unreachable" | "busy" | "record-halted" | "record-closing" => exit::UNREACHABLE,
-        "folder-not-initialised" | "folder-not-empty" | "file-too-open" | "profile" | "key-file" | "no-user" => {
-            exit::CONFIGURATION
-        }
-        "master-key-damaged" | "master-key-refused" | "genesis-damaged" | "organisation-key-damaged" | "body-missing" => {
-            exit::DAMAGED
-        }
-        "not-permitted" | "not-approved" | "too-few-answers" | "signature" | "user-suspended" | "user-expired"
-        | "not-administrator" | "not-what-was-meant" => exit::REFUSED,
-        code if code.starts_with("config-") || code.starts_with("descriptor-") || code.starts_with("api-key-") => {
+        "folder-not-initialised"
+        | "folder-not-empty"
+        | "file-too-open"
+        | "profile"
+        | "key-file"
+        | "no-user" => exit::CONFIGURATION,
+        "master-key-damaged"
+        | "master-key-refused"
+        | "genesis-damaged"
+        | "organisation-key-damaged"
+        | "body-missing" => exit::DAMAGED,
+        "not-permitted" | "not-approved" | "too-few-answers" | "signature" | "user-suspended"
+        | "user-expired" | "not-administrator" | "not-what-was-meant" => exit::REFUSED,
+        code if code.starts_with("config-")
+            || code.starts_with("descriptor-")
+            || code.starts_with("api-key-") =>
+        {
             exit::CONFIGURATION
         }
         code if code.starts_with("envelope-") => exit::DAMAGED,
@@ -55,9 +68,15 @@ fn status(code: &str) -> u8 {
 impl From<ClientError> for Failure {
     fn from(e: ClientError) -> Self {
         let mut failure = Self::coded(e.code(), e.to_string());
-        if let ClientError::Problem { more, request_id, .. } = e {
+        if let ClientError::Problem {
+            more, request_id, ..
+        } = e
+        {
             failure.more = more;
-            tracing::debug!(request_id, "the platform's logs have more about this request");
+            tracing::debug!(
+                request_id,
+                "the platform's logs have more about this request"
+            );
         }
         failure
     }
@@ -73,7 +92,15 @@ macro_rules! from {
     };
 }
 
-from!(ClusterAddError, ConfigError, DaemonError, FolderError, MasterKeyError, OrganisationError, SetupError);
+from!(
+    ClusterAddError,
+    ConfigError,
+    DaemonError,
+    FolderError,
+    MasterKeyError,
+    OrganisationError,
+    SetupError
+);
 
 impl From<std::io::Error> for Failure {
     fn from(e: std::io::Error) -> Self {

@@ -26,10 +26,16 @@ pub(super) fn start(level: Option<&str>, default: &str, format: Format) -> Resul
         format!("warn,coordinator={level},cryptonode={level},reencrypt={level},certs={level}")
     };
     let filter = EnvFilter::try_new(directives).map_err(|e| {
-        Failure::new(exit::USAGE, "log-level", format!("the log level {level:?} cannot be read: {e}"))
+        Failure::new(
+            exit::USAGE,
+            "log-level",
+            format!("the log level {level:?} cannot be read: {e}"),
+        )
     })?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     let _ = match format {
         Format::Text => builder.with_ansi(terminal).try_init(),
         Format::Json => builder.json().try_init(),

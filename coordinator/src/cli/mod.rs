@@ -13,6 +13,7 @@ mod failure;
 mod logging;
 mod operator;
 mod output;
+mod reconcile;
 mod users;
 
 use std::ffi::OsString;
@@ -108,13 +109,21 @@ where
         Err(e) => {
             // Help and version go to standard output, errors to standard error.
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { exit::USAGE } else { exit::DONE });
+            return ExitCode::from(if e.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            });
         }
     };
     // Whatever is written is its user's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let output = Output::new(cli.json);
-    let default = if matches!(cli.command, Command::Run(_)) { "info" } else { "warn" };
+    let default = if matches!(cli.command, Command::Run(_)) {
+        "info"
+    } else {
+        "warn"
+    };
     let outcome = logging::start(cli.log.as_deref(), default, cli.log_format)
         .and_then(|()| dispatch(cli.command, &cli.connect, &output));
     match outcome {
@@ -154,7 +163,9 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
 
 /// Runs a command that waits for others.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(future);
     // A read of standard input cannot be taken back; nobody waits for it.
     runtime.shutdown_background();

@@ -14,10 +14,10 @@ use crate::config::Config;
 use crate::daemon::{self, Ready, RunOptions};
 use crate::folder::Folder;
 use crate::master_key::{Passphrase, SealedMasterKey};
+use crate::organisations;
 use crate::platform::{add_cluster, list_clusters};
 use crate::record::{Author, Identifier, TenantRegister, Transaction};
 use crate::setup::{self, InitOptions};
-use crate::organisations;
 
 /// Which platform.
 #[derive(Debug, Args)]
@@ -39,8 +39,12 @@ pub(super) struct PassphraseSource {
 impl PassphraseSource {
     /// Reads it; `twice` asks again, for a new one.
     fn obtain(&self, twice: bool) -> Result<Passphrase, Failure> {
-        let credential = std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("passphrase"));
-        let file = self.passphrase_file.clone().or_else(|| credential.filter(|path| path.exists()));
+        let credential =
+            std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("passphrase"));
+        let file = self
+            .passphrase_file
+            .clone()
+            .or_else(|| credential.filter(|path| path.exists()));
         if let Some(file) = file {
             return Ok(Passphrase::from_file(&file)?);
         }
@@ -48,15 +52,27 @@ impl PassphraseSource {
             let message = "there is no passphrase: give --passphrase-file, or start it on a terminal and type it";
             Failure::new(exit::PASSPHRASE, "passphrase-missing", message)
         };
-        let typed = zeroize::Zeroizing::new(rpassword::prompt_password("Passphrase of the platform: ").map_err(none)?);
+        let typed = zeroize::Zeroizing::new(
+            rpassword::prompt_password("Passphrase of the platform: ").map_err(none)?,
+        );
         if twice {
-            let again = zeroize::Zeroizing::new(rpassword::prompt_password("The same again: ").map_err(none)?);
+            let again = zeroize::Zeroizing::new(
+                rpassword::prompt_password("The same again: ").map_err(none)?,
+            );
             if *typed != *again {
-                return Err(Failure::new(exit::PASSPHRASE, "passphrase-differs", "the two differ: start again"));
+                return Err(Failure::new(
+                    exit::PASSPHRASE,
+                    "passphrase-differs",
+                    "the two differ: start again",
+                ));
             }
         }
         if typed.is_empty() {
-            return Err(Failure::new(exit::PASSPHRASE, "passphrase-empty", "the passphrase is empty: choose one"));
+            return Err(Failure::new(
+                exit::PASSPHRASE,
+                "passphrase-empty",
+                "the passphrase is empty: choose one",
+            ));
         }
         Ok(Passphrase::new(&typed))
     }
@@ -106,12 +122,22 @@ pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
         listen: command.listen,
     };
     let made = block_on(async { Ok(setup::init(options, &passphrase).await?) })?;
-    let names: Vec<&str> = made.organisations.iter().map(|organisation| organisation.name.as_str()).collect();
+    let names: Vec<&str> = made
+        .organisations
+        .iter()
+        .map(|organisation| organisation.name.as_str())
+        .collect();
     let lines = [
         field("folder", made.dir.display()),
         field("organisations", names.join(", ")),
-        field("approval policy for the crypto nodes", made.policy.display()),
-        field("tenant", format!("{}, administrator {}", made.tenant, made.administrator)),
+        field(
+            "approval policy for the crypto nodes",
+            made.policy.display(),
+        ),
+        field(
+            "tenant",
+            format!("{}, administrator {}", made.tenant, made.administrator),
+        ),
         field("profile", made.profile.display()),
         format!("next: coordinator run --dir {}", made.dir.display()),
     ];
@@ -142,14 +168,20 @@ pub(super) struct Run {
 
 pub(super) fn run(command: &Run, output: &Output) -> Result<(), Failure> {
     daemon::harden();
-    if command.listen.is_some_and(|address| !address.ip().is_loopback()) {
+    if command
+        .listen
+        .is_some_and(|address| !address.ip().is_loopback())
+    {
         let message = "--listen must be a loopback address such as 127.0.0.1:7710, because the API is plain HTTP";
         return Err(Failure::new(exit::CONFIGURATION, "config-value", message));
     }
     // The folder is taken before the passphrase is asked for: nobody should type it in vain.
     let prepared = daemon::prepare(&command.dir.dir)?;
     let passphrase = command.passphrase.obtain(false)?;
-    let options = RunOptions { listen: command.listen, exit_with_stdin: command.exit_with_stdin };
+    let options = RunOptions {
+        listen: command.listen,
+        exit_with_stdin: command.exit_with_stdin,
+    };
     let announce = |ready: &Ready| {
         if output.result(ready, &[field("ready", &ready.url)]).is_err() {
             tracing::warn!("nobody reads standard output: the ready line was lost");
@@ -187,14 +219,23 @@ pub(super) fn cluster(command: &ClusterCommand, output: &Output) -> Result<(), F
                 "public_key": key, "epoch": cluster.epoch, "threshold": cluster.threshold,
                 "nodes": cluster.members.len(),
             });
-            let rule = format!("{} of {} nodes, epoch {}", cluster.threshold, cluster.members.len(), cluster.epoch);
+            let rule = format!(
+                "{} of {} nodes, epoch {}",
+                cluster.threshold,
+                cluster.members.len(),
+                cluster.epoch
+            );
             output.result(&value, &[field("cluster key", key), rule])
         }
         ClusterCommand::Ls { dir } => {
             let clusters = list_clusters(&Folder::open(&dir.dir)?.clusters())?;
             let row = |cluster: &cryptonode::client::ClusterDescriptor| {
                 let rule = format!("{} of {}", cluster.threshold, cluster.members.len());
-                vec![hex::encode(cluster.public_key), cluster.epoch.to_string(), rule]
+                vec![
+                    hex::encode(cluster.public_key),
+                    cluster.epoch.to_string(),
+                    rule,
+                ]
             };
             let rows: Vec<Vec<String>> = clusters.iter().map(row).collect();
             output.result(&clusters, &table(&["cluster key", "epoch", "nodes"], &rows))
@@ -206,12 +247,19 @@ pub(super) fn cluster(command: &ClusterCommand, output: &Output) -> Result<(), F
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
     /// Make an API key, for a tenant or for operators. It is printed once and kept nowhere.
-    #[command(after_help = "Example:\n  coordinator key create --dir D --for-tenant acme > acme.key && chmod 600 acme.key")]
+    #[command(
+        after_help = "Example:\n  coordinator key create --dir D --for-tenant acme > acme.key && chmod 600 acme.key"
+    )]
     Create {
         #[command(flatten)]
         dir: Dir,
         /// The tenant that the key opens.
-        #[arg(long, value_name = "TENANT", required_unless_present = "operator", conflicts_with = "operator")]
+        #[arg(
+            long,
+            value_name = "TENANT",
+            required_unless_present = "operator",
+            conflicts_with = "operator"
+        )]
         for_tenant: Option<Identifier>,
         /// A key for operators, who may export the whole record.
         #[arg(long)]
@@ -222,13 +270,21 @@ pub(super) enum KeyCommand {
 }
 
 pub(super) fn key(command: &KeyCommand, output: &Output) -> Result<(), Failure> {
-    let KeyCommand::Create { dir, for_tenant, operator: _, passphrase } = command;
+    let KeyCommand::Create {
+        dir,
+        for_tenant,
+        operator: _,
+        passphrase,
+    } = command;
     let folder = Folder::open(&dir.dir)?;
     let master = SealedMasterKey::open(&folder.master_key(), &passphrase.obtain(false)?)?;
     let keys = setup::api_keys(&folder, &master)?;
     let tenant = for_tenant.as_ref().map_or(OPERATOR, Identifier::as_str);
     let key = keys.issue(tenant);
-    output.result(&json!({ "tenant": tenant, "api_key": key.as_str() }), &[key.to_string()])
+    output.result(
+        &json!({ "tenant": tenant, "api_key": key.as_str() }),
+        &[key.to_string()],
+    )
 }
 
 /// Commands about tenants.
@@ -259,8 +315,19 @@ Example:
     },
 }
 
-pub(super) fn tenant(command: &TenantCommand, connect: &Connect, output: &Output) -> Result<(), Failure> {
-    let TenantCommand::Create { name, dir, organisation, administrator, new_key, passphrase } = command;
+pub(super) fn tenant(
+    command: &TenantCommand,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
+    let TenantCommand::Create {
+        name,
+        dir,
+        organisation,
+        administrator,
+        new_key,
+        passphrase,
+    } = command;
     let folder = Folder::open(&dir.dir)?;
     let client = connect.client()?;
     let master = SealedMasterKey::open(&folder.master_key(), &passphrase.obtain(false)?)?;
@@ -278,7 +345,13 @@ pub(super) fn tenant(command: &TenantCommand, connect: &Connect, output: &Output
         "tenant": name, "administrator": administrator, "key": new_key, "api_key": api_key.as_str(), "receipt": receipt,
     });
     let lines = [
-        field("tenant", format!("{name}, administrator {administrator}, block {}", receipt.height)),
+        field(
+            "tenant",
+            format!(
+                "{name}, administrator {administrator}, block {}",
+                receipt.height
+            ),
+        ),
         field("the administrator's key", new_key.display()),
         field("API key", api_key.as_str()),
     ];
@@ -299,5 +372,8 @@ pub(super) fn config(command: &ConfigCommand, output: &Output) -> Result<(), Fai
     let ConfigCommand::Check { dir } = command;
     let folder = Folder::open(&dir.dir)?;
     let config = Config::read(&folder.config())?;
-    output.result(&config, &[format!("{} is right", folder.config().display())])
+    output.result(
+        &config,
+        &[format!("{} is right", folder.config().display())],
+    )
 }

@@ -26,7 +26,11 @@ impl Output {
     pub(super) fn result(&self, value: &impl Serialize, lines: &[String]) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string(value).map_err(std::io::Error::from)?)?;
+            writeln!(
+                out,
+                "{}",
+                serde_json::to_string(value).map_err(std::io::Error::from)?
+            )?;
         } else {
             for line in lines {
                 writeln!(out, "{line}")?;
@@ -50,9 +54,18 @@ impl Output {
     }
 
     pub(super) fn failure(&self, failure: &Failure) {
-        let _ = writeln!(anstream::stderr(), "{BAD}coordinator:{BAD:#} {}", failure.message);
+        let _ = writeln!(
+            anstream::stderr(),
+            "{BAD}coordinator:{BAD:#} {}",
+            failure.message
+        );
         if self.json {
-            let Failure { code, message, more, .. } = failure;
+            let Failure {
+                code,
+                message,
+                more,
+                ..
+            } = failure;
             let value = json!({ "error": { "code": code, "message": message, "more": more } });
             let _ = writeln!(anstream::stdout(), "{value}");
         } else {
@@ -72,7 +85,10 @@ impl Output {
                 ProgressBar::new(length),
                 "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
             ),
-            None => (ProgressBar::no_length(), "{msg} {spinner} {bytes}, {bytes_per_sec}"),
+            None => (
+                ProgressBar::no_length(),
+                "{msg} {spinner} {bytes}, {bytes_per_sec}",
+            ),
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
@@ -85,13 +101,32 @@ impl Output {
 /// What organisations and nodes said, a line each.
 fn said(more: &serde_json::Value) -> Vec<String> {
     let text = |value: &serde_json::Value, name: &str| {
-        value.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+        value
+            .get(name)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
     };
-    let list = |name: &str| more.get(name).and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
-    let organisations = list("organisations").into_iter().filter(|o| o.get("code").is_some());
-    let organisations = organisations.map(|o| format!("{}: {}", text(&o, "organisation"), text(&o, "message")));
+    let list = |name: &str| {
+        more.get(name)
+            .and_then(serde_json::Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let organisations = list("organisations")
+        .into_iter()
+        .filter(|o| o.get("code").is_some());
+    let organisations =
+        organisations.map(|o| format!("{}: {}", text(&o, "organisation"), text(&o, "message")));
     let nodes = list("nodes");
-    let nodes = nodes.iter().map(|n| format!("{} {} {}", text(n, "name"), text(n, "outcome"), text(n, "message")));
+    let nodes = nodes.iter().map(|n| {
+        format!(
+            "{} {} {}",
+            text(n, "name"),
+            text(n, "outcome"),
+            text(n, "message")
+        )
+    });
     organisations.chain(nodes).collect()
 }
 
@@ -103,17 +138,31 @@ pub(super) fn field(name: &str, value: impl std::fmt::Display) -> String {
 /// A table with aligned columns; the first row is the heading.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(String::as_str);
-        cells.chain(heading.get(column).copied()).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(String::as_str);
+        cells
+            .chain(heading.get(column).copied())
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
     };
     let line = |cells: Vec<&str>| {
         let last = cells.len().saturating_sub(1);
         let padded = cells.iter().enumerate().map(|(column, cell)| {
-            if column == last { (*cell).to_owned() } else { format!("{cell:<width$}", width = width(column)) }
+            if column == last {
+                (*cell).to_owned()
+            } else {
+                format!("{cell:<width$}", width = width(column))
+            }
         });
         padded.collect::<Vec<_>>().join("  ")
     };
     let mut lines = vec![format!("{STRONG}{}{STRONG:#}", line(heading.to_vec()))];
-    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.extend(
+        rows.iter()
+            .map(|row| line(row.iter().map(String::as_str).collect())),
+    );
     lines
 }

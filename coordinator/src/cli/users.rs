@@ -30,7 +30,12 @@ Examples:
         #[arg(value_name = "USER")]
         name: Identifier,
         /// The user's public key: 64 hexadecimal digits.
-        #[arg(long, value_name = "HEX", required_unless_present = "new_key", conflicts_with = "new_key")]
+        #[arg(
+            long,
+            value_name = "HEX",
+            required_unless_present = "new_key",
+            conflicts_with = "new_key"
+        )]
         public_key: Option<String>,
         /// Make the user's key and write it to this file.
         #[arg(long, value_name = "FILE")]
@@ -64,19 +69,40 @@ pub(super) enum RoleName {
     Administrator,
 }
 
-pub(super) fn run(command: &UserCommand, connect: &Connect, output: &Output) -> Result<(), Failure> {
+pub(super) fn run(
+    command: &UserCommand,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
     match command {
         UserCommand::New { out } => {
             let public_key = hex::encode(user_key::create(out)?.verifying_key().to_bytes());
-            let lines = [field("key", out.display()), field("public key", &public_key)];
+            let lines = [
+                field("key", out.display()),
+                field("public key", &public_key),
+            ];
             output.result(&json!({ "key": out, "public_key": public_key }), &lines)
         }
-        UserCommand::Add { name, public_key, new_key, role } => {
-            add(name, public_key.as_deref(), new_key.as_deref(), *role, connect, output)
-        }
+        UserCommand::Add {
+            name,
+            public_key,
+            new_key,
+            role,
+        } => add(
+            name,
+            public_key.as_deref(),
+            new_key.as_deref(),
+            *role,
+            connect,
+            output,
+        ),
         UserCommand::Ls => ls(connect, output),
-        UserCommand::Suspend { name } => change(name, Transaction::UserSuspend, "suspended", connect, output),
-        UserCommand::Resume { name } => change(name, Transaction::UserResume, "resumed", connect, output),
+        UserCommand::Suspend { name } => {
+            change(name, Transaction::UserSuspend, "suspended", connect, output)
+        }
+        UserCommand::Resume { name } => {
+            change(name, Transaction::UserResume, "resumed", connect, output)
+        }
     }
 }
 
@@ -93,19 +119,37 @@ fn add(
     let public_key = match (public_key, new_key) {
         (Some(text), _) => {
             let mut bytes = [0; 32];
-            let wrong = |_| Failure::new(exit::USAGE, "public-key", "--public-key must be 64 hexadecimal digits");
+            let wrong = |_| {
+                Failure::new(
+                    exit::USAGE,
+                    "public-key",
+                    "--public-key must be 64 hexadecimal digits",
+                )
+            };
             hex::decode_to_slice(text, &mut bytes).map_err(wrong)?;
             bytes
         }
         (None, Some(file)) => user_key::create(file)?.verifying_key().to_bytes(),
-        (None, None) => return Err(Failure::new(exit::USAGE, "public-key", "give --public-key or --new-key")),
+        (None, None) => {
+            return Err(Failure::new(
+                exit::USAGE,
+                "public-key",
+                "give --public-key or --new-key",
+            ));
+        }
     };
     let role = match role {
         RoleName::Member => UserRole::Member,
         RoleName::Administrator => UserRole::Administrator,
     };
     let (tenant, user) = (client.tenant().clone(), name.clone());
-    let transaction = Transaction::UserRegister(UserRegister { tenant, user, public_key, role, expires_ms: None });
+    let transaction = Transaction::UserRegister(UserRegister {
+        tenant,
+        user,
+        public_key,
+        role,
+        expires_ms: None,
+    });
     let registered = block_on(async { Ok(client.submit(transaction).await?) });
     if let (Err(_), Some(file)) = (&registered, new_key) {
         // The key opens nothing; another attempt makes a new one under the same name.
@@ -113,8 +157,12 @@ fn add(
     }
     let receipt = registered?;
     let public_key = hex::encode(public_key);
-    let value = json!({ "user": name, "public_key": public_key, "key": new_key, "receipt": receipt });
-    let mut lines = vec![field("user", format!("{name}, block {}", receipt.height)), field("public key", public_key)];
+    let value =
+        json!({ "user": name, "public_key": public_key, "key": new_key, "receipt": receipt });
+    let mut lines = vec![
+        field("user", format!("{name}, block {}", receipt.height)),
+        field("public key", public_key),
+    ];
     lines.extend(new_key.map(|file| field("key", file.display())));
     output.result(&value, &lines)
 }
@@ -129,11 +177,23 @@ fn ls(connect: &Connect, output: &Output) -> Result<(), Failure> {
                 UserRole::Administrator => "administrator",
                 UserRole::Member => "member",
             };
-            let state = if user.suspended { "suspended" } else { "active" };
-            vec![user.user.to_string(), role.to_owned(), state.to_owned(), user.public_key.clone()]
+            let state = if user.suspended {
+                "suspended"
+            } else {
+                "active"
+            };
+            vec![
+                user.user.to_string(),
+                role.to_owned(),
+                state.to_owned(),
+                user.public_key.clone(),
+            ]
         })
         .collect();
-    output.result(&users, &table(&["user", "role", "state", "public key"], &rows))
+    output.result(
+        &users,
+        &table(&["user", "role", "state", "public key"], &rows),
+    )
 }
 
 fn change(
@@ -144,8 +204,14 @@ fn change(
     output: &Output,
 ) -> Result<(), Failure> {
     let client = connect.client()?;
-    let user = UserName { tenant: client.tenant().clone(), user: name.clone() };
+    let user = UserName {
+        tenant: client.tenant().clone(),
+        user: name.clone(),
+    };
     let receipt = block_on(async { Ok(client.submit(transaction(user)).await?) })?;
     let line = format!("{name} is {done}, block {}", receipt.height);
-    output.result(&json!({ "user": name, "state": done, "receipt": receipt }), &[line])
+    output.result(
+        &json!({ "user": name, "state": done, "receipt": receipt }),
+        &[line],
+    )
 }

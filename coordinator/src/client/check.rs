@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::ClientError;
 use crate::record::{
-    Author, Body, Identifier, KeyWrapping, LedgerId, MAX_TRANSACTION_LIFETIME_MS, Read, Transaction,
-    UnsignedTransaction, UserName, VersionName, Write, label::wrapped_key_label,
+    Author, Body, Identifier, KeyWrapping, LedgerId, MAX_TRANSACTION_LIFETIME_MS, Read,
+    Transaction, UnsignedTransaction, UserName, VersionName, Write, label::wrapped_key_label,
 };
 
 /// Whom and which document a transaction must be about.
@@ -44,23 +44,43 @@ pub struct Sent<'m> {
     pub content_type: Option<&'m str>,
 }
 
-fn same<T: PartialEq + ToString>(what: &'static str, expected: &T, found: &T) -> Result<(), ClientError> {
+fn same<T: PartialEq + ToString>(
+    what: &'static str,
+    expected: &T,
+    found: &T,
+) -> Result<(), ClientError> {
     if expected == found {
         return Ok(());
     }
-    Err(ClientError::NotWhatWasMeant { what, expected: expected.to_string(), found: found.to_string() })
+    Err(ClientError::NotWhatWasMeant {
+        what,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    })
 }
 
 fn differs(what: &'static str, expected: &str, found: &str) -> ClientError {
-    ClientError::NotWhatWasMeant { what, expected: expected.to_owned(), found: found.to_owned() }
+    ClientError::NotWhatWasMeant {
+        what,
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    }
 }
 
 impl Meant<'_> {
     fn frame(&self, prepared: &UnsignedTransaction, name: &VersionName) -> Result<(), ClientError> {
         if let Some(ledger) = &self.ledger {
-            same("the ledger", &hex::encode(ledger), &hex::encode(prepared.ledger))?;
+            same(
+                "the ledger",
+                &hex::encode(ledger),
+                &hex::encode(prepared.ledger),
+            )?;
         }
-        same("the author", &Author::User(self.author.clone()).to_string(), &prepared.author.to_string())?;
+        same(
+            "the author",
+            &Author::User(self.author.clone()).to_string(),
+            &prepared.author.to_string(),
+        )?;
         same("the tenant", self.tenant, &name.tenant)?;
         same("the dataset", self.dataset, &name.dataset)?;
         same("the document", self.document, &name.document)?;
@@ -70,7 +90,11 @@ impl Meant<'_> {
         // Some slack, for the clocks of client and platform are two.
         let latest = self.now_ms.saturating_add(2 * MAX_TRANSACTION_LIFETIME_MS);
         if prepared.expires_ms > latest {
-            return Err(differs("its expiry", &format!("at most {latest} ms"), &format!("{} ms", prepared.expires_ms)));
+            return Err(differs(
+                "its expiry",
+                &format!("at most {latest} ms"),
+                &format!("{} ms", prepared.expires_ms),
+            ));
         }
         Ok(())
     }
@@ -86,24 +110,45 @@ impl Meant<'_> {
         sent: &Sent<'_>,
     ) -> Result<&'t Write, ClientError> {
         let Transaction::Write(write) = &prepared.transaction else {
-            return Err(differs("the transaction", "write", prepared.transaction.kind()));
+            return Err(differs(
+                "the transaction",
+                "write",
+                prepared.transaction.kind(),
+            ));
         };
         self.frame(prepared, &write.name())?;
         same("the length", &sent.length, &write.length)?;
         let none = "(none)";
-        let (asked, found) = (sent.content_type.unwrap_or(none), write.content_type.as_deref().unwrap_or(none));
+        let (asked, found) = (
+            sent.content_type.unwrap_or(none),
+            write.content_type.as_deref().unwrap_or(none),
+        );
         same("the content type", &asked, &found)?;
         if let Body::OnLedger(bytes) = &write.body {
-            same("the checksum", &hex::encode(Sha256::digest(bytes)), &hex::encode(write.checksum))?;
+            same(
+                "the checksum",
+                &hex::encode(Sha256::digest(bytes)),
+                &hex::encode(write.checksum),
+            )?;
         }
         match &write.key {
-            KeyWrapping::None => same("the checksum", &hex::encode(sent.digest), &hex::encode(write.checksum))?,
+            KeyWrapping::None => same(
+                "the checksum",
+                &hex::encode(sent.digest),
+                &hex::encode(write.checksum),
+            )?,
             KeyWrapping::Platform { .. } => {}
             KeyWrapping::Threshold { wrapped_key } => {
                 let label = wrapped_key_label(&write.name(), self.author);
-                let wrapped = WrappedKey::parse(wrapped_key).and_then(|wrapped| wrapped.verify(&mut rand::rng()));
-                let wrapped = wrapped.map_err(|e| differs("the wrapped key", "valid", &e.to_string()))?;
-                same("the wrapped key's label", &hex::encode(label), &hex::encode(wrapped.label()))?;
+                let wrapped = WrappedKey::parse(wrapped_key)
+                    .and_then(|wrapped| wrapped.verify(&mut rand::rng()));
+                let wrapped =
+                    wrapped.map_err(|e| differs("the wrapped key", "valid", &e.to_string()))?;
+                same(
+                    "the wrapped key's label",
+                    &hex::encode(label),
+                    &hex::encode(wrapped.label()),
+                )?;
             }
         }
         Ok(write)
@@ -114,9 +159,16 @@ impl Meant<'_> {
     /// # Errors
     ///
     /// [`ClientError::NotWhatWasMeant`] with the first difference.
-    pub fn check_read<'t>(&self, prepared: &'t UnsignedTransaction) -> Result<&'t Read, ClientError> {
+    pub fn check_read<'t>(
+        &self,
+        prepared: &'t UnsignedTransaction,
+    ) -> Result<&'t Read, ClientError> {
         let Transaction::Read(read) = &prepared.transaction else {
-            return Err(differs("the transaction", "read", prepared.transaction.kind()));
+            return Err(differs(
+                "the transaction",
+                "read",
+                prepared.transaction.kind(),
+            ));
         };
         self.frame(prepared, &read.name())?;
         Ok(read)
@@ -147,13 +199,20 @@ mod tests {
         };
         let mut unsigned = UnsignedTransaction {
             ledger: [1; 32],
-            author: Author::User(UserName { tenant: id("acme"), user: id("alice") }),
+            author: Author::User(UserName {
+                tenant: id("acme"),
+                user: id("alice"),
+            }),
             nonce: [0; 16],
             expires_ms: 1000,
-            transaction: Transaction::UserSuspend(UserName { tenant: id("acme"), user: id("bob") }),
+            transaction: Transaction::UserSuspend(UserName {
+                tenant: id("acme"),
+                user: id("bob"),
+            }),
         };
         change(&mut unsigned, &mut write);
-        if matches!(unsigned.transaction, Transaction::UserSuspend(_)) && unsigned.nonce == [0; 16] {
+        if matches!(unsigned.transaction, Transaction::UserSuspend(_)) && unsigned.nonce == [0; 16]
+        {
             unsigned.transaction = Transaction::Write(write);
         }
         unsigned
@@ -161,7 +220,13 @@ mod tests {
 
     #[test]
     fn every_difference_is_found() {
-        let (author, tenant) = (UserName { tenant: id("acme"), user: id("alice") }, id("acme"));
+        let (author, tenant) = (
+            UserName {
+                tenant: id("acme"),
+                user: id("alice"),
+            },
+            id("acme"),
+        );
         let (dataset, document) = (id("designs"), id("bridge"));
         let meant = Meant {
             ledger: Some([1; 32]),
@@ -172,28 +237,52 @@ mod tests {
             version: Some(1),
             now_ms: 0,
         };
-        let sent = Sent { length: 5, digest: Sha256::digest(b"hello").into(), content_type: None };
-        meant.check_write(&prepared(|_, _| {}), &sent).unwrap();
-        let refused = |what: &str, prepared: UnsignedTransaction| match meant.check_write(&prepared, &sent) {
-            Err(ClientError::NotWhatWasMeant { what: found, .. }) => assert_eq!(found, what),
-            other => panic!("{what}: {other:?}"),
+        let sent = Sent {
+            length: 5,
+            digest: Sha256::digest(b"hello").into(),
+            content_type: None,
         };
+        meant.check_write(&prepared(|_, _| {}), &sent).unwrap();
+        let refused =
+            |what: &str, prepared: UnsignedTransaction| match meant.check_write(&prepared, &sent) {
+                Err(ClientError::NotWhatWasMeant { what: found, .. }) => assert_eq!(found, what),
+                other => panic!("{what}: {other:?}"),
+            };
         refused("the transaction", prepared(|t, _| t.nonce = [1; 16]));
         refused("the ledger", prepared(|t, _| t.ledger = [2; 32]));
-        refused("the author", prepared(|t, _| t.author = Author::Organisation(id("acme"))));
+        refused(
+            "the author",
+            prepared(|t, _| t.author = Author::Organisation(id("acme"))),
+        );
         refused("the tenant", prepared(|_, w| w.tenant = id("umbra")));
         refused("the dataset", prepared(|_, w| w.dataset = id("drafts")));
         refused("the document", prepared(|_, w| w.document = id("tunnel")));
         refused("the version", prepared(|_, w| w.version = 2));
         refused("its expiry", prepared(|t, _| t.expires_ms = u64::MAX));
         refused("the length", prepared(|_, w| w.length = 6));
-        refused("the content type", prepared(|_, w| w.content_type = Some("text/plain".into())));
+        refused(
+            "the content type",
+            prepared(|_, w| w.content_type = Some("text/plain".into())),
+        );
         refused("the checksum", prepared(|_, w| w.checksum = [0; 32]));
-        refused("the checksum", prepared(|_, w| w.body = Body::OnLedger(b"hellO".to_vec())));
-        refused("the wrapped key", prepared(|_, w| w.key = KeyWrapping::Threshold { wrapped_key: vec![1] }));
+        refused(
+            "the checksum",
+            prepared(|_, w| w.body = Body::OnLedger(b"hellO".to_vec())),
+        );
+        refused(
+            "the wrapped key",
+            prepared(|_, w| {
+                w.key = KeyWrapping::Threshold {
+                    wrapped_key: vec![1],
+                }
+            }),
+        );
         let x = reencrypt::SecretScalar::random(&mut rand::rng());
         let wrapped = reencrypt::wrap(&x.public(), &[7; 32], &[0; 32], &mut rand::rng()).unwrap();
         let wrapped_key = wrapped.as_bytes().to_vec();
-        refused("the wrapped key's label", prepared(|_, w| w.key = KeyWrapping::Threshold { wrapped_key }));
+        refused(
+            "the wrapped key's label",
+            prepared(|_, w| w.key = KeyWrapping::Threshold { wrapped_key }),
+        );
     }
 }

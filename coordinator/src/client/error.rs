@@ -8,7 +8,9 @@ use crate::folder::FolderError;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The platform cannot be reached.
-    #[error("cannot reach the platform at {url}: {reason}; is it running (`coordinator run`), and is the URL right?")]
+    #[error(
+        "cannot reach the platform at {url}: {reason}; is it running (`coordinator run`), and is the URL right?"
+    )]
     Unreachable {
         /// Where.
         url: String,
@@ -38,7 +40,9 @@ pub enum ClientError {
         reason: String,
     },
     /// What the platform prepared is not what its user meant. Nothing was signed.
-    #[error("the platform prepared something else than was asked, so nothing was signed: {what} is {found} instead of {expected}")]
+    #[error(
+        "the platform prepared something else than was asked, so nothing was signed: {what} is {found} instead of {expected}"
+    )]
     NotWhatWasMeant {
         /// The field.
         what: &'static str,
@@ -48,7 +52,9 @@ pub enum ClientError {
         found: String,
     },
     /// A document broke off. What arrived was removed.
-    #[error("the document broke off after {received} of {expected} bytes ({reason}); what arrived was thrown away")]
+    #[error(
+        "the document broke off after {received} of {expected} bytes ({reason}); what arrived was thrown away"
+    )]
     BrokenOff {
         /// Bytes that arrived.
         received: u64,

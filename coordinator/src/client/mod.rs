@@ -69,8 +69,18 @@ impl Client {
         let url = url.trim_end_matches('/').to_owned();
         // No proxy: the platform is on this machine, or behind a name that the user chose.
         let http = reqwest::Client::builder().no_proxy().build();
-        let http = http.map_err(|e| ClientError::Answer { url: url.clone(), reason: e.to_string() })?;
-        Ok(Self { http, url, tenant, api_key: Zeroizing::new(api_key), signer: None, ledger: None })
+        let http = http.map_err(|e| ClientError::Answer {
+            url: url.clone(),
+            reason: e.to_string(),
+        })?;
+        Ok(Self {
+            http,
+            url,
+            tenant,
+            api_key: Zeroizing::new(api_key),
+            signer: None,
+            ledger: None,
+        })
     }
 
     /// Whose signature goes under what follows.
@@ -95,7 +105,10 @@ impl Client {
     /// [`ClientError::NoUser`]
     pub fn user(&self) -> Result<UserName, ClientError> {
         let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
-        Ok(UserName { tenant: self.tenant.clone(), user: signer.user.clone() })
+        Ok(UserName {
+            tenant: self.tenant.clone(),
+            user: signer.user.clone(),
+        })
     }
 
     /// How the platform is.
@@ -117,7 +130,8 @@ impl Client {
 
     /// One dataset.
     pub async fn dataset(&self, dataset: &Identifier) -> Result<DatasetView, ClientError> {
-        self.json(self.request(Method::GET, &["datasets", dataset.as_str()])).await
+        self.json(self.request(Method::GET, &["datasets", dataset.as_str()]))
+            .await
     }
 
     /// All documents of a dataset.
@@ -140,7 +154,11 @@ impl Client {
     }
 
     /// All versions of a document.
-    pub async fn versions(&self, dataset: &Identifier, document: &Identifier) -> Result<Vec<VersionView>, ClientError> {
+    pub async fn versions(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+    ) -> Result<Vec<VersionView>, ClientError> {
         let path = ["datasets", dataset.as_str(), "documents", document.as_str()];
         let page: Page<VersionView> = self.json(self.request(Method::GET, &path)).await?;
         Ok(page.items)
@@ -148,19 +166,23 @@ impl Client {
 
     /// What happened in a read.
     pub async fn read_report(&self, read: uuid::Uuid) -> Result<ReadReport, ClientError> {
-        self.json(self.request(Method::GET, &["reads", &read.to_string()])).await
+        self.json(self.request(Method::GET, &["reads", &read.to_string()]))
+            .await
     }
 
     /// The record's head, signed by the organisations' peers: a C2SP signed note.
     pub async fn checkpoint(&self) -> Result<String, ClientError> {
-        let response = self.send(self.request(Method::GET, &["audit", "checkpoint"])).await?;
+        let response = self
+            .send(self.request(Method::GET, &["audit", "checkpoint"]))
+            .await?;
         response.text().await.map_err(|e| self.answer(&e))
     }
 
     /// Signs a transaction as the user and puts it onto the record.
     pub async fn submit(&self, transaction: Transaction) -> Result<ReceiptView, ClientError> {
         let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
-        self.submit_as(Author::User(self.user()?), &signer.key, transaction).await
+        self.submit_as(Author::User(self.user()?), &signer.key, transaction)
+            .await
     }
 
     /// Signs a transaction as anybody, an organisation for example, and puts it onto the record.
@@ -172,9 +194,19 @@ impl Client {
     ) -> Result<ReceiptView, ClientError> {
         let ledger = self.ledger().await?;
         let expires_ms = now_ms().saturating_add(TRANSACTION_LIFETIME_MS);
-        let unsigned = UnsignedTransaction { ledger, author, nonce: rand::random(), expires_ms, transaction };
+        let unsigned = UnsignedTransaction {
+            ledger,
+            author,
+            nonce: rand::random(),
+            expires_ms,
+            transaction,
+        };
         let signed = unsigned.sign(key);
-        self.json(self.request(Method::POST, &["transactions"]).body(signed.as_bytes().to_vec())).await
+        self.json(
+            self.request(Method::POST, &["transactions"])
+                .body(signed.as_bytes().to_vec()),
+        )
+        .await
     }
 
     /// The ledger's id: the pinned one, or what the platform says.
@@ -191,7 +223,9 @@ impl Client {
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         // Names need no escaping: they have letters, digits, '.', '_' and '-' only.
         let url = format!("{}/v1/tenants/{}/{}", self.url, self.tenant, path.join("/"));
-        self.http.request(method, url).bearer_auth(self.api_key.as_str())
+        self.http
+            .request(method, url)
+            .bearer_auth(self.api_key.as_str())
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
@@ -208,9 +242,16 @@ impl Client {
 
     /// Sends a request; problems become errors.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let unreachable = |e: reqwest::Error| ClientError::Unreachable { url: self.url.clone(), reason: innermost(&e) };
+        let unreachable = |e: reqwest::Error| ClientError::Unreachable {
+            url: self.url.clone(),
+            reason: innermost(&e),
+        };
         let response = request.send().await.map_err(unreachable)?;
-        if response.status().is_success() { Ok(response) } else { Err(self.problem(response).await) }
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.problem(response).await)
+        }
     }
 
     async fn problem(&self, response: Response) -> ClientError {
@@ -223,15 +264,27 @@ impl Client {
         }
         let status = response.status().as_u16();
         match response.json::<Problem>().await {
-            Ok(Problem { code, detail, more, request_id }) => {
-                ClientError::Problem { status, code, detail, more, request_id }
-            }
+            Ok(Problem {
+                code,
+                detail,
+                more,
+                request_id,
+            }) => ClientError::Problem {
+                status,
+                code,
+                detail,
+                more,
+                request_id,
+            },
             Err(_) => self.answer(&format!("status {status} without a reason")),
         }
     }
 
     fn answer(&self, reason: &impl ToString) -> ClientError {
-        ClientError::Answer { url: self.url.clone(), reason: reason.to_string() }
+        ClientError::Answer {
+            url: self.url.clone(),
+            reason: reason.to_string(),
+        }
     }
 }
 

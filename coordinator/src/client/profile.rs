@@ -76,10 +76,14 @@ impl Profile {
     /// [`ClientError::Folder`] if it cannot be read or others may read it, [`ClientError::Profile`] if it is none.
     pub fn read(path: &Path) -> Result<Self, ClientError> {
         let bytes = folder::read_secret(path, MAX_FILE)?;
-        let wrong = |reason: &str| ClientError::Profile { path: path.to_owned(), reason: reason.to_owned() };
+        let wrong = |reason: &str| ClientError::Profile {
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is not text"))?;
         // Only the parser's message: its excerpt could show a key.
-        let mut profile: Self = toml::from_str(text).map_err(|e| wrong(&e.message().replace('\n', " ")))?;
+        let mut profile: Self =
+            toml::from_str(text).map_err(|e| wrong(&e.message().replace('\n', " ")))?;
         if let Some(key) = &mut profile.key {
             let parent = path.parent().unwrap_or(Path::new("."));
             *key = parent.join(&*key);
@@ -93,11 +97,17 @@ impl Profile {
     ///
     /// [`ClientError::Folder`]
     pub fn write(&self, path: &Path) -> Result<(), ClientError> {
-        let reason = |e: toml::ser::Error| ClientError::Profile { path: path.to_owned(), reason: e.to_string() };
+        let reason = |e: toml::ser::Error| ClientError::Profile {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        };
         let text = Zeroizing::new(toml::to_string(self).map_err(reason)?);
         let head = "# A profile of the coordinator's command line: use it with --profile, or COORDINATOR_PROFILE.\n\
                     # It holds API keys: keep it to yourself.\n";
-        Ok(folder::write_private(path, Zeroizing::new(format!("{head}{}", text.as_str())).as_bytes())?)
+        Ok(folder::write_private(
+            path,
+            Zeroizing::new(format!("{head}{}", text.as_str())).as_bytes(),
+        )?)
     }
 
     /// Puts another URL into the profile at `path`, if there is one.
@@ -115,7 +125,11 @@ impl Profile {
         }
         profile.url = Some(url.to_owned());
         let parent = path.parent().unwrap_or(Path::new("."));
-        if let Some(relative) = profile.key.as_deref().and_then(|key| key.strip_prefix(parent).ok()) {
+        if let Some(relative) = profile
+            .key
+            .as_deref()
+            .and_then(|key| key.strip_prefix(parent).ok())
+        {
             profile.key = Some(relative.to_owned());
         }
         profile.write(path)
@@ -143,9 +157,16 @@ mod tests {
         let read = Profile::read(&path).unwrap();
         assert_eq!(read.url.as_deref(), Some("http://127.0.0.1:1"));
         assert_eq!(read.key.unwrap(), dir.path().join("users/alice.pem"));
-        assert!(std::fs::read_to_string(&path).unwrap().contains("key = \"users/alice.pem\""));
+        assert!(
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .contains("key = \"users/alice.pem\"")
+        );
         folder::write_private(&path, b"api_keys = \"secret\"\n").unwrap();
         let error = Profile::read(&path).err().unwrap().to_string();
-        assert!(error.contains("api_keys") && !error.contains("secret"), "{error}");
+        assert!(
+            error.contains("api_keys") && !error.contains("secret"),
+            "{error}"
+        );
     }
 }

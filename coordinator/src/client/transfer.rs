@@ -60,8 +60,9 @@ pub struct Got {
     pub length: u64,
     /// SHA-256 over the plaintext, hexadecimal.
     pub sha256: String,
-    /// What happened.
-    pub report: ReadReport,
+    /// What happened, if the platform still told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReadReport>,
 }
 
 #[derive(Default)]
@@ -83,7 +84,10 @@ impl Client {
         source: impl AsyncRead + Send + 'static,
         options: PutOptions,
     ) -> Result<Written, ClientError> {
-        let (author, signer) = (self.user()?, self.signer.as_ref().ok_or(ClientError::NoUser)?);
+        let (author, signer) = (
+            self.user()?,
+            self.signer.as_ref().ok_or(ClientError::NoUser)?,
+        );
         let ledger = self.ledger().await?;
         let counted = Arc::new(Mutex::new(Counted::default()));
         let (count, on_progress) = (counted.clone(), options.on_progress);
@@ -103,20 +107,38 @@ impl Client {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
                 told
             });
-        let path = ["datasets", dataset.as_str(), "documents", document.as_str(), "uploads"];
-        let mut request = self.request(Method::POST, &path).query(&[("author", author.user.as_str())]);
+        let path = [
+            "datasets",
+            dataset.as_str(),
+            "documents",
+            document.as_str(),
+            "uploads",
+        ];
+        let mut request = self
+            .request(Method::POST, &path)
+            .query(&[("author", author.user.as_str())]);
         if let Some(version) = options.version {
             request = request.query(&[("version", version)]);
         }
         if let Some(content_type) = &options.content_type {
             request = request.header(reqwest::header::CONTENT_TYPE, content_type);
         }
-        let prepared = self.json::<PreparedView>(request.body(Body::wrap_stream(body))).await;
-        if let Some(source) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(ClientError::Io { action: "read the document".into(), source });
+        let prepared = self
+            .json::<PreparedView>(request.body(Body::wrap_stream(body)))
+            .await;
+        if let Some(source) = failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            return Err(ClientError::Io {
+                action: "read the document".into(),
+                source,
+            });
         }
         let prepared = prepared?;
-        let unsigned = UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
+        let unsigned =
+            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
 
         let (length, digest) = {
             let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,20 +153,34 @@ impl Client {
             version: options.version,
             now_ms: now_ms(),
         };
-        let sent = Sent { length, digest, content_type: options.content_type.as_deref() };
+        let sent = Sent {
+            length,
+            digest,
+            content_type: options.content_type.as_deref(),
+        };
         let upload = prepared.id.to_string();
         let (version, checksum) = match meant.check_write(&unsigned, &sent) {
             Ok(write) => (write.version, hex::encode(write.checksum)),
             Err(e) => {
                 // The body is of no use to anybody; if this fails too, the platform gives it up in time.
-                let _ = self.send(self.request(Method::DELETE, &["uploads", &upload])).await;
+                let _ = self
+                    .send(self.request(Method::DELETE, &["uploads", &upload]))
+                    .await;
                 return Err(e);
             }
         };
         let signed = unsigned.sign(&signer.key);
-        let commit = self.request(Method::POST, &["uploads", &upload]).body(signed.as_bytes().to_vec());
+        let commit = self
+            .request(Method::POST, &["uploads", &upload])
+            .body(signed.as_bytes().to_vec());
         let receipt = self.json(commit).await?;
-        Ok(Written { version, length, sha256: hex::encode(digest), checksum, receipt })
+        Ok(Written {
+            version,
+            length,
+            sha256: hex::encode(digest),
+            checksum,
+            receipt,
+        })
     }
 
     /// Reads a document into `destination`, the latest version if none is named.
@@ -160,12 +196,24 @@ impl Client {
         destination: &mut (impl AsyncWrite + Unpin),
         on_progress: Option<&OnProgress>,
     ) -> Result<Got, ClientError> {
-        let (reader, signer) = (self.user()?, self.signer.as_ref().ok_or(ClientError::NoUser)?);
+        let (reader, signer) = (
+            self.user()?,
+            self.signer.as_ref().ok_or(ClientError::NoUser)?,
+        );
         let ledger = self.ledger().await?;
-        let path = ["datasets", dataset.as_str(), "documents", document.as_str(), "reads"];
+        let path = [
+            "datasets",
+            dataset.as_str(),
+            "documents",
+            document.as_str(),
+            "reads",
+        ];
         let asked = json!({ "reader": reader.user, "version": version });
-        let prepared: PreparedView = self.json(self.request(Method::POST, &path).json(&asked)).await?;
-        let unsigned = UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
+        let prepared: PreparedView = self
+            .json(self.request(Method::POST, &path).json(&asked))
+            .await?;
+        let unsigned =
+            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
         let meant = Meant {
             ledger: Some(ledger),
             author: &reader,
@@ -178,24 +226,41 @@ impl Client {
         let version = meant.check_read(&unsigned)?.version;
         let signed = unsigned.sign(&signer.key);
         let read = prepared.id.to_string();
-        let commit = self.request(Method::POST, &["reads", &read]).body(signed.as_bytes().to_vec());
+        let commit = self
+            .request(Method::POST, &["reads", &read])
+            .body(signed.as_bytes().to_vec());
         let response = self.send(commit).await?;
-        let expected = response.content_length().ok_or_else(|| self.answer(&"a document without a length"))?;
+        let expected = response
+            .content_length()
+            .ok_or_else(|| self.answer(&"a document without a length"))?;
 
         let mut counted = Counted::default();
-        let received = self.receive(response, destination, &mut counted, on_progress).await;
+        let received = self
+            .receive(response, destination, &mut counted, on_progress)
+            .await;
         // The report says why a document broke off.
         let report = self.read_report(prepared.id).await;
-        let broken = |reason: String| ClientError::BrokenOff { received: counted.length, expected, reason };
+        let broken = |reason: String| ClientError::BrokenOff {
+            received: counted.length,
+            expected,
+            reason,
+        };
         match received {
             Err(ClientError::Answer { reason, .. }) => {
                 return Err(broken(report.map_or(reason, |report| report.outcome)));
             }
             Err(e) => return Err(e),
-            Ok(()) if counted.length != expected => return Err(broken("the connection was closed".into())),
+            Ok(()) if counted.length != expected => {
+                return Err(broken("the connection was closed".into()));
+            }
             Ok(()) => {}
         }
-        Ok(Got { version, length: expected, sha256: hex::encode(counted.digest.finalize()), report: report? })
+        Ok(Got {
+            version,
+            length: expected,
+            sha256: hex::encode(counted.digest.finalize()),
+            report: report.ok(),
+        })
     }
 
     /// Reads a document into a file, which appears under its name when it is complete; an older file stays until then.
@@ -212,7 +277,9 @@ impl Client {
         on_progress: Option<&OnProgress>,
     ) -> Result<Got, ClientError> {
         let (temporary, mut file) = beside(path)?;
-        let got = self.get(dataset, document, version, &mut file, on_progress).await?;
+        let got = self
+            .get(dataset, document, version, &mut file, on_progress)
+            .await?;
         publish(temporary, &file, path).await?;
         Ok(got)
     }
@@ -224,10 +291,13 @@ impl Client {
     /// What the platform says, or the file.
     pub async fn export(&self, operator_key: &str, path: &Path) -> Result<u64, ClientError> {
         let url = format!("{}/v1/operator/audit/export", self.url);
-        let response = self.send(self.http.get(url).bearer_auth(operator_key)).await?;
+        let response = self
+            .send(self.http.get(url).bearer_auth(operator_key))
+            .await?;
         let (temporary, mut file) = beside(path)?;
         let mut counted = Counted::default();
-        self.receive(response, &mut file, &mut counted, None).await?;
+        self.receive(response, &mut file, &mut counted, None)
+            .await?;
         publish(temporary, &file, path).await?;
         Ok(counted.length)
     }
@@ -239,7 +309,10 @@ impl Client {
         counted: &mut Counted,
         on_progress: Option<&OnProgress>,
     ) -> Result<(), ClientError> {
-        let failed = |source| ClientError::Io { action: "write the document".into(), source };
+        let failed = |source| ClientError::Io {
+            action: "write the document".into(),
+            source,
+        };
         let mut parts = response.bytes_stream();
         while let Some(part) = parts.next().await {
             let part = part.map_err(|e| self.answer(&super::innermost(&e)))?;
@@ -260,7 +333,10 @@ fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let failed = |source| ClientError::Io { action: format!("write {}", path.display()), source };
+    let failed = |source| ClientError::Io {
+        action: format!("write {}", path.display()),
+        source,
+    };
     let temporary = NamedTempFile::new_in(parent).map_err(failed)?;
     let file = File::from_std(temporary.reopen().map_err(failed)?);
     Ok((temporary, file))
@@ -268,7 +344,10 @@ fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
 
 /// Makes a temporary file durable and gives it its name.
 async fn publish(temporary: NamedTempFile, file: &File, path: &Path) -> Result<(), ClientError> {
-    let failed = |source| ClientError::Io { action: format!("write {}", path.display()), source };
+    let failed = |source| ClientError::Io {
+        action: format!("write {}", path.display()),
+        source,
+    };
     file.sync_all().await.map_err(failed)?;
     temporary.persist(path).map_err(|e| failed(e.error))?;
     Ok(())

@@ -16,7 +16,9 @@ const MAX_FILE: u64 = 16 * 1024;
 /// Makes a key and writes it to `path`, which must not exist.
 pub fn create(path: &Path) -> Result<SigningKey, ClientError> {
     let key = generate();
-    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|_| ClientError::KeyFile(path.to_owned()))?;
+    let pem = key
+        .to_pkcs8_pem(LineEnding::LF)
+        .map_err(|_| ClientError::KeyFile(path.to_owned()))?;
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
         folder::create_private_dir(parent)?;
     }
@@ -54,7 +56,11 @@ mod tests {
         assert_eq!(read(&path).unwrap(), key);
         assert!(create(&path).is_err());
         assert_eq!(read(&path).unwrap(), key);
-        std::fs::write(&path, "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n").unwrap();
+        std::fs::write(
+            &path,
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        )
+        .unwrap();
         assert!(matches!(read(&path), Err(ClientError::KeyFile(_))));
     }
 }

@@ -41,7 +41,9 @@ pub fn block_count(length: u64) -> u64 {
 
 /// Bytes of the encrypted body of a plaintext of `length` bytes.
 pub fn encrypted_length(length: u64) -> u64 {
-    length.saturating_add(block_count(length) * TAG_SIZE as u64).saturating_add(HEADER_SIZE as u64)
+    length
+        .saturating_add(block_count(length) * TAG_SIZE as u64)
+        .saturating_add(HEADER_SIZE as u64)
 }
 
 /// Where block `index` of a body of `length` bytes lies in the encrypted body, its tag included; `None` if it has no
@@ -70,8 +72,14 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(key: &BodyKey, name: &VersionName, header: [u8; HEADER_SIZE]) -> Result<Self, EnvelopeError> {
-        let rest = header.strip_prefix(MAGIC_AND_PARAMETERS).ok_or(EnvelopeError::Header)?;
+    fn new(
+        key: &BodyKey,
+        name: &VersionName,
+        header: [u8; HEADER_SIZE],
+    ) -> Result<Self, EnvelopeError> {
+        let rest = header
+            .strip_prefix(MAGIC_AND_PARAMETERS)
+            .ok_or(EnvelopeError::Header)?;
         let (&prefix, reserved) = rest.split_first_chunk().ok_or(EnvelopeError::Header)?;
         if reserved != [0; 2] {
             return Err(EnvelopeError::Header);
@@ -80,7 +88,11 @@ impl Stream {
         let (front, back) = associated.split_at_mut(HEADER_SIZE);
         front.copy_from_slice(&header);
         back.copy_from_slice(&super::name::digest(name, NAME_TAG));
-        Ok(Self { cipher: key.cipher()?, prefix, associated })
+        Ok(Self {
+            cipher: key.cipher()?,
+            prefix,
+            associated,
+        })
     }
 
     fn nonce(&self, index: u32, last: bool) -> Nonce {
@@ -120,7 +132,13 @@ impl BodySealer {
         digest.update(&header);
         out.extend_from_slice(&header);
         let stream = Stream::new(key, name, header)?;
-        Ok(Self { stream, pending: Zeroizing::new(Vec::with_capacity(BLOCK_SIZE)), index: 0, length: 0, digest })
+        Ok(Self {
+            stream,
+            pending: Zeroizing::new(Vec::with_capacity(BLOCK_SIZE)),
+            index: 0,
+            length: 0,
+            digest,
+        })
     }
 
     /// Bytes of plaintext so far.
@@ -134,7 +152,10 @@ impl BodySealer {
     ///
     /// [`EnvelopeError::TooLong`] beyond [`MAX_BODY`] bytes.
     pub fn push(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
-        self.length = self.length.checked_add(plaintext.len() as u64).ok_or(EnvelopeError::TooLong)?;
+        self.length = self
+            .length
+            .checked_add(plaintext.len() as u64)
+            .ok_or(EnvelopeError::TooLong)?;
         if self.length > MAX_BODY {
             return Err(EnvelopeError::TooLong);
         }
@@ -164,7 +185,10 @@ impl BodySealer {
         self.seal(&block, true, out)?;
         let mut checksum = [0; 32];
         checksum.copy_from_slice(self.digest.finish().as_ref());
-        Ok(SealedBody { checksum, length: self.length })
+        Ok(SealedBody {
+            checksum,
+            length: self.length,
+        })
     }
 
     fn seal(&mut self, block: &[u8], last: bool, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
@@ -176,7 +200,14 @@ impl BodySealer {
         let nonce = self.stream.nonce(index, last);
         self.stream
             .cipher
-            .seal_out_of_place_scatter(nonce, Aad::from(&self.stream.associated), block, ciphertext, &[], tag)
+            .seal_out_of_place_scatter(
+                nonce,
+                Aad::from(&self.stream.associated),
+                block,
+                ciphertext,
+                &[],
+                tag,
+            )
             .map_err(|_| EnvelopeError::Cipher)?;
         self.digest.update(sealed);
         self.index += 1;
@@ -205,7 +236,10 @@ impl BodyOpener {
         if length > MAX_BODY {
             return Err(EnvelopeError::TooLong);
         }
-        Ok(Self { stream: Stream::new(key, name, header)?, length })
+        Ok(Self {
+            stream: Stream::new(key, name, header)?,
+            length,
+        })
     }
 
     /// Verifies and decrypts block `index`, its tag included, and appends its plaintext to `out`; appends nothing if it
@@ -214,15 +248,24 @@ impl BodyOpener {
     /// # Errors
     ///
     /// [`EnvelopeError::Block`] if it is not authentically this block of this body.
-    pub fn open_block(&self, index: u64, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+    pub fn open_block(
+        &self,
+        index: u64,
+        sealed: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), EnvelopeError> {
         let refused = EnvelopeError::Block { index };
         let range = block_range(index, self.length).ok_or_else(|| refused.clone())?;
         let counter = u32::try_from(index).map_err(|_| refused.clone())?;
         if sealed.len() as u64 != range.end - range.start {
             return Err(refused);
         }
-        let (ciphertext, tag) = sealed.split_at_checked(sealed.len() - TAG_SIZE).ok_or_else(|| refused.clone())?;
-        let nonce = self.stream.nonce(counter, index + 1 == block_count(self.length));
+        let (ciphertext, tag) = sealed
+            .split_at_checked(sealed.len() - TAG_SIZE)
+            .ok_or_else(|| refused.clone())?;
+        let nonce = self
+            .stream
+            .nonce(counter, index + 1 == block_count(self.length));
         let start = out.len();
         out.resize(start + ciphertext.len(), 0);
         let (_, plaintext) = out.split_at_mut(start);
@@ -255,7 +298,15 @@ pub struct BodyReader {
 impl BodyReader {
     /// Starts at the body's first byte; `length` is its length of plaintext, from the record.
     pub fn new(key: BodyKey, name: VersionName, length: u64) -> Self {
-        Self { key, name, length, opener: None, pending: Vec::new(), index: 0, seen: 0 }
+        Self {
+            key,
+            name,
+            length,
+            opener: None,
+            pending: Vec::new(),
+            index: 0,
+            seen: 0,
+        }
     }
 
     /// Takes more of the encrypted body and appends the plaintext of every complete block to `out`, each after it was
@@ -268,7 +319,10 @@ impl BodyReader {
         self.seen = self.seen.saturating_add(sealed.len() as u64);
         let expected = encrypted_length(self.length);
         if self.seen > expected {
-            return Err(EnvelopeError::Size { expected, found: self.seen });
+            return Err(EnvelopeError::Size {
+                expected,
+                found: self.seen,
+            });
         }
         while let Some(needed) = self.needed() {
             let missing = needed - self.pending.len();
@@ -298,7 +352,10 @@ impl BodyReader {
     pub fn finish(self) -> Result<(), EnvelopeError> {
         match self.needed() {
             None => Ok(()),
-            Some(_) => Err(EnvelopeError::Size { expected: encrypted_length(self.length), found: self.seen }),
+            Some(_) => Err(EnvelopeError::Size {
+                expected: encrypted_length(self.length),
+                found: self.seen,
+            }),
         }
     }
 

@@ -19,7 +19,8 @@ pub const MAX_METADATA: usize = 4096;
 /// Bytes of a pointer.
 pub const MAX_POINTER: usize = 256;
 /// Bytes of a wrapped body key at most.
-pub const MAX_WRAPPED_BODY_KEY: usize = FORMAT_SIZE + NONCE_LEN + KEY_SIZE + MAX_METADATA + super::TAG_SIZE;
+pub const MAX_WRAPPED_BODY_KEY: usize =
+    FORMAT_SIZE + NONCE_LEN + KEY_SIZE + MAX_METADATA + super::TAG_SIZE;
 
 const FORMAT: u8 = 1;
 const FORMAT_SIZE: usize = 1;
@@ -133,11 +134,20 @@ impl DocumentKey {
         body: &SealedBody,
     ) -> Result<UnwrappedBodyKey, EnvelopeError> {
         let plaintext = self
-            .open(wrapped, MAX_WRAPPED_BODY_KEY, &wrapped_body_key_context(name, body))
+            .open(
+                wrapped,
+                MAX_WRAPPED_BODY_KEY,
+                &wrapped_body_key_context(name, body),
+            )
             .ok_or(EnvelopeError::WrappedBodyKey)?;
-        let (key, metadata) = plaintext.split_at_checked(KEY_SIZE).ok_or(EnvelopeError::WrappedBodyKey)?;
+        let (key, metadata) = plaintext
+            .split_at_checked(KEY_SIZE)
+            .ok_or(EnvelopeError::WrappedBodyKey)?;
         let body_key = BodyKey::from_slice(key).ok_or(EnvelopeError::WrappedBodyKey)?;
-        Ok(UnwrappedBodyKey { body_key, metadata: metadata.to_vec() })
+        Ok(UnwrappedBodyKey {
+            body_key,
+            metadata: metadata.to_vec(),
+        })
     }
 
     /// Encrypts the pointer to where the body lies, bound to the version's name and the body's checksum. Encoding as
@@ -158,19 +168,33 @@ impl DocumentKey {
     /// # Errors
     ///
     /// [`EnvelopeError::Pointer`] if key, name, checksum or the bytes themselves are not those it was made with.
-    pub fn open_pointer(&self, sealed: &[u8], name: &VersionName, body: &SealedBody) -> Result<Vec<u8>, EnvelopeError> {
+    pub fn open_pointer(
+        &self,
+        sealed: &[u8],
+        name: &VersionName,
+        body: &SealedBody,
+    ) -> Result<Vec<u8>, EnvelopeError> {
         let size = FORMAT_SIZE + NONCE_LEN + MAX_POINTER + super::TAG_SIZE;
         let pointer = self.open(sealed, size, &bind(name, POINTER_TAG, &[&body.checksum]));
         Ok(pointer.ok_or(EnvelopeError::Pointer)?.to_vec())
     }
 
-    fn seal(&self, plaintext: &[u8], context: &[u8], rng: &mut impl CryptoRng) -> Result<Vec<u8>, EnvelopeError> {
+    fn seal(
+        &self,
+        plaintext: &[u8],
+        context: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u8>, EnvelopeError> {
         let mut nonce = [0; NONCE_LEN];
         rng.fill_bytes(&mut nonce);
         let mut secret = Zeroizing::new(plaintext.to_vec());
         let tag = self
             .cipher()?
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), &mut secret)
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context),
+                &mut secret,
+            )
             .map_err(|_| EnvelopeError::Cipher)?;
         let mut out = Vec::with_capacity(FORMAT_SIZE + NONCE_LEN + secret.len() + super::TAG_SIZE);
         out.push(FORMAT);
@@ -191,19 +215,32 @@ impl DocumentKey {
         }
         let mut buffer = Zeroizing::new(ciphertext.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = self.cipher().ok()?.open_in_place(nonce, Aad::from(context), &mut buffer).ok()?.len();
+        let length = self
+            .cipher()
+            .ok()?
+            .open_in_place(nonce, Aad::from(context), &mut buffer)
+            .ok()?
+            .len();
         buffer.truncate(length);
         Some(buffer)
     }
 }
 
 fn wrapped_body_key_context(name: &VersionName, body: &SealedBody) -> Vec<u8> {
-    bind(name, WRAPPED_BODY_KEY_TAG, &[&body.checksum, &body.length.to_le_bytes()])
+    bind(
+        name,
+        WRAPPED_BODY_KEY_TAG,
+        &[&body.checksum, &body.length.to_le_bytes()],
+    )
 }
 
 fn limit(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), EnvelopeError> {
     if bytes.len() > limit {
-        return Err(EnvelopeError::TooLarge { what, found: bytes.len(), limit });
+        return Err(EnvelopeError::TooLarge {
+            what,
+            found: bytes.len(),
+            limit,
+        });
     }
     Ok(())
 }

@@ -30,11 +30,14 @@ mod keys;
 mod name;
 
 pub use body::{
-    BLOCK_SIZE, BodyOpener, BodyReader, BodySealer, HEADER_SIZE, MAX_BODY, SealedBody, TAG_SIZE, block_count,
-    block_range, encrypted_length,
+    BLOCK_SIZE, BodyOpener, BodyReader, BodySealer, HEADER_SIZE, MAX_BODY, SealedBody, TAG_SIZE,
+    block_count, block_range, encrypted_length,
 };
 pub use error::EnvelopeError;
-pub use keys::{BodyKey, DocumentKey, KEY_SIZE, MAX_METADATA, MAX_POINTER, MAX_WRAPPED_BODY_KEY, UnwrappedBodyKey};
+pub use keys::{
+    BodyKey, DocumentKey, KEY_SIZE, MAX_METADATA, MAX_POINTER, MAX_WRAPPED_BODY_KEY,
+    UnwrappedBodyKey,
+};
 pub use name::{document_key_context, hash_items};
 
 #[cfg(test)]

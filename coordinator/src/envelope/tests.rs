@@ -1,5 +1,11 @@
 //! Round trips, independent vectors, and one test for each kind of tampering.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
 
 use std::convert::Infallible;
 
@@ -36,7 +42,12 @@ impl TryCryptoRng for Prepared {}
 
 fn version_name(tenant: &str, dataset: &str, document: &str, version: u64) -> VersionName {
     let id = |name: &str| Identifier::new(name).unwrap();
-    VersionName { tenant: id(tenant), dataset: id(dataset), document: id(document), version }
+    VersionName {
+        tenant: id(tenant),
+        dataset: id(dataset),
+        document: id(document),
+        version,
+    }
 }
 
 fn name(version: u64) -> VersionName {
@@ -48,7 +59,10 @@ fn plaintext(length: usize) -> Vec<u8> {
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
-    digest::digest(&digest::SHA256, bytes).as_ref().try_into().unwrap()
+    digest::digest(&digest::SHA256, bytes)
+        .as_ref()
+        .try_into()
+        .unwrap()
 }
 
 fn seal(key: &BodyKey, name: &VersionName, plaintext: &[u8], step: usize) -> (Vec<u8>, SealedBody) {
@@ -85,38 +99,70 @@ fn open(
 
 #[test]
 fn vectors_of_an_independent_implementation() {
-    let file: serde_json::Value = serde_json::from_str(include_str!("../../tests/vectors/envelope.json")).unwrap();
+    let file: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/vectors/envelope.json")).unwrap();
     for case in file["cases"].as_array().unwrap() {
         let text = |field: &str| case[field].as_str().unwrap().to_owned();
         let bytes = |field: &str| hex::decode(case[field].as_str().unwrap()).unwrap();
         let version = case["version"].as_u64().unwrap();
-        let name = version_name(&text("tenant"), &text("dataset"), &text("document"), version);
+        let name = version_name(
+            &text("tenant"),
+            &text("dataset"),
+            &text("document"),
+            version,
+        );
         let length = case["length"].as_u64().unwrap();
         let body_key = BodyKey::from_slice(&bytes("body_key")).unwrap();
         let document_key = DocumentKey::from_slice(&bytes("document_key")).unwrap();
 
         let mut sealed = Vec::new();
-        let mut sealer = BodySealer::new(&body_key, &name, &mut Prepared(bytes("nonce_prefix")), &mut sealed).unwrap();
-        sealer.push(&plaintext(length as usize), &mut sealed).unwrap();
+        let mut sealer = BodySealer::new(
+            &body_key,
+            &name,
+            &mut Prepared(bytes("nonce_prefix")),
+            &mut sealed,
+        )
+        .unwrap();
+        sealer
+            .push(&plaintext(length as usize), &mut sealed)
+            .unwrap();
         let body = sealer.finish(&mut sealed).unwrap();
-        assert_eq!(body, SealedBody { checksum: bytes("checksum").try_into().unwrap(), length });
-        assert_eq!(sealed.len() as u64, case["encrypted_length"].as_u64().unwrap());
+        assert_eq!(
+            body,
+            SealedBody {
+                checksum: bytes("checksum").try_into().unwrap(),
+                length
+            }
+        );
+        assert_eq!(
+            sealed.len() as u64,
+            case["encrypted_length"].as_u64().unwrap()
+        );
         assert_eq!(sealed.len() as u64, encrypted_length(length));
         if let Some(expected) = case["encrypted_body"].as_str() {
             assert_eq!(hex::encode(&sealed), expected);
         }
 
         let mut rng = Prepared(bytes("wrap_nonce"));
-        let wrapped = document_key.wrap_body_key(&body_key, &name, &body, &bytes("metadata"), &mut rng).unwrap();
+        let wrapped = document_key
+            .wrap_body_key(&body_key, &name, &body, &bytes("metadata"), &mut rng)
+            .unwrap();
         assert_eq!(wrapped, bytes("wrapped_body_key"));
-        let unwrapped = document_key.unwrap_body_key(&wrapped, &name, &body).unwrap();
+        let unwrapped = document_key
+            .unwrap_body_key(&wrapped, &name, &body)
+            .unwrap();
         assert!(unwrapped.body_key == body_key);
         assert_eq!(unwrapped.metadata, bytes("metadata"));
 
         let mut rng = Prepared(bytes("pointer_nonce"));
-        let pointer = document_key.seal_pointer(&bytes("pointer"), &name, &body, &mut rng).unwrap();
+        let pointer = document_key
+            .seal_pointer(&bytes("pointer"), &name, &body, &mut rng)
+            .unwrap();
         assert_eq!(pointer, bytes("sealed_pointer"));
-        assert_eq!(document_key.open_pointer(&pointer, &name, &body).unwrap(), bytes("pointer"));
+        assert_eq!(
+            document_key.open_pointer(&pointer, &name, &body).unwrap(),
+            bytes("pointer")
+        );
     }
 }
 
@@ -153,7 +199,11 @@ proptest! {
 
 #[test]
 fn blocks_are_read_at_random() {
-    let (key, name, plain) = (BodyKey::generate(&mut rand::rng()), name(1), plaintext(200_000));
+    let (key, name, plain) = (
+        BodyKey::generate(&mut rand::rng()),
+        name(1),
+        plaintext(200_000),
+    );
     let (sealed, body) = seal(&key, &name, &plain, 65_536);
     let header = sealed[..HEADER_SIZE].try_into().unwrap();
     let opener = BodyOpener::new(&key, &name, header, body.length).unwrap();
@@ -168,7 +218,10 @@ fn blocks_are_read_at_random() {
         // The same block in any other place is refused, and leaves nothing behind.
         for other in (0..5).filter(|i| *i != index) {
             let mut out = b"before".to_vec();
-            assert_eq!(opener.open_block(other, block, &mut out), Err(EnvelopeError::Block { index: other }));
+            assert_eq!(
+                opener.open_block(other, block, &mut out),
+                Err(EnvelopeError::Block { index: other })
+            );
             assert_eq!(out, b"before");
         }
     }
@@ -177,7 +230,11 @@ fn blocks_are_read_at_random() {
 
 #[test]
 fn reordered_repeated_and_foreign_blocks_are_refused() {
-    let (key, name, plain) = (BodyKey::generate(&mut rand::rng()), name(1), plaintext(4 * BLOCK_SIZE));
+    let (key, name, plain) = (
+        BodyKey::generate(&mut rand::rng()),
+        name(1),
+        plaintext(4 * BLOCK_SIZE),
+    );
     let (sealed, body) = seal(&key, &name, &plain, BLOCK_SIZE);
     let block = |i: usize| {
         let range = block_range(i as u64, body.length).unwrap();
@@ -202,18 +259,34 @@ fn reordered_repeated_and_foreign_blocks_are_refused() {
 
 #[test]
 fn a_body_cut_off_or_extended_anywhere_is_refused() {
-    let (key, name, plain) = (BodyKey::generate(&mut rand::rng()), name(1), plaintext(3 * BLOCK_SIZE));
+    let (key, name, plain) = (
+        BodyKey::generate(&mut rand::rng()),
+        name(1),
+        plaintext(3 * BLOCK_SIZE),
+    );
     let (sealed, body) = seal(&key, &name, &plain, BLOCK_SIZE);
     let expected = encrypted_length(body.length);
     let boundaries = (0..3).map(|i| block_range(i, body.length).unwrap().start as usize);
     for end in boundaries.chain([0, 5, HEADER_SIZE + 1, sealed.len() - 1]) {
         let (released, result) = open(&key, &name, &sealed[..end], body.length, 70_000);
-        assert_eq!(result, Err(EnvelopeError::Size { expected, found: end as u64 }));
+        assert_eq!(
+            result,
+            Err(EnvelopeError::Size {
+                expected,
+                found: end as u64
+            })
+        );
         assert!(plain.starts_with(&released));
     }
     let longer = [&sealed[..], &[0]].concat();
     let (_, result) = open(&key, &name, &longer, body.length, 70_000);
-    assert_eq!(result, Err(EnvelopeError::Size { expected, found: expected + 1 }));
+    assert_eq!(
+        result,
+        Err(EnvelopeError::Size {
+            expected,
+            found: expected + 1
+        })
+    );
     // Cut off at a block, with the length on the record made to fit: the new last block does not say that it is last.
     let two = block_range(2, body.length).unwrap().start as usize;
     let (released, result) = open(&key, &name, &sealed[..two], 2 * BLOCK_SIZE as u64, 70_000);
@@ -233,7 +306,10 @@ fn another_name_version_or_key_opens_nothing() {
         version_name("acme", "designs", "tunnel", 1),
     ];
     for other in &others {
-        assert_eq!(open(&key, other, &sealed, body.length, 100), (vec![], Err(EnvelopeError::Block { index: 0 })));
+        assert_eq!(
+            open(&key, other, &sealed, body.length, 100),
+            (vec![], Err(EnvelopeError::Block { index: 0 }))
+        );
     }
     let other_key = BodyKey::generate(&mut rand::rng());
     let result = open(&other_key, &original, &sealed, body.length, 100);
@@ -244,38 +320,107 @@ fn another_name_version_or_key_opens_nothing() {
 fn wrapped_keys_and_pointers_are_bound_to_everything() {
     let mut rng = rand::rng();
     let (body_key, document_key) = (BodyKey::generate(&mut rng), DocumentKey::generate(&mut rng));
-    let body = SealedBody { checksum: [7; 32], length: 99 };
-    let wrapped = document_key.wrap_body_key(&body_key, &name(1), &body, b"meta", &mut rng).unwrap();
-    let pointer = document_key.seal_pointer(b"where", &name(1), &body, &mut rng).unwrap();
-    assert!(document_key.unwrap_body_key(&wrapped, &name(1), &body).is_ok());
-    assert_eq!(document_key.open_pointer(&pointer, &name(1), &body).unwrap(), b"where");
-
-    let refuse = |key: &DocumentKey, wrapped: &[u8], pointer: &[u8], name: &VersionName, body: &SealedBody| {
-        assert!(matches!(key.unwrap_body_key(wrapped, name, body), Err(EnvelopeError::WrappedBodyKey)));
-        assert_eq!(key.open_pointer(pointer, name, body), Err(EnvelopeError::Pointer));
+    let body = SealedBody {
+        checksum: [7; 32],
+        length: 99,
     };
-    refuse(&DocumentKey::generate(&mut rng), &wrapped, &pointer, &name(1), &body);
+    let wrapped = document_key
+        .wrap_body_key(&body_key, &name(1), &body, b"meta", &mut rng)
+        .unwrap();
+    let pointer = document_key
+        .seal_pointer(b"where", &name(1), &body, &mut rng)
+        .unwrap();
+    assert!(
+        document_key
+            .unwrap_body_key(&wrapped, &name(1), &body)
+            .is_ok()
+    );
+    assert_eq!(
+        document_key
+            .open_pointer(&pointer, &name(1), &body)
+            .unwrap(),
+        b"where"
+    );
+
+    let refuse = |key: &DocumentKey,
+                  wrapped: &[u8],
+                  pointer: &[u8],
+                  name: &VersionName,
+                  body: &SealedBody| {
+        assert!(matches!(
+            key.unwrap_body_key(wrapped, name, body),
+            Err(EnvelopeError::WrappedBodyKey)
+        ));
+        assert_eq!(
+            key.open_pointer(pointer, name, body),
+            Err(EnvelopeError::Pointer)
+        );
+    };
+    refuse(
+        &DocumentKey::generate(&mut rng),
+        &wrapped,
+        &pointer,
+        &name(1),
+        &body,
+    );
     refuse(&document_key, &wrapped, &pointer, &name(2), &body);
-    refuse(&document_key, &wrapped, &pointer, &name(1), &SealedBody { checksum: [8; 32], ..body });
+    refuse(
+        &document_key,
+        &wrapped,
+        &pointer,
+        &name(1),
+        &SealedBody {
+            checksum: [8; 32],
+            ..body
+        },
+    );
     refuse(&document_key, &pointer, &wrapped, &name(1), &body);
     let other_length = SealedBody { length: 98, ..body };
-    assert!(document_key.unwrap_body_key(&wrapped, &name(1), &other_length).is_err());
+    assert!(
+        document_key
+            .unwrap_body_key(&wrapped, &name(1), &other_length)
+            .is_err()
+    );
     for i in 0..wrapped.len() {
         let mut altered = wrapped.clone();
         altered[i] ^= 1;
-        assert!(document_key.unwrap_body_key(&altered, &name(1), &body).is_err(), "byte {i}");
-        assert!(document_key.unwrap_body_key(&wrapped[..i], &name(1), &body).is_err(), "cut at {i}");
+        assert!(
+            document_key
+                .unwrap_body_key(&altered, &name(1), &body)
+                .is_err(),
+            "byte {i}"
+        );
+        assert!(
+            document_key
+                .unwrap_body_key(&wrapped[..i], &name(1), &body)
+                .is_err(),
+            "cut at {i}"
+        );
     }
     for i in 0..pointer.len() {
         let mut altered = pointer.clone();
         altered[i] ^= 1;
-        assert!(document_key.open_pointer(&altered, &name(1), &body).is_err(), "byte {i}");
-        assert!(document_key.open_pointer(&pointer[..i], &name(1), &body).is_err(), "cut at {i}");
+        assert!(
+            document_key
+                .open_pointer(&altered, &name(1), &body)
+                .is_err(),
+            "byte {i}"
+        );
+        assert!(
+            document_key
+                .open_pointer(&pointer[..i], &name(1), &body)
+                .is_err(),
+            "cut at {i}"
+        );
     }
     let too_much = vec![0; MAX_METADATA + 1];
     assert!(matches!(
         document_key.wrap_body_key(&body_key, &name(1), &body, &too_much, &mut rng),
-        Err(EnvelopeError::TooLarge { found: 4097, limit: 4096, .. })
+        Err(EnvelopeError::TooLarge {
+            found: 4097,
+            limit: 4096,
+            ..
+        })
     ));
 }
 
@@ -288,7 +433,11 @@ fn damaged_headers_are_refused() {
         altered[i] ^= 1;
         let (released, end) = open(&key, &name(1), &altered, body.length, 1000);
         let in_prefix = (7..14).contains(&i);
-        let expected = if in_prefix { EnvelopeError::Block { index: 0 } } else { EnvelopeError::Header };
+        let expected = if in_prefix {
+            EnvelopeError::Block { index: 0 }
+        } else {
+            EnvelopeError::Header
+        };
         assert_eq!((released, end), (vec![], Err(expected)), "byte {i}");
     }
 }

@@ -27,7 +27,9 @@ pub enum ClusterAddError {
     #[error("{} is not a cluster.json: get the file from `cryptonode key export`", .0.display())]
     NotText(PathBuf),
     /// A later epoch of the same key is known already.
-    #[error("the cluster is known with epoch {known}, the file has epoch {found}: get a current cluster.json")]
+    #[error(
+        "the cluster is known with epoch {known}, the file has epoch {found}: get a current cluster.json"
+    )]
     Older {
         /// The epoch known.
         known: u64,
@@ -53,7 +55,8 @@ impl ClusterAddError {
 
 fn read(path: &Path) -> Result<ClusterDescriptor, ClusterAddError> {
     let bytes = folder::read_limited(path, MAX_DESCRIPTOR)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| ClusterAddError::NotText(path.to_owned()))?;
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| ClusterAddError::NotText(path.to_owned()))?;
     let descriptor = ClusterDescriptor::from_json(text)?;
     descriptor.clone().check()?;
     Ok(descriptor)
@@ -67,7 +70,10 @@ pub fn add(clusters: &Path, file: &Path) -> Result<ClusterDescriptor, ClusterAdd
     if path.exists() {
         let known = read(&path)?.epoch;
         if known > descriptor.epoch {
-            return Err(ClusterAddError::Older { known, found: descriptor.epoch });
+            return Err(ClusterAddError::Older {
+                known,
+                found: descriptor.epoch,
+            });
         }
     }
     folder::write_private(&path, descriptor.to_json().as_bytes())?;
@@ -76,7 +82,9 @@ pub fn add(clusters: &Path, file: &Path) -> Result<ClusterDescriptor, ClusterAdd
 
 /// All clusters in the folder, in the order of their keys.
 pub fn list(clusters: &Path) -> Result<Vec<ClusterDescriptor>, ClusterAddError> {
-    let Ok(entries) = std::fs::read_dir(clusters) else { return Ok(Vec::new()) };
+    let Ok(entries) = std::fs::read_dir(clusters) else {
+        return Ok(Vec::new());
+    };
     let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "json"));
     paths.sort();
@@ -104,9 +112,19 @@ pub struct Clusters {
 
 impl Clusters {
     /// `identity` is the private key, PEM, that the platform presents to nodes and that approvals are bound to.
-    pub fn new(folder: PathBuf, identity: Zeroizing<String>, options: ClientOptions) -> Result<Self, PlatformError> {
+    pub fn new(
+        folder: PathBuf,
+        identity: Zeroizing<String>,
+        options: ClientOptions,
+    ) -> Result<Self, PlatformError> {
         let spki = load(&identity)?.spki().to_vec();
-        Ok(Self { folder, identity, spki, options, clients: Mutex::default() })
+        Ok(Self {
+            folder,
+            identity,
+            spki,
+            options,
+            clients: Mutex::default(),
+        })
     }
 
     /// The platform's public key towards the nodes, DER SubjectPublicKeyInfo.
@@ -116,7 +134,9 @@ impl Clusters {
 
     /// The descriptors of all clusters.
     pub fn list(&self) -> Result<Vec<ClusterDescriptor>, PlatformError> {
-        list(&self.folder).map_err(|e| PlatformError::Internal { reason: e.to_string() })
+        list(&self.folder).map_err(|e| PlatformError::Internal {
+            reason: e.to_string(),
+        })
     }
 
     /// A client of the cluster with this public key.
@@ -126,19 +146,32 @@ impl Clusters {
     /// [`PlatformError::NoCluster`] if the folder has no such cluster.
     pub fn get(&self, key: &[u8; 32]) -> Result<Arc<Client>, PlatformError> {
         let internal = |reason: String| PlatformError::Internal { reason };
-        let unknown = || PlatformError::NoCluster { key: hex::encode(key) };
+        let unknown = || PlatformError::NoCluster {
+            key: hex::encode(key),
+        };
         let path = place(&self.folder, key);
-        let modified = std::fs::metadata(&path).and_then(|m| m.modified()).map_err(|_| unknown())?;
+        let modified = std::fs::metadata(&path)
+            .and_then(|m| m.modified())
+            .map_err(|_| unknown())?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = clients.get(key)
             && known.modified == modified
         {
             return Ok(known.client.clone());
         }
-        let cluster = read(&path).map_err(|e| internal(e.to_string()))?.check().map_err(|e| internal(e.to_string()))?;
+        let cluster = read(&path)
+            .map_err(|e| internal(e.to_string()))?
+            .check()
+            .map_err(|e| internal(e.to_string()))?;
         let client = Client::new(cluster, load(&self.identity)?, self.options.clone());
         let client = Arc::new(client.map_err(|e| internal(e.to_string()))?);
-        clients.insert(*key, Known { modified, client: client.clone() });
+        clients.insert(
+            *key,
+            Known {
+                modified,
+                client: client.clone(),
+            },
+        );
         Ok(client)
     }
 
@@ -155,5 +188,7 @@ impl Clusters {
 }
 
 fn load(identity: &str) -> Result<ClientIdentity, PlatformError> {
-    ClientIdentity::from_pem(identity).map_err(|e| PlatformError::Internal { reason: e.to_string() })
+    ClientIdentity::from_pem(identity).map_err(|e| PlatformError::Internal {
+        reason: e.to_string(),
+    })
 }

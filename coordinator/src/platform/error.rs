@@ -47,10 +47,12 @@ pub enum PlatformError {
         reason: String,
     },
     /// A body longer than the settings allow.
-    #[error("the body is longer than {limit} bytes, which is the limit of this platform")]
+    #[error("the body is longer than {limit} bytes, which is the limit of {what}")]
     TooLong {
         /// The limit in bytes.
         limit: u64,
+        /// Whose limit it is.
+        what: &'static str,
     },
     /// The sender broke off.
     #[error("the body did not arrive whole: {reason}")]
@@ -58,8 +60,11 @@ pub enum PlatformError {
         /// Why, as far as known.
         reason: String,
     },
+    /// The reader broke off.
+    #[error("the reader closed the connection")]
+    ReaderGone,
     /// No byte moved for too long.
-    #[error("no byte arrived for too long")]
+    #[error("no byte moved for too long, so the transfer was given up")]
     Idle,
     /// Too many transfers, or too many things prepared.
     #[error("the platform has as many transfers under way as it takes on: try again in a moment")]
@@ -73,7 +78,9 @@ pub enum PlatformError {
         organisations: Vec<OrganisationReport>,
     },
     /// A dataset names a cluster that this platform was not told of.
-    #[error("the cluster with the key {key} is not known here: run `coordinator cluster add` with its cluster.json")]
+    #[error(
+        "the cluster with the key {key} is not known here: run `coordinator cluster add` with its cluster.json"
+    )]
     NoCluster {
         /// The cluster's public key, hexadecimal.
         key: String,
@@ -117,11 +124,14 @@ impl PlatformError {
         match self {
             Self::NotFound { .. } => "not-found",
             Self::NotWaiting => "not-prepared",
-            Self::Rejected { code, .. } | Self::Record { code, .. } | Self::Cluster { code, .. } => return code.clone(),
+            Self::Rejected { code, .. }
+            | Self::Record { code, .. }
+            | Self::Cluster { code, .. } => return code.clone(),
             Self::OtherTransaction => "other-transaction",
             Self::Malformed { .. } => "malformed",
             Self::TooLong { .. } => "body-too-long",
             Self::Upload { .. } => "upload-broken-off",
+            Self::ReaderGone => "reader-gone",
             Self::Idle => "transfer-idle",
             Self::Busy => "busy",
             Self::NotApproved { .. } => "not-approved",
@@ -138,7 +148,9 @@ impl PlatformError {
     /// What organisations or nodes said, for the answer.
     pub fn details(&self) -> Option<serde_json::Value> {
         match self {
-            Self::NotApproved { organisations, .. } => Some(json!({ "organisations": organisations })),
+            Self::NotApproved { organisations, .. } => {
+                Some(json!({ "organisations": organisations }))
+            }
             Self::Cluster { nodes, .. } => Some(json!({ "nodes": nodes })),
             _ => None,
         }
@@ -146,12 +158,17 @@ impl PlatformError {
 
     /// Whether the same request may well succeed a little later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy | Self::Cluster { .. } | Self::Record { .. })
+        matches!(
+            self,
+            Self::Busy | Self::Cluster { .. } | Self::Record { .. }
+        )
     }
 }
 
 impl From<tokio::task::JoinError> for PlatformError {
     fn from(e: tokio::task::JoinError) -> Self {
-        Self::Internal { reason: e.to_string() }
+        Self::Internal {
+            reason: e.to_string(),
+        }
     }
 }

@@ -32,8 +32,8 @@ use crate::body_store::{BodyStore, Note};
 use crate::config::Limits;
 use crate::master_key::MasterKey;
 use crate::record::{
-    Author, Body, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction, UnsignedTransaction,
-    UserName,
+    Author, Body, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction,
+    UnsignedTransaction, UserName,
 };
 
 pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_clusters};
@@ -77,7 +77,13 @@ pub struct Platform {
 impl Platform {
     /// Puts the parts together and removes the bodies that an earlier process stored and never committed.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, PlatformError> {
-        let Parts { record, bodies, master_key, clusters, limits } = parts;
+        let Parts {
+            record,
+            bodies,
+            master_key,
+            clusters,
+            limits,
+        } = parts;
         let lifetime = Duration::from_secs(limits.prepared_s);
         let platform = Self {
             transfers: Arc::new(Semaphore::new(limits.transfers)),
@@ -90,9 +96,15 @@ impl Platform {
             clusters,
             limits,
         };
-        let removed = platform.bodies.remove_orphans(async |note| platform.is_committed(note)).await?;
+        let removed = platform
+            .bodies
+            .remove_orphans(async |note| platform.is_committed(note))
+            .await?;
         if removed > 0 {
-            tracing::info!(removed, "removed bodies that were stored and never committed");
+            tracing::info!(
+                removed,
+                "removed bodies that were stored and never committed"
+            );
         }
         Ok(Arc::new(platform))
     }
@@ -115,8 +127,13 @@ impl Platform {
     /// Puts a signed transaction on the record that needs nothing from the platform. Writes and reads have ways of their
     /// own, because a body, or a key that waits, belongs to them.
     pub async fn submit(&self, signed: SignedTransaction) -> Result<Receipt, PlatformError> {
-        if matches!(signed.transaction(), Transaction::Write(_) | Transaction::Read(_)) {
-            let reason = "writes and reads are prepared first: POST to the document's `uploads` or `reads`".to_owned();
+        if matches!(
+            signed.transaction(),
+            Transaction::Write(_) | Transaction::Read(_)
+        ) {
+            let reason =
+                "writes and reads are prepared first: POST to the document's `uploads` or `reads`"
+                    .to_owned();
             return Err(PlatformError::Malformed { reason });
         }
         self.put_on_record(signed).await
@@ -166,7 +183,8 @@ impl Platform {
             ledger: self.record.ledger(),
             author: Author::User(author),
             nonce,
-            expires_ms: now_ms().saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
+            expires_ms: now_ms()
+                .saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
             transaction,
         }
     }
@@ -184,6 +202,8 @@ impl From<RecordError> for PlatformError {
 
 /// Milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

@@ -28,8 +28,8 @@ use crate::envelope::{
     BodyReader, DocumentKey, EnvelopeError, SealedBody, document_key_context, encrypted_length,
 };
 use crate::record::{
-    Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption, SignedTransaction,
-    Transaction, TransactionId, UnsignedTransaction, UserName, VersionName,
+    Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption,
+    SignedTransaction, Transaction, TransactionId, UnsignedTransaction, UserName, VersionName,
 };
 
 /// What is to be read.
@@ -96,7 +96,9 @@ impl Progress {
         phases.fetch_ms = ms(times.fetch);
         phases.checksum_ms = ms(times.checksum);
         phases.decrypt_ms = ms(times.decrypt);
-        phases.first_byte_ms = times.first.map_or(0.0, |first| ms(first.saturating_duration_since(self.started)));
+        phases.first_byte_ms = times.first.map_or(0.0, |first| {
+            ms(first.saturating_duration_since(self.started))
+        });
         phases.total_ms = ms(self.started.elapsed());
         self.report.outcome = outcome.to_owned();
         self.report.clone()
@@ -111,16 +113,24 @@ impl Platform {
     /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
     pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
         let document = request.dataset.document(request.document.clone());
-        let missing = || PlatformError::NotFound { what: "document", name: document.to_string() };
+        let missing = || PlatformError::NotFound {
+            what: "document",
+            name: document.to_string(),
+        };
         let (name, version) = self
             .record
             .with_state(|state| {
-                let number = request.version.or_else(|| Some(state.document(&document)?.latest))?;
+                let number = request
+                    .version
+                    .or_else(|| Some(state.document(&document)?.latest))?;
                 let name = document.version(number);
                 Some((name.clone(), state.version(&name)?.clone()))
             })
             .ok_or_else(missing)?;
-        let erased = || PlatformError::Rejected { code: "erased".into(), message: format!("{name} is erased") };
+        let erased = || PlatformError::Rejected {
+            code: "erased".into(),
+            message: format!("{name} is erased"),
+        };
         let content = version.content.clone().ok_or_else(erased)?;
         let threshold = match &content.key {
             KeyWrapping::Threshold { wrapped_key } => Some(Threshold::prepare(wrapped_key)?),
@@ -139,8 +149,17 @@ impl Platform {
         };
         let transaction = self.unsigned(request.reader, Transaction::Read(read));
         let tenant = name.tenant.clone();
-        let waiting = Waiting { transaction: transaction.id(), name, version, content, threshold };
-        let id = self.reads.insert(tenant.as_str(), waiting, Instant::now()).map_err(|_| PlatformError::Busy)?;
+        let waiting = Waiting {
+            transaction: transaction.id(),
+            name,
+            version,
+            content,
+            threshold,
+        };
+        let id = self
+            .reads
+            .insert(tenant.as_str(), waiting, Instant::now())
+            .map_err(|_| PlatformError::Busy)?;
         Ok(PreparedRead { id, transaction })
     }
 
@@ -155,19 +174,40 @@ impl Platform {
         id: Uuid,
         signed: SignedTransaction,
     ) -> Result<ReadStream, PlatformError> {
+        let turn = self.turn().await?;
         let started = Instant::now();
-        let waiting = self.reads.take(id, tenant.as_str(), started).ok_or(PlatformError::NotWaiting)?;
-        if signed.id() != waiting.transaction {
-            self.reads.put_back(id, tenant.as_str(), waiting, started);
+        let waiting = self
+            .reads
+            .take(id, tenant.as_str(), started)
+            .ok_or(PlatformError::NotWaiting)?;
+        if signed.id() != waiting.what().transaction {
+            self.reads.put_back(id, waiting);
             return Err(PlatformError::OtherTransaction);
         }
-        let turn = self.turn().await?;
-        let mut progress = Progress { started, report: report_of(id, &waiting), times: Times::default() };
-        let body = SealedBody { checksum: waiting.version.checksum, length: waiting.version.length };
+        let waiting = waiting.into_inner();
+        let mut progress = Progress {
+            started,
+            report: report_of(id, &waiting),
+            times: Times::default(),
+        };
+        let body = SealedBody {
+            checksum: waiting.version.checksum,
+            length: waiting.version.length,
+        };
         let content_type = waiting.version.content_type.clone();
         let opened = self.open(waiting, signed, body, &mut progress).await;
-        let (verified, reader) = opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
-        self.stream(tenant.clone(), verified, reader, body.length, content_type, progress, turn).await
+        let (verified, reader) =
+            opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
+        self.stream(
+            tenant.clone(),
+            verified,
+            reader,
+            body.length,
+            content_type,
+            progress,
+            turn,
+        )
+        .await
     }
 
     /// Steps 2 to 5, and the first half of 6.
@@ -178,7 +218,13 @@ impl Platform {
         body: SealedBody,
         progress: &mut Progress,
     ) -> Result<(VerifiedBody, Option<BodyReader>), PlatformError> {
-        let Waiting { transaction, name, content, threshold, .. } = waiting;
+        let Waiting {
+            transaction,
+            name,
+            content,
+            threshold,
+            ..
+        } = waiting;
         let mut clock = Instant::now();
         let mut lap = || ms(std::mem::replace(&mut clock, Instant::now()).elapsed());
         let report = &mut progress.report;
@@ -195,21 +241,39 @@ impl Platform {
                 report.phases.cluster_ms = lap();
                 Some(key?)
             }
-            (KeyWrapping::Platform { wrapped_key }, _) => Some(self.unwrap_by_master_key(wrapped_key, &name).await?),
+            (KeyWrapping::Platform { wrapped_key }, _) => {
+                Some(self.unwrap_by_master_key(wrapped_key, &name).await?)
+            }
             _ => None,
         };
         let body_key = match &document_key {
-            Some(key) => Some(key.unwrap_body_key(&content.wrapped_dek1, &name, &body)?.body_key),
+            Some(key) => Some(
+                key.unwrap_body_key(&content.wrapped_dek1, &name, &body)?
+                    .body_key,
+            ),
             None => None,
         };
-        let place = self.place(document_key.as_ref(), content.body, &name, &body).await?;
-        let stored = if body_key.is_some() { encrypted_length(body.length) } else { body.length };
+        let place = self
+            .place(document_key.as_ref(), content.body, &name, &body)
+            .await?;
+        let stored = if body_key.is_some() {
+            encrypted_length(body.length)
+        } else {
+            body.length
+        };
         let verified = VerifiedBody::verify(place, body, stored, &mut progress.times).await?;
-        Ok((verified, body_key.map(|key| BodyReader::new(key, name, body.length))))
+        Ok((
+            verified,
+            body_key.map(|key| BodyReader::new(key, name, body.length)),
+        ))
     }
 
     /// Step 3.
-    async fn approvals(&self, read: TransactionId, report: &mut ReadReport) -> Result<Vec<Vec<u8>>, PlatformError> {
+    async fn approvals(
+        &self,
+        read: TransactionId,
+        report: &mut ReadReport,
+    ) -> Result<Vec<Vec<u8>>, PlatformError> {
         let mut approvals = Vec::new();
         for outcome in self.record.approvals(read).await {
             let organisation = outcome.organisation.to_string();
@@ -221,10 +285,18 @@ impl Platform {
                 Err(refusal) => (Some(refusal.code().to_owned()), Some(refusal.to_string())),
             };
             let approved = code.is_none();
-            report.organisations.push(OrganisationReport { organisation, approved, code, message });
+            report.organisations.push(OrganisationReport {
+                organisation,
+                approved,
+                code,
+                message,
+            });
         }
         if approvals.is_empty() {
-            return Err(PlatformError::NotApproved { given: 0, organisations: report.organisations.clone() });
+            return Err(PlatformError::NotApproved {
+                given: 0,
+                organisations: report.organisations.clone(),
+            });
         }
         Ok(approvals)
     }
@@ -236,21 +308,36 @@ impl Platform {
         approvals: Vec<Vec<u8>>,
         report: &mut ReadReport,
     ) -> Result<DocumentKey, PlatformError> {
-        let client = self.clusters.get(threshold.wrapped.public_key().as_bytes())?;
-        let opened = client.open(threshold.wrapped, threshold.ephemeral, approvals).await;
+        let client = self
+            .clusters
+            .get(threshold.wrapped.public_key().as_bytes())?;
+        let opened = client
+            .open(threshold.wrapped, threshold.ephemeral, approvals)
+            .await;
         report.nodes = opened.nodes.into_iter().map(NodeReport::from).collect();
         let secret = opened.result.map_err(|e| PlatformError::Cluster {
             code: e.code().to_owned(),
             message: e.to_string(),
             nodes: report.nodes.clone(),
         })?;
-        let reason = || PlatformError::WrappedKey { reason: "it does not hold a document key".into() };
+        let reason = || PlatformError::WrappedKey {
+            reason: "it does not hold a document key".into(),
+        };
         DocumentKey::from_slice(secret.expose()).ok_or_else(reason)
     }
 
-    async fn unwrap_by_master_key(&self, wrapped: &[u8], name: &VersionName) -> Result<DocumentKey, PlatformError> {
-        let secret = self.master_key.unwrap(wrapped, &document_key_context(name)).await?;
-        let reason = || PlatformError::WrappedKey { reason: "it does not hold a document key".into() };
+    async fn unwrap_by_master_key(
+        &self,
+        wrapped: &[u8],
+        name: &VersionName,
+    ) -> Result<DocumentKey, PlatformError> {
+        let secret = self
+            .master_key
+            .unwrap(wrapped, &document_key_context(name))
+            .await?;
+        let reason = || PlatformError::WrappedKey {
+            reason: "it does not hold a document key".into(),
+        };
         DocumentKey::from_slice(&secret).ok_or_else(reason)
     }
 
@@ -275,11 +362,18 @@ impl Platform {
             }
         };
         let pointer = Pointer::from_slice(&pointer).ok_or(EnvelopeError::Pointer)?;
-        Ok(Place::OffChain { store: self.bodies.clone(), tenant: name.tenant.clone(), pointer })
+        Ok(Place::OffChain {
+            store: self.bodies.clone(),
+            tenant: name.tenant.clone(),
+            pointer,
+        })
     }
 
     /// The second half of step 6.
-    #[allow(clippy::too_many_arguments, reason = "they are what the read has come to, each used once")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are what the read has come to, each used once"
+    )]
     async fn stream(
         self: &Arc<Self>,
         tenant: Identifier,
@@ -311,7 +405,13 @@ impl Platform {
             drop(turn);
             result
         });
-        let mut stream = ReadStream { length, content_type, report, parts, end };
+        let mut stream = ReadStream {
+            length,
+            content_type,
+            report,
+            parts,
+            end,
+        };
         if length == 0 {
             // There is no last byte to wait for.
             while stream.parts.recv().await.is_some() {}
@@ -322,9 +422,13 @@ impl Platform {
 
 impl Threshold {
     fn prepare(wrapped_key: &[u8]) -> Result<Self, PlatformError> {
-        let refused = |e: reencrypt::WrappedKeyError| PlatformError::WrappedKey { reason: e.to_string() };
+        let refused = |e: reencrypt::WrappedKeyError| PlatformError::WrappedKey {
+            reason: e.to_string(),
+        };
         let rng = &mut rand::rng();
-        let wrapped = WrappedKey::parse(wrapped_key).and_then(|wrapped| wrapped.verify(rng)).map_err(refused)?;
+        let wrapped = WrappedKey::parse(wrapped_key)
+            .and_then(|wrapped| wrapped.verify(rng))
+            .map_err(refused)?;
         let ephemeral = EphemeralSecret::new(&wrapped, rng);
         Ok(Self { wrapped, ephemeral })
     }

@@ -83,7 +83,14 @@ impl From<NodeOutcome> for NodeReport {
             Outcome::NotAsked => ("not-asked", None, None),
         };
         let millis = node.millis;
-        Self { index: node.index, name: node.name, outcome: outcome.to_owned(), code, message, millis }
+        Self {
+            index: node.index,
+            name: node.name,
+            outcome: outcome.to_owned(),
+            code,
+            message,
+            millis,
+        }
     }
 }
 
@@ -125,13 +132,20 @@ pub(super) struct Reports {
 
 impl Reports {
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { latest: Mutex::new(VecDeque::new()), limit })
+        Arc::new(Self {
+            latest: Mutex::new(VecDeque::new()),
+            limit,
+        })
     }
 
     /// Adds a report or replaces the one of the same read.
     pub(super) fn put(&self, tenant: &Identifier, report: ReadReport) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, old)) = latest.iter_mut().rev().find(|(_, r)| r.read_id == report.read_id) {
+        if let Some((_, old)) = latest
+            .iter_mut()
+            .rev()
+            .find(|(_, r)| r.read_id == report.read_id)
+        {
             *old = report;
             return;
         }
@@ -144,6 +158,10 @@ impl Reports {
     /// The report of a tenant's read.
     pub(super) fn get(&self, tenant: &Identifier, id: Uuid) -> Option<ReadReport> {
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.iter().rev().find(|(t, r)| t == tenant && r.read_id == id).map(|(_, r)| r.clone())
+        latest
+            .iter()
+            .rev()
+            .find(|(t, r)| t == tenant && r.read_id == id)
+            .map(|(_, r)| r.clone())
     }
 }

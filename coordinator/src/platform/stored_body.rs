@@ -64,10 +64,18 @@ impl VerifiedBody {
     ) -> Result<Self, PlatformError> {
         let found = match &place {
             Place::OnLedger(bytes) => bytes.len() as u64,
-            Place::OffChain { store, tenant, pointer } => store.size(tenant, pointer).await?,
+            Place::OffChain {
+                store,
+                tenant,
+                pointer,
+            } => store.size(tenant, pointer).await?,
         };
         if found != stored {
-            return Err(EnvelopeError::Size { expected: stored, found }.into());
+            return Err(EnvelopeError::Size {
+                expected: stored,
+                found,
+            }
+            .into());
         }
         let place = if stored <= PART_SIZE {
             let started = Instant::now();
@@ -92,7 +100,11 @@ impl VerifiedBody {
             times.checksum += spent;
         }
         same_checksum(hash, &body)?;
-        Ok(Self { place, body, stored })
+        Ok(Self {
+            place,
+            body,
+            stored,
+        })
     }
 
     /// The second pass: sends the plaintext in parts. `reader` decrypts; without one, where a dataset has no encryption, the
@@ -185,7 +197,12 @@ struct Parts<'p> {
 impl<'p> Parts<'p> {
     fn new(place: &'p Place, stored: u64) -> Self {
         // The loop starts with an empty part, while whose processing the first one is fetched.
-        Self { place, current: Some(Bytes::new()), offset: 0, stored }
+        Self {
+            place,
+            current: Some(Bytes::new()),
+            offset: 0,
+            stored,
+        }
     }
 
     async fn advance(&mut self, times: &mut Times) -> Result<(), PlatformError> {
@@ -214,26 +231,43 @@ async fn fetch(place: &Place, start: u64, end: u64) -> Result<Bytes, PlatformErr
                 .map(|(from, to)| bytes.slice(from..to))
                 .unwrap_or_default()
         }
-        Place::OffChain { store, tenant, pointer } => store.read(tenant, pointer, start..end).await?,
+        Place::OffChain {
+            store,
+            tenant,
+            pointer,
+        } => store.read(tenant, pointer, start..end).await?,
     };
     if part.len() as u64 != end - start {
-        return Err(EnvelopeError::Size { expected: end, found: start + part.len() as u64 }.into());
+        return Err(EnvelopeError::Size {
+            expected: end,
+            found: start + part.len() as u64,
+        }
+        .into());
     }
     Ok(part)
 }
 
-async fn send(to: &mpsc::Sender<Bytes>, part: Bytes, idle: Duration, times: &mut Times) -> Result<(), PlatformError> {
+async fn send(
+    to: &mpsc::Sender<Bytes>,
+    part: Bytes,
+    idle: Duration,
+    times: &mut Times,
+) -> Result<(), PlatformError> {
     times.first.get_or_insert_with(Instant::now);
     match tokio::time::timeout(idle, to.send(part)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(PlatformError::Upload { reason: "the reader closed the connection".into() }),
+        Ok(Err(_)) => Err(PlatformError::ReaderGone),
         Err(_) => Err(PlatformError::Idle),
     }
 }
 
 fn same_checksum(hash: digest::Context, body: &SealedBody) -> Result<(), EnvelopeError> {
     let same: bool = hash.finish().as_ref().ct_eq(&body.checksum).into();
-    if same { Ok(()) } else { Err(EnvelopeError::Checksum) }
+    if same {
+        Ok(())
+    } else {
+        Err(EnvelopeError::Checksum)
+    }
 }
 
 #[cfg(test)]
@@ -248,7 +282,12 @@ mod tests {
     }
 
     fn name() -> VersionName {
-        VersionName { tenant: id("acme"), dataset: id("designs"), document: id("bridge"), version: 1 }
+        VersionName {
+            tenant: id("acme"),
+            dataset: id("designs"),
+            document: id("bridge"),
+            version: 1,
+        }
     }
 
     struct Case {
@@ -265,30 +304,65 @@ mod tests {
     impl Case {
         async fn new(length: usize, encrypted: bool) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
+            let store =
+                BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
             let plain: Vec<u8> = (0..length).map(|i| (i * 7 + i / 256) as u8).collect();
             let key = encrypted.then(|| BodyKey::generate(&mut rand::rng()));
             let mut sealed = Vec::new();
             let body = if let Some(key) = &key {
-                let mut sealer = BodySealer::new(key, &name(), &mut rand::rng(), &mut sealed).unwrap();
+                let mut sealer =
+                    BodySealer::new(key, &name(), &mut rand::rng(), &mut sealed).unwrap();
                 sealer.push(&plain, &mut sealed).unwrap();
                 sealer.finish(&mut sealed).unwrap()
             } else {
                 sealed.clone_from(&plain);
-                let checksum = digest::digest(&digest::SHA256, &plain).as_ref().try_into().unwrap();
-                SealedBody { checksum, length: length as u64 }
+                let checksum = digest::digest(&digest::SHA256, &plain)
+                    .as_ref()
+                    .try_into()
+                    .unwrap();
+                SealedBody {
+                    checksum,
+                    length: length as u64,
+                }
             };
             let mut writer = store.create(&name()).await.unwrap();
             writer.push(&sealed).await.unwrap();
-            let note = writer.finish().await.unwrap();
-            let tenant = std::fs::read_dir(dir.path().join("bodies")).unwrap().next().unwrap().unwrap().path();
-            let file = std::fs::read_dir(tenant).unwrap().next().unwrap().unwrap().path();
-            let stored = if encrypted { encrypted_length(body.length) } else { body.length };
-            Self { _dir: dir, store, pointer: note.pointer, file, body, stored, plain, key }
+            let note = writer.finish().await.unwrap().into_note().unwrap();
+            let tenant = std::fs::read_dir(dir.path().join("bodies"))
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .path();
+            let file = std::fs::read_dir(tenant)
+                .unwrap()
+                .next()
+                .unwrap()
+                .unwrap()
+                .path();
+            let stored = if encrypted {
+                encrypted_length(body.length)
+            } else {
+                body.length
+            };
+            Self {
+                _dir: dir,
+                store,
+                pointer: note.pointer,
+                file,
+                body,
+                stored,
+                plain,
+                key,
+            }
         }
 
         fn place(&self) -> Place {
-            Place::OffChain { store: self.store.clone(), tenant: id("acme"), pointer: self.pointer }
+            Place::OffChain {
+                store: self.store.clone(),
+                tenant: id("acme"),
+                pointer: self.pointer,
+            }
         }
 
         async fn verify(&self) -> Result<VerifiedBody, PlatformError> {
@@ -297,7 +371,10 @@ mod tests {
 
         /// What reached the reader, and how it ended.
         async fn stream(&self, verified: VerifiedBody) -> (Vec<u8>, Result<(), PlatformError>) {
-            let key = self.key.as_ref().map(|k| BodyKey::from_slice(k.expose()).unwrap());
+            let key = self
+                .key
+                .as_ref()
+                .map(|k| BodyKey::from_slice(k.expose()).unwrap());
             let reader = key.map(|key| BodyReader::new(key, name(), self.body.length));
             let (sender, mut receiver) = mpsc::channel::<Bytes>(1);
             let collect = tokio::spawn(async move {
@@ -308,7 +385,9 @@ mod tests {
                 out
             });
             let idle = Duration::from_secs(60);
-            let end = verified.stream(reader, &sender, idle, &mut Times::default(), |_| {}).await;
+            let end = verified
+                .stream(reader, &sender, idle, &mut Times::default(), |_| {})
+                .await;
             drop(sender);
             (collect.await.unwrap(), end)
         }
@@ -337,9 +416,15 @@ mod tests {
             let mut altered = original.clone();
             altered[2_500_000] ^= 1;
             std::fs::write(&case.file, &altered).unwrap();
-            assert!(matches!(case.verify().await, Err(PlatformError::Envelope(EnvelopeError::Checksum))));
+            assert!(matches!(
+                case.verify().await,
+                Err(PlatformError::Envelope(EnvelopeError::Checksum))
+            ));
             std::fs::write(&case.file, &original[..2_999_999]).unwrap();
-            assert!(matches!(case.verify().await, Err(PlatformError::Envelope(EnvelopeError::Size { .. }))));
+            assert!(matches!(
+                case.verify().await,
+                Err(PlatformError::Envelope(EnvelopeError::Size { .. }))
+            ));
             std::fs::remove_file(&case.file).unwrap();
             assert!(matches!(case.verify().await, Err(PlatformError::Body(_))));
         }

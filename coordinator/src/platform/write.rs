@@ -7,7 +7,7 @@
 //! 3. The transaction goes to its author, unsigned. Whoever wrote knows what he wrote, checks it, and signs.
 //! 4. The signed transaction must be the one that was prepared; the record accepts or refuses it.
 //!
-//! A body is at most 2 KiB and its envelope on the ledger, or in the body store if the dataset says so. If nothing is signed in
+//! The body goes into the transaction or into the body store, as the dataset says. If nothing is signed in
 //! time, or the process dies, the body is removed.
 
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use reencrypt::Point;
 use uuid::Uuid;
 
 use super::{Platform, PlatformError};
-use crate::body_store::{BodyStore, BodyWriter, Note};
+use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
 use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody, document_key_context};
 use crate::record::{
-    Body, DatasetName, Encryption, Identifier, KeyWrapping, MAX_LEDGER_BODY, Receipt, RecordError, Rejection, Role,
-    SignedTransaction, Storage, Transaction, TransactionId, UnsignedTransaction, UserName, VersionName, Write,
-    label::wrapped_key_label,
+    Body, DatasetName, Encryption, Identifier, KeyWrapping, MAX_LEDGER_BODY, Receipt, RecordError,
+    Rejection, Role, SignedTransaction, Storage, Transaction, TransactionId, UnsignedTransaction,
+    UserName, VersionName, Write, label::wrapped_key_label,
 };
 
 /// What is to be written.
@@ -72,26 +72,43 @@ impl Platform {
     ) -> Result<PreparedUpload, PlatformError> {
         let (name, encryption, storage) = self.check_write(&request)?;
         let _turn = self.turn().await?;
-        let keys = (encryption != Encryption::None)
-            .then(|| (BodyKey::generate(&mut rand::rng()), DocumentKey::generate(&mut rand::rng())));
+        let keys = (encryption != Encryption::None).then(|| {
+            (
+                BodyKey::generate(&mut rand::rng()),
+                DocumentKey::generate(&mut rand::rng()),
+            )
+        });
 
-        let sink = Sink { bodies: &self.bodies, name: &name, storage, writer: None, buffer: Vec::new() };
-        let (stored, sealed) = self.store(sink, keys.as_ref().map(|(body_key, _)| body_key), body).await?;
+        let sink = Sink {
+            bodies: &self.bodies,
+            name: &name,
+            storage,
+            writer: None,
+            buffer: Vec::new(),
+        };
+        let (stored, sealed) = self
+            .store(sink, keys.as_ref().map(|(body_key, _)| body_key), body)
+            .await?;
 
         let (wrapped_dek1, key, document_key) = match keys {
             None => (Vec::new(), KeyWrapping::None, None),
             Some((body_key, document_key)) => {
-                let wrapped = document_key.wrap_body_key(&body_key, &name, &sealed, &[], &mut rand::rng())?;
-                let key = self.wrap_document_key(&document_key, encryption, &name, &request.author).await?;
+                let wrapped =
+                    document_key.wrap_body_key(&body_key, &name, &sealed, &[], &mut rand::rng())?;
+                let key = self
+                    .wrap_document_key(&document_key, encryption, &name, &request.author)
+                    .await?;
                 (wrapped, key, Some(document_key))
             }
         };
-        let (body, note) = match stored {
+        let (body, stored) = match stored {
             Stored::OnLedger(bytes) => (Body::OnLedger(bytes), None),
-            Stored::OffChain(note) => {
-                let pointer = self.seal_pointer(document_key.as_ref(), &note, &name, &sealed).await?;
-                let note = self.bodies.seal_note(note, &pointer).await?;
-                (Body::OffChain { pointer }, Some(note))
+            Stored::OffChain(mut stored) => {
+                let pointer = self
+                    .seal_pointer(document_key.as_ref(), stored.pointer(), &name, &sealed)
+                    .await?;
+                stored.seal(&pointer).await?;
+                (Body::OffChain { pointer }, Some(stored))
             }
         };
         let write = Write {
@@ -107,8 +124,14 @@ impl Platform {
             body,
         };
         let transaction = self.unsigned(request.author, Transaction::Write(write));
-        let waiting = Waiting { transaction: transaction.id(), note };
-        match self.uploads.insert(name.tenant.as_str(), waiting, Instant::now()) {
+        let waiting = Waiting {
+            transaction: transaction.id(),
+            note: stored.and_then(UncommittedBody::into_note),
+        };
+        match self
+            .uploads
+            .insert(name.tenant.as_str(), waiting, Instant::now())
+        {
             Ok(id) => Ok(PreparedUpload { id, transaction }),
             Err(waiting) => {
                 self.give_up(waiting).await;
@@ -139,19 +162,19 @@ impl Platform {
         id: Uuid,
         signed: SignedTransaction,
     ) -> Result<Receipt, PlatformError> {
-        let waiting = self.uploads.take(id, tenant.as_str(), Instant::now()).ok_or(PlatformError::NotWaiting)?;
-        let result = if signed.id() == waiting.transaction {
+        let waiting = self
+            .uploads
+            .take(id, tenant.as_str(), Instant::now())
+            .ok_or(PlatformError::NotWaiting)?;
+        let result = if signed.id() == waiting.what().transaction {
             self.put_on_record(signed).await
         } else {
             Err(PlatformError::OtherTransaction)
         };
-        match &result {
-            Ok(_) => {
-                if let Some(note) = &waiting.note {
-                    self.bodies.committed(note).await;
-                }
-            }
-            Err(_) => self.uploads.put_back(id, tenant.as_str(), waiting, Instant::now()),
+        if result.is_err() {
+            self.uploads.put_back(id, waiting);
+        } else if let Some(note) = &waiting.what().note {
+            self.bodies.committed(note).await;
         }
         result
     }
@@ -162,8 +185,11 @@ impl Platform {
     ///
     /// [`PlatformError::NotWaiting`]
     pub async fn discard_write(&self, tenant: &Identifier, id: Uuid) -> Result<(), PlatformError> {
-        let waiting = self.uploads.take(id, tenant.as_str(), Instant::now()).ok_or(PlatformError::NotWaiting)?;
-        self.give_up(waiting).await;
+        let waiting = self
+            .uploads
+            .take(id, tenant.as_str(), Instant::now())
+            .ok_or(PlatformError::NotWaiting)?;
+        self.give_up(waiting.into_inner()).await;
         Ok(())
     }
 
@@ -180,25 +206,45 @@ impl Platform {
     }
 
     /// What the record would refuse in any case is refused before the body is taken.
-    fn check_write(&self, request: &WriteRequest) -> Result<(VersionName, Encryption, Storage), PlatformError> {
+    fn check_write(
+        &self,
+        request: &WriteRequest,
+    ) -> Result<(VersionName, Encryption, Storage), PlatformError> {
         let document = request.dataset.document(request.document.clone());
         let (dataset, allowed, latest) = self.record.with_state(|state| {
             let allowed = state.allows(&request.author, &request.dataset, Role::Writer);
             let latest = state.document(&document).map_or(0, |known| known.latest);
             (state.dataset(&request.dataset).cloned(), allowed, latest)
         });
-        let missing = || PlatformError::NotFound { what: "dataset", name: request.dataset.dataset.to_string() };
+        let missing = || PlatformError::NotFound {
+            what: "dataset",
+            name: request.dataset.dataset.to_string(),
+        };
         let dataset = dataset.ok_or_else(missing)?;
         if !allowed {
             let (user, dataset) = (request.author.clone(), request.dataset.clone());
-            return Err(RecordError::from(Rejection::NotPermitted { user, role: Role::Writer, dataset }).into());
+            return Err(RecordError::from(Rejection::NotPermitted {
+                user,
+                role: Role::Writer,
+                dataset,
+            })
+            .into());
         }
         let expected = latest.saturating_add(1);
         if let Some(found) = request.version.filter(|version| *version != expected) {
-            let rejection = Rejection::Version { what: "the document", current: latest, expected, found };
+            let rejection = Rejection::Version {
+                what: "the document",
+                current: latest,
+                expected,
+                found,
+            };
             return Err(RecordError::from(rejection).into());
         }
-        Ok((document.version(expected), dataset.encryption, dataset.storage))
+        Ok((
+            document.version(expected),
+            dataset.encryption,
+            dataset.storage,
+        ))
     }
 
     /// Takes the body in and stores it.
@@ -211,18 +257,30 @@ impl Platform {
         let mut body = std::pin::pin!(body);
         let idle = Duration::from_secs(self.limits.idle_s);
         let mut sealer = match body_key {
-            Some(key) => Sealer::Stream(Box::new(BodySealer::new(key, sink.name, &mut rand::rng(), &mut sink.buffer)?)),
+            Some(key) => Sealer::Stream(Box::new(BodySealer::new(
+                key,
+                sink.name,
+                &mut rand::rng(),
+                &mut sink.buffer,
+            )?)),
             None => Sealer::Plain(digest::Context::new(&digest::SHA256), 0),
         };
         loop {
             let part = match tokio::time::timeout(idle, body.next()).await {
                 Err(_) => return Err(PlatformError::Idle),
                 Ok(None) => break,
-                Ok(Some(Err(e))) => return Err(PlatformError::Upload { reason: e.to_string() }),
+                Ok(Some(Err(e))) => {
+                    return Err(PlatformError::Upload {
+                        reason: e.to_string(),
+                    });
+                }
                 Ok(Some(Ok(part))) => part,
             };
             if sealer.length().saturating_add(part.len() as u64) > self.limits.body_bytes {
-                return Err(PlatformError::TooLong { limit: self.limits.body_bytes });
+                return Err(PlatformError::TooLong {
+                    limit: self.limits.body_bytes,
+                    what: "this platform",
+                });
             }
             sealer.push(&part, &mut sink.buffer)?;
             sink.flush(false).await?;
@@ -241,7 +299,10 @@ impl Platform {
         match encryption {
             Encryption::None => Ok(KeyWrapping::None),
             Encryption::Platform => {
-                let wrapped_key = self.master_key.wrap(key.expose(), &document_key_context(name)).await?;
+                let wrapped_key = self
+                    .master_key
+                    .wrap(key.expose(), &document_key_context(name))
+                    .await?;
                 Ok(KeyWrapping::Platform { wrapped_key })
             }
             Encryption::Threshold { public_key } => {
@@ -250,7 +311,9 @@ impl Platform {
                 let label = wrapped_key_label(name, author);
                 let wrapped = reencrypt::wrap(&point, &label, key.expose(), &mut rand::rng())
                     .map_err(|e| refused(e.to_string()))?;
-                Ok(KeyWrapping::Threshold { wrapped_key: wrapped.as_bytes().to_vec() })
+                Ok(KeyWrapping::Threshold {
+                    wrapped_key: wrapped.as_bytes().to_vec(),
+                })
             }
         }
     }
@@ -259,19 +322,26 @@ impl Platform {
     async fn seal_pointer(
         &self,
         key: Option<&DocumentKey>,
-        note: &Note,
+        pointer: Pointer,
         name: &VersionName,
         body: &SealedBody,
     ) -> Result<Vec<u8>, PlatformError> {
-        let pointer = note.pointer.as_bytes();
+        let pointer = pointer.as_bytes();
         if let Some(key) = key {
             return Ok(key.seal_pointer(pointer, name, body, &mut rand::rng())?);
         }
         let key = DocumentKey::generate(&mut rand::rng());
-        let wrapped = self.master_key.wrap(key.expose(), &document_key_context(name)).await?;
+        let wrapped = self
+            .master_key
+            .wrap(key.expose(), &document_key_context(name))
+            .await?;
         let sealed = key.seal_pointer(pointer, name, body, &mut rand::rng())?;
-        let internal = |_| PlatformError::Internal { reason: "a wrapped key is far too long".into() };
-        let length = u16::try_from(wrapped.len()).map_err(internal)?.to_le_bytes();
+        let internal = |_| PlatformError::Internal {
+            reason: "a wrapped key is far too long".into(),
+        };
+        let length = u16::try_from(wrapped.len())
+            .map_err(internal)?
+            .to_le_bytes();
         Ok([&length, wrapped.as_slice(), &sealed].concat())
     }
 }
@@ -315,10 +385,10 @@ impl Sealer {
 
 enum Stored {
     OnLedger(Vec<u8>),
-    OffChain(Note),
+    OffChain(UncommittedBody),
 }
 
-/// Where the sealed body goes: it is kept while it would fit into the transaction, and goes to the body store from then on.
+/// Where the sealed body goes. Nothing is stored before there is more than would fit into a transaction.
 struct Sink<'p> {
     bodies: &'p BodyStore,
     name: &'p VersionName,
@@ -335,7 +405,11 @@ impl Sink<'_> {
                 return Ok(());
             }
             if self.storage == Storage::Ledger {
-                return Err(PlatformError::TooLong { limit: MAX_LEDGER_BODY as u64 });
+                let what = "a dataset whose bodies lie on the ledger";
+                return Err(PlatformError::TooLong {
+                    limit: MAX_LEDGER_BODY as u64,
+                    what,
+                });
             }
             self.writer = Some(self.bodies.create(self.name).await?);
         }
@@ -347,13 +421,18 @@ impl Sink<'_> {
     }
 
     async fn finish(mut self) -> Result<Stored, PlatformError> {
-        if self.writer.is_none() && self.storage == Storage::Ledger && self.buffer.len() <= MAX_LEDGER_BODY {
+        if self.writer.is_none()
+            && self.storage == Storage::Ledger
+            && self.buffer.len() <= MAX_LEDGER_BODY
+        {
             return Ok(Stored::OnLedger(self.buffer));
         }
         self.flush(true).await?;
         match self.writer {
             Some(writer) => Ok(Stored::OffChain(writer.finish().await?)),
-            None => Err(PlatformError::Internal { reason: "a body was not stored".into() }),
+            None => Err(PlatformError::Internal {
+                reason: "a body was not stored".into(),
+            }),
         }
     }
 }

@@ -108,12 +108,8 @@ fn insert(link: &mut Link, depth: usize, key: Hash, value: Hash) {
 
 fn remove(link: &mut Link, depth: usize, key: &Hash) {
     match link.as_deref_mut() {
-        None => {}
-        Some(Node::Leaf { key: found, .. }) => {
-            if found == key {
-                *link = None;
-            }
-        }
+        Some(Node::Leaf { key: found, .. }) if found == key => *link = None,
+        None | Some(Node::Leaf { .. }) => {}
         Some(Node::Branch { hash, left, right }) => {
             *hash = None;
             remove(

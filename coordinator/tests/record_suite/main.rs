@@ -4,12 +4,14 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
-    missing_docs
+    missing_docs,
+    unreachable_pub
 )]
 
 mod encoding;
 mod export;
 mod ledger;
+mod membership;
 mod organisations;
 mod properties;
 mod reconcile;

@@ -2,23 +2,41 @@
 
 use crate::ledger::*;
 use coordinator::record::{
-    Event, OrganisationChange, OrganisationEndorse, OrganisationWithdraw, Rejection, Transaction, UserRole, quorum,
+    Event, OrganisationChange, OrganisationEndorse, OrganisationWithdraw, Rejection, Transaction,
+    UserRole, quorum,
 };
 
 fn endorse(change: &OrganisationChange) -> Transaction {
-    Transaction::OrganisationEndorse(OrganisationEndorse { change: change.clone() })
+    Transaction::OrganisationEndorse(OrganisationEndorse {
+        change: change.clone(),
+    })
 }
 
 fn withdraw(change: &OrganisationChange) -> Transaction {
-    Transaction::OrganisationWithdraw(OrganisationWithdraw { change: change.id() })
+    Transaction::OrganisationWithdraw(OrganisationWithdraw {
+        change: change.id(),
+    })
 }
 
 #[test]
 fn quorums_overlap_in_an_honest_peer() {
-    for (n, expected) in [(1, 1), (2, 2), (3, 3), (4, 3), (5, 4), (6, 5), (7, 5), (10, 7), (13, 9)] {
+    for (n, expected) in [
+        (1, 1),
+        (2, 2),
+        (3, 3),
+        (4, 3),
+        (5, 4),
+        (6, 5),
+        (7, 5),
+        (10, 7),
+        (13, 9),
+    ] {
         assert_eq!(quorum(n), expected);
         let faulty = (n - 1) / 3;
-        assert!(2 * quorum(n) > n + faulty, "two quorums of {n} share more than the {faulty} faulty");
+        assert!(
+            2 * quorum(n) > n + faulty,
+            "two quorums of {n} share more than the {faulty} faulty"
+        );
         assert!(quorum(n) <= n - faulty, "the others of {n} are a quorum");
     }
 }
@@ -27,20 +45,34 @@ fn quorums_overlap_in_an_honest_peer() {
 fn an_organisation_is_admitted_by_three_of_four() {
     let mut ledger = Ledger::new();
     let change = OrganisationChange::Admit(organisation("epsilon", &Authority::new("epsilon")));
-    assert_eq!(ledger.accept("alpha", endorse(&change)), [Event::ChangeEndorsed { organisation: id("alpha"), missing: 2 }]);
+    assert_eq!(
+        ledger.accept("alpha", endorse(&change)),
+        [Event::ChangeEndorsed {
+            organisation: id("alpha"),
+            missing: 2
+        }]
+    );
     assert_eq!(ledger.refuse("alpha", endorse(&change)), "already-endorsed");
     ledger.accept("beta", endorse(&change));
     assert_eq!(ledger.refuse("gamma", withdraw(&change)), "not-endorsed");
     ledger.accept("beta", withdraw(&change));
     assert_eq!(ledger.refuse("beta", withdraw(&change)), "not-endorsed");
-    assert_eq!(ledger.refuse("epsilon", tenant_register("early")), "unknown-organisation");
+    assert_eq!(
+        ledger.refuse("epsilon", tenant_register("early")),
+        "unknown-organisation"
+    );
     ledger.accept("gamma", endorse(&change));
     let events = ledger.accept("delta", endorse(&change));
-    assert!(events.contains(&Event::OrganisationAdmitted { organisation: id("epsilon") }));
+    assert!(events.contains(&Event::OrganisationAdmitted {
+        organisation: id("epsilon")
+    }));
     assert_eq!(ledger.state.pending_changes().count(), 0);
     assert_eq!(ledger.state.organisations().count(), 5);
     ledger.accept("epsilon", tenant_register("newcomer"));
-    assert_eq!(ledger.refuse("alpha", endorse(&change)), "organisation-exists");
+    assert_eq!(
+        ledger.refuse("alpha", endorse(&change)),
+        "organisation-exists"
+    );
 }
 
 #[test]
@@ -53,11 +85,24 @@ fn who_is_removed_decides_nothing_any_more() {
         ledger.accept(author, endorse(&remove));
     }
     assert!(ledger.state.organisation(&id("alpha")).is_none());
-    assert_eq!(ledger.state.pending_changes().count(), 0, "alpha's endorsement went with it");
-    assert_eq!(ledger.refuse("alpha", tenant_register("late")), "unknown-organisation");
-    assert_eq!(ledger.refuse("acme/root", user_register("acme/new", UserRole::Member)), "orphaned-tenant");
+    assert_eq!(
+        ledger.state.pending_changes().count(),
+        0,
+        "alpha's endorsement went with it"
+    );
+    assert_eq!(
+        ledger.refuse("alpha", tenant_register("late")),
+        "unknown-organisation"
+    );
+    assert_eq!(
+        ledger.refuse("acme/root", user_register("acme/new", UserRole::Member)),
+        "orphaned-tenant"
+    );
     ledger.accept("rival/root", user_register("rival/new", UserRole::Member));
-    assert_eq!(ledger.refuse("beta", endorse(&remove)), "unknown-organisation");
+    assert_eq!(
+        ledger.refuse("beta", endorse(&remove)),
+        "unknown-organisation"
+    );
 }
 
 #[test]
@@ -81,10 +126,16 @@ fn keys_are_exchanged_by_a_quorum_and_never_shared() {
     let mut garbage = rekeyed.clone();
     garbage.issuers = vec![serde_bytes::ByteBuf::from(vec![0x30, 0x00])];
     for bad in [shared, weak, nobody, garbage] {
-        assert_eq!(ledger.refuse("beta", endorse(&OrganisationChange::Rekey(bad))), "organisation-change");
+        assert_eq!(
+            ledger.refuse("beta", endorse(&OrganisationChange::Rekey(bad))),
+            "organisation-change"
+        );
     }
     let unknown = organisation("zeta", &authority);
-    assert_eq!(ledger.refuse("beta", endorse(&OrganisationChange::Rekey(unknown))), "unknown-organisation");
+    assert_eq!(
+        ledger.refuse("beta", endorse(&OrganisationChange::Rekey(unknown))),
+        "unknown-organisation"
+    );
     assert_eq!(ledger.refuse("beta", withdraw(&change)), "not-endorsed");
 }
 
@@ -105,7 +156,10 @@ fn undecided_changes_are_bounded_and_users_have_no_say() {
     }
     let (number, rejection) = refused.unwrap();
     assert_eq!((number, rejection.code()), (16, "too-many-endorsements"));
-    assert!(matches!(rejection, Rejection::TooManyEndorsements { limit: 16, .. }));
+    assert!(matches!(
+        rejection,
+        Rejection::TooManyEndorsements { limit: 16, .. }
+    ));
 }
 
 #[test]
@@ -125,5 +179,8 @@ fn a_genesis_without_order_or_with_shared_keys_founds_nothing() {
     none.organisations.clear();
     assert!(none.state().is_err());
     let bytes = founders.genesis.to_bytes();
-    assert_eq!(coordinator::record::Genesis::from_bytes(&bytes).unwrap(), founders.genesis);
+    assert_eq!(
+        coordinator::record::Genesis::from_bytes(&bytes).unwrap(),
+        founders.genesis
+    );
 }

@@ -48,34 +48,84 @@ async fn every_route_refuses_whoever_has_no_right_to_it() {
             let body = response.bytes().await.unwrap();
             let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
             if status >= 400 {
-                assert_eq!(headers["content-type"], "application/problem+json", "{method} {template}");
-                assert_eq!(problem["type"], format!("/problems/{}", problem["code"].as_str().unwrap()));
-                assert_eq!(problem["request_id"], headers["x-request-id"].to_str().unwrap());
+                assert_eq!(
+                    headers["content-type"], "application/problem+json",
+                    "{method} {template}"
+                );
+                assert_eq!(
+                    problem["type"],
+                    format!("/problems/{}", problem["code"].as_str().unwrap())
+                );
+                assert_eq!(
+                    problem["request_id"],
+                    headers["x-request-id"].to_str().unwrap()
+                );
             }
-            (status, problem["code"].as_str().unwrap_or_default().to_owned(), headers)
+            (
+                status,
+                problem["code"].as_str().unwrap_or_default().to_owned(),
+                headers,
+            )
         };
         let (status, code, headers) = ask(None).await;
-        assert_eq!((status, code.as_str()), (401, "api-key-missing"), "{method} {template}");
+        assert_eq!(
+            (status, code.as_str()),
+            (401, "api-key-missing"),
+            "{method} {template}"
+        );
         assert_eq!(headers["www-authenticate"], "Bearer");
-        for bad in [&flipped, "nonsense", "main.00.00", &own.replace("main", "mainx")] {
+        for bad in [
+            &flipped,
+            "nonsense",
+            "main.00.00",
+            &own.replace("main", "mainx"),
+        ] {
             let (status, code, _) = ask(Some(bad)).await;
-            assert_eq!((status, code.as_str()), (401, "api-key-invalid"), "{method} {template}");
+            assert_eq!(
+                (status, code.as_str()),
+                (401, "api-key-invalid"),
+                "{method} {template}"
+            );
         }
         let (status, code, _) = ask(Some(&other)).await;
-        assert_eq!((status, code.as_str()), (404, "not-found"), "{method} {template}");
+        assert_eq!(
+            (status, code.as_str()),
+            (404, "not-found"),
+            "{method} {template}"
+        );
         let wrong_kind = if is_operators { own } else { operator };
         let (status, code, _) = ask(Some(wrong_kind)).await;
-        assert_eq!((status, code.as_str()), (404, "not-found"), "{method} {template}");
+        assert_eq!(
+            (status, code.as_str()),
+            (404, "not-found"),
+            "{method} {template}"
+        );
         // The right key gets past the door.
         let (status, _, _) = ask(Some(if is_operators { operator } else { own })).await;
         assert_ne!(status, 401, "{method} {template}");
     }
     // And what no route is there for.
-    let response = http.get(format!("{}/v1/elsewhere", site.url)).send().await.unwrap();
+    let response = http
+        .get(format!("{}/v1/elsewhere", site.url))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 404);
-    let response = http.put(format!("{}/v1/tenants/main/status", site.url)).bearer_auth(own).send().await.unwrap();
+    let response = http
+        .put(format!("{}/v1/tenants/main/status", site.url))
+        .bearer_auth(own)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(response.status(), 405);
-    let health: Value = http.get(format!("{}/healthz", site.url)).send().await.unwrap().json().await.unwrap();
+    let health: Value = http
+        .get(format!("{}/healthz", site.url))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(health["status"], "ok");
 }
 
@@ -107,24 +157,59 @@ async fn a_key_opens_its_own_tenant_and_signatures_decide_inside() {
     let key_file = site.file("umbra.key");
     let key = success_of_tenant(&site, ada.to_str().unwrap());
     coordinator::folder::write_private(&key_file, key.as_bytes()).unwrap();
-    let as_ada = ["--tenant", "umbra", "--api-key-file", key_file.to_str().unwrap(), "--user", "ada", "--key"];
+    let as_ada = [
+        "--tenant",
+        "umbra",
+        "--api-key-file",
+        key_file.to_str().unwrap(),
+        "--user",
+        "ada",
+        "--key",
+    ];
     let as_ada = |arguments: &[&str]| {
         let mut all = as_ada.to_vec();
         all.push(ada.to_str().unwrap());
         all.extend(arguments);
         site.try_cli(&all)
     };
-    crate::site::success(as_ada(&["dataset", "create", "secrets", "--encryption", "platform"]));
+    crate::site::success(as_ada(&[
+        "dataset",
+        "create",
+        "secrets",
+        "--encryption",
+        "platform",
+    ]));
     // Another tenant's dataset does not exist, whatever key signs.
     let (_, _, json) = site.fails(&["ls", "secrets"]);
     assert_eq!(json["error"]["code"], "not-found");
     // A user of one tenant signs nothing for another one through its door.
-    let (_, _, json) = site.fails(&["--tenant", "umbra", "dataset", "create", "x", "--encryption", "none"]);
+    let (_, _, json) = site.fails(&[
+        "--tenant",
+        "umbra",
+        "dataset",
+        "create",
+        "x",
+        "--encryption",
+        "none",
+    ]);
     assert_eq!(json["error"]["code"], "not-found");
     // Somebody else's signature is refused by the record.
     site.add_user("mallory");
     let mallory = site.file("mallory.pem");
-    let forged = ["--user", "admin", "--key", mallory.to_str().unwrap(), "dataset", "create", "x", "--encryption", "none"];
+    let forged = [
+        "--user",
+        "admin",
+        "--key",
+        mallory.to_str().unwrap(),
+        "dataset",
+        "create",
+        "x",
+        "--encryption",
+        "none",
+    ];
     let (status, _, json) = site.fails(&forged);
-    assert_eq!((status, json["error"]["code"].as_str()), (8, Some("signature")));
+    assert_eq!(
+        (status, json["error"]["code"].as_str()),
+        (8, Some("signature"))
+    );
 }

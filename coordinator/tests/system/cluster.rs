@@ -45,7 +45,9 @@ fn read_policy(path: &Path) -> Policy {
     let organisations = file.organisations.iter();
     Policy::new(PolicyConfig {
         approvals_needed: file.approvals_needed,
-        organisations: organisations.map(|it| Organisation::from_pem(&it.name, &it.issuers).unwrap()).collect(),
+        organisations: organisations
+            .map(|it| Organisation::from_pem(&it.name, &it.issuers).unwrap())
+            .collect(),
         max_lifetime_s: file.max_lifetime_s,
         tolerance_s: file.tolerance_s,
     })
@@ -56,8 +58,15 @@ impl Cluster {
     /// `threshold` of `members` nodes with the policy in the file.
     pub(crate) fn start(threshold: u16, members: u16, policy: &Path) -> Self {
         let rng = &mut rand::rng();
-        let coefficients: Vec<Scalar> = (0..threshold).map(|_| *SecretScalar::random(rng).expose()).collect();
-        let at = |x: u16| coefficients.iter().rev().fold(Scalar::ZERO, |sum, c| sum * Scalar::from(x) + c);
+        let coefficients: Vec<Scalar> = (0..threshold)
+            .map(|_| *SecretScalar::random(rng).expose())
+            .collect();
+        let at = |x: u16| {
+            coefficients
+                .iter()
+                .rev()
+                .fold(Scalar::ZERO, |sum, c| sum * Scalar::from(x) + c)
+        };
         let secret = |x: u16| SecretScalar::from_scalar(at(x)).unwrap();
         let public_key = secret(0).public();
         let (mut descriptors, mut nodes) = (Vec::new(), Vec::new());
@@ -76,14 +85,23 @@ impl Cluster {
                 address: endpoint.local_addr().unwrap().to_string(),
                 public_share: *public_share.as_bytes(),
             });
-            let node = Arc::new(Node { share, policy: read_policy(policy) });
+            let node = Arc::new(Node {
+                share,
+                policy: read_policy(policy),
+            });
             tokio::spawn(serve(endpoint.clone(), node));
             nodes.push(endpoint);
         }
         let policy_hash = read_policy(policy).hash();
         let public_key = *public_key.as_bytes();
-        let descriptor =
-            ClusterDescriptor { version: 1, public_key, epoch: 0, threshold, members: descriptors, policy_hash };
+        let descriptor = ClusterDescriptor {
+            version: 1,
+            public_key,
+            epoch: 0,
+            threshold,
+            members: descriptors,
+            policy_hash,
+        };
         Self { descriptor, nodes }
     }
 
@@ -97,9 +115,12 @@ async fn serve(endpoint: Endpoint, node: Arc<Node>) {
     while let Some(incoming) = endpoint.accept().await {
         let node = node.clone();
         tokio::spawn(async move {
-            let Ok(connection) = incoming.await else { return };
+            let Ok(connection) = incoming.await else {
+                return;
+            };
             while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-                let request = Request::from_bytes(&receive.read_to_end(MAX_REQUEST).await.unwrap()).unwrap();
+                let request =
+                    Request::from_bytes(&receive.read_to_end(MAX_REQUEST).await.unwrap()).unwrap();
                 let answer = answer(&node, &connection, request);
                 send.write_all(&answer.to_bytes().unwrap()).await.unwrap();
                 send.finish().unwrap();
@@ -109,7 +130,14 @@ async fn serve(endpoint: Endpoint, node: Arc<Node>) {
 }
 
 fn answer(node: &Node, connection: &Connection, request: Request) -> Answer {
-    let Request::Reencrypt { wrapped_key, ephemeral_key, approvals } = request else { panic!("{request:?}") };
+    let Request::Reencrypt {
+        wrapped_key,
+        ephemeral_key,
+        approvals,
+    } = request
+    else {
+        panic!("{request:?}")
+    };
     let rng = &mut rand::rng();
     let wrapped = WrappedKey::parse(&wrapped_key).unwrap();
     let ephemeral = EphemeralKey::parse(&ephemeral_key).unwrap();
@@ -118,13 +146,22 @@ fn answer(node: &Node, connection: &Connection, request: Request) -> Answer {
         ephemeral_point: *ephemeral.point().as_bytes(),
         client_spki: &tls::peer_key(connection).unwrap(),
     };
-    let approvals: Vec<&[u8]> = approvals.iter().map(|approval| approval.as_slice()).collect();
+    let approvals: Vec<&[u8]> = approvals
+        .iter()
+        .map(|approval| approval.as_slice())
+        .collect();
     let now = coordinator::platform::now_ms() / 1000;
     if let Err(refused) = node.policy.verify(&approvals, &binding, now) {
         let message = format!("{} of {} approvals", refused.counted, refused.needed);
-        return Answer::Refused { code: "approvals".into(), message, retry_after_ms: None };
+        return Answer::Refused {
+            code: "approvals".into(),
+            message,
+            retry_after_ms: None,
+        };
     }
     let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, rng).unwrap();
     let share = node.share.reencrypt(&wrapped, &ephemeral, rng).unwrap();
-    Answer::Share { share: ByteBuf::from(share.to_bytes().as_slice()) }
+    Answer::Share {
+        share: ByteBuf::from(share.to_bytes().as_slice()),
+    }
 }

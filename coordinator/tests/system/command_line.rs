@@ -24,37 +24,121 @@ fn bad_input_gets_one_clear_sentence() {
     let empty = site.file("empty");
     std::fs::write(&empty, "").unwrap();
 
-    refused(&["run", "--dir", "/nonexistent", "--passphrase-file", passphrase], 3, "coordinator init");
-    refused(&["run", "--dir", dir, "--passphrase-file", wrong], 4, "the passphrase does not open");
-    refused(&["run", "--dir", dir, "--passphrase-file", empty.to_str().unwrap()], 4, "is empty");
-    refused(&["run", "--dir", dir, "--passphrase-file", "/nonexistent"], 1, "cannot read /nonexistent");
-    refused(&["run", "--dir", dir, "--passphrase-file", passphrase, "--listen", "0.0.0.0:0"], 3, "loopback");
-    let init = ["init", "--dir", dir, "--organisation", "a", "--approvals", "1", "--passphrase-file", passphrase];
+    refused(
+        &[
+            "run",
+            "--dir",
+            "/nonexistent",
+            "--passphrase-file",
+            passphrase,
+        ],
+        3,
+        "coordinator init",
+    );
+    refused(
+        &["run", "--dir", dir, "--passphrase-file", wrong],
+        4,
+        "the passphrase does not open",
+    );
+    refused(
+        &[
+            "run",
+            "--dir",
+            dir,
+            "--passphrase-file",
+            empty.to_str().unwrap(),
+        ],
+        4,
+        "is empty",
+    );
+    refused(
+        &["run", "--dir", dir, "--passphrase-file", "/nonexistent"],
+        1,
+        "cannot read /nonexistent",
+    );
+    refused(
+        &[
+            "run",
+            "--dir",
+            dir,
+            "--passphrase-file",
+            passphrase,
+            "--listen",
+            "0.0.0.0:0",
+        ],
+        3,
+        "loopback",
+    );
+    let init = [
+        "init",
+        "--dir",
+        dir,
+        "--organisation",
+        "a",
+        "--approvals",
+        "1",
+        "--passphrase-file",
+        passphrase,
+    ];
     refused(&init, 3, "is not empty");
     let new = site.file("new");
     let new = new.to_str().unwrap();
-    let init = ["init", "--dir", new, "--organisation", "a", "--passphrase-file", passphrase];
-    refused(&[&init[..], &["--approvals", "2"]].concat(), 1, "2 approvals cannot be had from 1 organisations");
-    refused(&[&init[..], &["--approvals", "1", "--organisation", "a"]].concat(), 1, "named twice");
+    let init = [
+        "init",
+        "--dir",
+        new,
+        "--organisation",
+        "a",
+        "--passphrase-file",
+        passphrase,
+    ];
+    refused(
+        &[&init[..], &["--approvals", "2"]].concat(),
+        1,
+        "2 approvals cannot be had from 1 organisations",
+    );
+    refused(
+        &[&init[..], &["--approvals", "1", "--organisation", "a"]].concat(),
+        1,
+        "named twice",
+    );
     assert!(!std::path::Path::new(new).exists());
 
     let config = site.dir().join("coordinator.toml");
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("transfers", "transfer")).unwrap();
-    refused(&["run", "--dir", dir, "--passphrase-file", passphrase], 3, "transfer");
+    refused(
+        &["run", "--dir", dir, "--passphrase-file", passphrase],
+        3,
+        "transfer",
+    );
     refused(&["config", "check", "--dir", dir], 3, "unknown field");
     std::fs::write(&config, text).unwrap();
 
     let genesis = site.dir().join("genesis.cbor");
     let original = std::fs::read(&genesis).unwrap();
     std::fs::write(&genesis, &original[1..]).unwrap();
-    refused(&["run", "--dir", dir, "--passphrase-file", passphrase], 7, "genesis.cbor is damaged");
+    refused(
+        &["run", "--dir", dir, "--passphrase-file", passphrase],
+        7,
+        "genesis.cbor is damaged",
+    );
     std::fs::write(&genesis, original).unwrap();
 
     refused(&["status"], 3, "the platform's URL is not known");
     let profile = site.profile();
     let profile = profile.to_str().unwrap();
-    refused(&["--profile", profile, "--url", "http://127.0.0.1:1", "status"], 6, "is it running");
+    refused(
+        &[
+            "--profile",
+            profile,
+            "--url",
+            "http://127.0.0.1:1",
+            "status",
+        ],
+        6,
+        "is it running",
+    );
     refused(&["cluster", "add", "--dir", dir, passphrase], 3, "cluster");
     refused(&["--profile", "/nonexistent", "status"], 1, "/nonexistent");
     std::fs::set_permissions(profile, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -67,10 +151,20 @@ fn bad_input_gets_one_clear_sentence() {
 fn a_folder_is_used_once_and_a_damaged_store_is_left_alone() {
     let mut site = Site::start();
     let (dir, passphrase) = (site.dir(), site.passphrase());
-    let run = ["run", "--dir", dir.to_str().unwrap(), "--passphrase-file", passphrase.to_str().unwrap()];
+    let run = [
+        "run",
+        "--dir",
+        dir.to_str().unwrap(),
+        "--passphrase-file",
+        passphrase.to_str().unwrap(),
+    ];
     refused(&run, 5, "another coordinator is using");
     let missing = site.fails(&["put", "designs", "bridge", "/nonexistent"]);
-    assert!(missing.1.contains("cannot read /nonexistent"), "{}", missing.1);
+    assert!(
+        missing.1.contains("cannot read /nonexistent"),
+        "{}",
+        missing.1
+    );
     let folder = site.fails(&["put", "designs", "bridge", dir.to_str().unwrap()]);
     assert!(folder.1.contains("is a folder"), "{}", folder.1);
     let unknown = site.fails(&["put", "nowhere", "bridge", passphrase.to_str().unwrap()]);
@@ -79,13 +173,23 @@ fn a_folder_is_used_once_and_a_damaged_store_is_left_alone() {
     assert!(unknown.1.contains("there is no document"), "{}", unknown.1);
     site.stop();
     // The profile knows the URL of the last run; the folder has what it needs, for its user alone.
-    assert_eq!(Profile::read(&site.profile()).unwrap().url.as_deref(), Some(site.url.as_str()));
+    assert_eq!(
+        Profile::read(&site.profile()).unwrap().url.as_deref(),
+        Some(site.url.as_str())
+    );
     let mut folders = vec![site.dir()];
     while let Some(folder) = folders.pop() {
-        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o077, 0, "{}", folder.display());
+        assert_eq!(
+            folder.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{}",
+            folder.display()
+        );
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else {
+            if path.is_dir() {
+                folders.push(path)
+            } else {
                 let mode = path.metadata().unwrap().permissions().mode();
                 assert_eq!(mode & 0o077, 0, "{}", path.display());
             }
@@ -111,8 +215,22 @@ fn no_secret_is_in_any_log() {
     let secrets = [
         PASSPHRASE.to_owned(),
         "nobody else may read".to_owned(),
-        profile.api_key.unwrap().expose().rsplit('.').next().unwrap().to_owned(),
-        profile.operator_key.unwrap().expose().rsplit('.').next().unwrap().to_owned(),
+        profile
+            .api_key
+            .unwrap()
+            .expose()
+            .rsplit('.')
+            .next()
+            .unwrap()
+            .to_owned(),
+        profile
+            .operator_key
+            .unwrap()
+            .expose()
+            .rsplit('.')
+            .next()
+            .unwrap()
+            .to_owned(),
         hex::encode(key.to_bytes()),
         "PRIVATE KEY".to_owned(),
     ];

@@ -14,23 +14,49 @@ async fn damaged_exchanged_and_missing_bodies_are_refused() {
         let put = async |document: &str, first: u8| {
             let mut body = plaintext(1_500_000);
             body[0] = first;
-            client.put(&id(level), &id(document), std::io::Cursor::new(body), PutOptions::default()).await.unwrap();
+            client
+                .put(
+                    &id(level),
+                    &id(document),
+                    std::io::Cursor::new(body),
+                    PutOptions::default(),
+                )
+                .await
+                .unwrap();
         };
         put("one", 1).await;
-        let one = site.bodies().into_iter().find(|path| !before.contains(path)).unwrap();
+        let one = site
+            .bodies()
+            .into_iter()
+            .find(|path| !before.contains(path))
+            .unwrap();
         put("two", 2).await;
-        let two = site.bodies().into_iter().find(|path| !before.contains(path) && *path != one).unwrap();
+        let two = site
+            .bodies()
+            .into_iter()
+            .find(|path| !before.contains(path) && *path != one)
+            .unwrap();
         let original = std::fs::read(&one).unwrap();
 
         let out = site.file("out");
         let refused = |code: &str| {
             let (status, said, json) =
                 site.fails(&["get", level, "one", "--out", out.to_str().unwrap()]);
-            assert_eq!((status, json["error"]["code"].as_str()), (7, Some(code)), "{said}");
+            assert_eq!(
+                (status, json["error"]["code"].as_str()),
+                (7, Some(code)),
+                "{said}"
+            );
             assert!(!out.exists());
             // Nor anything half-written beside it.
-            let names = std::fs::read_dir(site.base.path()).unwrap().map(|entry| entry.unwrap().file_name());
-            assert!(!names.into_iter().any(|name| name.to_string_lossy().starts_with(".tmp")));
+            let names = std::fs::read_dir(site.base.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name());
+            assert!(
+                !names
+                    .into_iter()
+                    .any(|name| name.to_string_lossy().starts_with(".tmp"))
+            );
         };
         let mut altered = original.clone();
         altered[1_400_000] ^= 1;
@@ -54,11 +80,30 @@ async fn damaged_exchanged_and_missing_bodies_are_refused() {
 #[test]
 fn exports_are_verified_and_altered_ones_refused() {
     let site = Site::start();
-    site.cli(&["dataset", "create", "designs", "--encryption", "platform", "--storage", "ledger"]);
+    site.cli(&[
+        "dataset",
+        "create",
+        "designs",
+        "--encryption",
+        "platform",
+        "--storage",
+        "ledger",
+    ]);
     std::fs::write(site.file("note"), "a note").unwrap();
-    site.cli(&["put", "designs", "note", site.file("note").to_str().unwrap()]);
+    site.cli(&[
+        "put",
+        "designs",
+        "note",
+        site.file("note").to_str().unwrap(),
+    ]);
     let (export, keys) = (site.file("export"), site.dir().join("verifiers.txt"));
-    let verify = ["audit", "verify", export.to_str().unwrap(), "--keys", keys.to_str().unwrap()];
+    let verify = [
+        "audit",
+        "verify",
+        export.to_str().unwrap(),
+        "--keys",
+        keys.to_str().unwrap(),
+    ];
     site.cli(&["audit", "export", "--out", export.to_str().unwrap()]);
     let report = site.cli(&verify);
     assert_eq!(report["transactions"], 3);

@@ -1,5 +1,11 @@
 //! The platform as its users have it: the real program in a process of its own, with a real record and real disks.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
 
 mod authentication;
 mod cluster;

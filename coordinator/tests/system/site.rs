@@ -27,7 +27,11 @@ impl Site {
     /// Three organisations, two approvals; not running.
     pub(crate) fn init() -> Self {
         let base = tempfile::tempdir().unwrap();
-        let site = Self { base, child: None, url: String::new() };
+        let site = Self {
+            base,
+            child: None,
+            url: String::new(),
+        };
         std::fs::write(site.passphrase(), format!("{PASSPHRASE}\n")).unwrap();
         let mut init = vec!["init", "--listen", "127.0.0.1:0", "--approvals", "2"];
         for organisation in ["alder", "birch", "cedar"] {
@@ -62,7 +66,11 @@ impl Site {
 
     /// Starts the process and waits until it says that it serves.
     pub(crate) fn run(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.file("log")).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.file("log"))
+            .unwrap();
         let mut child = Command::new(BINARY)
             .args(["run", "--json", "--exit-with-stdin", "--dir"])
             .arg(self.dir())
@@ -75,10 +83,12 @@ impl Site {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         self.child = Some(child);
-        let ready: Value =
-            serde_json::from_str(&line).unwrap_or_else(|_| panic!("no ready line: {line:?}; log: {}", self.log()));
+        let ready: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("no ready line: {line:?}; log: {}", self.log()));
         assert_eq!(ready["event"], "ready");
         self.url = ready["url"].as_str().unwrap().to_owned();
     }
@@ -104,7 +114,11 @@ impl Site {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(arguments).arg("--json").env_remove("COORDINATOR_PROFILE").stdin(Stdio::null());
+        command
+            .args(arguments)
+            .arg("--json")
+            .env_remove("COORDINATOR_PROFILE")
+            .stdin(Stdio::null());
         command
     }
 
@@ -124,7 +138,10 @@ impl Site {
     }
 
     pub(crate) fn try_cli(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).env("COORDINATOR_PROFILE", self.profile()).output().unwrap()
+        self.command(arguments)
+            .env("COORDINATOR_PROFILE", self.profile())
+            .output()
+            .unwrap()
     }
 
     /// A command that must fail: its exit status and its one sentence.
@@ -164,8 +181,15 @@ impl Site {
     /// All files in the body store.
     pub(crate) fn bodies(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
-        for tenant in std::fs::read_dir(self.dir().join("bodies")).into_iter().flatten() {
-            found.extend(std::fs::read_dir(tenant.unwrap().path()).unwrap().map(|entry| entry.unwrap().path()));
+        for tenant in std::fs::read_dir(self.dir().join("bodies"))
+            .into_iter()
+            .flatten()
+        {
+            found.extend(
+                std::fs::read_dir(tenant.unwrap().path())
+                    .unwrap()
+                    .map(|entry| entry.unwrap().path()),
+            );
         }
         found.sort();
         found
@@ -182,7 +206,11 @@ impl Drop for Site {
 }
 
 pub(crate) fn success(output: Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -192,12 +220,21 @@ pub(crate) fn failure(output: Output) -> (i32, String, Value) {
     assert!(!said.contains("panicked"), "{said}");
     let mut json = String::new();
     output.stdout.as_slice().read_to_string(&mut json).unwrap();
-    (output.status.code().unwrap(), said, serde_json::from_str(&json).unwrap_or(Value::Null))
+    (
+        output.status.code().unwrap(),
+        said,
+        serde_json::from_str(&json).unwrap_or(Value::Null),
+    )
 }
 
 /// A command without any platform.
 pub(crate) fn bare(arguments: &[&str]) -> Output {
-    Command::new(BINARY).args(arguments).env_remove("COORDINATOR_PROFILE").stdin(Stdio::null()).output().unwrap()
+    Command::new(BINARY)
+        .args(arguments)
+        .env_remove("COORDINATOR_PROFILE")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
 }
 
 /// Text that does not repeat soon.

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use certs::checkpoint::{self, Checkpoint, NoteKey, SignedCheckpoint};
 use certs::merkle::Tree;
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 
-use super::AuditError;
 use super::segment::disk;
+use super::{AuditError, note_key};
 
 /// The file with the last signed checkpoint, beside the segments.
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
@@ -29,18 +29,11 @@ impl CheckpointKey {
     /// # Errors
     /// [`AuditError::Origin`] if the name cannot stand in a signed note.
     pub fn of_node(name: &str, identity: &SigningKey) -> Result<Self, AuditError> {
-        let public = note_key(name, &identity.verifying_key().to_bytes())?;
+        let public = node_key(name, &identity.verifying_key().to_bytes())?;
         Ok(Self {
             public,
             signing: identity.clone(),
         })
-    }
-
-    /// The origin of a node's log.
-    #[must_use]
-    pub fn origin_of(name: &str, identity: &[u8; 32]) -> String {
-        let prefix: String = hex::encode(identity).chars().take(16).collect();
-        format!("cryptonode/{name}/{prefix}")
     }
 
     /// The signed note over `head`.
@@ -58,15 +51,12 @@ impl CheckpointKey {
     }
 }
 
-/// The key that verifies the checkpoints of the node `name`.
-pub(super) fn note_key(name: &str, identity: &[u8; 32]) -> Result<NoteKey, AuditError> {
-    let bad = |reason: String| AuditError::Origin {
+/// [`note_key`], for a node whose name was configured.
+pub(super) fn node_key(name: &str, identity: &[u8; 32]) -> Result<NoteKey, AuditError> {
+    note_key(name, identity).map_err(|error| AuditError::Origin {
         name: name.to_owned(),
-        reason,
-    };
-    let key = VerifyingKey::from_bytes(identity).map_err(|error| bad(error.to_string()))?;
-    NoteKey::new(&CheckpointKey::origin_of(name, identity), key)
-        .map_err(|error| bad(error.to_string()))
+        reason: error.to_string(),
+    })
 }
 
 /// Reads and verifies the stored checkpoint.

@@ -21,16 +21,32 @@
 //! start. Damage anywhere else, or in front of the last checkpoint, is not the work of a crash: the node refuses to
 //! start, and touches nothing.
 
-mod head;
-mod log;
+//!
+//! Records, origins and the reader of exported logs come with the feature `client` too: an auditor has no node.
+
+mod exported;
+mod origin;
 mod record;
+
+#[cfg(feature = "node")]
+mod head;
+#[cfg(feature = "node")]
+mod log;
+#[cfg(feature = "node")]
 mod segment;
+#[cfg(feature = "node")]
 mod verify;
 
+pub use exported::{ExportedLog, ExportedLogError, read_exported};
+pub use origin::{note_key, origin_of};
+pub use record::{AuditApproval, AuditRecord, MAX_RECORD, RecordError, as_json};
+
+#[cfg(feature = "node")]
 pub use head::CheckpointKey;
+#[cfg(feature = "node")]
 pub use log::AuditLog;
-pub use record::{AuditApproval, AuditRecord, MAX_RECORD, RecordError};
-pub use verify::{Verified, as_json, export, verify_folder};
+#[cfg(feature = "node")]
+pub use verify::{Verified, export, verify_folder};
 
 use std::path::PathBuf;
 

@@ -1,6 +1,7 @@
 //! One audit record and its only encoding.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Longest encoding of a record in bytes. 64 approvals with ids and organisation names of ordinary length fit easily.
 pub const MAX_RECORD: usize = 64 * 1024;
@@ -102,4 +103,22 @@ impl AuditRecord {
         }
         Ok(record)
     }
+}
+
+/// A record as JSON for people and scripts: bytes in hexadecimal.
+#[must_use]
+pub fn as_json(record: &AuditRecord) -> serde_json::Value {
+    json!({
+        "time_ms": record.time_ms,
+        "client": hex::encode(record.client),
+        "public_key": hex::encode(record.public_key),
+        "epoch": record.epoch,
+        "write_id": hex::encode(record.write_id),
+        "ephemeral_point": hex::encode(record.ephemeral_point),
+        "approvals": record.approvals.iter().map(|approval| json!({
+            "approval_id": approval.approval_id,
+            "organisation": approval.organisation,
+            "issuer_fingerprint": hex::encode(approval.issuer_fingerprint),
+        })).collect::<Vec<_>>(),
+    })
 }

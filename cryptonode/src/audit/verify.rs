@@ -6,9 +6,9 @@ use std::path::Path;
 use certs::merkle::{self, Tree};
 use serde_json::json;
 
-use super::head::{CHECKPOINT_FILE, MAX_NOTE, hold_against, note_key, read_note};
+use super::head::{CHECKPOINT_FILE, MAX_NOTE, hold_against, node_key, read_note};
 use super::segment::{self, disk};
-use super::{AuditError, AuditRecord, CheckpointKey};
+use super::{AuditError, AuditRecord, as_json, origin_of};
 
 /// What an audit folder holds, after all of it was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,11 +37,11 @@ pub fn verify_folder(
     identity: &[u8; 32],
     mut visit: impl FnMut(u64, &AuditRecord, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Verified, AuditError> {
-    let origin = CheckpointKey::origin_of(name, identity);
+    let origin = origin_of(name, identity);
     // The checkpoint is read first: what it covers is on the disk by now, whatever a running node adds meanwhile.
     let signed = match segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)? {
         Some(note) => {
-            let key = note_key(name, identity)?;
+            let key = node_key(name, identity)?;
             Some(read_note(folder, &note, &key)?)
         }
         None => None,
@@ -88,22 +88,4 @@ pub fn export(
     let line = json!({ "checkpoint": note, "origin": verified.origin, "records": verified.records, "root": hex::encode(verified.root) });
     writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))?;
     Ok(verified)
-}
-
-/// A record as JSON for people and scripts: bytes in hexadecimal.
-#[must_use]
-pub fn as_json(record: &AuditRecord) -> serde_json::Value {
-    json!({
-        "time_ms": record.time_ms,
-        "client": hex::encode(record.client),
-        "public_key": hex::encode(record.public_key),
-        "epoch": record.epoch,
-        "write_id": hex::encode(record.write_id),
-        "ephemeral_point": hex::encode(record.ephemeral_point),
-        "approvals": record.approvals.iter().map(|approval| json!({
-            "approval_id": approval.approval_id,
-            "organisation": approval.organisation,
-            "issuer_fingerprint": hex::encode(approval.issuer_fingerprint),
-        })).collect::<Vec<_>>(),
-    })
 }

@@ -11,7 +11,8 @@
 //! `2 of 5 nodes answered, 3 are needed` and goes on with each node's reason.
 //!
 //! What the client trusts: the descriptor that it was given (it pins the nodes' keys and the public shares), and nothing
-//! that a node says. Whatever up to n − t nodes do, alone or together, costs time and never the result.
+//! that a node says. Whatever up to n − t nodes do, alone or together, costs time and never the result, of what an honest writer
+//! wrapped (what a dishonest one can do: [`reencrypt::Opening`]).
 
 mod call_error;
 mod cluster;

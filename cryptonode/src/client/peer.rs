@@ -13,8 +13,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use quinn::{Connection, Endpoint, VarInt};
 
 use super::call_error::CallError;
@@ -25,6 +26,10 @@ use crate::wire::v1::{Answer, Request, presentable};
 const NO_LONGER_NEEDED: VarInt = VarInt::from_u32(0);
 /// How often a quiet connection is kept open. Below the idle timeouts of both sides and of common NATs.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Most addresses of one name that are tried, each this long after the one before it: a name often has an IPv6 address that
+/// leads nowhere, beside an IPv4 address that does not (RFC 8305).
+const MOST_ADDRESSES: usize = 4;
+const NEXT_ADDRESS: Duration = Duration::from_millis(200);
 /// When a connection without any packet from the node counts as lost.
 const IDLE: Duration = Duration::from_secs(25);
 
@@ -320,36 +325,51 @@ impl Peer {
 }
 
 impl Target {
-    async fn connect(&self) -> Result<Connection, CallError> {
-        let unreachable = |reason: String| CallError::Unreachable {
+    fn unreachable(&self, reason: String) -> CallError {
+        CallError::Unreachable {
             address: self.address.clone(),
             reason,
-        };
-        let mut last = unreachable("its name has no address".to_owned());
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, CallError> {
         let addresses = tokio::net::lookup_host(&self.address)
             .await
-            .map_err(|error| unreachable(format!("its address cannot be found: {error}")))?;
-        for address in addresses.take(4) {
-            let endpoint = match self.dialer.endpoint(address) {
-                Ok(endpoint) => endpoint,
-                Err(error) => {
-                    last = unreachable(format!("no UDP socket can be opened here: {error}"));
-                    continue;
-                }
-            };
-            let connecting = match endpoint.connect_with(self.config.clone(), address, NODE_NAME) {
-                Ok(connecting) => connecting,
-                Err(error) => {
-                    last = unreachable(presentable(&error.to_string(), 200));
-                    continue;
-                }
-            };
-            match connecting.await {
+            .map_err(|error| self.unreachable(format!("its address cannot be found: {error}")))?;
+        self.connect_to_any(addresses.take(MOST_ADDRESSES)).await
+    }
+
+    /// The first of these that answers. Each is tried although the ones before it have not failed yet.
+    async fn connect_to_any(
+        &self,
+        addresses: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Connection, CallError> {
+        let mut attempts: FuturesUnordered<_> = (0_u32..)
+            .zip(addresses)
+            .map(async |(number, address)| {
+                tokio::time::sleep(number * NEXT_ADDRESS).await;
+                self.connect_to(address).await
+            })
+            .collect();
+        let mut last = self.unreachable("its name has no address".to_owned());
+        while let Some(attempt) = attempts.next().await {
+            match attempt {
                 Ok(connection) => return Ok(connection),
-                Err(error) => last = CallError::from_handshake(&self.address, &error),
+                Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    async fn connect_to(&self, address: SocketAddr) -> Result<Connection, CallError> {
+        let endpoint = self.dialer.endpoint(address).map_err(|error| {
+            self.unreachable(format!("no UDP socket can be opened here: {error}"))
+        })?;
+        endpoint
+            .connect_with(self.config.clone(), address, NODE_NAME)
+            .map_err(|error| self.unreachable(presentable(&error.to_string(), 200)))?
+            .await
+            .map_err(|error| CallError::from_handshake(&self.address, &error))
     }
 }
 
@@ -377,4 +397,35 @@ pub async fn call(
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_leads_nowhere_does_not_hide_the_next() {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
+        let identity = TlsIdentity::from_signing_key(&key).unwrap();
+        let config =
+            quinn::ServerConfig::with_crypto(Arc::new(tls::server_config(&identity).unwrap()));
+        let loopback: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let node = Endpoint::server(config, loopback).unwrap();
+        let hole = std::net::UdpSocket::bind(loopback).unwrap();
+        let addresses = [hole.local_addr().unwrap(), node.local_addr().unwrap()];
+        tokio::spawn(async move { node.accept().await.unwrap().await.unwrap().closed().await });
+
+        let dialer = Dialer::new(TlsIdentity::generate().unwrap(), PeerOptions::default());
+        let peer = dialer
+            .peer("node.example:7700", key.verifying_key().as_bytes())
+            .unwrap();
+        let limit = dialer.options.connect_timeout;
+        let connecting = peer.target.connect_to_any(addresses.into_iter());
+        let connection = tokio::time::timeout(limit, connecting)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(connection.remote_address(), addresses[1]);
+    }
 }

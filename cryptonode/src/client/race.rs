@@ -3,7 +3,8 @@
 //! At every moment as many nodes are *in hand* as answers are missing: asked, and not yet overdue. A node that fails
 //! leaves the hand at once, a slow one when its hedging delay is over (it may still answer, and then counts), and the
 //! next in the order takes its place. So a healthy read asks exactly t nodes, a dead node costs one hedging delay, and a
-//! refusal nothing but its round trip. The race ends when the collector has enough, when nobody is left to ask, or at
+//! refusal nothing but its round trip. For every two nodes that were of no use one more than needed is in hand, or nodes that
+//! stall one after the other would use up the deadline: so the hand grows, and their delays overlap. The race ends when the collector has enough, when nobody is left to ask, or at
 //! the deadline.
 
 use std::collections::VecDeque;
@@ -48,6 +49,17 @@ enum Run {
     Over { outcome: Outcome, took: Duration },
 }
 
+impl Run {
+    /// It was asked, and another had to be asked in its place.
+    fn was_of_no_use(&self) -> bool {
+        match self {
+            Self::Waiting => false,
+            Self::Asked { overdue, .. } => *overdue,
+            Self::Over { outcome, .. } => *outcome != Outcome::Answered,
+        }
+    }
+}
+
 /// Runs the race until the collector is finished or nobody is left, and says what each member did.
 pub(super) async fn race<C: Collector>(
     members: &[Member],
@@ -78,7 +90,8 @@ pub(super) async fn race<C: Collector>(
             .iter()
             .filter(|run| matches!(run, Run::Asked { overdue: false, .. }))
             .count();
-        while in_hand < missing {
+        let useless = runs.iter().filter(|run| run.was_of_no_use()).count();
+        while in_hand < missing + useless / 2 {
             let Some(node) = queue.pop_front() else { break };
             let (Some(member), Some(run), Some(tried)) =
                 (members.get(node), runs.get_mut(node), tries.get_mut(node))

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use quinn::{Endpoint, Incoming, VarInt};
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use super::admission::{Admission, Place, Rooms};
@@ -20,13 +21,14 @@ use crate::tls;
 /// Application code of a connection closed because the node stops.
 const STOPPING: VarInt = VarInt::from_u32(1);
 
+/// Application code of a connection closed because nothing was asked over it and the node has few places left.
+const CROWDED: VarInt = VarInt::from_u32(3);
+
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) serving: Arc<Serving>,
     pub(super) limits: Limits,
-    /// Requests that may still enter arithmetic.
-    pub(super) arithmetic: Semaphore,
-    admission: Arc<Admission>,
+    pub(super) admission: Arc<Admission>,
 }
 
 /// The client of a connection.
@@ -50,7 +52,6 @@ pub async fn serve(
     stop: impl Future<Output = ()>,
 ) {
     let shared = Arc::new(Shared {
-        arithmetic: Semaphore::new(limits.arithmetic.max(1)),
         admission: Admission::new(&limits),
         serving,
         limits,
@@ -165,10 +166,21 @@ async fn connection(
     count(&counters.connections);
 
     let mut streams = JoinSet::new();
+    let mut quiet_since = Instant::now();
     while !*stopping.borrow_and_update() {
         tokio::select! {
             _ = stopping.changed() => break,
-            Some(_) = streams.join_next() => {}
+            Some(_) = streams.join_next() => quiet_since = Instant::now(),
+            // Connections cost a client nothing: those that are kept for nothing must not keep others out.
+            () = tokio::time::sleep_until(quiet_since + shared.limits.quiet),
+                if streams.is_empty() && client.member.is_none() =>
+            {
+                if shared.admission.is_crowded() {
+                    connection.close(CROWDED, b"no request for a while, and the node has many clients");
+                    break;
+                }
+                quiet_since = Instant::now();
+            }
             stream = connection.accept_bi() => match stream {
                 Ok((send, receive)) => {
                     streams.spawn(answer_stream(Arc::clone(&shared), Arc::clone(&client), send, receive));

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::limits::Limits;
 use crate::wire::v1::{MAX_MEMBER_REQUEST, MAX_REQUEST};
@@ -19,6 +19,7 @@ pub(super) struct Admission {
     limits: Limits,
     clients: Arc<Room>,
     members: Arc<Room>,
+    arithmetic: Semaphore,
     taken: Mutex<Taken>,
 }
 
@@ -28,13 +29,19 @@ struct Taken {
     connections: usize,
     networks: HashMap<IpAddr, Network>,
     /// Bounded by the number of members that the operator configured.
-    members: HashMap<[u8; 32], Arc<Room>>,
+    members: HashMap<[u8; 32], Arc<Origin>>,
 }
 
 /// One network that has connections.
 struct Network {
     connections: usize,
+    own: Arc<Origin>,
+}
+
+/// What one origin may take.
+struct Origin {
     room: Arc<Room>,
+    arithmetic: Semaphore,
 }
 
 impl Admission {
@@ -42,6 +49,7 @@ impl Admission {
         Arc::new(Self {
             clients: Room::new(limits.requests, limits.request_bytes),
             members: Room::new(limits.requests, limits.member_bytes),
+            arithmetic: Semaphore::new(limits.arithmetic.max(1)),
             taken: Mutex::default(),
             limits: limits.clone(),
         })
@@ -50,6 +58,11 @@ impl Admission {
     /// How many connections there are.
     pub(super) fn connections(&self) -> usize {
         lock(&self.taken).connections
+    }
+
+    /// Whether three quarters of the connections are taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.connections() >= self.limits.connections - self.limits.connections / 4
     }
 
     /// `None` if all places, or all of this network, are taken.
@@ -66,12 +79,12 @@ impl Admission {
         taken.connections += 1;
         let entry = taken.networks.entry(network).or_insert_with(|| Network {
             connections: 0,
-            room: self.part_of(self.limits.request_bytes, MAX_REQUEST),
+            own: self.part_of(self.limits.request_bytes, MAX_REQUEST),
         });
         entry.connections += 1;
         Some(Place {
             network,
-            room: Arc::clone(&entry.room),
+            own: Arc::clone(&entry.own),
             admission: Arc::clone(self),
         })
     }
@@ -80,7 +93,7 @@ impl Admission {
     pub(super) fn of_client(&self, place: &Place) -> Rooms {
         Rooms {
             all: Arc::clone(&self.clients),
-            own: Arc::clone(&place.room),
+            own: Arc::clone(&place.own),
         }
     }
 
@@ -98,19 +111,31 @@ impl Admission {
     }
 
     /// The part of one origin, in which the longest request has room.
-    fn part_of(&self, bytes: usize, longest: usize) -> Arc<Room> {
+    fn part_of(&self, bytes: usize, longest: usize) -> Arc<Origin> {
         let parts = self.limits.origins.max(1);
-        Room::new(
-            self.limits.requests.div_ceil(parts),
-            (bytes / parts).max(longest),
-        )
+        Arc::new(Origin {
+            room: Room::new(
+                self.limits.requests.div_ceil(parts),
+                (bytes / parts).max(longest),
+            ),
+            arithmetic: Semaphore::new(self.limits.arithmetic.max(1)),
+        })
+    }
+
+    /// A turn at arithmetic. An origin has no more requests in the queue of all than can be worked on at a time, and the rest in a
+    /// queue of its own: however many it sends, others wait for no more than that. Alone, it has all processors.
+    pub(super) async fn turn<'a>(&'a self, rooms: &'a Rooms) -> Option<[SemaphorePermit<'a>; 2]> {
+        Some([
+            rooms.own.arithmetic.acquire().await.ok()?,
+            self.arithmetic.acquire().await.ok()?,
+        ])
     }
 }
 
 /// A place among the connections, given back when dropped.
 pub(super) struct Place {
     network: IpAddr,
-    room: Arc<Room>,
+    own: Arc<Origin>,
     admission: Arc<Admission>,
 }
 
@@ -147,14 +172,14 @@ impl Room {
 /// What one client takes from: the room of all, and its origin's part of it.
 pub(super) struct Rooms {
     all: Arc<Room>,
-    own: Arc<Room>,
+    own: Arc<Origin>,
 }
 
 impl Rooms {
     /// A place for one request; `None` if there is none now.
     pub(super) fn enter(&self) -> Option<Held> {
         Some(Held {
-            own: Occupied::enter(&self.own)?,
+            own: Occupied::enter(&self.own.room)?,
             all: Occupied::enter(&self.all)?,
         })
     }

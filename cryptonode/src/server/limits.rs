@@ -41,6 +41,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Without any packet from the client, a connection is closed.
     pub idle: Duration,
+    /// Without any request, a stranger's connection is closed if three quarters of the connections are taken.
+    pub quiet: Duration,
     /// For requests that go on when the server is told to stop.
     pub stop: Duration,
     /// What `busy` says when to try again.
@@ -67,6 +69,7 @@ impl Default for Limits {
             ceremony: Duration::from_secs(60),
             answer: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            quiet: Duration::from_secs(5),
             stop: Duration::from_secs(10),
             retry_after: Duration::from_millis(200),
         }

@@ -9,8 +9,8 @@
 //! 5. D_i = x_i·(U + X) and its proof.
 //! 6. The audit record is durable. If it cannot be written, the share is dropped: no record, no share.
 //!
-//! Steps 2 to 5 are arithmetic without a pause; they run under one permit. What must not happen between the check of the
-//! time in step 2 and the answer is a long wait; the wait for the permit comes before it, and the one for the disk has a
+//! Steps 2 to 5 are arithmetic without a pause; they run in one turn. What must not happen between the check of the
+//! time in step 2 and the answer is a long wait; the wait for the turn comes before it, and the one for the disk has a
 //! deadline.
 
 use std::time::Duration;
@@ -59,11 +59,8 @@ pub(super) async fn answer(
     }
 
     let (record, share) = {
-        let _permit = shared
-            .arithmetic
-            .acquire()
-            .await
-            .map_err(|_| Refusal::Stopping)?;
+        let turn = shared.admission.turn(&request.client.rooms).await;
+        let _turn = turn.ok_or(Refusal::Stopping)?;
         make_share(&key, request, (serving.clock_ms)())?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.

@@ -1,6 +1,8 @@
 //! Section 6: nodes and writers that lie to a reader.
 
 use super::*;
+use chacha20poly1305::ChaCha20Poly1305;
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
 
 /// What nodes 1 to 7 answer instead of their shares.
 fn lie(read: &Read, index: u16) -> Vec<u8> {
@@ -227,6 +229,66 @@ fn a_stolen_body_does_not_open_under_another_u() {
     let one = read.answer(1);
     assert!(matches!(
         read.open().add(1, &one),
+        Progress::InvalidWrappedKey
+    ));
+}
+
+/// A body that opens with another `S` than the true one.
+fn sealed_elsewhere(
+    public_key: Point,
+    shift: Point,
+) -> impl FnOnce(&RistrettoPoint, &Point) -> Vec<u8> {
+    move |shared, u| {
+        let mut okm = [0; 64];
+        let ikm = (shared + shift.as_ristretto()).compress().to_bytes();
+        hkdf::Hkdf::<sha2::Sha512>::new(Some(b"cryptonode/v1/wrap"), &ikm)
+            .expand_multi_info(&[public_key.as_bytes(), u.as_bytes()], &mut okm)
+            .unwrap();
+        let cipher = ChaCha20Poly1305::new_from_slice(&okm[..32]).unwrap();
+        let mut text = SECRET.to_vec();
+        let nonce = [0; 12].into();
+        let tag = cipher
+            .encrypt_inout_detached(&nonce, LABEL, text.as_mut_slice().into())
+            .unwrap();
+        [&okm[32..], &text, &tag].concat()
+    }
+}
+
+/// What the commitment does not promise: a writer and a node together make a wrapped key that opens with that node's false
+/// share, and with honest ones does not.
+#[test]
+fn a_writer_in_league_with_a_node_can_make_readers_disagree() {
+    let cluster = Cluster::deal(2, 3, 0, &mut rng());
+    let (public_key, shift) = (cluster.public_key(), random_point());
+    let wrapped = wrapped_by_a_liar(&public_key, sealed_elsewhere(public_key, shift));
+    let read = Read::of(cluster, wrapped);
+    let [honest, two] = [1, 2].map(|index| read.answer(index));
+    // λ_1 = 2 for the indices 1 and 2.
+    let half = shift.as_ristretto() * Scalar::from(2_u8).invert();
+    let d = Point::from_slice(&honest[10..42]).unwrap().as_ristretto() + half;
+    let mut lie = honest;
+    lie[10..42].copy_from_slice(d.compress().as_bytes());
+    assert!(read.verify(&lie).is_err());
+
+    let (wrapped, package) = (read.wrapped.clone(), read.cluster.package.clone());
+    let other = EphemeralSecret::new(&wrapped, &mut rng());
+    let answers = [1, 2].map(|index| {
+        let node = read.cluster.node(index);
+        let share = node.reencrypt(&wrapped, other.public(), &mut rng());
+        share.unwrap().to_bytes()
+    });
+    let mut opening = read.open();
+    opening.add(2, &two);
+    let Progress::Opened(secret) = opening.add(1, &lie) else {
+        panic!("the false share leads to what the writer committed to")
+    };
+    assert_eq!(secret.expose(), SECRET);
+    assert_eq!(opening.culprits(), []);
+
+    let mut opening = Opening::new(wrapped, other, package).unwrap();
+    opening.add(1, &answers[0]);
+    assert!(matches!(
+        opening.add(2, &answers[1]),
         Progress::InvalidWrappedKey
     ));
 }

@@ -7,21 +7,22 @@ host's network.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import subprocess
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
-
-CLONE_NEWNET = 0x40000000
-
-Result = TypeVar("Result")
 
 
 def ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def remove_left_over() -> None:
+    """Takes down what a test run left that was killed: namespaces that carry the number of a process that has ended."""
+    for namespace in Path("/run/netns").glob("tx*-*"):
+        number = namespace.name[2:].partition("-")[0]
+        if number.isdigit() and not Path("/proc", number).exists():
+            subprocess.run(["ip", "netns", "delete", namespace.name], check=False, capture_output=True)
 
 
 class Network:
@@ -40,6 +41,7 @@ class Network:
         return f"10.99.0.{self._machines[machine]}"
 
     def __enter__(self) -> Network:
+        remove_left_over()
         try:
             self._build()
         except BaseException:
@@ -71,21 +73,8 @@ class Network:
             subprocess.run(["ip", "netns", "delete", namespace], check=False, capture_output=True)
 
     def unplug(self, machine: str) -> None:
-        """Cuts the machine's cable at the switch: packets vanish, and nobody is told."""
+        """Pulls the machine's cable: its own carrier goes, and the others are told nothing."""
         ip("-n", self._switch, "link", "set", f"port{self._machines[machine]}", "down")
 
     def plug(self, machine: str) -> None:
         ip("-n", self._switch, "link", "set", f"port{self._machines[machine]}", "up")
-
-    def inside(self, machine: str, work: Callable[[], Result]) -> Result:
-        """Does something as if on that machine: in a thread that has moved to its namespace, sockets and all."""
-
-        def moved() -> Result:
-            with open(f"/run/netns/{self.namespace(machine)}", "rb") as namespace:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            return work()
-
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            return thread.submit(moved).result()

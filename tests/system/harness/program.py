@@ -78,11 +78,14 @@ class Program:
         return json.loads(self.run(*arguments, "--json", timeout_s=timeout_s))
 
     def start(self, log: Path, *arguments: str | Path) -> Process:
-        """Starts a process that stays, and waits until it says on a line of JSON that it serves."""
+        """Starts a process that stays, and waits until it says on a line of JSON that it serves.
+
+        It stops when its standard input closes, so that it never outlives this test run, however that ends.
+        """
         with log.open("ab") as errors:
             child = subprocess.Popen(
-                self.command(*arguments, "--json"),
-                stdin=subprocess.DEVNULL,
+                self.command(*arguments, "--exit-with-stdin", "--json"),
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,

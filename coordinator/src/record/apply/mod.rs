@@ -29,6 +29,14 @@ mod link;
 mod organisation;
 pub(super) mod read;
 mod user;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+mod write_id_tests;
 
 use super::{
     block::BlockContext,

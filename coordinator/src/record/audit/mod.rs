@@ -13,9 +13,7 @@ mod reconcile;
 mod verify;
 
 pub use query::{AuditRow, InclusionProof, Query, Subject};
-pub use reconcile::{
-    Discrepancy, DiscrepancyKind, NodeApproval, NodeRecord, Reconciliation, reconcile,
-};
+pub use reconcile::{Discrepancy, DiscrepancyKind, Reconciliation, reconcile};
 pub use verify::{AuditError, AuditReport, VerifiedRecord, verify_export};
 
 pub(super) use export::export;

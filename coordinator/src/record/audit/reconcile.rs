@@ -9,45 +9,11 @@ use super::VerifiedRecord;
 use crate::record::{
     identifier::Identifier, root::Hash, signed::TransactionId, state::RecordedRead,
 };
+use cryptonode::audit::{AuditApproval, AuditRecord, as_json};
 use reencrypt::EphemeralKey;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
-
-/// What a node logged of one share.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeRecord {
-    /// When, milliseconds since the Unix epoch, by the node's clock.
-    pub time_ms: u64,
-    /// SHA-256 of the client's SubjectPublicKeyInfo.
-    #[serde(with = "hex")]
-    pub client: Hash,
-    /// The cluster key.
-    #[serde(with = "hex")]
-    pub public_key: [u8; 32],
-    /// Its epoch.
-    pub epoch: u64,
-    /// The wrapped key.
-    #[serde(with = "hex")]
-    pub write_id: Hash,
-    /// X.
-    #[serde(with = "hex")]
-    pub ephemeral_point: [u8; 32],
-    /// The approvals that were counted.
-    pub approvals: Vec<NodeApproval>,
-}
-
-/// One approval in a node's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NodeApproval {
-    /// Its id.
-    pub approval_id: String,
-    /// The organisation that the node's policy names.
-    pub organisation: String,
-    /// SHA-256 of the issuer's certificate.
-    #[serde(with = "hex")]
-    pub issuer_fingerprint: Hash,
-}
 
 /// What does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -127,7 +93,12 @@ pub struct Discrepancy {
     /// What does not fit.
     pub kind: DiscrepancyKind,
     /// The record as the node logged it.
-    pub evidence: NodeRecord,
+    #[serde(serialize_with = "evidence")]
+    pub evidence: AuditRecord,
+}
+
+fn evidence<S: Serializer>(record: &AuditRecord, serializer: S) -> Result<S::Ok, S::Error> {
+    as_json(record).serialize(serializer)
 }
 
 /// The outcome.
@@ -148,7 +119,7 @@ pub struct Reconciliation {
 #[must_use]
 pub fn reconcile(
     record: &VerifiedRecord,
-    logs: &[(String, Vec<NodeRecord>)],
+    logs: &[(String, Vec<AuditRecord>)],
     approvals_needed: usize,
     tolerance_ms: u64,
 ) -> Reconciliation {
@@ -178,7 +149,7 @@ pub fn reconcile(
 
 fn judge(
     record: &VerifiedRecord,
-    share: &NodeRecord,
+    share: &AuditRecord,
     needed: usize,
     tolerance_ms: u64,
     answered: &mut BTreeSet<TransactionId>,
@@ -199,7 +170,7 @@ fn judge(
         });
     }
     for approval in &share.approvals {
-        let NodeApproval {
+        let AuditApproval {
             approval_id,
             organisation,
             issuer_fingerprint,
@@ -260,7 +231,7 @@ fn read_of<'r>(
 /// What of the read is not what the share was given for.
 fn difference(
     record: &VerifiedRecord,
-    share: &NodeRecord,
+    share: &AuditRecord,
     read: &RecordedRead,
 ) -> Option<&'static str> {
     let Some(asked) = &read.reencryption else {

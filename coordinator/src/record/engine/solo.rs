@@ -39,7 +39,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 /// Milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -53,6 +53,8 @@ pub struct SoloOptions {
     pub clock: Clock,
     /// How long a peer may take for one block before it is left out.
     pub patience: Duration,
+    /// How long a peer may take for an approval or a head before the answer is given without it.
+    pub answer_within: Duration,
 }
 
 impl Default for SoloOptions {
@@ -61,6 +63,7 @@ impl Default for SoloOptions {
             approvals: ApprovalTerms::default(),
             clock: Arc::new(system_clock),
             patience: Duration::from_secs(10),
+            answer_within: Duration::from_secs(2),
         }
     }
 }
@@ -86,6 +89,7 @@ fn system_clock() -> u64 {
 pub struct Solo {
     roster: Arc<Roster>,
     replicas: Vec<Arc<Replica>>,
+    answer_within: Duration,
     running: Mutex<Option<Running>>,
 }
 
@@ -177,10 +181,11 @@ impl Engine for Solo {
             .enumerate()
             .map(|(member, organisation)| (organisation, self.ask_for_approval(member, read)))
             .collect();
+        let within = self.answer_within;
         Box::pin(join_all(asked.into_iter().map(
-            |(organisation, answered)| async move {
+            move |(organisation, answered)| async move {
                 let answer = match answered {
-                    Some(answered) => answered.await.ok(),
+                    Some(answered) => timeout(within, answered).await.ok().and_then(Result::ok),
                     None => None,
                 };
                 let unavailable = || Err(ApprovalRefusal::Unavailable(organisation.to_string()));
@@ -196,14 +201,13 @@ impl Engine for Solo {
     fn checkpoint(&self) -> BoxFuture<'static, Result<String, RecordError>> {
         let (answer, answered) = oneshot::channel();
         let sent = self.request(Request::Heads { answer });
+        let within = self.answer_within;
         Box::pin(async move {
             sent?;
             let heads = answered.await.map_err(|_| RecordError::Closing)?;
-            let notes: Vec<String> = join_all(heads)
-                .await
-                .into_iter()
-                .filter_map(Result::ok)
-                .collect();
+            let heads = heads.into_iter().map(|head| timeout(within, head));
+            let notes = join_all(heads).await.into_iter().flatten().flatten();
+            let notes: Vec<String> = notes.collect();
             most_signed(&notes).ok_or_else(|| RecordError::Halted {
                 reason: "no peer signs a head".to_owned(),
             })
@@ -311,6 +315,18 @@ impl Roster {
     fn reached(&self, member: usize, height: u64) {
         if let Some(status) = self.lock().get_mut(member) {
             status.height = height;
+        }
+    }
+
+    /// Takes the peer of an organisation out, through no fault of its own.
+    fn retire(&self, organisation: &Identifier, reason: &str) {
+        for status in self
+            .lock()
+            .iter_mut()
+            .filter(|status| status.organisation == *organisation)
+        {
+            tracing::warn!(%organisation, reason, "a peer of the record takes part no more");
+            status.fault.get_or_insert_with(|| reason.to_owned());
         }
     }
 

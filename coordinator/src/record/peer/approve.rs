@@ -101,13 +101,13 @@ impl Peer {
             };
             answers.push(answer);
         }
-        if !issued.is_empty() {
-            if let Err(error) = self.store.remember(&issued) {
-                // Whether they are on the disk is not known: none of them may leave.
-                for (read, answer) in reads.iter().zip(&mut answers) {
-                    if issued.iter().any(|(id, ..)| id == read) {
-                        *answer = Err(ApprovalRefusal::Store(error.to_string()));
-                    }
+        if !issued.is_empty()
+            && let Err(error) = self.store.remember(&issued)
+        {
+            // Whether they are on the disk is not known: none of them may leave.
+            for (read, answer) in reads.iter().zip(&mut answers) {
+                if issued.iter().any(|(id, ..)| id == read) {
+                    *answer = Err(ApprovalRefusal::Store(error.to_string()));
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Peer {
         read: &TransactionId,
         now_ms: u64,
     ) -> Result<(Vec<u8>, Option<u64>), ApprovalRefusal> {
-        if self.stopped {
+        if self.stopped || self.keys_on_record() != Some(true) {
             return Err(ApprovalRefusal::Unavailable(
                 self.keys.organisation.to_string(),
             ));

@@ -32,7 +32,7 @@ use super::{
     apply::apply_verified_by,
     block::{Block, BlockContext, Header},
     event::Event,
-    genesis::{Genesis, OrganisationsError},
+    genesis::{Genesis, OrganisationsError, usable_key},
     head::{Head, HeadError, SignedHead},
     identifier::Identifier,
     rejection::Rejection,
@@ -45,7 +45,7 @@ use certs::merkle::Tree;
 use chain::{conclude, empty_head, fits_a_block, replay, tip};
 use ed25519_dalek::SigningKey;
 use replica::Live;
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 use store::Store;
 
 /// What an organisation's peer signs with.
@@ -214,22 +214,26 @@ impl Peer {
         let mut signed_head =
             empty_head(&origin, state_root).sign(keys.organisation.as_str(), &keys.head_key)?;
         let height = store.height()?;
+        let mut own_keys = BTreeSet::from([keys.head_key.verifying_key().to_bytes()]);
         for number in 1..=height {
             let stored = store
                 .block(number)?
                 .ok_or_else(|| store.damaged(number, "the block is missing"))?;
             let expected = (ledger, genesis.time_ms);
+            // The key that the record has before the block signed the head after it.
+            let on_record = live.state.organisation(&keys.organisation);
+            own_keys.extend(on_record.map(|organisation| organisation.head_key));
             replay(&mut live, expected, &stored.block, &OwnStore)
                 .map_err(|reason| store.damaged(number, reason))?;
             signed_head = stored.signed_head;
         }
         if store.transaction_count()? != live.tree.size() {
-            return Err(store
-                .damaged(height, "there are transactions that belong to no block")
-                .into());
+            let reason = "there are transactions that belong to no block";
+            return Err(store.damaged(height, reason).into());
         }
         if let Some(header) = &live.header {
-            check_own_head(&signed_head, &Head::new(&origin, header), &keys)
+            let head = Head::new(&origin, header);
+            check_own_head(&signed_head, &head, &keys.organisation, &own_keys)
                 .map_err(|reason| store.damaged(height, reason))?;
         }
         let replica = Arc::new(Replica::new(live, Store::open_reader(store.path())?));
@@ -312,7 +316,9 @@ impl Peer {
     pub fn execute(&mut self, proposal: &Proposal) -> Result<Execution, PeerError> {
         self.follows(proposal.height, &proposal.parent, proposal.time_ms)?;
         if !fits_a_block(&proposal.candidates) {
-            return Err(PeerError::TooLarge { proposed: proposal.height });
+            return Err(PeerError::TooLarge {
+                proposed: proposal.height,
+            });
         }
         let context = BlockContext {
             height: proposal.height,
@@ -410,13 +416,20 @@ impl Peer {
     }
 }
 
-/// Whether the note is this peer's signature over this head.
-fn check_own_head(note: &str, head: &Head, keys: &PeerKeys) -> Result<(), String> {
-    let key = NoteKey::new(keys.organisation.as_str(), keys.head_key.verifying_key())
-        .map_err(|error| error.to_string())?;
+/// Whether the note is this peer's signature over this head, by one of the keys that it had.
+fn check_own_head(
+    note: &str,
+    head: &Head,
+    organisation: &Identifier,
+    own_keys: &BTreeSet<[u8; 32]>,
+) -> Result<(), String> {
+    let keys: Vec<NoteKey> = own_keys
+        .iter()
+        .filter_map(|key| NoteKey::new(organisation.as_str(), usable_key(key)?).ok())
+        .collect();
     let signed = SignedHead::parse(note).map_err(|error| error.to_string())?;
     let found = signed
-        .verify(&[key], 1)
+        .verify(&keys, 1)
         .map_err(|error| format!("its head was not signed by this peer ({error})"))?;
     if found != *head {
         return Err("the signed head is not that of the block".to_owned());

@@ -7,6 +7,7 @@ use super::{
 use crate::record::{
     block::{MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt},
     engine::RecordError,
+    event::Event,
     peer::{Execution, Proposal, Replica},
     root::Hash,
     signed::SignedTransaction,
@@ -206,6 +207,14 @@ impl Orderer {
                 drop(commands.send(Command::Finalise { height, hash }));
             }
         }
+        for event in execution
+            .outcomes
+            .iter()
+            .flatten()
+            .flat_map(|(_, events)| events)
+        {
+            self.retire(event);
+        }
         let results = execution.outcomes.into_iter().zip(&proposal.candidates);
         for (answer, (outcome, candidate)) in answers.into_iter().zip(results) {
             let receipt = outcome.map(|(position, events)| Receipt {
@@ -216,6 +225,21 @@ impl Orderer {
                 events,
             });
             drop(answer.send(receipt.map_err(RecordError::Rejected)));
+        }
+    }
+
+    /// A peer whose organisation has left, or has other keys now, has no say from the next block on.
+    fn retire(&self, event: &Event) {
+        match event {
+            Event::OrganisationRemoved { organisation } => {
+                self.roster
+                    .retire(organisation, "its organisation has left the record");
+            }
+            Event::OrganisationRekeyed { organisation } => {
+                let reason = "its organisation has new keys; start the record again with them";
+                self.roster.retire(organisation, reason);
+            }
+            _ => {}
         }
     }
 
@@ -257,3 +281,13 @@ fn refuse(batch: Batch, reason: &str) {
         })));
     }
 }
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+#[path = "order_tests.rs"]
+mod tests;

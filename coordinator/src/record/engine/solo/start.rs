@@ -340,6 +340,7 @@ fn start(
     Ok(Solo {
         roster,
         replicas,
+        answer_within: options.answer_within,
         running,
     })
 }

@@ -1,0 +1,115 @@
+//! Bodies come back, and what nobody committed does not stay.
+#![allow(clippy::unwrap_used, clippy::panic)]
+use super::*;
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path)
+        }
+    }
+    found
+}
+
+fn id(name: &str) -> Identifier {
+    Identifier::new(name).unwrap()
+}
+
+fn name() -> VersionName {
+    VersionName {
+        tenant: id("acme"),
+        dataset: id("d"),
+        document: id("x"),
+        version: 1,
+    }
+}
+
+#[tokio::test]
+async fn bodies_come_back_and_only_to_their_tenant() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
+    let body: Vec<u8> = (0..PART_SIZE * 2 + 77).map(|i| (i % 251) as u8).collect();
+    let mut writer = store.create(&name()).await.unwrap();
+    for part in body.chunks(100_000) {
+        writer.push(part).await.unwrap();
+    }
+    let note = writer.finish().await.unwrap().into_note().unwrap();
+    assert_eq!(
+        store.size(&id("acme"), &note.pointer).await.unwrap(),
+        body.len() as u64
+    );
+    let all = store
+        .read(&id("acme"), &note.pointer, 0..body.len() as u64)
+        .await
+        .unwrap();
+    assert!(all == body);
+    let result = store.read(&id("other"), &note.pointer, 0..1).await;
+    assert!(matches!(result, Err(BodyStoreError::Missing)));
+    store.discard(&note).await;
+    assert!(files(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_given_up_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = BodyStore::local(&dir.path().join("bodies"), &dir.path().join("uploads")).unwrap();
+    let mut writer = store.create(&name()).await.unwrap();
+    writer.push(&vec![1; PART_SIZE + 5]).await.unwrap();
+    assert_eq!(files(&dir.path().join("uploads")).len(), 1);
+    let note = writer.note.take().unwrap();
+    let (upload, in_flight) = (writer.upload.take(), writer.in_flight.take());
+    // What the drop does, awaited.
+    in_flight.unwrap().await.unwrap().unwrap();
+    upload.unwrap().abort().await.unwrap();
+    store.discard(&note).await;
+    assert!(files(dir.path()).is_empty());
+}
+
+#[tokio::test]
+async fn a_restart_removes_orphans_and_keeps_the_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (bodies, uploads) = (dir.path().join("bodies"), dir.path().join("uploads"));
+    let store = BodyStore::local(&bodies, &uploads).unwrap();
+    let mut notes = Vec::new();
+    for _ in 0..2 {
+        let mut writer = store.create(&name()).await.unwrap();
+        writer.push(b"body").await.unwrap();
+        let mut body = writer.finish().await.unwrap();
+        body.seal(&[b"sealed", body.pointer().as_bytes()].concat())
+            .await
+            .unwrap();
+        notes.push(body.into_note().unwrap());
+    }
+    // A third was cut off while it was on its way, with a staged file left behind.
+    let mut writer = store.create(&name()).await.unwrap();
+    writer.push(&vec![0; PART_SIZE]).await.unwrap();
+    writer.settle().await.unwrap();
+    let unfinished = writer.note.take().unwrap();
+    std::mem::forget(writer.upload.take());
+    assert!(
+        files(&bodies)
+            .iter()
+            .any(|f| f.to_string_lossy().contains('#'))
+    );
+    drop(writer);
+
+    let store = BodyStore::local(&bodies, &uploads).unwrap();
+    let committed = notes.first().unwrap().sealed_pointer.clone();
+    let removed = store
+        .remove_orphans(async |note| note.sealed_pointer == committed)
+        .await
+        .unwrap();
+    assert_eq!(removed, 2);
+    assert!(files(&uploads).is_empty());
+    assert_eq!(files(&bodies).len(), 1);
+    assert!(store.size(&id("acme"), &unfinished.pointer).await.is_err());
+    let result = store
+        .read(&id("acme"), &notes.first().unwrap().pointer, 0..4)
+        .await
+        .unwrap();
+    assert_eq!(&result[..], b"body");
+}
