@@ -78,8 +78,8 @@ pub(crate) struct PlaceArguments {
     /// The folder for everything: a new or an empty one [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// How much the processes write to their logs
-    #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    /// How much the processes write to their logs: error, warn, info, debug, trace, or directives such as `quinn=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: String,
 }
 

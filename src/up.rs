@@ -7,7 +7,8 @@ use serde_json::json;
 use crate::cli::UpArguments;
 use crate::demo::{Story, Told};
 use crate::site::{
-    DATASET, Exchange, Home, Program, READER, Site, SiteError, SitePlan, WRITER, interruption,
+    DATASET, Exchange, Home, Program, READER, STRANGER, Site, SiteError, SitePlan, WRITER,
+    interruption,
 };
 
 /// Starts a site, tells what to type next, and stays until it is interrupted.
@@ -84,28 +85,43 @@ async fn start(site: &mut Site, story: &mut Story) -> Option<()> {
 }
 
 fn tell_next(site: &Site, story: &Story) {
-    let own = std::env::current_exe()
-        .map(|path| path.display().to_string())
-        .unwrap_or_else(|_| "threshold-exchange".to_owned());
+    let own = std::env::current_exe().map_or_else(
+        |_| "threshold-exchange".to_owned(),
+        |path| path.display().to_string(),
+    );
     let root = site.layout().root().display();
     let profile = site.layout().client_profile();
+    let commands = [
+        (
+            format!("as {WRITER} put {DATASET} report README.md"),
+            "write a document under the cluster's key",
+        ),
+        (
+            format!("as {READER} get {DATASET} report --out copy.md"),
+            "read it: 3 organisations approve, 3 nodes re-encrypt",
+        ),
+        (
+            format!("as {STRANGER} get {DATASET} report --out no.md"),
+            "nobody let her in",
+        ),
+        (
+            format!("as {WRITER} revoke {DATASET} reader {READER}"),
+            "takes effect on the very next read",
+        ),
+    ];
     story.heading("What to type next, in another terminal");
     story.say(&format!(
-        "  export COORDINATOR_PROFILE={}",
+        "  export COORDINATOR_PROFILE={}\n  \
+         as() {{ user=$1; shift; {own} coordinator --user \"$user\" --key {root}/users/\"$user\".pem \"$@\"; }}",
         profile.display()
     ));
-    story.say(&format!("  as() {{ user=$1; shift; {own} coordinator --user \"$user\" --key {root}/users/\"$user\".pem \"$@\"; }}"));
-    story.say(&format!("  as {WRITER} put {DATASET} report README.md       # write a document under the cluster's key"));
-    story.say(&format!("  as {READER} get {DATASET} report --out copy.md   # read it: three organisations approve, three nodes re-encrypt"));
-    story.say(&format!(
-        "  as mallory get {DATASET} report --out no.md  # nobody let her in"
-    ));
-    story.say(&format!("  as {WRITER} revoke {DATASET} reader {READER}          # takes effect on the very next read"));
-    story.say(&format!(
-        "  {own} cryptonode key list --dir {root}/nodes/node-1"
-    ));
-    story.say(&format!(
-        "  {own} cryptonode audit show --dir {root}/nodes/node-1"
-    ));
+    for (command, meaning) in commands {
+        story.say(&format!("  {command:<40} # {meaning}"));
+    }
+    for command in ["key list", "audit show", "status"] {
+        story.say(&format!(
+            "  {own} cryptonode {command} --dir {root}/nodes/node-1"
+        ));
+    }
     story.say("\nCtrl-C stops everything.");
 }

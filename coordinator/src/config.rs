@@ -104,9 +104,9 @@ pub struct ClusterConfig {
 impl Default for ClusterConfig {
     fn default() -> Self {
         Self {
-            connect_timeout_ms: 2000,
+            connect_timeout_ms: 1000,
             request_timeout_ms: 5000,
-            hedge_after_ms: 200,
+            hedge_after_ms: 50,
         }
     }
 }

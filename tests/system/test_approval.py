@@ -54,10 +54,10 @@ def test_two_organisations_of_both_algorithms_count() -> None:
 
 
 def test_openssl_reads_an_approval() -> None:
-    command = ["openssl", "x509", "-inform", "DER", "-noout", "-text"]
+    command = ["openssl", "x509", "-inform", "DER", "-noout", "-text", "-certopt", "ext_dump"]
     text = subprocess.run(command, input=EAST.issue(REQUEST), capture_output=True, check=True).stdout.decode()
     assert approval.WRITE_ID.dotted_string in text
-    assert BINDING.write_id[:4].hex().upper()[:2] in text
+    assert f"04 20 {BINDING.write_id[:8].hex(' ')}" in text.replace("-", " ")
 
 
 OPENSSL_EXTENSIONS = """

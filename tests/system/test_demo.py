@@ -167,9 +167,11 @@ def test_every_share_was_given_for_an_approved_read(site: Site) -> None:
             assert share.time_ms + 30_000 >= read.time_ms
             answered[approval_id].add(node)
     served = [read["transaction_id"] for read in site.document["reads"]]
-    assert served and all(len(answered[transaction]) >= THRESHOLD for transaction in served)
+    assert served
+    assert all(len(answered[transaction]) >= THRESHOLD for transaction in served)
     refused = [transaction for transaction in reads if transaction not in served]
-    assert refused and all(len(answered[transaction]) < THRESHOLD for transaction in refused)
+    assert refused
+    assert all(len(answered[transaction]) < THRESHOLD for transaction in refused)
 
 
 def certificate_of(site: Site) -> bytes:

@@ -182,7 +182,7 @@ def test_forged_transaction_is_found(case: str) -> None:
 
 
 def test_blocks_have_one_order() -> None:
-    for change in ("exchange", "leave out", "rewrite", "older"):
+    for change in ("exchange", "leave out", "rewrite", "older", "empty"):
         record = copy.deepcopy(good())
         match change:
             case "exchange":
@@ -191,6 +191,8 @@ def test_blocks_have_one_order() -> None:
                 del record.blocks[1]
             case "rewrite":
                 record.blocks[1][1].pop()
+            case "empty":
+                record.add()
             case "older":
                 record.blocks[2][0]["time_ms"] = TIME_MS - 1
         with pytest.raises(RecordRefused):

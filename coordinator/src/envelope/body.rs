@@ -161,28 +161,18 @@ impl BodySealer {
         }
         // A block is sealed only once a byte beyond it is there: until then it may be the last.
         while self.pending.len() + plaintext.len() > BLOCK_SIZE {
-            if self.pending.is_empty() {
-                let (block, rest) = plaintext.split_at(BLOCK_SIZE);
-                self.seal(block, false, out)?;
-                plaintext = rest;
-            } else {
-                let (filling, rest) = plaintext.split_at(BLOCK_SIZE - self.pending.len());
-                self.pending.extend_from_slice(filling);
-                plaintext = rest;
-                let mut block = std::mem::take(&mut self.pending);
-                self.seal(&block, false, out)?;
-                block.clear();
-                self.pending = block;
-            }
+            let (filling, rest) = plaintext.split_at(BLOCK_SIZE - self.pending.len());
+            self.fill(filling);
+            self.seal(false, out)?;
+            plaintext = rest;
         }
-        self.pending.extend_from_slice(plaintext);
+        self.fill(plaintext);
         Ok(())
     }
 
     /// Seals the last block, appends it to `out`, and gives the checksum and the length.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<SealedBody, EnvelopeError> {
-        let block = std::mem::take(&mut self.pending);
-        self.seal(&block, true, out)?;
+        self.seal(true, out)?;
         let mut checksum = [0; 32];
         checksum.copy_from_slice(self.digest.finish().as_ref());
         Ok(SealedBody {
@@ -191,26 +181,32 @@ impl BodySealer {
         })
     }
 
-    fn seal(&mut self, block: &[u8], last: bool, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
+    fn fill(&mut self, plaintext: &[u8]) {
+        // Room for the whole block at once: a buffer that grows leaves copies of the plaintext behind.
+        let room = (BLOCK_SIZE + TAG_SIZE).saturating_sub(self.pending.len());
+        self.pending.reserve(room);
+        self.pending.extend_from_slice(plaintext);
+    }
+
+    /// Seals the pending block where it is, and hands its buffer over if `out` has nothing in it.
+    fn seal(&mut self, last: bool, out: &mut Vec<u8>) -> Result<(), EnvelopeError> {
         let index = u32::try_from(self.index).map_err(|_| EnvelopeError::TooLong)?;
-        let start = out.len();
-        out.resize(start + block.len() + TAG_SIZE, 0);
-        let (_, sealed) = out.split_at_mut(start);
-        let (ciphertext, tag) = sealed.split_at_mut(block.len());
         let nonce = self.stream.nonce(index, last);
-        self.stream
+        let associated = Aad::from(&self.stream.associated);
+        let tag = self
+            .stream
             .cipher
-            .seal_out_of_place_scatter(
-                nonce,
-                Aad::from(&self.stream.associated),
-                block,
-                ciphertext,
-                &[],
-                tag,
-            )
+            .seal_in_place_separate_tag(nonce, associated, &mut self.pending)
             .map_err(|_| EnvelopeError::Cipher)?;
-        self.digest.update(sealed);
+        self.pending.extend_from_slice(tag.as_ref());
+        self.digest.update(&self.pending);
         self.index += 1;
+        if out.is_empty() {
+            std::mem::swap(out, &mut self.pending);
+        } else {
+            out.extend_from_slice(&self.pending);
+            self.pending.clear();
+        }
         Ok(())
     }
 }

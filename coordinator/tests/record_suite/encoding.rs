@@ -1,8 +1,9 @@
 //! The bytes: one encoding for each value, frozen where others sign them.
 
 use crate::ledger::*;
+use ciborium::Value;
 use coordinator::record::{
-    Author, DecodeError, MAX_TRANSACTION, Role, SignedTransaction, Transaction,
+    Author, DecodeError, Header, MAX_TRANSACTION, Role, SignedTransaction, Transaction,
     UnsignedTransaction, UserExpire, label, rotation_statement,
 };
 use sha2::{Digest as _, Sha256};
@@ -103,4 +104,75 @@ fn deep_nesting_is_refused_before_it_costs_anything() {
         0xff, 0xff, 0xff,
     ];
     assert!(SignedTransaction::from_bytes(&claim).is_err());
+}
+
+/// A map or array of CBOR, put together by hand.
+fn cbor(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).unwrap();
+    bytes
+}
+
+fn tagged(tag: &str, value: Value) -> [u8; 32] {
+    Sha256::digest(cbor(&Value::Array(vec![Value::from(tag), value]))).into()
+}
+
+#[test]
+fn ids_hashes_and_roots_are_what_the_document_says() {
+    let founders = Founders::new(&["alpha"]);
+    let genesis = &founders.genesis;
+    let alpha = &genesis.organisations[0];
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    let map = |entries: Vec<(&str, Value)>| {
+        Value::Map(
+            entries
+                .into_iter()
+                .map(|(key, value)| (Value::from(key), value))
+                .collect(),
+        )
+    };
+    let organisation = map(vec![
+        ("name", Value::from("alpha")),
+        ("issuers", Value::Array(vec![bytes(&alpha.issuers[0])])),
+        ("head_key", bytes(&alpha.head_key)),
+        ("operator_key", bytes(&alpha.operator_key)),
+    ]);
+    let whole = map(vec![
+        ("name", Value::from("test")),
+        ("nonce", bytes(&[7; 32])),
+        ("time_ms", Value::from(GENESIS_MS)),
+        ("organisations", Value::Array(vec![organisation.clone()])),
+    ]);
+    assert_eq!(genesis.to_bytes(), cbor(&whole));
+    assert_eq!(genesis.id(), tagged("coordinator/v1/genesis", whole));
+    assert_eq!(
+        genesis.origin(),
+        format!("test/{}", hex::encode(genesis.id()))
+    );
+
+    let row = Value::Array(vec![Value::from("organisations"), Value::from("alpha")]);
+    let key_hash = tagged("coordinator/v1/state-key", row);
+    let value_hash = tagged("coordinator/v1/state-value", organisation);
+    let leaf: [u8; 32] = Sha256::digest([&[0], &key_hash[..], &value_hash[..]].concat()).into();
+    assert_eq!(genesis.state().unwrap().root(), leaf);
+
+    let header = Header {
+        height: 1,
+        parent: [1; 32],
+        time_ms: 2,
+        size: 3,
+        transactions_root: [4; 32],
+        state_root: [5; 32],
+    };
+    let fields = map(vec![
+        ("size", Value::from(3)),
+        ("height", Value::from(1)),
+        ("parent", bytes(&[1; 32])),
+        ("time_ms", Value::from(2)),
+        ("state_root", bytes(&[5; 32])),
+        ("transactions_root", bytes(&[4; 32])),
+    ]);
+    assert_eq!(header.to_bytes(), cbor(&fields));
+    assert_eq!(Header::from_bytes(&header.to_bytes()).unwrap(), header);
+    assert_eq!(header.hash(), tagged("coordinator/v1/block", fields));
 }

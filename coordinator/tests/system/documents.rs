@@ -1,5 +1,7 @@
 //! Documents at each level of encryption come back as they were written, to those who may read them.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+
 use coordinator::client::{ClientError, PutOptions};
 use serde_json::Value;
 
@@ -215,4 +217,41 @@ async fn versions_conflict_and_restarts_lose_nothing() {
         (listed[0]["document"].as_str(), listed[0]["latest"].as_u64()),
         (Some("bridge"), Some(2))
     );
+}
+
+#[test]
+fn an_upload_cut_off_by_a_loss_of_power_leaves_nothing() {
+    let mut site = Site::start();
+    site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
+    let key = coordinator::client::profile::Profile::read(&site.profile())
+        .unwrap()
+        .api_key
+        .unwrap();
+    let mut stream =
+        std::net::TcpStream::connect(site.url.strip_prefix("http://").unwrap()).unwrap();
+    write!(
+        stream,
+        "POST /v1/tenants/main/datasets/designs/documents/bridge/uploads?author=admin HTTP/1.1\r\nhost: x\r\n\
+         authorization: Bearer {}\r\nexpect: 100-continue\r\ncontent-length: 100000000\r\n\r\n",
+        key.expose()
+    )
+    .unwrap();
+    // The platform asks for the body, so the write is under way.
+    let mut line = String::new();
+    BufReader::new(stream.try_clone().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.contains("100"), "{line}");
+    stream.write_all(&plaintext(10_000_000)).unwrap();
+    site.kill();
+    site.run();
+    assert!(site.bodies().is_empty());
+    assert!(
+        std::fs::read_dir(site.dir().join("uploads"))
+            .unwrap()
+            .next()
+            .is_none()
+    );
+    let listed = site.cli(&["ls", "designs"]);
+    assert_eq!(listed.as_array().unwrap().len(), 0);
 }

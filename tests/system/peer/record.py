@@ -28,6 +28,7 @@ from .transparency import Checkpoint, InvalidNote, NoteKey, SignedNote, leaf_has
 MAX_GENESIS = 4 * 1024 * 1024
 MAX_TRANSACTION = 96 * 1024
 MAX_HEADER = 256
+MAX_BLOCK_TRANSACTIONS = 1024
 FORMAT = "coordinator-record-export/1"
 
 User = tuple[str, str]
@@ -190,6 +191,9 @@ class Ledger:
     def extend(self, header_bytes: bytes, transactions: Iterable[bytes]) -> None:
         """Takes the next block: every transaction's signature, then that the header continues the chain."""
         header = Header.parse(header_bytes)
+        transactions = list(transactions)
+        if not 1 <= len(transactions) <= MAX_BLOCK_TRANSACTIONS:
+            raise RecordRefused(f"a block of {len(transactions)} transactions")
         if header.height != self.height + 1 or header.parent != self.parent or header.time_ms < self.time_ms:
             raise RecordRefused(f"block {header.height} does not continue block {self.height}")
         for data in transactions:

@@ -3,7 +3,7 @@
 //! Every transaction is a leaf of one Merkle tree (RFC 9162) whose head all organisations' peers sign. So
 //!
 //! - a row of a [`Query`] proves by its path that it is on the record; that no row was left out is proven by an export alone;
-//! - an [`export`] is verified by [`verify_export`] with the organisations' public keys and nothing else: it replays everything
+//! - an export ([`super::RecordHandle::export`]) is verified by [`verify_export`] with the organisations' public keys and nothing else: it replays everything
 //!   from the genesis, every signature and proof included, and compares with the signed head;
 //! - [`reconcile()`] says of each share that a node logged whether the record has the read it was given for.
 

@@ -1,0 +1,15 @@
+//! The root binary, end to end: real processes, real QUIC, real certificates, real disks.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+
+mod demo;
+mod leftovers;
+mod refused;
+mod running;
+mod secrets;
+mod up;
