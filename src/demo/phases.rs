@@ -15,7 +15,10 @@ pub(super) struct ToldRead {
     pub(super) report: ReadReport,
 }
 
-const COLUMNS: [(&str, fn(&Phases) -> f64); 8] = [
+/// A column: its head, and the phase below it.
+type Column = (&'static str, fn(&Phases) -> f64);
+
+const COLUMNS: [Column; 8] = [
     ("record", |p| p.record_ms),
     ("approvals", |p| p.approvals_ms),
     ("cluster", |p| p.cluster_ms),

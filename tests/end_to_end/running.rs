@@ -105,7 +105,7 @@ impl Running {
 pub(crate) fn assert_nothing_left(folder: &Path) {
     for pid in with_path_in_command_line(folder) {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let ended = ended_within(pid, Duration::from_secs(30));
+        let ended = ended_within(pid, Duration::from_secs(30)).unwrap();
         assert!(
             ended,
             "process {pid} is left: {}",

@@ -8,16 +8,15 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// Waits until a process has ended. Tells whether it has, within the time.
 ///
-/// # Panics
+/// # Errors
 /// If the operating system refuses to watch a process that is there.
-#[must_use]
-pub fn ended_within(pid: u32, time: Duration) -> bool {
+pub fn ended_within(pid: u32, time: Duration) -> std::io::Result<bool> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        return true;
+        return Ok(true);
     };
     let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else {
         // There is no such process any more.
-        return true;
+        return Ok(true);
     };
     let deadline = Instant::now() + time;
     loop {
@@ -28,10 +27,10 @@ pub fn ended_within(pid: u32, time: Duration) -> bool {
             tv_nsec: left.subsec_nanos().into(),
         };
         match poll(&mut watched, Some(&timeout)) {
-            Ok(0) => return false,
-            Ok(_) => return true,
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
             Err(rustix::io::Errno::INTR) => {}
-            Err(error) => panic!("cannot wait for process {pid:?}: {error}"),
+            Err(error) => return Err(error.into()),
         }
     }
 }

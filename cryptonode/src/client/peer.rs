@@ -22,6 +22,8 @@ use super::call_error::CallError;
 use crate::tls::{self, NODE_NAME, TlsError, TlsIdentity};
 use crate::wire::v1::{Answer, Request, presentable};
 
+/// How long a close may take to reach the other side.
+const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 /// The code with which a client ends a stream or a connection that it no longer needs.
 const NO_LONGER_NEEDED: VarInt = VarInt::from_u32(0);
 /// How often a quiet connection is kept open. Below the idle timeouts of both sides and of common NATs.
@@ -108,7 +110,8 @@ impl Dialer {
         let sockets = std::mem::take(&mut *lock(&self.sockets));
         for endpoint in [sockets.v4, sockets.v6].into_iter().flatten() {
             endpoint.close(NO_LONGER_NEEDED, b"the client is done");
-            endpoint.wait_idle().await;
+            // A node that is gone does not acknowledge; nobody is waiting for it to.
+            let _ = tokio::time::timeout(CLOSE_WITHIN, endpoint.wait_idle()).await;
         }
     }
 

@@ -98,12 +98,15 @@ pub(super) async fn race<C: Collector>(
             else {
                 continue;
             };
+            // One that could not be reached a moment ago is asked beside the others, not in the place of one: it may be
+            // back, and waiting to find out would cost a hedging delay for each that is not.
+            let down = member.peer.is_down();
             *run = Run::Asked {
                 since: now,
-                overdue: false,
+                overdue: down,
             };
             *tried += 1;
-            in_hand += 1;
+            in_hand += usize::from(!down);
             asked.push(async move {
                 (
                     node,
