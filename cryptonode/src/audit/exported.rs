@@ -161,7 +161,7 @@ pub fn read_exported(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use certs::checkpoint::{Checkpoint, sign};
     use ed25519_dalek::SigningKey;
     use serde_json::json;
