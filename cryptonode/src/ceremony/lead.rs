@@ -34,7 +34,8 @@ pub(super) struct Led {
 
 #[derive(Default)]
 struct Outcome {
-    culprits: Vec<(MemberIdentity, Fault)>,
+    /// Who was at fault, once it has failed and that is durable: before, it is not told.
+    culprits: Option<Vec<(MemberIdentity, Fault)>>,
     /// The task ended for a reason of this node's own.
     stuck: Option<String>,
 }
@@ -64,7 +65,7 @@ impl Led {
         if led.has_ended() {
             for effect in lock(&led.leader).poll(clock_s()) {
                 if let LeaderEffect::Failed { culprits } = effect {
-                    lock(&led.outcome).culprits = culprits;
+                    lock(&led.outcome).culprits = Some(culprits);
                 }
             }
         }
@@ -92,6 +93,11 @@ impl Led {
             }
             _ => false,
         }
+    }
+
+    /// Whether the task has ended for a reason of this node's own.
+    pub(super) fn is_stuck(&self) -> bool {
+        lock(&self.outcome).stuck.is_some()
     }
 
     /// The first effects of a new leader, the first of which makes it durable.
@@ -122,19 +128,20 @@ impl Led {
                 }
             })
             .collect();
-        let ended = match progress.phase {
-            LeaderPhase::Completed => Some("activated"),
-            LeaderPhase::Failed if outcome.culprits.is_empty() => Some("abandoned"),
-            LeaderPhase::Failed => Some("failed"),
+        let ended = match (progress.phase, outcome.culprits.as_deref()) {
+            (LeaderPhase::Completed, _) => Some("activated"),
+            (LeaderPhase::Failed, Some([])) => Some("abandoned"),
+            (LeaderPhase::Failed, Some(_)) => Some("failed"),
             _ => None,
         };
-        let evidence: Vec<String> = outcome
-            .culprits
+        let culprits = outcome.culprits.as_deref().unwrap_or_default();
+        let evidence: Vec<String> = culprits
             .iter()
             .map(|(member, fault)| format!("{}: {fault}", member.name))
             .collect();
         let sentence = match progress.phase {
             _ if outcome.stuck.is_some() => outcome.stuck.clone(),
+            LeaderPhase::Failed if ended.is_none() => None,
             LeaderPhase::Failed if evidence.is_empty() => Some("It was called off.".to_owned()),
             LeaderPhase::Failed => Some(evidence.join("; ")),
             _ if proposal.has_few_members() => Some(
@@ -159,8 +166,7 @@ impl Led {
             waiting_for,
             expires: proposal.expires(),
             public_key: None,
-            culprits: outcome
-                .culprits
+            culprits: culprits
                 .iter()
                 .map(|(member, _)| member.name.clone())
                 .collect(),
@@ -346,7 +352,7 @@ impl Ceremonies {
                         "the ceremony failed: {fault}"
                     );
                 }
-                lock(&led.outcome).culprits = culprits;
+                lock(&led.outcome).culprits = Some(culprits);
             }
         }
         Ok(())

@@ -292,9 +292,16 @@ impl Ceremonies {
                 leader: self.view(Some(&hex::encode(id)))?.leader,
             });
         };
-        let this = Arc::clone(self);
-        blocking(move || this.call_off(&led)).await??;
-        self.view(Some(&hex::encode(id)))
+        let mut changes = self.changes();
+        let (this, leading) = (Arc::clone(self), Arc::clone(&led));
+        blocking(move || this.call_off(&leading)).await??;
+        // The task makes the end durable before it is told.
+        loop {
+            let view = self.view(Some(&hex::encode(id)))?;
+            if view.decided || led.is_stuck() || changes.changed().await.is_err() {
+                return Ok(view);
+            }
+        }
     }
 
     /// All ceremonies, the latest proposal last.
