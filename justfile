@@ -27,6 +27,7 @@ layers:
 
 # licences, sources and banned crates, as far as it works offline
 deny:
+    cargo fetch --quiet --locked
     cargo deny --offline check licenses bans sources
 
 # arithmetic, certificates, key generation and envelope, timed

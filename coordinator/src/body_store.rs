@@ -15,14 +15,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
+use object_store::prefix::PrefixStore;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
 use rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tokio::task::JoinHandle;
 
+use crate::config::BodiesConfig;
 use crate::envelope::hash_items;
 use crate::folder::{self, FolderError};
 use crate::record::{Identifier, VersionName};
@@ -41,6 +44,14 @@ pub enum BodyStoreError {
     /// The store failed.
     #[error("the body store failed: {0}")]
     Store(#[source] object_store::Error),
+    /// The disk is nearly full.
+    #[error(
+        "the disk of the body store is nearly full: less than the {reserve} bytes of `limits.free_bytes` would be left; make room there"
+    )]
+    Full {
+        /// Bytes that stay free.
+        reserve: u64,
+    },
     /// A note about an upload cannot be read or written.
     #[error(transparent)]
     Folder(#[from] FolderError),
@@ -55,6 +66,7 @@ impl BodyStoreError {
         match self {
             Self::Missing => "body-missing",
             Self::Store(_) => "body-store",
+            Self::Full { .. } => "body-store-full",
             Self::Folder(e) => e.code(),
             Self::Note(_) => "body-note",
         }
@@ -129,9 +141,42 @@ pub struct BodyStore {
     /// The folder that `store` writes into, if it is one of this machine.
     local: Option<PathBuf>,
     uploads: PathBuf,
+    /// Bytes of the local disk that no body may take.
+    reserve: u64,
 }
 
 impl BodyStore {
+    /// The store that the settings name: a bucket, or the folder `bodies`. Its notes are in the folder `uploads`.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError::Store`] if the settings make no store. Whether a bucket answers is seen when it is used.
+    pub fn open(
+        settings: &BodiesConfig,
+        bodies: &Path,
+        uploads: &Path,
+    ) -> Result<Self, BodyStoreError> {
+        let Some(bucket) = &settings.bucket else {
+            return Self::local(bodies, uploads);
+        };
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+        if let Some(region) = &settings.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &settings.endpoint {
+            // The settings allow plain HTTP on loopback alone.
+            builder = builder
+                .with_endpoint(endpoint)
+                .with_allow_http(endpoint.starts_with("http://"));
+        }
+        let bucket = builder.build()?;
+        let store: Arc<dyn ObjectStore> = match &settings.prefix {
+            Some(prefix) => Arc::new(PrefixStore::new(bucket, prefix.as_str())),
+            None => Arc::new(bucket),
+        };
+        Self::new(store, None, uploads)
+    }
+
     /// A store in the folder `bodies`, with its notes in the folder `uploads`.
     pub fn local(bodies: &Path, uploads: &Path) -> Result<Self, BodyStoreError> {
         folder::create_private_dir(bodies)?;
@@ -150,7 +195,33 @@ impl BodyStore {
             store,
             local,
             uploads: uploads.to_owned(),
+            reserve: 0,
         })
+    }
+
+    /// Keeps so many bytes of a local disk free of bodies. The record's peers write to the same disk, and stop for good when
+    /// it is full.
+    #[must_use]
+    pub fn with_reserve(mut self, bytes: u64) -> Self {
+        self.reserve = bytes;
+        self
+    }
+
+    /// Refuses bytes that would eat into the reserve.
+    fn room_for(&self, bytes: usize) -> Result<(), BodyStoreError> {
+        let (Some(local), reserve) = (&self.local, self.reserve) else {
+            return Ok(());
+        };
+        let disk = rustix::fs::statvfs(local).map_err(|e| FolderError::Io {
+            action: "ask for the room left in",
+            path: local.clone(),
+            source: e.into(),
+        })?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < reserve.saturating_add(bytes as u64) {
+            return Err(BodyStoreError::Full { reserve });
+        }
+        Ok(())
     }
 
     /// Starts an upload.
@@ -247,8 +318,13 @@ impl BodyStore {
         };
         let mut notes = Vec::new();
         for entry in std::fs::read_dir(&self.uploads).map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path.extension().is_some_and(|e| e == "note") {
+            let entry = entry.map_err(unreadable)?;
+            let path = entry.path();
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".tmp") {
+                // A note that was being written when the process died.
+                let _ = std::fs::remove_file(&path);
+            } else if path.extension().is_some_and(|e| e == "note") {
                 let text = folder::read_limited(&path, MAX_NOTE)?;
                 notes.push(serde_json::from_slice(&text).map_err(|_| BodyStoreError::Note(path))?);
             }
@@ -330,6 +406,7 @@ impl BodyWriter {
 
     async fn send_part(&mut self, next_capacity: usize) -> Result<(), BodyStoreError> {
         self.settle().await?;
+        self.store.room_for(self.buffer.len())?;
         let part = std::mem::replace(&mut self.buffer, Vec::with_capacity(next_capacity));
         if let Some(upload) = &mut self.upload {
             self.in_flight = Some(tokio::spawn(upload.put_part(PutPayload::from(part))));

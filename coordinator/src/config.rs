@@ -59,6 +59,26 @@ pub struct Config {
     /// How the cluster of crypto nodes is asked.
     #[serde(default)]
     pub cluster: ClusterConfig,
+    /// Where the bodies of documents lie.
+    #[serde(default)]
+    pub bodies: BodiesConfig,
+}
+
+/// Where the bodies of documents lie: in the folder `bodies/`, unless a bucket is named.
+///
+/// Credentials of the bucket are not here: they come from the environment, as with Amazon's own tools
+/// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, or the machine's role).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BodiesConfig {
+    /// The bucket of an S3 service.
+    pub bucket: Option<String>,
+    /// What the names of all objects in it begin with.
+    pub prefix: Option<String>,
+    /// The bucket's region.
+    pub region: Option<String>,
+    /// URL of the service, where it is not Amazon's. `http://` is allowed on loopback alone.
+    pub endpoint: Option<String>,
 }
 
 /// Limits on what one process takes on.
@@ -73,8 +93,10 @@ pub struct Limits {
     pub prepared: usize,
     /// Seconds after which a prepared write or read is given up.
     pub prepared_s: u64,
-    /// Seconds after which a transfer that moves no byte is given up.
+    /// Seconds after which a transfer that moves no byte is given up. An upload must bring 4 KiB a second on average, too.
     pub idle_s: u64,
+    /// Bytes of the local disk that no body may take: the record needs room on the same disk, and stops when it has none.
+    pub free_bytes: u64,
 }
 
 impl Default for Limits {
@@ -85,6 +107,7 @@ impl Default for Limits {
             prepared: 4096,
             prepared_s: 120,
             idle_s: 60,
+            free_bytes: 1 << 30,
         }
     }
 }
@@ -130,19 +153,30 @@ impl Config {
              # Writes and reads that are prepared and wait for their signature, and for how many seconds they wait.\n\
              prepared = {}\n\
              prepared_s = {}\n\
-             # Seconds after which a transfer that moves no byte is given up.\n\
+             # Seconds after which a transfer that moves no byte is given up. An upload must bring 4 KiB a second on average, too.\n\
              idle_s = {}\n\
+             # Bytes of the disk that no body may take: the record needs room on the same disk, and stops when it has none.\n\
+             free_bytes = {}\n\
              \n\
              [cluster]\n\
              # Milliseconds: to connect to a crypto node, for its answer, and until another node is asked as well.\n\
              connect_timeout_ms = {}\n\
              request_timeout_ms = {}\n\
-             hedge_after_ms = {}\n",
+             hedge_after_ms = {}\n\
+             \n\
+             [bodies]\n\
+             # Bodies lie in the folder bodies/, or in a bucket of an S3 service. Its credentials come from the environment\n\
+             # (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).\n\
+             # bucket = \"documents\"\n\
+             # prefix = \"exchange\"\n\
+             # region = \"eu-central-1\"\n\
+             # endpoint = \"https://s3.example.org\"\n",
             limits.transfers,
             limits.body_bytes,
             limits.prepared,
             limits.prepared_s,
             limits.idle_s,
+            limits.free_bytes,
             cluster.connect_timeout_ms,
             cluster.request_timeout_ms,
             cluster.hedge_after_ms,
@@ -206,8 +240,39 @@ impl Config {
                 "has a time that is not between 1 and 600000 milliseconds",
             );
         }
+        let bodies = &self.bodies;
+        let others = [&bodies.prefix, &bodies.region, &bodies.endpoint];
+        if bodies.bucket.is_none() && others.iter().any(|it| it.is_some()) {
+            return value("[bodies]", "names no bucket, so nothing else in it counts");
+        }
+        if bodies
+            .endpoint
+            .as_deref()
+            .is_some_and(|it| !is_protected(it))
+        {
+            return value(
+                "bodies.endpoint",
+                "must be an https:// URL; http:// is allowed on 127.0.0.1, [::1] and localhost alone",
+            );
+        }
         Ok(())
     }
+}
+
+/// Whether a URL's traffic is encrypted, or stays on this machine.
+fn is_protected(url: &str) -> bool {
+    let loopback = |rest: &str| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = host.rsplit_once(':').map_or(host, |(host, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) {
+                host
+            } else {
+                rest
+            }
+        });
+        matches!(host, "127.0.0.1" | "localhost" | "[::1]")
+    };
+    url.starts_with("https://") || url.strip_prefix("http://").is_some_and(loopback)
 }
 
 #[cfg(test)]
@@ -229,6 +294,7 @@ mod tests {
             listen,
             limits: Limits::default(),
             cluster: ClusterConfig::default(),
+            bodies: BodiesConfig::default(),
         };
         assert_eq!(config, expected);
     }
@@ -238,6 +304,26 @@ mod tests {
         let error = |text: &str| read(text).unwrap_err().to_string();
         assert!(error("listen = \"127.0.0.1:1\"\nlimit = 3\n").contains("limit"));
         assert!(error("listen = \"0.0.0.0:7710\"\n").contains("loopback"));
+        let bodies = |text: &str| read(&format!("listen = \"127.0.0.1:1\"\n[bodies]\n{text}"));
+        assert!(
+            bodies("region = \"x\"\n")
+                .unwrap_err()
+                .to_string()
+                .contains("bucket")
+        );
+        for (endpoint, fine) in [
+            ("https://s3.example.org", true),
+            ("http://127.0.0.1:9000", true),
+            ("http://[::1]:9000/", true),
+            ("http://localhost", true),
+            ("http://s3.example.org", false),
+            ("http://127.0.0.1.example.org", false),
+            ("http://localhost:1@example.org", false),
+            ("ftp://127.0.0.1", false),
+        ] {
+            let text = format!("bucket = \"b\"\nendpoint = \"{endpoint}\"\n");
+            assert_eq!(bodies(&text).is_ok(), fine, "{endpoint}");
+        }
         assert!(error("listen = 7\n").contains("listen"));
         assert!(
             error("listen = \"127.0.0.1:1\"\n[limits]\ntransfers = 0\n")

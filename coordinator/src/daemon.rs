@@ -207,7 +207,8 @@ async fn start_platform(
         ..ClientOptions::default()
     };
     let clusters = Clusters::new(folder.clusters(), identity, waits)?;
-    let bodies = BodyStore::local(&folder.bodies(), &folder.uploads())?;
+    let bodies = BodyStore::open(&config.bodies, &folder.bodies(), &folder.uploads())?
+        .with_reserve(config.limits.free_bytes);
     let parts = Parts {
         record,
         bodies,

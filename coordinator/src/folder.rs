@@ -188,11 +188,19 @@ pub struct FolderLock {
 
 /// Makes a folder, and those above it, that only this user can enter.
 pub fn create_private_dir(path: &Path) -> Result<(), FolderError> {
+    if path.is_dir() {
+        return Ok(());
+    }
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(io_error("create", path))
+        .map_err(io_error("create", path))?;
+    // A file in it is not safe before its own name is.
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("write into", path))
 }
 
 /// Writes a file that only this user can read: under another name first, then to disk, then renamed. An older file of
@@ -233,8 +241,18 @@ fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<(), FolderError> {
 
 /// Reads a file of at most `limit` bytes.
 pub fn read_limited(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
-    let file = File::open(path).map_err(io_error("read", path))?;
-    let mut bytes = Zeroizing::new(Vec::new());
+    read_open(
+        File::open(path).map_err(io_error("read", path))?,
+        path,
+        limit,
+    )
+}
+
+fn read_open(file: File, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
+    // Room for the whole file at once: a buffer that grows leaves copies of a secret behind.
+    let length = file.metadata().map_or(0, |found| found.len()).min(limit);
+    let room = usize::try_from(length).unwrap_or(0).saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(limit + 1)
         .read_to_end(&mut bytes)
         .map_err(io_error("read", path))?;
@@ -249,7 +267,9 @@ pub fn read_limited(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Folde
 
 /// Reads a secret of at most `limit` bytes, and refuses a file that others may read.
 pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, FolderError> {
-    let mode = fs::metadata(path)
+    let file = File::open(path).map_err(io_error("read", path))?;
+    let mode = file
+        .metadata()
         .map_err(io_error("read", path))?
         .permissions()
         .mode()
@@ -260,7 +280,7 @@ pub fn read_secret(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Folder
             mode,
         });
     }
-    read_limited(path, limit)
+    read_open(file, path, limit)
 }
 
 #[cfg(test)]

@@ -7,15 +7,18 @@ import copy
 import hashlib
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from harness.issuing import Organisation
 from peer import cbor
-from peer.record import Genesis, Ledger, RecordRefused, quorum, statement, tagged_hash, verify_export
+from peer.record import Genesis, Ledger, RecordRefused, verify_export
+from peer.record_state import State, quorum, statement, tagged_hash
 from peer.transparency import Checkpoint, leaf_hash, root, sign
 
 TIME_MS = 1_800_000_000_000
@@ -96,18 +99,24 @@ class Record:
     """Blocks with their headers, made honestly of whatever transactions are given."""
 
     blocks: list[tuple[dict[str, Any], list[bytes]]] = field(default_factory=list)
+    state: State = field(default_factory=lambda: State(Genesis.parse(GENESIS).rows))
 
     def add(self, *transactions: bytes) -> Record:
         leaves = [leaf_hash(each) for _, earlier in self.blocks for each in earlier]
         leaves += [leaf_hash(each) for each in transactions]
         last = self.blocks[-1][0] if self.blocks else None
+        parent = LEDGER if last is None else tagged_hash("coordinator/v1/block", last)
+        height, time_ms = len(self.blocks) + 1, TIME_MS + len(self.blocks)
+        for each in transactions:
+            content = cbor2.loads(each)["content"]
+            self.state.apply(tagged_hash("coordinator/v1/transaction", content), content, height, time_ms)
         header = {
-            "height": len(self.blocks) + 1,
-            "parent": LEDGER if last is None else tagged_hash("coordinator/v1/block", last),
-            "time_ms": TIME_MS + len(self.blocks),
+            "height": height,
+            "parent": parent,
+            "time_ms": time_ms,
             "size": len(leaves),
             "transactions_root": root(leaves),
-            "state_root": bytes([len(self.blocks)]) * 32,
+            "state_root": self.state.finish_block(height, time_ms, parent),
         }
         self.blocks.append((header, list(transactions)))
         return self
@@ -182,7 +191,7 @@ def test_forged_transaction_is_found(case: str) -> None:
 
 
 def test_blocks_have_one_order() -> None:
-    for change in ("exchange", "leave out", "rewrite", "older", "empty"):
+    for change in ("exchange", "leave out", "rewrite", "older", "empty", "another state"):
         record = copy.deepcopy(good())
         match change:
             case "exchange":
@@ -193,6 +202,8 @@ def test_blocks_have_one_order() -> None:
                 record.blocks[1][1].pop()
             case "empty":
                 record.add()
+            case "another state":
+                record.blocks[2][0]["state_root"] = bytes(32)
             case "older":
                 record.blocks[2][0]["time_ms"] = TIME_MS - 1
         with pytest.raises(RecordRefused):
@@ -246,6 +257,21 @@ def test_export() -> None:
     with pytest.raises(RecordRefused, match="another record"):
         cut = "".join(f"{json.dumps(line)}\n" for line in (*lines[:-2], lines[-1]))
         verify_export(cut, LEDGER)
+
+
+VECTOR = Path(__file__).parents[2] / "coordinator/tests/vectors/record.jsonl"
+"""A record with every kind of transaction, made once by the platform."""
+
+
+def test_states_of_another_implementation() -> None:
+    """Every header's state root comes out here as it did there."""
+    text = VECTOR.read_text()
+    opening = json.loads(text.splitlines()[0])
+    record, signers = verify_export(text, Genesis.parse(bytes.fromhex(opening["genesis"])).ledger)
+    assert len({transaction.kind for transaction in record.transactions}) == 20
+    assert signers == ["alpha", "beta", "delta", "gamma"]
+    tables = {table for table, rows in record.state.tables.items() if rows}
+    assert len(tables) == 15
 
 
 def test_one_encoding() -> None:

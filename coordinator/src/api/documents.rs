@@ -96,11 +96,11 @@ pub(super) async fn prepare_write(
     query: Result<Query<UploadQuery>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+    // What is no text is no media type either: the record's own sentence refuses it.
     let content_type = request
         .headers()
         .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let content_type = content_type.map(str::to_owned);
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let mut body = request.into_body();
     let prepared = match query {
         Err(e) => Err(Problem::bad_request(e.body_text())),

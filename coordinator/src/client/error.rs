@@ -51,9 +51,26 @@ pub enum ClientError {
         /// What was prepared.
         found: String,
     },
-    /// A document broke off. What arrived was removed.
+    /// No URL of a platform.
+    #[error("{url:?} is no URL of a platform: {reason}; one looks like http://127.0.0.1:7710")]
+    Url {
+        /// What was given.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No API key: empty, or with characters that none has.
+    #[error("the API key is empty or has characters that no API key has: copy it whole")]
+    ApiKey,
+    /// A request that cannot be made of what was given.
+    #[error("this cannot be sent: {reason}; check the content type")]
+    Request {
+        /// What is wrong.
+        reason: String,
+    },
+    /// A document broke off. What reached a destination that is no file is of no use.
     #[error(
-        "the document broke off after {received} of {expected} bytes ({reason}); what arrived was thrown away"
+        "the document broke off after {received} of {expected} bytes ({reason}): do not use what arrived"
     )]
     BrokenOff {
         /// Bytes that arrived.
@@ -62,6 +79,16 @@ pub enum ClientError {
         expected: u64,
         /// Why, as far as the platform says.
         reason: String,
+    },
+    /// A document that arrived is not the one on the record.
+    #[error(
+        "the document arrived with the checksum {found}, the record has {expected}: it was altered on its way, do not use it"
+    )]
+    Altered {
+        /// SHA-256 on the record, hexadecimal.
+        expected: String,
+        /// SHA-256 of what arrived, hexadecimal.
+        found: String,
     },
     /// A file that is no user key.
     #[error("{} is not a user's key: make one with `coordinator user new`", .0.display())]
@@ -91,6 +118,12 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the platform has refused, so that nothing of what was asked will happen. After any other error it may have
+    /// happened all the same.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Problem { status, .. } if (400..500).contains(status))
+    }
+
     /// A stable name of the reason, for programs.
     pub fn code(&self) -> &str {
         match self {
@@ -98,7 +131,11 @@ impl ClientError {
             Self::Problem { code, .. } => code,
             Self::Answer { .. } => "platform-answer",
             Self::NotWhatWasMeant { .. } => "not-what-was-meant",
+            Self::Url { .. } => "profile",
+            Self::ApiKey => "api-key-malformed",
+            Self::Request { .. } => "request",
             Self::BrokenOff { .. } => "document-broken-off",
+            Self::Altered { .. } => "document-altered",
             Self::KeyFile(_) => "key-file",
             Self::Profile { .. } => "profile",
             Self::NoUser => "no-user",

@@ -20,6 +20,8 @@ pub mod profile;
 mod transfer;
 pub mod user_key;
 
+use std::time::Duration;
+
 use ed25519_dalek::SigningKey;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -35,6 +37,9 @@ use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransacti
 /// How long a transaction that the client makes itself may take to reach the record.
 const TRANSACTION_LIFETIME_MS: u64 = 60_000;
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// How often a platform that says nothing is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A user who signs.
 pub struct Signer {
@@ -64,11 +69,28 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ClientError::Answer`] if the HTTP client cannot be made.
+    /// [`ClientError::Url`], [`ClientError::ApiKey`], or [`ClientError::Answer`] if the HTTP client cannot be made.
     pub fn new(url: &str, tenant: Identifier, api_key: String) -> Result<Self, ClientError> {
         let url = url.trim_end_matches('/').to_owned();
-        // No proxy: the platform is on this machine, or behind a name that the user chose.
-        let http = reqwest::Client::builder().no_proxy().build();
+        let wrong = |reason: String| ClientError::Url {
+            url: url.clone(),
+            reason,
+        };
+        let parsed = reqwest::Url::parse(&url).map_err(|e| wrong(e.to_string()))?;
+        if !matches!(parsed.scheme(), "http" | "https") {
+            return Err(wrong("it is neither http nor https".into()));
+        }
+        if api_key.is_empty() || !api_key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(ClientError::ApiKey);
+        }
+        // No proxy: the platform is on this machine, or behind a name that the user chose. No redirects either: this API
+        // knows none, and a key is for the one who was named.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_WITHIN)
+            .tcp_keepalive(KEEP_ALIVE)
+            .build();
         let http = http.map_err(|e| ClientError::Answer {
             url: url.clone(),
             reason: e.to_string(),
@@ -175,7 +197,8 @@ impl Client {
         let response = self
             .send(self.request(Method::GET, &["audit", "checkpoint"]))
             .await?;
-        response.text().await.map_err(|e| self.answer(&e))
+        let bytes = self.bytes(response).await?;
+        String::from_utf8(bytes).map_err(|e| self.answer(&e))
     }
 
     /// Signs a transaction as the user and puts it onto the record.
@@ -229,7 +252,12 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
-        let mut response = self.send(request).await?;
+        let response = self.send(request).await?;
+        let bytes = self.bytes(response).await?;
+        serde_json::from_slice(&bytes).map_err(|e| self.answer(&e))
+    }
+
+    async fn bytes(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
         let mut bytes = Vec::new();
         while let Some(part) = response.chunk().await.map_err(|e| self.answer(&e))? {
             bytes.extend_from_slice(&part);
@@ -237,14 +265,18 @@ impl Client {
                 return Err(self.answer(&"the answer is far too long"));
             }
         }
-        serde_json::from_slice(&bytes).map_err(|e| self.answer(&e))
+        Ok(bytes)
     }
 
     /// Sends a request; problems become errors.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let unreachable = |e: reqwest::Error| ClientError::Unreachable {
-            url: self.url.clone(),
-            reason: innermost(&e),
+        let unreachable = |e: reqwest::Error| {
+            let reason = innermost(&e);
+            if e.is_builder() {
+                return ClientError::Request { reason };
+            }
+            let url = self.url.clone();
+            ClientError::Unreachable { url, reason }
         };
         let response = request.send().await.map_err(unreachable)?;
         if response.status().is_success() {
@@ -263,7 +295,8 @@ impl Client {
             request_id: Option<String>,
         }
         let status = response.status().as_u16();
-        match response.json::<Problem>().await {
+        let bytes = self.bytes(response).await.unwrap_or_default();
+        match serde_json::from_slice::<Problem>(&bytes) {
             Ok(Problem {
                 code,
                 detail,

@@ -162,10 +162,7 @@ impl Client {
         let (version, checksum) = match meant.check_write(&unsigned, &sent) {
             Ok(write) => (write.version, hex::encode(write.checksum)),
             Err(e) => {
-                // The body is of no use to anybody; if this fails too, the platform gives it up in time.
-                let _ = self
-                    .send(self.request(Method::DELETE, &["uploads", &upload]))
-                    .await;
+                self.give_up(&upload).await;
                 return Err(e);
             }
         };
@@ -173,7 +170,15 @@ impl Client {
         let commit = self
             .request(Method::POST, &["uploads", &upload])
             .body(signed.as_bytes().to_vec());
-        let receipt = self.json(commit).await?;
+        let receipt = match self.json(commit).await {
+            Ok(receipt) => receipt,
+            Err(e) => {
+                if e.is_refusal() {
+                    self.give_up(&upload).await;
+                }
+                return Err(e);
+            }
+        };
         Ok(Written {
             version,
             length,
@@ -183,11 +188,20 @@ impl Client {
         })
     }
 
+    /// The body of an upload is of no use to anybody; if this fails too, the platform gives it up in time.
+    async fn give_up(&self, upload: &str) {
+        let _ = self
+            .send(self.request(Method::DELETE, &["uploads", upload]))
+            .await;
+    }
+
     /// Reads a document into `destination`, the latest version if none is named.
     ///
     /// # Errors
     ///
-    /// What the platform, the record, the organisations or the nodes say; [`ClientError::BrokenOff`] if it ended early.
+    /// What the platform, the record, the organisations or the nodes say; [`ClientError::BrokenOff`] if it ended early, and
+    /// [`ClientError::Altered`] if it is not what the record says, as far as that can be seen from here: the length, and where
+    /// nothing is encrypted the checksum.
     pub async fn get(
         &self,
         dataset: &Identifier,
@@ -255,11 +269,16 @@ impl Client {
             }
             Ok(()) => {}
         }
+        let report = report.ok();
+        let sha256 = hex::encode(counted.digest.finalize());
+        if let Some(report) = &report {
+            as_recorded(report, expected, &sha256)?;
+        }
         Ok(Got {
             version,
             length: expected,
-            sha256: hex::encode(counted.digest.finalize()),
-            report: report.ok(),
+            sha256,
+            report,
         })
     }
 
@@ -327,6 +346,24 @@ impl Client {
     }
 }
 
+/// Whether what arrived is what the record says.
+fn as_recorded(report: &ReadReport, received: u64, sha256: &str) -> Result<(), ClientError> {
+    if report.length != received {
+        return Err(ClientError::BrokenOff {
+            received,
+            expected: report.length,
+            reason: "the record says that it is longer or shorter".into(),
+        });
+    }
+    if report.encryption == "none" && report.checksum != sha256 {
+        return Err(ClientError::Altered {
+            expected: report.checksum.clone(),
+            found: sha256.to_owned(),
+        });
+    }
+    Ok(())
+}
+
 /// A temporary file in the folder of `path`, which is removed when it is dropped.
 fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
     let parent = match path.parent() {
@@ -337,6 +374,10 @@ fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
         action: format!("write {}", path.display()),
         source,
     };
+    // Nobody should read in vain: a read is for ever on the record.
+    if path.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()));
+    }
     let temporary = NamedTempFile::new_in(parent).map_err(failed)?;
     let file = File::from_std(temporary.reopen().map_err(failed)?);
     Ok((temporary, file))

@@ -63,8 +63,8 @@ pub enum PlatformError {
     /// The reader broke off.
     #[error("the reader closed the connection")]
     ReaderGone,
-    /// No byte moved for too long.
-    #[error("no byte moved for too long, so the transfer was given up")]
+    /// No byte moved for too long, or too few in all.
+    #[error("the transfer was too slow, so it was given up: try again over a better connection")]
     Idle,
     /// Too many transfers, or too many things prepared.
     #[error("the platform has as many transfers under way as it takes on: try again in a moment")]
@@ -143,6 +143,16 @@ impl PlatformError {
             Self::Internal { .. } => "internal",
         }
         .to_owned()
+    }
+
+    /// Whether the transaction may be found on the record later all the same.
+    pub(super) fn leaves_open(&self) -> bool {
+        matches!(self, Self::Record { code, .. } if code != "record-busy")
+    }
+
+    /// Whether another write has taken the version, so that this one can never be committed.
+    pub(super) fn is_outrun(&self) -> bool {
+        matches!(self, Self::Rejected { code, .. } if code == "version")
     }
 
     /// What organisations or nodes said, for the answer.

@@ -113,20 +113,18 @@ impl Platform {
     /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
     pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
         let document = request.dataset.document(request.document.clone());
-        let missing = || PlatformError::NotFound {
-            what: "document",
-            name: document.to_string(),
-        };
-        let (name, version) = self
-            .record
-            .with_state(|state| {
-                let number = request
-                    .version
-                    .or_else(|| Some(state.document(&document)?.latest))?;
-                let name = document.version(number);
-                Some((name.clone(), state.version(&name)?.clone()))
-            })
-            .ok_or_else(missing)?;
+        let missing = |what, name| PlatformError::NotFound { what, name };
+        let (name, version) = self.record.with_state(|state| {
+            let known = state.document(&document);
+            let latest = known
+                .ok_or_else(|| missing("document", document.to_string()))?
+                .latest;
+            let name = document.version(request.version.unwrap_or(latest));
+            match state.version(&name) {
+                Some(version) => Ok((name, version.clone())),
+                None => Err(missing("version", name.to_string())),
+            }
+        })?;
         let erased = || PlatformError::Rejected {
             code: "erased".into(),
             message: format!("{name} is erased"),
@@ -446,6 +444,7 @@ fn report_of(id: Uuid, waiting: &Waiting) -> ReadReport {
         document: waiting.name.document.clone(),
         version: waiting.name.version,
         length: waiting.version.length,
+        checksum: hex::encode(waiting.version.checksum),
         encryption: encryption.to_owned(),
         transaction_id: hex::encode(waiting.transaction),
         height: None,

@@ -107,6 +107,9 @@ pub struct ReadReport {
     pub version: u64,
     /// Bytes of plaintext.
     pub length: u64,
+    /// The checksum on the record, over the stored body, hexadecimal.
+    #[serde(default)]
+    pub checksum: String,
     /// `none`, `platform` or `threshold`.
     pub encryption: String,
     /// Id of the read's transaction, hexadecimal.

@@ -8,7 +8,8 @@
 //! 4. The signed transaction must be the one that was prepared; the record accepts or refuses it.
 //!
 //! The body goes into the transaction or into the body store, as the dataset says. If nothing is signed in
-//! time, or the process dies, the body is removed.
+//! time, or the process dies, the body is removed. If the record stopped in the middle of a commit, nobody knows whether it will
+//! be found there: then the body stays, and the next start, which does know, removes it or not.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,10 +24,14 @@ use super::{Platform, PlatformError};
 use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
 use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody, document_key_context};
 use crate::record::{
-    Body, DatasetName, Encryption, Identifier, KeyWrapping, MAX_LEDGER_BODY, Receipt, RecordError,
-    Rejection, Role, SignedTransaction, Storage, Transaction, TransactionId, UnsignedTransaction,
-    UserName, VersionName, Write, label::wrapped_key_label,
+    Body, DatasetName, Encryption, Identifier, KeyWrapping, MAX_CONTENT_TYPE, MAX_LEDGER_BODY,
+    Receipt, RecordError, Rejection, Role, SignedTransaction, Storage, Transaction, TransactionId,
+    UnsignedTransaction, UserName, VersionName, Write, label::wrapped_key_label,
 };
+
+/// Bytes a second that a body must bring on average, beyond the time that it may stand still: a sender of single bytes shall
+/// not hold one of the few turns for ever.
+const MIN_RATE: u64 = 4 * 1024;
 
 /// What is to be written.
 #[derive(Debug, Clone)]
@@ -145,7 +150,7 @@ impl Platform {
     /// # Errors
     ///
     /// [`PlatformError::NotWaiting`], [`PlatformError::OtherTransaction`] or the record's refusal; after the last two the upload
-    /// still waits for a right signature until its time is over.
+    /// still waits for a right signature until its time is over, unless another write has taken its version.
     pub async fn commit_write(
         self: &Arc<Self>,
         tenant: &Identifier,
@@ -171,10 +176,16 @@ impl Platform {
         } else {
             Err(PlatformError::OtherTransaction)
         };
-        if result.is_err() {
-            self.uploads.put_back(id, waiting);
-        } else if let Some(note) = &waiting.what().note {
-            self.bodies.committed(note).await;
+        match &result {
+            Ok(_) => {
+                if let Some(note) = &waiting.what().note {
+                    self.bodies.committed(note).await;
+                }
+            }
+            // It may be found on the record after a restart, which then sees to body and note.
+            Err(e) if e.leaves_open() => {}
+            Err(e) if e.is_outrun() => self.give_up(waiting.into_inner()).await,
+            Err(_) => self.uploads.put_back(id, waiting),
         }
         result
     }
@@ -196,7 +207,7 @@ impl Platform {
     /// Removes the body of an upload that nobody will sign.
     pub(super) async fn give_up(&self, waiting: Waiting) {
         if let Some(note) = &waiting.note {
-            // A commit whose answer was lost may have reached the record all the same.
+            // What is on the record stays, whatever led here.
             if self.is_committed(note) {
                 self.bodies.committed(note).await;
             } else {
@@ -210,6 +221,9 @@ impl Platform {
         &self,
         request: &WriteRequest,
     ) -> Result<(VersionName, Encryption, Storage), PlatformError> {
+        if !request.content_type.as_deref().is_none_or(is_content_type) {
+            return Err(RecordError::from(Rejection::ContentType).into());
+        }
         let document = request.dataset.document(request.document.clone());
         let (dataset, allowed, latest) = self.record.with_state(|state| {
             let allowed = state.allows(&request.author, &request.dataset, Role::Writer);
@@ -265,8 +279,11 @@ impl Platform {
             )?)),
             None => Sealer::Plain(digest::Context::new(&digest::SHA256), 0),
         };
+        let started = Instant::now();
         loop {
-            let part = match tokio::time::timeout(idle, body.next()).await {
+            let slowest = idle.saturating_add(Duration::from_secs(sealer.length() / MIN_RATE));
+            let patience = idle.min(slowest.saturating_sub(started.elapsed()));
+            let part = match tokio::time::timeout(patience, body.next()).await {
                 Err(_) => return Err(PlatformError::Idle),
                 Ok(None) => break,
                 Ok(Some(Err(e))) => {
@@ -344,6 +361,12 @@ impl Platform {
             .to_le_bytes();
         Ok([&length, wrapped.as_slice(), &sealed].concat())
     }
+}
+
+/// Whether the record takes this as a media type.
+fn is_content_type(text: &str) -> bool {
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    (1..=MAX_CONTENT_TYPE).contains(&text.len()) && printable && text.trim() == text
 }
 
 enum Sealer {

@@ -15,7 +15,7 @@ use super::{
     peer::{ApprovalRefusal, Replica, StoreError},
     rejection::Rejection,
     root::Hash,
-    signed::{LedgerId, SignedTransaction, TransactionId},
+    signed::{LedgerId, MAX_TRANSACTION, SignedTransaction, TransactionId},
     state::State,
 };
 use futures_util::future::BoxFuture;
@@ -164,6 +164,12 @@ impl RecordHandle {
     /// # Errors
     /// [`RecordError::Rejected`] with the reason, or why nothing can become final at present.
     pub async fn submit(&self, transaction: SignedTransaction) -> Result<Receipt, RecordError> {
+        // One that was not decoded but made here can have any length, and none longer may reach a proposal.
+        let found = transaction.as_bytes().len();
+        if found > MAX_TRANSACTION {
+            let (what, limit) = ("the transaction", MAX_TRANSACTION);
+            return Err(Rejection::TooLarge { what, found, limit }.into());
+        }
         self.engine.submit(transaction).await
     }
 

@@ -174,9 +174,10 @@ pub(super) fn check_organisations(
         .map_err(|error| OrganisationsError::Policy(error.to_string()))
 }
 
-/// The key, if its bytes are one that signatures can be held against.
+/// The key, if its bytes are one that signatures can be held against: of a point that is not of small order, in its canonical
+/// encoding. Decoding takes y modulo p; a second encoding of one key would pass for a second key, and other implementations refuse it.
 pub(super) fn usable_key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
     VerifyingKey::from_bytes(bytes)
         .ok()
-        .filter(|key| !key.is_weak())
+        .filter(|key| !key.is_weak() && key.to_edwards().compress().as_bytes() == bytes)
 }

@@ -75,7 +75,7 @@ pub use signed::{
 };
 pub use state::{
     Access, AccessKey, AccessStatus, Content, Dataset, Document, DocumentVersion, LinkVersion,
-    PendingChange, RecordedRead, State, Tenant, ThresholdKey, User,
+    MAX_VERSIONS, PendingChange, RecordedRead, State, Tenant, ThresholdKey, User,
 };
 pub use transaction::{
     AccessDecision, AccessRequest, Body, DatasetConfigure, DatasetCreate, EPHEMERAL_KEY_LENGTH,

@@ -16,6 +16,9 @@ use super::{
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 
+/// Versions of one document: so many that one transaction which erases them all does not hold up the others.
+pub const MAX_VERSIONS: usize = 65_536;
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tenant {
@@ -152,6 +155,8 @@ pub struct LinkVersion {
 pub struct RecordedRead {
     /// Who reads.
     pub reader: UserName,
+    /// Which of the reader's keys signed it: [`User::key_version`] at that time.
+    pub key_version: u64,
     /// What is read.
     pub name: VersionName,
     /// Block that recorded it.

@@ -105,7 +105,7 @@ impl Transaction {
 /// An organisation and its peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Organisation {
-    /// Its name, unique on the record, at most 63 bytes so that it is a key name in signed notes.
+    /// Its name, unique on the record also in lower case, at most 64 characters: as an approval policy asks.
     pub name: Identifier,
     /// Ed25519 key that signs what the organisation itself does: tenants, consents.
     #[serde(with = "serde_bytes")]

@@ -8,8 +8,10 @@
     unreachable_pub
 )]
 
+mod approvals;
 mod encoding;
 mod export;
+mod frozen;
 mod ledger;
 mod membership;
 mod organisations;

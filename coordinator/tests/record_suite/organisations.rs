@@ -140,6 +140,27 @@ fn keys_are_exchanged_by_a_quorum_and_never_shared() {
 }
 
 #[test]
+fn what_an_exchanged_key_endorsed_counts_no_more() {
+    let mut ledger = Ledger::new();
+    // Somebody who has delta's key consents in its name; the others give delta another key.
+    let wanted = OrganisationChange::Remove(id("gamma"));
+    ledger.accept("delta", endorse(&wanted));
+    let mut delta = organisation("delta", &Authority::new("delta"));
+    delta.operator_key = public("delta's new key");
+    let rekey = OrganisationChange::Rekey(delta);
+    for name in ["alpha", "beta", "gamma"] {
+        ledger.accept(name, endorse(&rekey));
+    }
+    assert_eq!(ledger.state.pending_changes().count(), 0);
+    ledger.accept("alpha", endorse(&wanted));
+    ledger.accept("beta", endorse(&wanted));
+    assert!(
+        ledger.state.organisation(&id("gamma")).is_some(),
+        "two of four"
+    );
+}
+
+#[test]
 fn undecided_changes_are_bounded_and_users_have_no_say() {
     let mut ledger = Ledger::with_users();
     let remove = OrganisationChange::Remove(id("delta"));

@@ -86,6 +86,10 @@ async fn every_share_that_does_not_fit_is_reported_with_the_evidence() {
         ("other-read", Box::new(|share| share.public_key[0] ^= 1)),
         ("before-read", Box::new(|share| share.time_ms -= 60_000)),
         (
+            "long-after-read",
+            Box::new(|share| share.time_ms += 2 * 3_600_000 + 60_000),
+        ),
+        (
             "unknown-issuer",
             Box::new(|share| share.approvals[1].issuer_fingerprint[0] ^= 1),
         ),

@@ -265,3 +265,24 @@ fn users_are_suspended_resumed_and_expired() {
         "user-suspended"
     );
 }
+
+#[test]
+fn a_key_has_one_encoding() {
+    let mut ledger = Ledger::with_users();
+    // The 19 values from p up to 2^255: the y of a point, written a second way.
+    for above in 0..19 {
+        let mut public_key = [0xff; 32];
+        public_key[0] = 0xed + above;
+        for sign in [0x7f, 0xff] {
+            public_key[31] = sign;
+            let register = Transaction::UserRegister(UserRegister {
+                tenant: id("acme"),
+                user: id("twice"),
+                public_key,
+                role: UserRole::Member,
+                expires_ms: None,
+            });
+            assert_eq!(ledger.refuse("acme/root", register), "public-key");
+        }
+    }
+}

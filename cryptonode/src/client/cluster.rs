@@ -12,7 +12,7 @@ use serde_bytes::ByteBuf;
 use super::call_error::CallError;
 use super::descriptor::{Cluster, MemberDescriptor};
 use super::outcome::{ClusterError, NodeOutcome, Outcome};
-use super::peer::{Dialer, Peer, PeerOptions};
+use super::peer::{Dialer, Peer, PeerOptions, Traffic};
 use super::race::{Collector, Progress, race};
 use super::standing::Standing;
 use crate::tls::{TlsError, TlsIdentity};
@@ -241,6 +241,15 @@ impl Client {
     pub async fn call(&self, index: u16, request: &Request) -> Option<Result<Answer, CallError>> {
         let member = self.members.iter().find(|member| member.index() == index)?;
         Some(member.peer.call(request).await)
+    }
+
+    /// What went over the present connection to each member, by name, in index order.
+    #[must_use]
+    pub fn traffic(&self) -> Vec<(String, Traffic)> {
+        self.members
+            .iter()
+            .map(|member| (member.name().to_owned(), member.peer.traffic()))
+            .collect()
     }
 
     /// Closes all connections and tells the nodes so.

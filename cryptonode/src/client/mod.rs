@@ -28,5 +28,5 @@ pub use self::descriptor::{
     Cluster, ClusterDescriptor, DescriptorError, MAX_MEMBERS, MemberDescriptor,
 };
 pub use self::outcome::{ClusterError, NodeOutcome, Outcome};
-pub use self::peer::{Dialer, Peer, PeerOptions, call};
+pub use self::peer::{Dialer, Peer, PeerOptions, Traffic, call};
 pub use crate::tls::TlsIdentity as ClientIdentity;

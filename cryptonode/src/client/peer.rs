@@ -139,6 +139,19 @@ fn transport() -> quinn::TransportConfig {
     transport
 }
 
+/// What went over a connection, in UDP's terms: everything of QUIC, and no headers of IP and UDP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes of the datagrams that were sent.
+    pub bytes_sent: u64,
+    /// Bytes of those that were received.
+    pub bytes_received: u64,
+    /// How many were sent.
+    pub datagrams_sent: u64,
+    /// How many were received.
+    pub datagrams_received: u64,
+}
+
 /// One node, and the connection to it if there is one.
 pub struct Peer {
     target: Target,
@@ -182,6 +195,18 @@ impl Peer {
         lock(&self.link)
             .down_until
             .is_some_and(|until| Instant::now() < until)
+    }
+
+    /// What went over the present connection so far; all zero if there is none.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        let stats = lock(&self.link).connection.as_ref().map(Connection::stats);
+        stats.map_or_else(Traffic::default, |stats| Traffic {
+            bytes_sent: stats.udp_tx.bytes,
+            bytes_received: stats.udp_rx.bytes,
+            datagrams_sent: stats.udp_tx.datagrams,
+            datagrams_received: stats.udp_rx.datagrams,
+        })
     }
 
     /// Makes the connection, if there is none, so that the next call finds it.

@@ -3,16 +3,14 @@
 Whoever knows a ledger's id has its genesis, and with it the founding organisations' keys. From there everything
 follows: users' keys from the transactions that registered them, each transaction's signature from its author's key
 of that moment, the order from the chain of headers, and the organisations' word for all of it from their signatures
-under the head.
+under the head. The state is executed too (`record_state.py`), and its root held against every header.
 
-What is not repeated here is the state machine: that a transaction was permitted is what the organisations' peers
-sign for.
+What is not repeated here are the rules: that a transaction was permitted is what the organisations' peers sign for.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from . import cbor
+from .record_state import State, quorum, statement, tagged_hash
 from .transparency import Checkpoint, InvalidNote, NoteKey, SignedNote, leaf_hash, root
 
 MAX_GENESIS = 4 * 1024 * 1024
@@ -41,23 +40,9 @@ class RecordRefused(ValueError):
     """The record is not what its organisations and authors signed."""
 
 
-def statement(tag: str, value: Any) -> bytes:
-    """What is hashed or signed: the canonical encoding of an array of tag and value."""
-    return cbor.encode([tag, value])
-
-
-def tagged_hash(tag: str, value: Any) -> bytes:
-    return hashlib.sha256(statement(tag, value)).digest()
-
-
 def wrapped_key_label(version: VersionName, writer: User) -> bytes:
     """The label that a wrapped key must have to be taken for this very write."""
     return tagged_hash("coordinator/v1/wrapped-key-label", [*version, *writer])
-
-
-def quorum(count: int) -> int:
-    """How many of `count` organisations decide."""
-    return count - (count - 1) // 3
 
 
 def _verify(public_key: bytes, signature: bytes, message: bytes, what: str) -> None:
@@ -91,6 +76,8 @@ class Genesis:
     time_ms: int
     organisations: dict[str, Organisation]
     ledger: bytes
+    rows: list[dict[str, Any]]
+    """The organisations as they stand in the genesis."""
 
     @classmethod
     def parse(cls, data: bytes) -> Genesis:
@@ -101,7 +88,8 @@ class Genesis:
         if names != sorted(set(names)) or not names:
             raise RecordRefused("the founding organisations do not stand in order, each once")
         ledger = tagged_hash("coordinator/v1/genesis", item)
-        return cls(item["name"], item["time_ms"], dict(zip(names, organisations, strict=True)), ledger)
+        founders = dict(zip(names, organisations, strict=True))
+        return cls(item["name"], item["time_ms"], founders, ledger, item["organisations"])
 
     @property
     def origin(self) -> str:
@@ -175,6 +163,7 @@ class Ledger:
 
     genesis: Genesis
     organisations: dict[str, Organisation]
+    state: State
     endorsements: dict[bytes, set[str]] = field(default_factory=dict)
     users: dict[User, bytes] = field(default_factory=dict)
     transactions: list[Transaction] = field(default_factory=list)
@@ -186,10 +175,11 @@ class Ledger:
 
     @classmethod
     def founded(cls, genesis: Genesis) -> Ledger:
-        return cls(genesis, dict(genesis.organisations), parent=genesis.ledger, time_ms=genesis.time_ms)
+        state = State(genesis.rows)
+        return cls(genesis, dict(genesis.organisations), state, parent=genesis.ledger, time_ms=genesis.time_ms)
 
     def extend(self, header_bytes: bytes, transactions: Iterable[bytes]) -> None:
-        """Takes the next block: every transaction's signature, then that the header continues the chain."""
+        """Takes the next block, if its header continues the chain: transactions, signatures, and the state after them."""
         header = Header.parse(header_bytes)
         transactions = list(transactions)
         if not 1 <= len(transactions) <= MAX_BLOCK_TRANSACTIONS:
@@ -197,10 +187,14 @@ class Ledger:
         if header.height != self.height + 1 or header.parent != self.parent or header.time_ms < self.time_ms:
             raise RecordRefused(f"block {header.height} does not continue block {self.height}")
         for data in transactions:
-            self._apply(Transaction.parse(data, header.time_ms))
+            transaction = Transaction.parse(data, header.time_ms)
+            self._apply(transaction)
+            self.state.apply(transaction.id, transaction.content, header.height, header.time_ms)
             self.leaves.append(leaf_hash(data))
         if header.size != len(self.leaves) or header.transactions_root != root(self.leaves):
             raise RecordRefused(f"block {header.height} has other transactions than its header says")
+        if header.state_root != self.state.finish_block(header.height, header.time_ms, header.parent):
+            raise RecordRefused(f"block {header.height} leads to another state than its header says")
         self.height, self.parent, self.time_ms = header.height, header.hash, header.time_ms
         self.state_root = header.state_root
 

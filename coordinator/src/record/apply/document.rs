@@ -16,7 +16,7 @@ use crate::record::{
     identifier::UserName,
     label::wrapped_key_label,
     rejection::Rejection,
-    state::{Content, Dataset, Document, DocumentVersion, Key32, ThresholdKey},
+    state::{Content, Dataset, Document, DocumentVersion, Key32, MAX_VERSIONS, ThresholdKey},
     transaction::{
         Body, Encryption, Erase, KeyWrapping, MAX_CONTENT_TYPE, MAX_LEDGER_BODY, MAX_PLATFORM_KEY,
         MAX_POINTER, MAX_WRAPPED_DEK1, MAX_WRAPPED_KEY, Role, Storage, Write,
@@ -39,6 +39,8 @@ impl Rules<'_> {
             document.map_or(0, |document| document.latest),
             it.version,
         )?;
+        let found = usize::try_from(it.version).unwrap_or(usize::MAX);
+        bounded("the document's versions", found, MAX_VERSIONS)?;
         check_content_type(it.content_type.as_deref())?;
         check_body(it, dataset)?;
         let threshold = self.check_key_wrapping(it, dataset, &writer)?;

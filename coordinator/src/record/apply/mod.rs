@@ -23,6 +23,9 @@
 //! The cheap checks come first; signatures and group arithmetic when all else holds.
 
 mod access;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod bounds_tests;
 mod dataset;
 mod document;
 mod link;
@@ -39,7 +42,7 @@ mod user;
 mod write_id_tests;
 
 use super::{
-    block::BlockContext,
+    block::{BlockContext, MAX_BLOCK_TRANSACTIONS},
     event::Event,
     genesis::usable_key,
     identifier::{DatasetName, Identifier, UserName},
@@ -51,6 +54,9 @@ use super::{
     verifier::{Full, Verifier},
 };
 use ed25519_dalek::VerifyingKey;
+
+/// Ids of expired transactions that one block forgets at most: four times as many as it can bring.
+const MAX_FORGOTTEN: usize = 4 * MAX_BLOCK_TRANSACTIONS;
 
 /// Applies one transaction.
 ///
@@ -121,13 +127,14 @@ pub(super) fn apply_verified_by(
     Ok(events)
 }
 
-/// Ends a block: forgets what the next one need not know any more, and notes where the chain stands, so that the state's root
+/// Ends a block: forgets what the next one need not know any more, the ids that expired longest ago first, and notes where the chain stands, so that the state's root
 /// covers number, time and parent of every block. Called once after the last transaction of a block.
 pub(super) fn finish_block(state: &mut State, block: &BlockContext, parent: Hash) {
     let last = (block.time_ms, Key32([u8::MAX; 32]));
     let expired: Vec<_> = state
         .unexpired
         .range(..=last)
+        .take(MAX_FORGOTTEN)
         .map(|(key, ())| *key)
         .collect();
     for key in expired {

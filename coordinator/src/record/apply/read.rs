@@ -27,8 +27,10 @@ impl Rules<'_> {
         };
 
         let id = self.transaction.id();
+        let key_version = self.state.user(&reader).map_or(0, |user| user.key_version);
         let read = RecordedRead {
             reader,
+            key_version,
             name: name.clone(),
             height: self.block.height,
             time_ms: self.block.time_ms,

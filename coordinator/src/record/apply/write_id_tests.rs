@@ -13,12 +13,12 @@ use ed25519_dalek::SigningKey;
 use reencrypt::SecretScalar;
 use serde_bytes::ByteBuf;
 
-fn id(name: &str) -> Identifier {
+pub(super) fn id(name: &str) -> Identifier {
     Identifier::new(name).unwrap()
 }
 
 /// A state with one dataset of ann's, made by hand.
-fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) -> State {
+pub(super) fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) -> State {
     let mut state = State::empty([1; 32]);
     let public_key = key.verifying_key().to_bytes();
     let (operator_key, head_key) = (public_key, public_key);
@@ -62,7 +62,7 @@ fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) -> State {
     state
 }
 
-fn version() -> VersionName {
+pub(super) fn version() -> VersionName {
     VersionName {
         tenant: id("acme"),
         dataset: id("data"),

@@ -7,7 +7,8 @@
 
 use super::VerifiedRecord;
 use crate::record::{
-    identifier::Identifier, root::Hash, signed::TransactionId, state::RecordedRead,
+    identifier::Identifier, peer::ApprovalTerms, root::Hash, signed::TransactionId,
+    state::RecordedRead,
 };
 use cryptonode::audit::{AuditApproval, AuditRecord, as_json};
 use reencrypt::EphemeralKey;
@@ -56,6 +57,16 @@ pub enum DiscrepancyKind {
         /// Time of the read's block.
         read_ms: u64,
     },
+    /// The share is younger than any approval of the read can be.
+    #[error(
+        "the share was given at {share_ms} ms, long after the read of {read_ms} ms: no approval of it can have been valid then"
+    )]
+    LongAfterRead {
+        /// When the share was given.
+        share_ms: u64,
+        /// Time of the read's block.
+        read_ms: u64,
+    },
     /// An issuer that the organisation never had on the record.
     #[error(
         "approval {approval_id} was issued by a certificate that {organisation} never had on the record"
@@ -78,6 +89,7 @@ impl DiscrepancyKind {
             Self::UnknownRead { .. } => "unknown-read",
             Self::OtherRead { .. } => "other-read",
             Self::BeforeRead { .. } => "before-read",
+            Self::LongAfterRead { .. } => "long-after-read",
             Self::UnknownIssuer { .. } => "unknown-issuer",
         }
     }
@@ -202,17 +214,25 @@ fn judge(
             continue;
         }
         answered.insert(id);
-        if share.time_ms.saturating_add(tolerance_ms) < read.time_ms {
-            let before = DiscrepancyKind::BeforeRead {
-                share_ms: share.time_ms,
-                read_ms: read.time_ms,
-            };
-            if !found.contains(&before) {
-                found.push(before);
-            }
-        }
+        let untimely = untimely(share.time_ms, read.time_ms, tolerance_ms);
+        found.extend(untimely.filter(|kind| !found.contains(kind)));
     }
     found
+}
+
+/// Whether the share is from a time at which no peer's approval of the read was valid, whatever the peers' terms.
+fn untimely(share_ms: u64, read_ms: u64, tolerance_ms: u64) -> Option<DiscrepancyKind> {
+    const LIFETIME_MS: u64 = ApprovalTerms::MAX_LIFETIME_S as u64 * 1000;
+    let last = read_ms
+        .saturating_add(ApprovalTerms::MAX_WINDOW_MS + LIFETIME_MS)
+        .saturating_add(tolerance_ms);
+    if share_ms.saturating_add(tolerance_ms) < read_ms {
+        Some(DiscrepancyKind::BeforeRead { share_ms, read_ms })
+    } else if share_ms > last {
+        Some(DiscrepancyKind::LongAfterRead { share_ms, read_ms })
+    } else {
+        None
+    }
 }
 
 fn read_of<'r>(

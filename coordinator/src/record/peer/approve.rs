@@ -1,17 +1,26 @@
 //! Approvals: what a peer says to the crypto nodes about a read (protocol section 7).
 //!
-//! 1. The read must be on the record, final, and recent.
-//! 2. The reader must be active and permitted *now*, by this peer's own state, and the version still there: a permission that was
-//!    removed after the read, however shortly, stands in the way.
+//! 1. The read must be on the record, final, and recent: within the window by this peer's own clock. One from further in the future
+//!    than that is refused too, or an orderer whose clock is ahead would make reads that stay recent for as long as it is ahead.
+//! 2. The reader must be active and permitted *now*, by this peer's own state, with the key that signed the read, and the version still
+//!    there: a permission that was removed after the read, however shortly, stands in the way. A peer that lacks a block which it was told
+//!    is final has stopped, for it cannot know.
 //! 3. One certificate is issued for a read. It is durable before it leaves, and given again when asked again, as long as
-//!    it is valid and 2 still holds; never a second one.
+//!    it is valid and 2 still holds; never a second one. It does not outlive its reader.
+//!
+//! What has left cannot be called back: a permission removed *after* an approval was given out takes effect at the nodes when that
+//! approval expires.
 //!
 //! The approval id is the id of the read's transaction in hexadecimal, so a node's audit record leads to the very
 //! transaction.
 
 use super::Peer;
 use crate::record::{
-    apply::read::readable, rejection::Rejection, signed::TransactionId, state::State,
+    apply::{active_user, read::readable},
+    identifier::UserName,
+    rejection::Rejection,
+    signed::TransactionId,
+    state::State,
 };
 use certs::Approval;
 use reencrypt::EphemeralKey;
@@ -35,6 +44,22 @@ pub enum ApprovalRefusal {
         time_ms: u64,
         /// For how long reads are approved.
         window_ms: u64,
+    },
+    /// Its block's time is ahead of this peer's clock.
+    #[error(
+        "the read is from {time_ms} ms, more than {window_ms} ms ahead of this peer's clock; set the clocks of the record and its peers, and make a new one"
+    )]
+    InFuture {
+        /// Time of its block.
+        time_ms: u64,
+        /// How far clocks may differ.
+        window_ms: u64,
+    },
+    /// The key that signed it is the reader's no more.
+    #[error("{reader} has another key now than the one that signed the read; make a new one")]
+    KeyRotated {
+        /// Who reads.
+        reader: UserName,
     },
     /// The reader may not read it any more, or it is erased.
     #[error("the read may not be approved any more: {0}")]
@@ -62,6 +87,8 @@ impl ApprovalRefusal {
             Self::NotFinal => "read-not-final",
             Self::NotNeeded => "approval-not-needed",
             Self::TooOld { .. } => "read-too-old",
+            Self::InFuture { .. } => "read-in-future",
+            Self::KeyRotated { .. } => "reader-key-rotated",
             Self::NotPermitted(rejection) => rejection.code(),
             Self::Expired => "approval-expired",
             Self::Issuer(_) => "approval-issuer",
@@ -76,6 +103,8 @@ struct Grounds {
     write_id: [u8; 32],
     ephemeral_point: [u8; 32],
     client_spki: Vec<u8>,
+    /// Until when at most, seconds since the Unix epoch.
+    not_after: u64,
 }
 
 impl Peer {
@@ -138,7 +167,7 @@ impl Peer {
                 Err(ApprovalRefusal::Expired)
             };
         }
-        let not_after = not_before + u64::from(self.terms.lifetime_s);
+        let not_after = grounds.not_after;
         let approval = Approval {
             write_id: grounds.write_id,
             ephemeral_point: grounds.ephemeral_point,
@@ -177,9 +206,33 @@ impl Peer {
                 window_ms,
             });
         }
+        if read.time_ms > now_ms.saturating_add(window_ms) {
+            return Err(ApprovalRefusal::InFuture {
+                time_ms: read.time_ms,
+                window_ms,
+            });
+        }
         // Expiry counts by this peer's clock, and at least by the time at which the read was accepted.
-        let content = readable(state, &read.reader, &read.name, now_ms.max(read.time_ms))
+        let time_ms = now_ms.max(read.time_ms);
+        let content = readable(state, &read.reader, &read.name, time_ms)
             .map_err(ApprovalRefusal::NotPermitted)?;
+        let reader =
+            active_user(state, &read.reader, time_ms).map_err(ApprovalRefusal::NotPermitted)?;
+        if reader.key_version != read.key_version {
+            return Err(ApprovalRefusal::KeyRotated {
+                reader: read.reader.clone(),
+            });
+        }
+        let now = now_ms / 1000;
+        let mut not_after = now.saturating_add(u64::from(self.terms.lifetime_s));
+        if let Some(expires_ms) = reader.expires_ms {
+            not_after = not_after.min(expires_ms / 1000);
+            if not_after <= now {
+                let user = read.reader.clone();
+                let expired = Rejection::UserExpired { user, expires_ms };
+                return Err(ApprovalRefusal::NotPermitted(expired));
+            }
+        }
         let unchanged = content
             .threshold
             .is_some_and(|key| key.write_id == asked.write_id);
@@ -194,6 +247,7 @@ impl Peer {
             write_id: asked.write_id,
             ephemeral_point: *ephemeral.point().as_bytes(),
             client_spki: asked.client_spki.clone(),
+            not_after,
         })
     }
 }

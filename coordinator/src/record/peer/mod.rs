@@ -69,8 +69,29 @@ impl std::fmt::Debug for PeerKeys {
 pub struct ApprovalTerms {
     /// How long an approval is valid, seconds; at most what the nodes' policy allows.
     pub lifetime_s: u32,
-    /// For how long after its block a read may be approved, milliseconds.
+    /// How far from its block's time, by the peer's own clock, a read may be approved, milliseconds.
     pub window_ms: u64,
+}
+
+impl ApprovalTerms {
+    /// The longest lifetime, seconds: an hour. What nodes accept is in their policy, and mostly shorter.
+    pub const MAX_LIFETIME_S: u32 = 3_600;
+    /// The longest window, milliseconds: an hour.
+    pub const MAX_WINDOW_MS: u64 = 3_600_000;
+
+    fn check(self) -> Result<(), PeerOpenError> {
+        let Self {
+            lifetime_s,
+            window_ms,
+        } = self;
+        if (1..=Self::MAX_LIFETIME_S).contains(&lifetime_s) && window_ms <= Self::MAX_WINDOW_MS {
+            return Ok(());
+        }
+        Err(PeerOpenError::Terms {
+            lifetime_s,
+            window_ms,
+        })
+    }
 }
 
 impl Default for ApprovalTerms {
@@ -148,6 +169,18 @@ pub enum PeerOpenError {
     /// Its name cannot stand in a signed note.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// Approvals without a lifetime, or for longer than any should be valid.
+    #[error(
+        "approvals are valid for 1 to {} seconds and given for reads of the last {} seconds at most, not {lifetime_s} seconds and {window_ms} ms",
+        ApprovalTerms::MAX_LIFETIME_S,
+        ApprovalTerms::MAX_WINDOW_MS / 1000
+    )]
+    Terms {
+        /// The lifetime given.
+        lifetime_s: u32,
+        /// The window given.
+        window_ms: u64,
+    },
 }
 
 /// What an engine proposes.
@@ -201,6 +234,7 @@ impl Peer {
         keys: PeerKeys,
         terms: ApprovalTerms,
     ) -> Result<Self, PeerOpenError> {
+        terms.check()?;
         let ledger = genesis.id();
         let origin = genesis.origin();
         let mut live = Live {
@@ -373,12 +407,22 @@ impl Peer {
         self.commit(block)
     }
 
-    /// Learns that this block is final, and with it all before. Of no effect on a peer that has another block there: it is
-    /// out of agreement, and approves nothing from that block on.
+    /// Learns that this block is final, and with it all before. A peer that has another block there, or none, has stopped: a
+    /// permission may be gone that its state still has, so it must not approve anything from it.
     pub fn finalise(&mut self, height: u64, hash: &Hash) {
         let (last, own, _) = self.tip();
-        if (last, own) == (height, *hash) {
-            self.final_height = height;
+        let has_it = if height == last {
+            own == *hash
+        } else {
+            height < last
+                && self
+                    .block_hash(height)
+                    .is_ok_and(|known| known == Some(*hash))
+        };
+        if has_it {
+            self.final_height = self.final_height.max(height);
+        } else {
+            self.stopped = true;
         }
     }
 

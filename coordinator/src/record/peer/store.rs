@@ -140,10 +140,9 @@ impl Store {
         let sql = |error| self.database(error);
         // synchronous = FULL also in WAL mode: a commit returns when it is on the disk.
         self.connection
-            .execute_batch(
-                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;",
-            )
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
             .map_err(sql)?;
+        self.check_durability()?;
         self.connection.set_prepared_statement_cache_capacity(32);
         let tables: u64 = self
             .connection
@@ -190,6 +189,26 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// SQLite keeps the old mode without an error where it cannot have the new one: on a file system without shared memory, say.
+    fn check_durability(&self) -> Result<(), StoreError> {
+        let pragma = |name: &str| {
+            self.connection
+                .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+                .map_err(|error| self.database(error))
+        };
+        let (mode, synchronous) = (pragma("journal_mode")?, pragma("synchronous")?);
+        if mode == "wal".to_owned().into() && synchronous == 2.into() {
+            return Ok(());
+        }
+        let reason = format!(
+            "it must be in WAL mode with full synchronisation, and is in mode {mode:?} with {synchronous:?}; use a local file system"
+        );
+        Err(StoreError::Database {
+            path: self.path.clone(),
+            reason,
+        })
     }
 
     /// The file.

@@ -63,10 +63,14 @@ pub enum SoloOpenError {
     )]
     Fork,
     /// A peer could not take over the others' blocks.
-    #[error("the peer of {organisation} cannot catch up: {source}")]
+    #[error(
+        "the peer of {organisation} cannot take over the blocks of {from}: {source}. If they do not hold, {from}'s store is at fault: move it away as evidence and start again"
+    )]
     CatchUp {
         /// Whose.
         organisation: Identifier,
+        /// Whose blocks.
+        from: Identifier,
         /// Why.
         source: PeerError,
     },
@@ -233,8 +237,8 @@ fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
         return Err(SoloOpenError::Fork);
     }
 
-    let (replica, height) = match peers.get(leader) {
-        Some(peer) => (peer.replica(), peer.tip().0),
+    let (replica, height, from) = match peers.get(leader) {
+        Some(peer) => (peer.replica(), peer.tip().0, peer.organisation().clone()),
         None => return Err(SoloOpenError::Fork),
     };
     let mut faults = Vec::with_capacity(peers.len());
@@ -251,6 +255,7 @@ fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
             peer.adopt(&block)
                 .map_err(|source| SoloOpenError::CatchUp {
                     organisation,
+                    from: from.clone(),
                     source,
                 })?;
         }

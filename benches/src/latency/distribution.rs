@@ -1,0 +1,58 @@
+//! Percentiles of what was measured.
+
+use serde::Serialize;
+
+/// Exact percentiles (nearest rank) of a set of durations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Distribution {
+    pub(super) p50: f64,
+    pub(super) p90: f64,
+    pub(super) p95: f64,
+    pub(super) p99: f64,
+    pub(super) max: f64,
+    pub(super) mean: f64,
+}
+
+impl Distribution {
+    /// Of these values, in their own unit; all zero if there are none.
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = values.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let at = |percent: usize| {
+            let rank = (percent * sorted.len()).div_ceil(100).max(1);
+            sorted.get(rank - 1).copied().unwrap_or_default()
+        };
+        let count = u32::try_from(sorted.len()).unwrap_or(u32::MAX).max(1);
+        Self {
+            p50: at(50),
+            p90: at(90),
+            p95: at(95),
+            p99: at(99),
+            max: at(100),
+            mean: sorted.iter().sum::<f64>() / f64::from(count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::float_cmp, missing_docs)]
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let of = Distribution::of((1..=200).rev().map(f64::from));
+        assert_eq!(
+            (of.p50, of.p90, of.p95, of.p99, of.max),
+            (100.0, 180.0, 190.0, 198.0, 200.0)
+        );
+        assert_eq!(of.mean, 100.5);
+    }
+
+    #[test]
+    fn few_values_or_none_are_no_special_case() {
+        let one = Distribution::of([7.0]);
+        assert_eq!((one.p50, one.p99, one.max, one.mean), (7.0, 7.0, 7.0, 7.0));
+        assert_eq!(Distribution::of([]), Distribution::default());
+    }
+}
