@@ -42,10 +42,11 @@ pub(super) struct Connect {
 /// Commands about the profile.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
-    /// Write a profile with what the options and the environment say.
+    /// Write a profile with what the options and the environment say, but for an operator's API key.
     #[command(after_help = "\
 Example:
-  coordinator --url http://127.0.0.1:7710 --tenant acme --api-key-file acme.key --user alice --key alice.pem \\
+  coordinator --url http://127.0.0.1:7710 --tenant acme \\
+    --api-key-file acme.key --user alice --key alice.pem \\
     client init --out alice.toml
   export COORDINATOR_PROFILE=alice.toml")]
     Init {
@@ -82,6 +83,7 @@ impl Connect {
         profile.key = self.key.clone().or(profile.key);
         if let Some(path) = &self.api_key_file {
             let bytes = folder::read_secret(path, MAX_KEY_FILE)?;
+            // A key that is no text is refused as an empty one is.
             let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
             profile.api_key = Some(ApiKey::new(Zeroizing::new(text.to_owned())));
         } else if let Ok(key) = std::env::var("COORDINATOR_API_KEY") {
@@ -146,6 +148,8 @@ pub(super) fn client(
             if let Some(key) = &profile.key {
                 profile.key = Some(std::path::absolute(key)?);
             }
+            // An operator's key opens the whole record: it is not handed on by way of a profile in the environment.
+            profile.operator_key = None;
             profile.write(out)?;
             let next = format!("use it with: export COORDINATOR_PROFILE={}", out.display());
             output.result(

@@ -151,6 +151,9 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
     }
     let out = named;
     let to_stdout = out == Path::new("-");
+    if to_stdout {
+        output.take_stdout();
+    }
     let got = block_on(async {
         let bar = output.progress(document.as_str(), None);
         let progress = on_progress(&bar);
@@ -173,11 +176,6 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
         Ok(got?)
     })?;
     let lines = told(&got, dataset, document, &out);
-    if to_stdout {
-        // Standard output has the document.
-        lines.iter().for_each(|line| output.note(line));
-        return Ok(());
-    }
     output.result(
         &json!({ "dataset": dataset, "document": document, "out": out, "got": got }),
         &lines,
@@ -190,7 +188,13 @@ fn told(got: &Got, dataset: &Identifier, document: &Identifier, out: &Path) -> V
             "document",
             format!("{dataset}/{document}, version {}", got.version),
         ),
-        field("file", format!("{}, {} bytes", out.display(), got.length)),
+        field(
+            "file",
+            match out.to_str() {
+                Some("-") => format!("standard output, {} bytes", got.length),
+                _ => format!("{}, {} bytes", out.display(), got.length),
+            },
+        ),
         field("SHA-256", &got.sha256),
     ];
     let Some(report) = &got.report else {

@@ -26,7 +26,8 @@ passphrase; 5 folder in use; 6 platform not reachable or busy; 7 something damag
 record, the organisations or the crypto nodes.
 
 A platform:
-  coordinator init --dir D --organisation alder --organisation birch --organisation cedar --approvals 2
+  coordinator init --dir D --organisation alder --organisation birch \\
+    --organisation cedar --approvals 2
   coordinator cluster add --dir D cluster.json
   coordinator run --dir D
 
@@ -36,5 +37,5 @@ Its users:
   coordinator dataset create designs --encryption threshold
   coordinator grant designs reader alice
   coordinator put designs bridge bridge.pdf
-  coordinator --user alice --key alice.pem get designs bridge --out copy.pdf
+  coordinator --user alice --key alice.pem get designs bridge -o copy.pdf
   coordinator audit export --out record.export";

@@ -40,7 +40,9 @@ fn status(code: &str) -> u8 {
     match code {
         "passphrase-wrong" | "passphrase-empty" => exit::PASSPHRASE,
         "folder-in-use" => exit::IN_USE,
-        "platform-unreachable" | "busy" | "record-halted" | "record-closing" => exit::UNREACHABLE,
+        "platform-unreachable" | "busy" | "record-busy" | "record-halted" | "record-closing" => {
+            exit::UNREACHABLE
+        }
         "folder-not-initialised"
         | "folder-not-empty"
         | "file-too-open"
@@ -51,7 +53,8 @@ fn status(code: &str) -> u8 {
         | "master-key-refused"
         | "genesis-damaged"
         | "organisation-key-damaged"
-        | "body-missing" => exit::DAMAGED,
+        | "body-missing"
+        | "document-altered" => exit::DAMAGED,
         "not-permitted" | "not-approved" | "too-few-answers" | "signature" | "user-suspended"
         | "user-expired" | "not-administrator" | "not-what-was-meant" => exit::REFUSED,
         code if code.starts_with("config-")
@@ -60,6 +63,7 @@ fn status(code: &str) -> u8 {
         {
             exit::CONFIGURATION
         }
+        "request" => exit::USAGE,
         code if code.starts_with("envelope-") => exit::DAMAGED,
         _ => exit::FAILED,
     }
@@ -69,9 +73,21 @@ impl From<ClientError> for Failure {
     fn from(e: ClientError) -> Self {
         let mut failure = Self::coded(e.code(), e.to_string());
         if let ClientError::Problem {
-            more, request_id, ..
+            status,
+            more,
+            request_id,
+            ..
         } = e
         {
+            // Codes that say more than the HTTP status go first.
+            if failure.exit == exit::FAILED {
+                failure.exit = match status {
+                    403 | 409 | 410 | 422 => exit::REFUSED,
+                    404 if failure.code.starts_with("unknown-") => exit::REFUSED,
+                    503 => exit::UNREACHABLE,
+                    _ => exit::FAILED,
+                };
+            }
             failure.more = more;
             tracing::debug!(
                 request_id,

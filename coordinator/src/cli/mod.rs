@@ -180,4 +180,18 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    /// Help is wrapped to the terminal's width: a longer command would be cut in two, and not run as it stands there.
+    #[test]
+    fn commands_in_examples_fit_into_one_line() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string);
+            for line in help.unwrap_or_default().lines() {
+                let fits = !line.starts_with("  ") || line.chars().count() <= 80;
+                assert!(fits, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
 }

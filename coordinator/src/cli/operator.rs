@@ -9,7 +9,7 @@ use serde_json::json;
 use super::output::{field, table};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::OPERATOR;
-use crate::client::user_key;
+use crate::client::{ClientError, user_key};
 use crate::config::Config;
 use crate::daemon::{self, Ready, RunOptions};
 use crate::folder::Folder;
@@ -85,7 +85,8 @@ Makes: keys and approval authorities of the organisations, sealed under the plat
 first tenant; policy.toml for the crypto nodes' operators; client.toml, a profile for this command line.
 
 Example:
-  coordinator init --dir D --organisation alder --organisation birch --organisation cedar --approvals 2
+  coordinator init --dir D --organisation alder --organisation birch \\
+    --organisation cedar --approvals 2
 Then give D/policy.toml to the crypto nodes' operators (`cryptonode policy set`), and when they have made a key:
   coordinator cluster add --dir D cluster.json
   coordinator run --dir D")]
@@ -248,7 +249,7 @@ pub(super) fn cluster(command: &ClusterCommand, output: &Output) -> Result<(), F
 pub(super) enum KeyCommand {
     /// Make an API key, for a tenant or for operators. It is printed once and kept nowhere.
     #[command(
-        after_help = "Example:\n  coordinator key create --dir D --for-tenant acme > acme.key && chmod 600 acme.key"
+        after_help = "Example:\n  (umask 077; coordinator key create --dir D --for-tenant acme > acme.key)"
     )]
     Create {
         #[command(flatten)]
@@ -293,8 +294,8 @@ pub(super) enum TenantCommand {
     /// Register a tenant: an organisation of this platform answers for it and signs.
     #[command(after_help = "\
 Example:
-  coordinator --profile D/client.toml tenant create acme --dir D --organisation alder \\
-    --administrator ada --new-key ada.pem")]
+  coordinator --profile D/client.toml tenant create acme --dir D \\
+    --organisation alder --administrator ada --new-key ada.pem")]
     Create {
         /// The tenant's name.
         #[arg(value_name = "NAME")]
@@ -339,7 +340,13 @@ pub(super) fn tenant(
         public_key,
     });
     let author = Author::Organisation(organisation.clone());
-    let receipt = block_on(async { Ok(client.submit_as(author, &operator, transaction).await?) })?;
+    let registered =
+        block_on(async { Ok(client.submit_as(author, &operator, transaction).await) })?;
+    if registered.as_ref().is_err_and(ClientError::is_refusal) {
+        // The key opens nothing; another attempt makes a new one under the same name.
+        let _ = std::fs::remove_file(new_key);
+    }
+    let receipt = registered?;
     let api_key = setup::api_keys(&folder, &master)?.issue(name.as_str());
     let value = json!({
         "tenant": name, "administrator": administrator, "key": new_key, "api_key": api_key.as_str(), "receipt": receipt,

@@ -1,6 +1,7 @@
 //! Printing: text for people, JSON for programs, progress for terminals.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,37 +16,49 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// Where results go. Colours and progress appear on a terminal only.
 pub(super) struct Output {
     json: bool,
+    /// Set once standard output carries a document of the user's: then results and errors go to standard error.
+    taken: AtomicBool,
 }
 
 impl Output {
     pub(super) fn new(json: bool) -> Self {
-        Self { json }
+        Self {
+            json,
+            taken: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on standard output is for a document alone.
+    pub(super) fn take_stdout(&self) {
+        self.taken.store(true, Ordering::Relaxed);
     }
 
     /// A result: the JSON document, or the lines.
     pub(super) fn result(&self, value: &impl Serialize, lines: &[String]) -> Result<(), Failure> {
-        let mut out = anstream::stdout().lock();
-        if self.json {
-            writeln!(
-                out,
-                "{}",
-                serde_json::to_string(value).map_err(std::io::Error::from)?
-            )?;
+        let text = if self.json {
+            serde_json::to_string(value).map_err(std::io::Error::from)?
         } else {
-            for line in lines {
-                writeln!(out, "{line}")?;
-            }
+            lines.join("\n")
+        };
+        if self.taken.load(Ordering::Relaxed) {
+            self.note(&text);
+            return Ok(());
         }
-        out.flush()?;
-        Ok(())
+        let mut out = anstream::stdout().lock();
+        // Whoever stops reading has read enough.
+        match writeln!(out, "{text}").and_then(|()| out.flush()) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Text as it is, also with `--json`: it is a document of its own.
     pub(super) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = std::io::stdout().lock();
-        out.write_all(bytes)?;
-        out.flush()?;
-        Ok(())
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// A sentence beside a result that goes to standard output as a document.
@@ -67,7 +80,11 @@ impl Output {
                 ..
             } = failure;
             let value = json!({ "error": { "code": code, "message": message, "more": more } });
-            let _ = writeln!(anstream::stdout(), "{value}");
+            if self.taken.load(Ordering::Relaxed) {
+                self.note(&value.to_string());
+            } else {
+                let _ = writeln!(anstream::stdout(), "{value}");
+            }
         } else {
             for line in failure.more.as_ref().map(said).unwrap_or_default() {
                 let _ = writeln!(anstream::stderr(), "  {line}");

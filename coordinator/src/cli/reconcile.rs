@@ -25,7 +25,8 @@ node's identity in cluster.json; then every share in it must have its read on th
 The exit status is 0 only if every share has.
 
 Example:
-  coordinator audit reconcile record.jsonl --keys D/verifiers.txt --cluster cluster.json --approvals 3 --node-log n1.jsonl")]
+  coordinator audit reconcile record.export --keys D/verifiers.txt \\
+    --cluster cluster.json --approvals 3 --node-log n1.jsonl")]
 pub(super) struct Reconcile {
     /// The record's export.
     #[arg(value_name = "FILE")]

@@ -23,8 +23,9 @@ pub(super) enum UserCommand {
     /// Register a user of the tenant; an administrator signs.
     #[command(after_help = "\
 Examples:
-  coordinator user add alice --public-key 3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29
-  coordinator user add alice --new-key alice.pem")]
+  coordinator user add alice --new-key alice.pem
+  coordinator user add bob --public-key \\
+    90a55f0bb40a95d4d2780524b56174f6a109133f44b8a35d5cc0571958a98204")]
     Add {
         /// The user's name, unique in the tenant for ever.
         #[arg(value_name = "USER")]
@@ -150,9 +151,12 @@ fn add(
         role,
         expires_ms: None,
     });
-    let registered = block_on(async { Ok(client.submit(transaction).await?) });
-    if let (Err(_), Some(file)) = (&registered, new_key) {
-        // The key opens nothing; another attempt makes a new one under the same name.
+    let registered = block_on(async { Ok(client.submit(transaction).await) })?;
+    if let (Err(e), Some(file)) = (&registered, new_key)
+        && e.is_refusal()
+    {
+        // The key opens nothing; another attempt makes a new one under the same name. After any other error the user may be
+        // registered with it, for ever.
         let _ = std::fs::remove_file(file);
     }
     let receipt = registered?;

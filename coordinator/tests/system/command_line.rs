@@ -198,6 +198,65 @@ fn a_folder_is_used_once_and_a_damaged_store_is_left_alone() {
 }
 
 #[test]
+fn scripts_can_rely_on_statuses_and_on_standard_output() {
+    let site = Site::start();
+    site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
+    // What the record refuses, and what is not there.
+    let again = site.fails(&["dataset", "create", "designs", "--encryption", "platform"]);
+    assert_eq!(again.0, 8, "{}", again.1);
+    let nobody = site.fails(&["grant", "designs", "reader", "nobody"]);
+    assert_eq!(nobody.0, 8, "{}", nobody.1);
+    let document = site.file("document");
+    std::fs::write(&document, "text").unwrap();
+    let document = document.to_str().unwrap();
+    site.cli(&["put", "designs", "bridge", document]);
+    let outrun = site.fails(&["put", "designs", "bridge", document, "--version", "1"]);
+    assert_eq!(outrun.0, 8, "{}", outrun.1);
+    let version = site.fails(&["get", "designs", "bridge", "--version", "9"]);
+    assert!(version.1.contains("there is no version"), "{}", version.1);
+    let folder = site.dir();
+    let folder = site.fails(&[
+        "get",
+        "designs",
+        "bridge",
+        "--out",
+        folder.to_str().unwrap(),
+    ]);
+    assert!(folder.1.contains("directory"), "{}", folder.1);
+    // Standard output carries the document and nothing else.
+    let got = site.try_cli(&["get", "designs", "bridge", "--out", "-"]);
+    assert_eq!(got.stdout, b"text");
+    assert!(String::from_utf8_lossy(&got.stderr).contains("\"sha256\""));
+    let refused = site.try_cli(&["get", "designs", "tunnel", "--out", "-"]);
+    assert!(!refused.status.success() && refused.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("\"not-found\""));
+    // What was mistyped is not taken for a platform that is down.
+    let empty = site.file("empty");
+    private_file(&empty, "");
+    for (arguments, sentence) in [
+        (["--url", "nowhere", "status"], "no URL of a platform"),
+        (["--url", "ftp://x", "status"], "no URL of a platform"),
+        (
+            ["--api-key-file", empty.to_str().unwrap(), "status"],
+            "API key is empty",
+        ),
+    ] {
+        let (status, said, _) = site.fails(&arguments);
+        assert!(status == 3 && said.contains(sentence), "{said}");
+    }
+    // A profile that is handed on has no operator's key in it.
+    let out = site.file("handed-on.toml");
+    site.cli(&["client", "init", "--out", out.to_str().unwrap()]);
+    let profile = Profile::read(&out).unwrap();
+    assert!(profile.api_key.is_some() && profile.operator_key.is_none());
+}
+
+fn private_file(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
 fn no_secret_is_in_any_log() {
     let mut site = Site::start();
     site.add_user("alice");

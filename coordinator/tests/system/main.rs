@@ -15,3 +15,4 @@ mod documents;
 mod site;
 mod streaming;
 mod threshold;
+mod uploads;

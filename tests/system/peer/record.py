@@ -240,13 +240,15 @@ class Ledger:
         [(kind, entry)] = change.items()
         if kind == "remove":
             del self.organisations[entry]
-            for others in self.endorsements.values():
-                others.discard(entry)
+            concerned = entry
         elif kind in ("admit", "rekey"):
             changed = Organisation.parse(entry)
             self.organisations[changed.name] = changed
+            concerned = changed.name
         else:
             raise RecordRefused(f"a change of the organisations of the kind {kind}")
+        for others in self.endorsements.values():
+            others.discard(concerned)
 
     def _register(self, user: User, public_key: bytes) -> None:
         if user in self.users:

@@ -114,12 +114,14 @@ class State:
         if pending:
             self.delete("pending-changes", name)
         [(what, entry)] = change.items()
-        if what != "remove":
-            return self.put("organisations", entry["name"], entry)
-        self.delete("organisations", entry)
+        if what == "remove":
+            self.delete("organisations", entry)
+        else:
+            self.put("organisations", entry["name"], entry)
+        concerned = entry if what == "remove" else entry["name"]
         for other in [cbor.decode(key, 64) for key in self.tables.get("pending-changes", {})]:
-            if entry in self.get("pending-changes", other)["endorsed_by"]:
-                self._unendorse(other, entry)
+            if concerned in self.get("pending-changes", other)["endorsed_by"]:
+                self._unendorse(other, concerned)
 
     def _unendorse(self, change: bytes, organisation: str) -> None:
         others = [name for name in self.get("pending-changes", change)["endorsed_by"] if name != organisation]

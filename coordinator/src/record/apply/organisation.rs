@@ -168,6 +168,8 @@ impl Rules<'_> {
                 state
                     .organisations
                     .put(&mut state.tree, new.name.clone(), new.clone());
+                // Keys are exchanged because others may have them: what these consented to is to be looked at again.
+                self.drop_endorsements(&new.name);
                 Event::OrganisationRekeyed {
                     organisation: new.name.clone(),
                 }
@@ -175,19 +177,24 @@ impl Rules<'_> {
             OrganisationChange::Remove(name) => {
                 state.organisations.delete(&mut state.tree, name);
                 // Who has left decides nothing any more.
-                let endorsed: Vec<_> = state
-                    .pending_changes()
-                    .filter(|(_, pending)| pending.endorsed_by.contains(name))
-                    .map(|(id, pending)| (Key32(*id), pending.clone()))
-                    .collect();
-                for (id, mut pending) in endorsed {
-                    pending.endorsed_by.remove(name);
-                    self.put_pending(id, pending);
-                }
+                self.drop_endorsements(name);
                 Event::OrganisationRemoved {
                     organisation: name.clone(),
                 }
             }
+        }
+    }
+
+    fn drop_endorsements(&mut self, name: &Identifier) {
+        let endorsed: Vec<_> = self
+            .state
+            .pending_changes()
+            .filter(|(_, pending)| pending.endorsed_by.contains(name))
+            .map(|(id, pending)| (Key32(*id), pending.clone()))
+            .collect();
+        for (id, mut pending) in endorsed {
+            pending.endorsed_by.remove(name);
+            self.put_pending(id, pending);
         }
     }
 
