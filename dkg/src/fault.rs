@@ -5,6 +5,7 @@
 
 use crate::attempt::Acceptance;
 use crate::deal::DealHeader;
+use crate::hex;
 use crate::proposal::ProposalError;
 use crate::wire_v1::WireError;
 
@@ -20,8 +21,8 @@ pub enum Fault {
     /// This node's operator configured another approval policy.
     #[error(
         "this node's approval policy is {}, the proposal's is {}: the operators must configure the same policy",
-        hex(ours),
-        hex(theirs)
+        hex::encode(ours),
+        hex::encode(theirs)
     )]
     OtherPolicy {
         /// SHA-256 of this node's policy.
@@ -35,7 +36,7 @@ pub enum Fault {
     )]
     NotListed,
     /// The sender is no member of the ceremony.
-    #[error("the sender {} is not a member of this ceremony", hex(from))]
+    #[error("the sender {} is not a member of this ceremony", hex::encode(from))]
     Stranger {
         /// The identity that TLS established.
         from: [u8; 32],
@@ -207,6 +208,9 @@ pub enum Fault {
     /// The certificate is not valid.
     #[error("the certificate is not valid: {0}")]
     Certificate(#[from] crate::certificate::CertificateError),
+    /// The key's statement was not signed.
+    #[error(transparent)]
+    Signing(#[from] crate::signing::SigningError),
     /// The sum of the deals is the identity or otherwise unusable. Cannot happen by chance.
     #[error("the result is not a usable key: the attempt must be repeated")]
     UnusableResult,
@@ -363,6 +367,7 @@ impl Fault {
             Self::OtherConfirmation { .. } => "other-confirmation",
             Self::ShareMismatch => "share-mismatch",
             Self::Certificate(error) => error.code(),
+            Self::Signing(error) => error.code(),
             Self::UnusableResult => "unusable-result",
             Self::Refused { .. } => "refused",
             Self::Rejected { .. } => "rejected",
@@ -388,12 +393,9 @@ impl Fault {
             | Self::WrongAnswer { member, .. }
             | Self::Silent { member, .. } => Some(*member),
             Self::Recorded { member, .. } => (*member != 0).then_some(*member),
+            Self::Signing(error) => error.culprit(),
             Self::BadDeal { dealer, .. } | Self::TwoDeals { dealer, .. } => Some(*dealer),
             _ => None,
         }
     }
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

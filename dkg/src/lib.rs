@@ -24,6 +24,9 @@
 //! The leader is trusted with neither secrecy nor correctness. A member that cheats fails the attempt with its name. Bytes
 //! and steps are in `docs/protocol/key-generation.md`.
 //!
+//! With the key in use, t members sign under Y itself who the members are ([`KeyCertificate`]), so that a client that knows
+//! only the 32 bytes of Y can check it: [`SigningSession`] asks, [`Signer`] answers.
+//!
 //! # Driving a member
 //!
 //! For each message that arrives from a peer of which TLS established the identity:
@@ -104,6 +107,9 @@ mod certificate;
 mod confirm;
 mod deal;
 mod fault;
+mod frost;
+mod hex;
+mod key_certificate;
 mod knowledge;
 mod leader;
 mod member;
@@ -113,6 +119,7 @@ mod proposal;
 mod sealed_share;
 mod shares;
 mod signature;
+mod signing;
 mod tags;
 pub mod wire_v1;
 
@@ -122,6 +129,8 @@ pub use crate::certificate::{CertificateError, CertifiedKey, verify_certificate}
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealHeader, RelayedDeal};
 pub use crate::fault::{DealFault, Fault};
+pub use crate::frost::NonceCommitments;
+pub use crate::key_certificate::{CertifiedMember, KeyCertificate, KeyCertificateError};
 pub use crate::leader::{
     Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting, WaitingFor,
 };
@@ -132,4 +141,7 @@ pub use crate::proposal::{
     PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
 };
 pub use crate::sealed_share::SEALED_SHARE;
+pub use crate::signing::{
+    Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
+};
 pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};

@@ -15,4 +15,5 @@ mod dealer;
 mod false_words;
 mod restart;
 mod schedule;
+mod signing;
 mod wire;
