@@ -285,3 +285,64 @@ fn a_member_killed_at_any_step_takes_part_to_the_end() {
     }
     assert_eq!(n2.ready["keys"].as_array().unwrap().len(), 5);
 }
+
+#[test]
+fn a_key_is_verified_by_its_32_bytes_alone() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    propose(&site, "n1", "2");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    let key = done["public_key"].as_str().unwrap();
+    // It is told to all: the last of them has it a moment later.
+    let (mut tries, file) = (0, site.path("key.cert"));
+    loop {
+        let shown = json(&mut site.on("n3", &["key", "show"]));
+        if shown["key_certificate"].is_string() {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 200, "{}", site.log("n3"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let exported = site
+        .on("n3", &["key", "export", "--key-certificate"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(exported.status.success());
+    // No node is asked.
+    drop(nodes);
+    let verify = |key: &str| {
+        let mut command = operator_harness::cryptonode();
+        command
+            .args(["key", "verify", key, "--certificate"])
+            .arg(&file);
+        command
+    };
+    let verified = json(&mut verify(key));
+    assert_eq!(
+        (&verified["epoch"], &verified["threshold"]),
+        (&0.into(), &2.into())
+    );
+    assert_eq!(verified["public_key"], key);
+    let names: Vec<_> = verified["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| member["name"].as_str().unwrap())
+        .collect();
+    assert!(THREE.iter().all(|name| names.contains(name)) && names.len() == 3);
+    let other = format!("{}{}", &key[2..], &key[..2]);
+    assert!(refused(&mut verify(&other), 1).contains("another key"));
+    assert!(refused(&mut verify("12"), 2).contains("64 hexadecimal digits"));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert!(refused(&mut verify(key), 1).contains("not signed by the holders"));
+    // It outlives a restart.
+    let _n2 = site.run("n2");
+    let shown = json(&mut site.on("n2", &["key", "show"]));
+    assert!(shown["key_certificate"].is_string());
+}

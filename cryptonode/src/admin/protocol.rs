@@ -154,6 +154,8 @@ pub struct ExportedKey {
     pub key: KeyView,
     /// The contents of `cluster.json`.
     pub descriptor: String,
-    /// The ceremony's certificate, in hexadecimal.
+    /// The ceremony's certificate, in hexadecimal: for those who pin the members.
     pub certificate: String,
+    /// The key's certificate, in hexadecimal, once it is signed: for those who know only Y.
+    pub key_certificate: Option<String>,
 }

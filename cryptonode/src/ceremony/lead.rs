@@ -336,6 +336,7 @@ impl Ceremonies {
             }
             LeaderEffect::Completed { public_key, .. } => {
                 tracing::info!(ceremony, public_key = %hex::encode(public_key.as_bytes()), "all members serve the key");
+                self.certify(id);
             }
             LeaderEffect::Failed { culprits } => {
                 for (member, fault) in &culprits {
@@ -369,7 +370,7 @@ impl Ceremonies {
 }
 
 /// Asks a member over the network. What the member's machine refuses is an answer; everything else is worth asking again.
-async fn ask(peer: &Peer, message: &Message) -> Result<Message, String> {
+pub(super) async fn ask(peer: &Peer, message: &Message) -> Result<Message, String> {
     let request = Request::Ceremony {
         message: ByteBuf::from(message.to_bytes()),
     };

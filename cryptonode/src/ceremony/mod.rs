@@ -13,9 +13,12 @@
 //! anybody whom this node's operator did not configure is refused. Acceptance is the operator's, by hand, or in
 //! advance for proposers listed in `ceremony.accept_from`; a proposal made on this node is accepted by it.
 //!
+//! - **As a signer** (`certify`): with the key in use, t members sign under Y itself what the key is and whose.
+//!
 //! **Activation** is one transaction: the share with everything that serving needs goes in, the ceremony's secrets go out;
 //! then the key is in the keyring, and the next request is answered.
 
+mod certify;
 mod error;
 mod lead;
 mod seat;
@@ -41,6 +44,7 @@ use crate::keyring::Keyring;
 use crate::server::{CeremonyHandler, Refusal};
 use crate::store::{RecordsError, Store, Table};
 use crate::tls::TlsIdentity;
+use certify::Made;
 use lead::Led;
 use seat::Seat;
 
@@ -69,8 +73,8 @@ pub(crate) struct Ceremonies {
     dialer: Arc<Dialer>,
     seats: Mutex<BTreeMap<CeremonyId, Arc<Seat>>>,
     led: Mutex<BTreeMap<CeremonyId, Arc<Led>>>,
-    /// Y in hexadecimal of the keys that came of ceremonies.
-    made: Mutex<BTreeMap<CeremonyId, String>>,
+    /// The keys that came of ceremonies.
+    made: Mutex<BTreeMap<CeremonyId, Arc<Made>>>,
     /// Ceremonies in the order in which this node has heard of them since its start.
     arrived: Mutex<Vec<CeremonyId>>,
     /// Counts changes, for those that wait for one.
@@ -119,16 +123,11 @@ impl Ceremonies {
         }
         let mut made = BTreeMap::new();
         for key in around.keyring.iter() {
-            let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
-            let public_key = hex::encode(key.package.public_key().as_bytes());
-            let certified =
-                dkg::verify_certificate(&key.certificate, &pinned).map_err(|error| {
-                    RecordsError::Unreadable {
-                        what: "the certificate of a key",
-                        reason: format!("{public_key}: {error}"),
-                    }
-                })?;
-            made.insert(certified.proposal().id(), public_key);
+            let (id, key) = Made::of(&key)?;
+            if let Some(certificate) = around.store.get(Table::KeyCertificate, &id)? {
+                key.restore(&certificate);
+            }
+            made.insert(id, Arc::new(key));
         }
         Ok(Arc::new(Self {
             around,
@@ -164,6 +163,7 @@ impl Ceremonies {
                     () = tokio::time::sleep(EXPIRY_CHECK) => {}
                 }
                 let this = Arc::clone(&this);
+                this.certify_missing();
                 let _ = tokio::task::spawn_blocking(move || this.expire_all()).await;
             }
         }));
@@ -306,14 +306,19 @@ impl Ceremonies {
         for (id, seat) in &seats {
             if !led.contains_key(id) {
                 views.extend(seat.view().map(|(proposed, mut view)| {
-                    view.public_key = made.get(id).cloned();
+                    view.public_key = made.get(id).map(|made| made.public_key.clone());
                     (proposed, view)
                 }));
             }
         }
         for (id, led) in &led {
             let (proposed, mut view) = led.view();
-            view.public_key = made.get(id).cloned();
+            if let Some(made) = made.get(id) {
+                view.public_key = Some(made.public_key.clone());
+                if view.succeeded() && made.certificate().is_none() {
+                    view.is_being_signed();
+                }
+            }
             views.push((proposed, view));
         }
         // Proposals are dated in seconds; within one, the order of arrival decides.

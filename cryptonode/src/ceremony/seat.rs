@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use dkg::{ActivatedKey, Fault, Member, MemberOutput, MemberStage, Message};
 
+use super::certify::Made;
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
@@ -118,6 +119,9 @@ impl Ceremonies {
         let Some(id) = ceremony else {
             return Ok(Message::refusal(None, &Fault::OtherCeremony));
         };
+        if let Some(answer) = self.answer_signing(from, &message) {
+            return answer;
+        }
         let seat = match self.seat(&id) {
             Ok(seat) => seat,
             Err(_) if !matches!(message, Message::Propose { .. }) => {
@@ -244,7 +248,8 @@ impl Ceremonies {
                 .keyring
                 .insert(key)
                 .map_err(RecordsError::from)?;
-            lock(&self.made).insert(*id, hex::encode(key.package.public_key().as_bytes()));
+            let (id, made) = Made::of(&key)?;
+            lock(&self.made).insert(id, Arc::new(made));
             tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
         }
         if stage != before {

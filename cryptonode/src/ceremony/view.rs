@@ -47,6 +47,17 @@ pub struct Waiting {
 }
 
 impl CeremonyView {
+    /// Every member serves the key; its certificate is not there yet.
+    pub(super) fn is_being_signed(&mut self) {
+        "signing".clone_into(&mut self.step);
+        self.decided = false;
+        self.outcome = None;
+        self.sentence = Some(
+            "All members serve the key; its certificate is being signed, which takes as many of them as a read does."
+                .to_owned(),
+        );
+    }
+
     /// Whether it is decided, and a key came of it.
     #[must_use]
     pub fn succeeded(&self) -> bool {

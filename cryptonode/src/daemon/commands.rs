@@ -75,6 +75,7 @@ impl Commands for Node {
                         key: view(&key),
                         descriptor: server::descriptor(&key).to_json(),
                         certificate: hex::encode(&key.certificate),
+                        key_certificate: self.ceremonies.key_certificate(&key).map(hex::encode),
                     })
                 }
                 Command::AuditCheckpoint {} => {

@@ -52,6 +52,8 @@ pub enum Table {
     Leading,
     /// State of decided ceremonies in which this node was a member, without secrets, by ceremony id.
     Decided,
+    /// Certificates of keys, signed under Y, by ceremony id.
+    KeyCertificate,
     /// Policies that ceremonies are held under, by hash.
     Policy,
     /// The audit log's head as last seen; one record.
@@ -59,12 +61,13 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Identity,
         Self::Key,
         Self::Ceremony,
         Self::Leading,
         Self::Decided,
+        Self::KeyCertificate,
         Self::Policy,
         Self::AuditHead,
     ];
@@ -76,6 +79,7 @@ impl Table {
             Self::Ceremony => "ceremony",
             Self::Leading => "leading",
             Self::Decided => "decided",
+            Self::KeyCertificate => "key-certificate",
             Self::Policy => "policy",
             Self::AuditHead => "audit-head",
         }
