@@ -307,7 +307,8 @@ fn a_key_is_verified_by_its_32_bytes_alone() {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     let exported = site
-        .on("n3", &["key", "export", "--key-certificate"])
+        .on("n3", &["key", "export"])
+        .arg("--key-certificate")
         .arg(&file)
         .output()
         .unwrap();
