@@ -9,7 +9,7 @@ use crate::hex;
 use crate::proposal::ProposalError;
 use crate::wire_v1::WireError;
 
-/// Why a message was refused, or a member failed an attempt. Indices are those of the proposal, 1…n.
+/// Why a message was refused, or a member failed an attempt. Indices are those of the attempt, 1…n, unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The bytes are no message.
@@ -79,10 +79,29 @@ pub enum Fault {
     /// The call to abandon is not signed by the leader.
     #[error("the call to abandon the ceremony is not signed by its leader")]
     AbandonSignature,
-    /// Attempts beyond the first are not made by this version.
-    #[error("attempt {0} is asked for, and this version makes only the first: make a new proposal")]
+    /// Another attempt than the one that this member is at.
+    #[error("the question is about attempt {0}, and this member is at another")]
     Attempt(u32),
-    /// Not one acceptance of each member in index order.
+    /// A call to leave a member out that its own evidence does not support.
+    #[error(
+        "the evidence for leaving member {member} out does not prove anything: the leader is false"
+    )]
+    FalseEvidence {
+        /// The member's index in the proposal.
+        member: u16,
+    },
+    /// A call to leave members out that the proposal, or the order of attempts, does not allow.
+    #[error(
+        "attempt {attempt} leaves out other members than its grounds name, or more than the proposal allows"
+    )]
+    ExclusionCount {
+        /// The attempt's number.
+        attempt: u32,
+    },
+    /// Somebody else than the leader asks for another attempt.
+    #[error("only the ceremony's leader begins another attempt")]
+    NotLeader,
+    /// Not one acceptance of each member that takes part, in index order, or of too few.
     #[error("{got} acceptances where one of each of {expected} members is needed, in index order")]
     AcceptanceCount {
         /// n.
@@ -349,6 +368,9 @@ impl Fault {
             Self::AlreadyConfirmed => "already-confirmed",
             Self::AbandonSignature => "abandon-signature",
             Self::Attempt(_) => "attempt",
+            Self::FalseEvidence { .. } => "false-evidence",
+            Self::ExclusionCount { .. } => "exclusion-count",
+            Self::NotLeader => "not-the-leader",
             Self::AcceptanceCount { .. } => "acceptance-count",
             Self::AcceptanceInvalid { .. } => "acceptance-invalid",
             Self::EncryptionKeyTaken { .. } => "encryption-key-taken",

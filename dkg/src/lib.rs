@@ -67,6 +67,7 @@
 //!     leader: identity,
 //!     created: now,
 //!     expires: now + 3600,
+//!     may_be_absent: 0,
 //!     allow_few_members: false,
 //!     software: "example 1.0".to_owned(),
 //! };
@@ -106,6 +107,7 @@ mod attempt;
 mod certificate;
 mod confirm;
 mod deal;
+mod exclusion;
 mod fault;
 mod frost;
 mod hex;
@@ -128,11 +130,13 @@ pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
 pub use crate::certificate::{CertificateError, CertifiedKey, verify_certificate};
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealHeader, RelayedDeal};
+pub use crate::exclusion::{Accused, Exclusion, Grounds};
 pub use crate::fault::{DealFault, Fault};
 pub use crate::frost::NonceCommitments;
 pub use crate::key_certificate::{CertifiedMember, KeyCertificate, KeyCertificateError};
 pub use crate::leader::{
-    Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting, WaitingFor,
+    DEFAULT_PATIENCE_S, Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting,
+    WaitingFor,
 };
 pub use crate::member::{ActivatedKey, LocalNode, Member, MemberOutput, MemberStage, StateError};
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};

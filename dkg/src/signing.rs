@@ -127,7 +127,7 @@ impl Signer {
         if message.ceremony() != Some(ceremony) {
             return Err(Fault::OtherCeremony);
         }
-        if key.proposal().index_of(from).is_none() {
+        if key.index_of(from).is_none() {
             return Err(Fault::Stranger { from: *from });
         }
         if let (Message::Commit { .. } | Message::Sign { .. }, Some(certificate)) =

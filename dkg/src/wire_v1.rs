@@ -13,6 +13,7 @@ use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::Acceptance;
 use crate::confirm::Confirmation;
 use crate::deal::{Deal, RelayedDeal};
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::frost::NonceCommitments;
 use crate::proposal::SignedProposal;
@@ -60,14 +61,16 @@ pub enum Message {
         /// The member's encryption key, signed.
         acceptance: Acceptance,
     },
-    /// Leader: all have accepted; deal. Answered by `Dealt`.
+    /// Leader: all that take part have accepted; deal. Answered by `Dealt`.
     Begin {
         /// The attempt's number, from 1.
         attempt: u32,
         /// The ceremony's id.
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
-        /// Every member's acceptance, in index order.
+        /// Everybody who takes no part, in index order, and why.
+        excluded: Vec<Exclusion>,
+        /// The acceptance of every member that takes part, in index order.
         acceptances: Vec<Acceptance>,
     },
     /// Member: its deal.
@@ -324,6 +327,20 @@ impl Message {
             | Self::Kept { ceremony }
             | Self::Abandoned { ceremony }
             | Self::Refused { ceremony, .. } => Some(*ceremony),
+        }
+    }
+
+    /// The number of the attempt that the message is about, if it names one.
+    pub fn attempt(&self) -> Option<u32> {
+        match self {
+            Self::Begin { attempt, .. }
+            | Self::Dealt { attempt, .. }
+            | Self::Deals { attempt, .. }
+            | Self::Acknowledged { attempt, .. }
+            | Self::Complained { attempt, .. }
+            | Self::Acknowledgements { attempt, .. }
+            | Self::Confirmed { attempt, .. } => Some(*attempt),
+            _ => None,
         }
     }
 

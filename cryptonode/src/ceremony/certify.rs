@@ -109,7 +109,7 @@ impl Ceremonies {
             stage: "not activated",
         })?;
         if let Message::KeyCertificate { certificate, .. } = message {
-            if made.certified.proposal().index_of(from).is_none() {
+            if made.certified.index_of(from).is_none() {
                 return Err(Fault::Stranger { from: *from }.into());
             }
             check_key_certificate(certificate, &made.certified).map_err(Fault::from)?;
@@ -288,8 +288,7 @@ impl Ceremonies {
     fn signer_peer(&self, identity: &[u8; 32], made: &Made) -> Result<Arc<Peer>, CeremonyError> {
         let known = self.configured(identity).map(|member| member.address);
         let address = known.or_else(|| {
-            let proposal = made.certified.proposal();
-            let member = proposal.member(proposal.index_of(identity)?)?;
+            let member = made.certified.member(made.certified.index_of(identity)?)?;
             Some(member.address.clone())
         });
         Ok(Arc::new(

@@ -197,7 +197,7 @@ impl SigningSession {
         now: u64,
         rng: &mut R,
     ) -> Vec<SigningEffect> {
-        if let Some(index) = self.key.proposal().index_of(member)
+        if let Some(index) = self.key.index_of(member)
             && self.is_current(question)
         {
             self.failed(index, now, rng);
@@ -239,7 +239,7 @@ impl SigningSession {
         now: u64,
         rng: &mut R,
     ) -> Vec<SigningEffect> {
-        let Some(index) = self.key.proposal().index_of(from) else {
+        let Some(index) = self.key.index_of(from) else {
             return Vec::new();
         };
         let stale = !self.is_current(question) && !matches!(reply, Message::KeyCertificate { .. });
@@ -319,7 +319,7 @@ impl SigningSession {
         let ceremony = self.key.proposal().id();
         let effects = commitments
             .iter()
-            .filter_map(|signer| self.key.proposal().member(signer.index))
+            .filter_map(|signer| self.key.member(signer.index))
             .map(|member| SigningEffect::Send {
                 to: member.identity,
                 message: Message::Sign {

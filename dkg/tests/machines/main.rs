@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod absence;
 mod bad_deals;
 mod ceremony;
 mod cluster;
