@@ -347,3 +347,64 @@ fn a_key_is_verified_by_its_32_bytes_alone() {
     let shown = json(&mut site.on("n2", &["key", "show"]));
     assert!(shown["key_certificate"].is_string());
 }
+
+#[test]
+fn a_ceremony_goes_on_without_those_that_decline_or_are_gone() {
+    let site = Site::new();
+    let four = ["n1", "n2", "n3", "n4"];
+    site.cluster(&four);
+    let mut nodes: Vec<_> = four.iter().map(|name| site.run(name)).collect();
+    let propose = |leader: &str, more: &[&str]| {
+        let mut command = site.on(leader, &["ceremony", "propose", "--threshold", "2"]);
+        json(command.args(["--may-be-absent", "1"]).args(more))
+    };
+    // n2's proposals are accepted by hand.
+    let proposed = propose("n2", &[]);
+    let id = proposed["id"].as_str().unwrap().to_owned();
+    for name in ["n1", "n3", "n4"] {
+        site.follow("n2", |view| {
+            let waiting = view["waiting_for"].as_array().unwrap();
+            waiting.iter().any(|one| {
+                one["member"] == name && one["waiting_for"] == "its operator's acceptance"
+            })
+        });
+        let decision = if name == "n4" { "reject" } else { "accept" };
+        json(&mut site.on(name, &["ceremony", decision, &id]));
+    }
+    let done = json(&mut site.on("n2", &["ceremony", "status", &id, "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    let left_out = &done["excluded"][0];
+    assert_eq!(
+        (&left_out["member"], &left_out["code"], &left_out["proved"]),
+        (&"n4".into(), &"rejected".into(), &false.into())
+    );
+    assert_eq!(exported(&site, "n1").members.len(), 3);
+    assert_eq!(exported(&site, "n3"), exported(&site, "n1"));
+    let told = json(&mut site.on("n1", &["ceremony", "status", &id]));
+    assert_eq!(told["excluded"][0]["member"], "n4");
+    // n4 is gone for good; n1 proposes, and all others accept by themselves.
+    nodes.pop().unwrap().kill();
+    let proposed = propose("n1", &["--open-for-s", "8", "--patience-s", "2"]);
+    let id = proposed["id"].as_str().unwrap().to_owned();
+    let done = json(&mut site.on("n1", &["ceremony", "status", &id, "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    assert_eq!(done["excluded"][0]["code"], "silent");
+    assert_ne!(done["public_key"], Value::Null);
+    assert_eq!(
+        json(&mut site.on("n3", &["key", "list"]))
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    // With --json or without, it is named.
+    let text = site
+        .on("n1", &["ceremony", "status", &id])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("left out") && text.contains("n4 (not proved)"),
+        "{text}"
+    );
+}

@@ -187,6 +187,14 @@ impl Member {
         }
     }
 
+    /// Whether its state holds any secret: those of an open ceremony, or the share of a result whose certificate may still come.
+    pub fn holds_secrets(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            let secrets = &running.secrets;
+            secrets.encryption.is_some() || secrets.share.is_some() || !secrets.pending.is_empty()
+        })
+    }
+
     /// Who takes no part in the attempt that this member is at, and why, as its leader said; evidence has been verified.
     pub fn exclusions(&self) -> &[Exclusion] {
         self.running

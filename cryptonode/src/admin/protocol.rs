@@ -27,6 +27,12 @@ pub enum Command {
         members: Option<Vec<String>>,
         /// How long the proposal stays open, in seconds; as configured if absent.
         open_for_s: Option<u64>,
+        /// How many members an attempt may leave out.
+        #[serde(default)]
+        may_be_absent: u16,
+        /// How long a member may keep silent in a step before it is left out, in seconds; 300 if absent.
+        #[serde(default)]
+        patience_s: Option<u32>,
         /// Allows n < 2t − 1.
         allow_few_members: bool,
     },

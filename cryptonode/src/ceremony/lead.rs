@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use super::view::excluded;
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
 };
@@ -49,9 +50,11 @@ impl Led {
     pub(super) fn new(
         proposal: Proposal,
         signing: &SigningKey,
+        patience_s: u32,
         now: u64,
     ) -> Result<Self, CeremonyError> {
-        Ok(Self::of(Leader::new(proposal, signing, now)?))
+        let leader = Leader::new(proposal, signing, now)?;
+        Ok(Self::of(leader.with_patience(patience_s)))
     }
 
     pub(super) fn restore(id: &CeremonyId, state: &[u8]) -> Result<Self, CeremonyError> {
@@ -165,6 +168,8 @@ impl Led {
                 .map(|(member, _)| member.name.clone())
                 .collect(),
             sentence,
+            attempt: leader.attempt(),
+            excluded: excluded(leader.exclusions(), proposal),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         (proposal.created(), view)
@@ -330,6 +335,14 @@ impl Ceremonies {
                     let what = ask(&peer, &message).await;
                     let _ = answers.send(Heard { from: to, what }).await;
                 });
+            }
+            LeaderEffect::Excluded { member, exclusion } => {
+                tracing::warn!(
+                    ceremony,
+                    member = member.name,
+                    grounds = exclusion.grounds.code(),
+                    "a member is left out; the ceremony goes on without it"
+                );
             }
             LeaderEffect::Certified { .. } => {
                 tracing::info!(ceremony, "all members have confirmed: the key exists")

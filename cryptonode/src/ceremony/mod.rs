@@ -25,7 +25,7 @@ mod seat;
 mod view;
 
 pub use error::CeremonyError;
-pub use view::{CeremonyView, Waiting};
+pub use view::{CeremonyView, Excluded, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,22 @@ use seat::Seat;
 const EXPIRY_CHECK: Duration = Duration::from_secs(30);
 /// For a member's answer: it may have to check the deals of all others.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// What the operator asks for in a proposal.
+pub(crate) struct Wish {
+    /// t.
+    pub(crate) threshold: u16,
+    /// Names of the members; all configured ones if absent.
+    pub(crate) members: Option<Vec<String>>,
+    /// How long the proposal stays open, in seconds; as configured if absent.
+    pub(crate) open_for_s: Option<u64>,
+    /// How many members may be left out.
+    pub(crate) may_be_absent: u16,
+    /// How long a member may keep silent in a step before it is left out, in seconds.
+    pub(crate) patience_s: Option<u32>,
+    /// Allows n < 2t − 1.
+    pub(crate) allow_few_members: bool,
+}
 
 /// Names a ceremony.
 pub(crate) type CeremonyId = [u8; 16];
@@ -182,27 +198,32 @@ impl Ceremonies {
     /// Makes a proposal with this node as leader, accepts it here, and starts asking the others.
     pub(crate) async fn propose(
         self: &Arc<Self>,
-        threshold: u16,
-        names: Option<Vec<String>>,
-        open_for_s: Option<u64>,
-        allow_few_members: bool,
+        wish: Wish,
     ) -> Result<CeremonyView, CeremonyError> {
         let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
         let created = clock_s();
-        let open_for_s = open_for_s.unwrap_or(self.around.config.ceremony.open_for_s);
+        let open_for_s = wish
+            .open_for_s
+            .unwrap_or(self.around.config.ceremony.open_for_s);
         let terms = Terms {
-            threshold,
+            threshold: wish.threshold,
             policy_hash: policy.hash(),
-            members: self.members_called(names.as_deref())?,
+            members: self.members_called(wish.members.as_deref())?,
             leader: self.around.own.identity,
             created,
             expires: created.saturating_add(open_for_s),
-            allow_few_members,
+            may_be_absent: wish.may_be_absent,
+            allow_few_members: wish.allow_few_members,
             software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         let proposal = Proposal::new(terms, &mut rand::rng())?;
         let id = proposal.id();
-        let led = Arc::new(Led::new(proposal, &self.around.signing, created)?);
+        let led = Arc::new(Led::new(
+            proposal,
+            &self.around.signing,
+            wish.patience_s.unwrap_or(dkg::DEFAULT_PATIENCE_S),
+            created,
+        )?);
         let mut effects = led.begin().into_iter();
         // Durable before the operator is told of it. What follows is sent by the task.
         let this = Arc::clone(self);

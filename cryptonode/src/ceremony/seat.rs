@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use dkg::{ActivatedKey, Fault, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
+use super::view::excluded;
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
@@ -85,6 +86,8 @@ impl Seat {
             public_key: None,
             culprits: Vec::new(),
             sentence,
+            attempt: machine.attempt(),
+            excluded: excluded(machine.exclusions(), proposal),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         Some((proposal.created(), view))
@@ -226,7 +229,8 @@ impl Ceremonies {
             .transpose()?;
         if let Some(state) = output.persist {
             let mut changes = Vec::with_capacity(4);
-            if is_decided(machine.stage()) {
+            // What may still be needed after the decision stays in the table that can be erased.
+            if is_decided(machine.stage()) && !machine.holds_secrets() {
                 changes.push(Change::erase(Table::Ceremony, id));
                 changes.push(Change::put(Table::Decided, id, state));
             } else {

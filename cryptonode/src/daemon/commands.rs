@@ -11,7 +11,7 @@ use super::Node;
 use crate::admin::{
     AuditStatus, Command, CommandError, Commands, ExportedKey, KeyView, NodeStatus,
 };
-use crate::ceremony::CeremonyError;
+use crate::ceremony::{CeremonyError, Wish};
 use crate::keyring::ActiveKey;
 use crate::server;
 
@@ -35,12 +35,20 @@ impl Commands for Node {
                     threshold,
                     members,
                     open_for_s,
+                    may_be_absent,
+                    patience_s,
                     allow_few_members,
-                } => to_value(
-                    &ceremonies
-                        .propose(threshold, members, open_for_s, allow_few_members)
-                        .await?,
-                ),
+                } => {
+                    let wish = Wish {
+                        threshold,
+                        members,
+                        open_for_s,
+                        may_be_absent,
+                        patience_s,
+                        allow_few_members,
+                    };
+                    to_value(&ceremonies.propose(wish).await?)
+                }
                 Command::CeremonyList {} => to_value(&ceremonies.list()),
                 Command::CeremonyAccept { id } => to_value(&ceremonies.accept(&id).await?),
                 Command::CeremonyReject { id, reason } => {
