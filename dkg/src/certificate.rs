@@ -179,6 +179,27 @@ pub fn verify_certificate(
     Ok(key)
 }
 
+/// A key as a node gets it back that has lost everything but its phrase.
+#[derive(Debug)]
+pub struct RestoredKey {
+    /// The key.
+    pub certified: CertifiedKey,
+    /// The node's share of it.
+    pub share: KeyShare,
+}
+
+/// Step 19: gets a node's share back from its phrase and anybody's copy of the certificate. The members are not pinned; what
+/// shows that the certificate is not made up is the node's own confirmation in it, which only its identity can sign.
+///
+/// # Errors
+/// [`CertificateError::NotAMember`] if the phrase is not one of a member, [`CertificateError::SealedShare`] if what
+/// its node sealed is not its share; otherwise what is wrong with the certificate.
+pub fn restore_key(bytes: &[u8], phrase: &RecoveryPhrase) -> Result<RestoredKey, CertificateError> {
+    let certified = CertifiedKey::verify_unpinned(bytes)?;
+    let share = certified.recover_share(phrase)?;
+    Ok(RestoredKey { certified, share })
+}
+
 impl CertifiedKey {
     /// Step 17: verifies that the members that the certificate names confirmed it. Whether they are the right ones is for the
     /// caller to know.

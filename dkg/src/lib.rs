@@ -106,6 +106,7 @@ mod acknowledge;
 mod attempt;
 mod certificate;
 mod confirm;
+pub mod custody;
 mod deal;
 mod exclusion;
 mod fault;
@@ -127,7 +128,9 @@ pub mod wire_v1;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
-pub use crate::certificate::{CertificateError, CertifiedKey, verify_certificate};
+pub use crate::certificate::{
+    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate,
+};
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealHeader, RelayedDeal};
 pub use crate::exclusion::{Accused, Exclusion, Grounds};

@@ -109,6 +109,9 @@ pub struct NodeStatus {
     pub ready: bool,
     /// Why not, in sentences.
     pub not_ready: Vec<String>,
+    /// Whether it was restored from its phrase: it then serves reads and takes part in no ceremony.
+    #[serde(default)]
+    pub restored: bool,
     /// Active keys.
     pub keys: Vec<KeyView>,
     /// Ceremonies that are not decided.

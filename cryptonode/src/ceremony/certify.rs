@@ -158,6 +158,9 @@ impl Ceremonies {
 
     /// Starts a session for every key whose certificate is missing and that nobody of this node asks for yet.
     pub(super) fn certify_missing(self: &Arc<Self>) {
+        if self.is_restored() {
+            return;
+        }
         let missing: Vec<CeremonyId> = lock(&self.made)
             .iter()
             .filter(|(_, made)| made.certificate().is_none())

@@ -80,6 +80,8 @@ pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) keyring: Arc<Keyring>,
+    /// The node was restored from its phrase, and has forgotten what it promised: it serves reads and nothing else.
+    pub(crate) restored: bool,
 }
 
 /// All ceremonies of this node.
@@ -200,6 +202,9 @@ impl Ceremonies {
         self: &Arc<Self>,
         wish: Wish,
     ) -> Result<CeremonyView, CeremonyError> {
+        if self.is_restored() {
+            return Err(CeremonyError::Restored);
+        }
         let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
         let created = clock_s();
         let open_for_s = wish
@@ -316,6 +321,11 @@ impl Ceremonies {
         let this = Arc::clone(self);
         blocking(move || this.call_off(&led)).await??;
         self.view(Some(&hex::encode(id)))
+    }
+
+    /// Whether this node was restored from its phrase, and so takes part in no ceremony.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.around.restored
     }
 
     /// All ceremonies, the latest proposal last.
@@ -456,6 +466,14 @@ fn is_decided(stage: MemberStage) -> bool {
 
 impl CeremonyHandler for Arc<Ceremonies> {
     fn is_member(&self, identity: &[u8; 32]) -> bool {
+        if self.is_restored() {
+            // Its configuration is new; who asks is told why it takes no part.
+            return self.around.keyring.iter().any(|key| {
+                key.members
+                    .iter()
+                    .any(|member| member.identity == *identity)
+            });
+        }
         self.around
             .config
             .members

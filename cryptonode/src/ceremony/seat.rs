@@ -122,6 +122,9 @@ impl Ceremonies {
         let Some(id) = ceremony else {
             return Ok(Message::refusal(None, &Fault::OtherCeremony));
         };
+        if self.is_restored() {
+            return Ok(refusal(id, &CeremonyError::Restored));
+        }
         if let Some(answer) = self.answer_signing(from, &message) {
             return answer;
         }

@@ -212,6 +212,12 @@ pub(super) fn status(dir: &Path, output: &mut Output) -> Result<(), Failure> {
         field("up for", format!("{} s", status.up_s)),
         field("ready", if status.ready { "yes" } else { "no" }),
     ];
+    if status.restored {
+        lines.push(
+            "Restored from its recovery phrase: it serves reads and takes part in no ceremony."
+                .to_owned(),
+        );
+    }
     lines.extend(status.not_ready.iter().cloned());
     lines.extend(status.keys.iter().map(|key| field("key", line(key))));
     lines.extend(

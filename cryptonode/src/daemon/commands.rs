@@ -173,6 +173,7 @@ impl Node {
             up_s: self.started.elapsed().as_secs(),
             ready: not_ready.is_empty(),
             not_ready,
+            restored: self.ceremonies.is_restored(),
             keys: self.keys(),
             ceremonies: self
                 .ceremonies
