@@ -221,8 +221,8 @@ impl Leader {
             .min();
         let expiry = self.phase.can_fail().then(|| self.proposal.expires());
         let deadline = self.round_since.and_then(|since| self.deadline(since));
-        // A deadline at which too many were silent has passed without effect.
-        let deadline = deadline.filter(|_| self.allowance() >= self.silent().len());
+        // A deadline that passes without effect, because of who is silent or how many, is not one to wake up for.
+        let deadline = deadline.filter(|_| self.can_leave_out(&self.silent()));
         [retry, expiry, deadline].into_iter().flatten().min()
     }
 

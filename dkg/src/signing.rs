@@ -31,8 +31,8 @@ use crate::wire_v1::Message;
 
 pub use session::{SigningEffect, SigningSession};
 
-/// The most sessions for which a member keeps nonces at one time; the oldest is forgotten.
-const MAX_SESSIONS: usize = 16;
+/// The most sessions of one sender for which a member keeps nonces at one time; its oldest is forgotten.
+const MAX_SESSIONS: usize = 4;
 
 /// Why something was not signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -177,8 +177,11 @@ impl Signer {
         }
         let nonces = Nonces::new(share, rng)?;
         let commitments = nonces.commitments().clone();
-        if self.open.len() >= MAX_SESSIONS {
-            self.open.pop_front();
+        let of_sender = self.open.iter().filter(|open| open.from == *from).count();
+        if of_sender >= MAX_SESSIONS
+            && let Some(oldest) = self.open.iter().position(|open| open.from == *from)
+        {
+            drop(self.open.remove(oldest));
         }
         self.open.push_back(Open {
             from: *from,

@@ -45,6 +45,12 @@ impl Leader {
         }
     }
 
+    /// Whether the authors of these faults can be named, are not the leader itself, and are not too many.
+    pub(super) fn can_leave_out(&self, faults: &[Fault]) -> bool {
+        self.name(faults, None)
+            .is_some_and(|named| !named.is_empty() && named.len() <= self.allowance())
+    }
+
     /// Goes on without the authors of these faults. `false`, and nothing has changed, if one of them cannot be named or is the leader
     /// itself, or if the proposal does not let so many be absent.
     pub(super) fn leave_out(

@@ -18,8 +18,8 @@ use crate::proposal::{Proposal, SignedProposal};
 use crate::wire_v1;
 
 const STATE_VERSION: u8 = 1;
-/// The longest state: all deals of 1,024 members, whole.
-const MAX_STATE: usize = 80 << 20;
+/// The longest state: all deals of 1,024 members, whole, and the evidence of the exclusions.
+const MAX_STATE: usize = 160 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

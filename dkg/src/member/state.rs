@@ -25,8 +25,8 @@ const HAS_SHARE: u8 = 2;
 const EACH_PENDING: u8 = 4;
 /// The most results of earlier attempts that a state holds.
 pub(super) const MAX_PENDING: usize = 63;
-/// The longest state: dominated by the headers of 1,024 deals and one's own deal.
-const MAX_STATE: usize = 4 << 20;
+/// The longest state: the headers of 1,024 deals and one's own deal for each confirmed attempt, and the evidence of the exclusions.
+const MAX_STATE: usize = 128 << 20;
 
 /// Why bytes are no state of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -539,3 +539,21 @@ fn members_and_leader_killed_at_any_turn_of_a_second_attempt_go_on() {
         assert_eq!(cluster.nodes[CHEAT].member.stage(), MemberStage::Dealt);
     }
 }
+
+#[test]
+fn a_leader_whose_own_member_is_silent_waits_without_spinning() {
+    let mut cluster = Cluster::with_absent(2, 4, 1, 311);
+    let mut polls = 0;
+    cluster.run_lossy(|_, place, message, reply| {
+        polls += 1;
+        assert!(polls < 1_000, "asked at growing intervals only");
+        (place != 0 || message.name() != "deals").then_some(reply)
+    });
+    let (name, fault) = cluster.culprits().remove(0);
+    assert_eq!(
+        (name, fault.code()),
+        (cluster.nodes[0].card.name.clone(), "silent")
+    );
+    assert_eq!(cluster.now, cluster.proposal.expires());
+    assert!(cluster.leader.exclusions().is_empty());
+}

@@ -373,3 +373,22 @@ fn any_schedule_of_losses_and_crashes_ends_in_a_certificate() {
         KeyCertificate::verify(&bytes, signers.key.public_key().as_bytes()).unwrap();
     }
 }
+
+#[test]
+fn a_member_that_floods_with_sessions_costs_others_nothing() {
+    let mut signers = Signers::new(2, 3, 980);
+    let ceremony = signers.key.proposal().id();
+    let honest = Message::Commit {
+        session: [1; 16],
+        ceremony,
+    };
+    let first = signers.answer(0, 1, &honest).unwrap();
+    for session in 0..200u8 {
+        let flood = Message::Commit {
+            session: [session; 16],
+            ceremony,
+        };
+        signers.answer(0, 2, &flood).unwrap();
+    }
+    assert_eq!(signers.answer(0, 1, &honest).unwrap(), first);
+}
