@@ -408,3 +408,36 @@ fn a_ceremony_goes_on_without_those_that_decline_or_are_gone() {
         "{text}"
     );
 }
+
+#[test]
+fn a_leader_killed_once_the_key_is_active_leaves_the_others_to_sign() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let mut nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    propose(&site, "n1", "2");
+    for name in ["n2", "n3"] {
+        loop {
+            let listed = json(&mut site.on(name, &["key", "list"]));
+            if !listed.as_array().unwrap().is_empty() {
+                break;
+            }
+        }
+    }
+    nodes.remove(0).kill();
+    let certificate = |name: &str| {
+        let shown = json(&mut site.on(name, &["key", "show"]));
+        shown["key_certificate"].as_str().map(str::to_owned)
+    };
+    let (mut tries, mut signed) = (0, [None, None]);
+    while signed.iter().any(Option::is_none) {
+        tries += 1;
+        assert!(tries < 600, "{}", site.log("n2"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        signed = [certificate("n2"), certificate("n3")];
+    }
+    // The leader, back again, gets it too.
+    let _n1 = site.run("n1");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    assert!(certificate("n1").is_some());
+}

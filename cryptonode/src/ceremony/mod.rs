@@ -48,8 +48,9 @@ use certify::Made;
 use lead::Led;
 use seat::Seat;
 
-/// How often ceremonies that nobody asks about any more are looked at, whether they have expired.
-const EXPIRY_CHECK: Duration = Duration::from_secs(30);
+/// How often ceremonies that nobody asks about any more are looked at, whether they have expired, and keys, whether their
+/// certificate is still missing because whoever was to ask for it is gone.
+const CHECK: Duration = Duration::from_secs(10);
 /// For a member's answer: it may have to check the deals of all others.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -178,7 +179,7 @@ impl Ceremonies {
             loop {
                 tokio::select! {
                     () = stopped(&mut stopping) => return,
-                    () = tokio::time::sleep(EXPIRY_CHECK) => {}
+                    () = tokio::time::sleep(CHECK) => {}
                 }
                 let this = Arc::clone(&this);
                 this.certify_missing();
