@@ -21,7 +21,8 @@
 //!         ◀──────────── activated ──
 //! ```
 //!
-//! The leader is trusted with neither secrecy nor correctness. A member that cheats fails the attempt with its name. Bytes
+//! The leader is trusted with neither secrecy nor correctness. A member that cheats fails the attempt with its name,
+//! and the next goes on without it where the proposal allows that ([`Exclusion`]). Bytes
 //! and steps are in `docs/protocol/key-generation.md`.
 //!
 //! With the key in use, t members sign under Y itself who the members are ([`KeyCertificate`]), so that a client that knows
