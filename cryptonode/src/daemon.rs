@@ -229,6 +229,7 @@ pub async fn run(
         config: config.clone(),
         store: Arc::clone(&store),
         keyring: Arc::clone(&keyring),
+        restored: store.is_restored()?,
     })?;
     let socket = AdminSocket::bind(folder.path()).map_err(|error| StartError::System {
         what: "open admin.sock in the node's folder",

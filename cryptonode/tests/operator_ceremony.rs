@@ -285,3 +285,159 @@ fn a_member_killed_at_any_step_takes_part_to_the_end() {
     }
     assert_eq!(n2.ready["keys"].as_array().unwrap().len(), 5);
 }
+
+#[test]
+fn a_key_is_verified_by_its_32_bytes_alone() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    propose(&site, "n1", "2");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    let key = done["public_key"].as_str().unwrap();
+    // It is told to all: the last of them has it a moment later.
+    let (mut tries, file) = (0, site.path("key.cert"));
+    loop {
+        let shown = json(&mut site.on("n3", &["key", "show"]));
+        if shown["key_certificate"].is_string() {
+            break;
+        }
+        tries += 1;
+        assert!(tries < 200, "{}", site.log("n3"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let exported = site
+        .on("n3", &["key", "export"])
+        .arg("--key-certificate")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(exported.status.success());
+    // No node is asked.
+    drop(nodes);
+    let verify = |key: &str| {
+        let mut command = operator_harness::cryptonode();
+        command
+            .args(["key", "verify", key, "--certificate"])
+            .arg(&file);
+        command
+    };
+    let verified = json(&mut verify(key));
+    assert_eq!(
+        (&verified["epoch"], &verified["threshold"]),
+        (&0.into(), &2.into())
+    );
+    assert_eq!(verified["public_key"], key);
+    let names: Vec<_> = verified["members"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|member| member["name"].as_str().unwrap())
+        .collect();
+    assert!(THREE.iter().all(|name| names.contains(name)) && names.len() == 3);
+    let other = format!("{}{}", &key[2..], &key[..2]);
+    assert!(refused(&mut verify(&other), 1).contains("another key"));
+    assert!(refused(&mut verify("12"), 2).contains("64 hexadecimal digits"));
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    assert!(refused(&mut verify(key), 1).contains("not signed by the holders"));
+    // It outlives a restart.
+    let _n2 = site.run("n2");
+    let shown = json(&mut site.on("n2", &["key", "show"]));
+    assert!(shown["key_certificate"].is_string());
+}
+
+#[test]
+fn a_ceremony_goes_on_without_those_that_decline_or_are_gone() {
+    let site = Site::new();
+    let four = ["n1", "n2", "n3", "n4"];
+    site.cluster(&four);
+    let mut nodes: Vec<_> = four.iter().map(|name| site.run(name)).collect();
+    let propose = |leader: &str, more: &[&str]| {
+        let mut command = site.on(leader, &["ceremony", "propose", "--threshold", "2"]);
+        json(command.args(["--may-be-absent", "1"]).args(more))
+    };
+    // n2's proposals are accepted by hand.
+    let proposed = propose("n2", &[]);
+    let id = proposed["id"].as_str().unwrap().to_owned();
+    for name in ["n1", "n3", "n4"] {
+        site.follow("n2", |view| {
+            let waiting = view["waiting_for"].as_array().unwrap();
+            waiting.iter().any(|one| {
+                one["member"] == name && one["waiting_for"] == "its operator's acceptance"
+            })
+        });
+        let decision = if name == "n4" { "reject" } else { "accept" };
+        json(&mut site.on(name, &["ceremony", decision, &id]));
+    }
+    let done = json(&mut site.on("n2", &["ceremony", "status", &id, "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    let left_out = &done["excluded"][0];
+    assert_eq!(
+        (&left_out["member"], &left_out["code"], &left_out["proved"]),
+        (&"n4".into(), &"rejected".into(), &false.into())
+    );
+    assert_eq!(exported(&site, "n1").members.len(), 3);
+    assert_eq!(exported(&site, "n3"), exported(&site, "n1"));
+    let told = json(&mut site.on("n1", &["ceremony", "status", &id]));
+    assert_eq!(told["excluded"][0]["member"], "n4");
+    // n4 is gone for good; n1 proposes, and all others accept by themselves.
+    nodes.pop().unwrap().kill();
+    let proposed = propose("n1", &["--open-for-s", "8", "--patience-s", "2"]);
+    let id = proposed["id"].as_str().unwrap().to_owned();
+    let done = json(&mut site.on("n1", &["ceremony", "status", &id, "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    assert_eq!(done["excluded"][0]["code"], "silent");
+    assert_ne!(done["public_key"], Value::Null);
+    assert_eq!(
+        json(&mut site.on("n3", &["key", "list"]))
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    // With --json or without, it is named.
+    let text = site
+        .on("n1", &["ceremony", "status", &id])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("left out") && text.contains("n4 (not proved)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_leader_killed_once_the_key_is_active_leaves_the_others_to_sign() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let mut nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    propose(&site, "n1", "2");
+    for name in ["n2", "n3"] {
+        loop {
+            let listed = json(&mut site.on(name, &["key", "list"]));
+            if !listed.as_array().unwrap().is_empty() {
+                break;
+            }
+        }
+    }
+    nodes.remove(0).kill();
+    let certificate = |name: &str| {
+        let shown = json(&mut site.on(name, &["key", "show"]));
+        shown["key_certificate"].as_str().map(str::to_owned)
+    };
+    let (mut tries, mut signed) = (0, [None, None]);
+    while signed.iter().any(Option::is_none) {
+        tries += 1;
+        assert!(tries < 600, "{}", site.log("n2"));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        signed = [certificate("n2"), certificate("n3")];
+    }
+    // The leader, back again, gets it too.
+    let _n1 = site.run("n1");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    assert!(certificate("n1").is_some());
+}

@@ -51,6 +51,7 @@ fn record(members: u16, threshold: u16) -> Recorded {
         leader: leader_id,
         created: NOW,
         expires: NOW + 3600,
+        may_be_absent: 0,
         allow_few_members: true,
         software: "bench".to_owned(),
     };

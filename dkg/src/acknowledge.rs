@@ -205,7 +205,7 @@ impl Complaint {
     }
 
     /// Step 11, who is to blame: the dealer if the opened share does not fit, the author if the evidence is false.
-    fn judge_vartime(
+    pub(crate) fn judge_vartime(
         &self,
         attempt: &Attempt,
         from: u16,
@@ -307,6 +307,15 @@ impl Complaints {
         then(&items)
     }
 
+    /// Whether the member of its index signed it.
+    pub(crate) fn is_signed(&self, roster: &Proposal, params: &[u8; 64]) -> bool {
+        roster.identity(self.index).is_some_and(|author| {
+            self.with_items(params, |items| {
+                signature::verify(author, tags::COMPLAIN, items, &self.signature)
+            })
+        })
+    }
+
     /// The verdict on each complaint, by its own evidence. `headers` and `opened` are all deals of the attempt in index
     /// order, verified. An empty or unsigned list, or one about other deals, is its author's fault.
     pub(crate) fn judge_vartime(
@@ -317,12 +326,7 @@ impl Complaints {
         deals: &[(&DealHeader, &OpenHeader)],
     ) -> Vec<Fault> {
         let member = self.index;
-        let signed = proposal.identity(member).is_some_and(|author| {
-            self.with_items(&attempt.params, |items| {
-                signature::verify(author, tags::COMPLAIN, items, &self.signature)
-            })
-        });
-        if !signed {
+        if !self.is_signed(proposal, &attempt.params) {
             return vec![Fault::Unsigned {
                 what: "complaint",
                 member,

@@ -7,6 +7,9 @@
 //!            LE16(n_old), LE16(t_old), [old members], LE16(n), LE16(t), identity_1, R_1, N_1, …, identity_n, R_n, N_n)
 //! ```
 //!
+//! The members of an attempt are those whose acceptances it lists; others may be absent, as many as the proposal allows. In the
+//! attempt they have the indices 1, 2, … in the order of their identities, whatever their places in the proposal are.
+//!
 //! (in a create, `base` is empty, n_old and t_old are 0 and there are no old members). All that is hashed, signed or
 //! proved later in the attempt includes `params`, so nothing can be carried from one attempt or ceremony into another.
 
@@ -21,7 +24,7 @@ use crate::proposal::Proposal;
 use crate::signature::{self, Batch};
 use crate::tags;
 
-/// The number of the first attempt, and of the only one that this version makes.
+/// The number of the first attempt.
 pub const FIRST_ATTEMPT: u32 = 1;
 
 /// A member's consent to a proposal, with the encryption key N = n·G that it made for it.
@@ -77,6 +80,8 @@ impl Acceptance {
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     pub(crate) number: u32,
+    /// The proposal with the attempt's members only; indices are places in it.
+    pub(crate) roster: Proposal,
     pub(crate) params: [u8; 64],
     pub(crate) acceptances: Vec<Acceptance>,
     /// N_1 … N_n.
@@ -84,29 +89,28 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Checks one valid acceptance of each member, in index order, and computes the parameters.
+    /// Checks one valid acceptance of each member that takes part, in index order, and computes the parameters.
     pub(crate) fn new(
         proposal: &Proposal,
         number: u32,
         acceptances: Vec<Acceptance>,
     ) -> Result<Self, Fault> {
-        if number != FIRST_ATTEMPT {
+        if number < FIRST_ATTEMPT {
             return Err(Fault::Attempt(number));
         }
-        let expected = proposal.members().len();
-        let in_order = (1..)
-            .zip(&acceptances)
-            .all(|(index, acceptance)| acceptance.index == index);
-        if acceptances.len() != expected || !in_order {
-            return Err(Fault::AcceptanceCount {
-                expected,
-                got: acceptances.len(),
-            });
-        }
+        let present: Vec<u16> = acceptances
+            .iter()
+            .map(|acceptance| acceptance.index)
+            .collect();
+        let roster = proposal.among(&present).ok_or(Fault::AcceptanceCount {
+            expected: proposal.members().len(),
+            got: acceptances.len(),
+        })?;
+        let expected = acceptances.len();
         let mut encryption_keys = Vec::with_capacity(expected);
         let mut taken = BTreeSet::new();
         let mut signatures = Batch::default();
-        for (acceptance, identity) in acceptances.iter().zip(proposal.identities()) {
+        for (acceptance, identity) in acceptances.iter().zip(roster.identities()) {
             let index = acceptance.index.to_le_bytes();
             let items = acceptance.signed_items(proposal, &index);
             signatures.push(identity, tags::ACCEPT, &items, &acceptance.signature);
@@ -124,7 +128,7 @@ impl Attempt {
             encryption_keys.push(key);
         }
         let params = params(
-            proposal,
+            &roster,
             number,
             acceptances
                 .iter()
@@ -132,6 +136,7 @@ impl Attempt {
         );
         Ok(Self {
             number,
+            roster,
             params,
             acceptances,
             encryption_keys,
@@ -140,6 +145,31 @@ impl Attempt {
 
     pub(crate) fn members(&self) -> usize {
         self.encryption_keys.len()
+    }
+
+    /// The indices in the proposal of the members that take part.
+    pub(crate) fn present(&self) -> Vec<u16> {
+        self.acceptances
+            .iter()
+            .map(|acceptance| acceptance.index)
+            .collect()
+    }
+
+    /// The index in the proposal of the member that has `index` in this attempt.
+    pub(crate) fn in_proposal(&self, index: u16) -> Option<u16> {
+        usize::from(index)
+            .checked_sub(1)
+            .and_then(|place| self.acceptances.get(place))
+            .map(|acceptance| acceptance.index)
+    }
+
+    /// The index in this attempt of the member that has `index` in the proposal.
+    pub(crate) fn of_proposal(&self, index: u16) -> Option<u16> {
+        let place = self
+            .acceptances
+            .iter()
+            .position(|acceptance| acceptance.index == index)?;
+        u16::try_from(place + 1).ok()
     }
 
     pub(crate) fn encryption_key(&self, index: u16) -> Option<&Point> {
@@ -158,7 +188,7 @@ pub(crate) fn altered(places: &[usize], what: &'static str) -> Fault {
     Fault::RelayAltered { author, what }
 }
 
-/// The parameters' hash. `encryption_keys` are N_1 … N_n.
+/// The parameters' hash. `proposal` is the attempt's roster, `encryption_keys` are N_1 … N_n.
 pub(crate) fn params<'a>(
     proposal: &Proposal,
     number: u32,

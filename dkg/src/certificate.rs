@@ -28,6 +28,8 @@ struct Fields {
     /// S_0 ‖ … ‖ S_t−1.
     sums: ByteBuf,
     epoch: u64,
+    /// The indices in the proposal of those that did not take part, ascending.
+    absent: Vec<u16>,
     attempt: u32,
     version: u16,
     proposal: ByteBuf,
@@ -41,6 +43,7 @@ struct Fields {
 #[derive(Debug, Clone)]
 pub struct CertifiedKey {
     proposal: Proposal,
+    roster: Proposal,
     attempt: u32,
     result: AttemptResult,
     package: PublicKeyPackage,
@@ -72,6 +75,9 @@ pub enum CertificateError {
     /// The epoch, the attempt or the dealers are not those of a create.
     #[error("the certificate is not one of a new key")]
     NotACreate,
+    /// Its list of absent members is not one that the proposal allows.
+    #[error("the certificate leaves out members as its proposal does not allow")]
+    Absence,
     /// A sum of commitments, or a public share that follows from them, is no point or the identity.
     #[error("the certificate has a point that is the identity or none")]
     Point,
@@ -106,6 +112,7 @@ impl CertificateError {
             Self::Version(_) => "certificate-version",
             Self::Count { .. } => "certificate-count",
             Self::NotACreate => "certificate-not-a-create",
+            Self::Absence => "certificate-absence",
             Self::Point => "certificate-point",
             Self::Confirmation { .. } => "certificate-confirmation",
             Self::OtherMembers => "certificate-other-members",
@@ -122,6 +129,7 @@ const CERTIFICATE_VERSION: u16 = 1;
 pub(crate) fn encode<'a>(
     proposal: &Proposal,
     number: u32,
+    absent: Vec<u16>,
     encryption_keys: impl Iterator<Item = &'a Point>,
     result: &AttemptResult,
     confirmations: &[Confirmation],
@@ -130,6 +138,7 @@ pub(crate) fn encode<'a>(
         version: CERTIFICATE_VERSION,
         proposal: ByteBuf::from(proposal.to_bytes()),
         attempt: number,
+        absent,
         epoch: result.epoch,
         encryption_keys: ByteBuf::from(
             encryption_keys
@@ -170,6 +179,27 @@ pub fn verify_certificate(
     Ok(key)
 }
 
+/// A key as a node gets it back that has lost everything but its phrase.
+#[derive(Debug)]
+pub struct RestoredKey {
+    /// The key.
+    pub certified: CertifiedKey,
+    /// The node's share of it.
+    pub share: KeyShare,
+}
+
+/// Step 19: gets a node's share back from its phrase and anybody's copy of the certificate. The members are not pinned; what
+/// shows that the certificate is not made up is the node's own confirmation in it, which only its identity can sign.
+///
+/// # Errors
+/// [`CertificateError::NotAMember`] if the phrase is not one of a member, [`CertificateError::SealedShare`] if what
+/// its node sealed is not its share; otherwise what is wrong with the certificate.
+pub fn restore_key(bytes: &[u8], phrase: &RecoveryPhrase) -> Result<RestoredKey, CertificateError> {
+    let certified = CertifiedKey::verify_unpinned(bytes)?;
+    let share = certified.recover_share(phrase)?;
+    Ok(RestoredKey { certified, share })
+}
+
 impl CertifiedKey {
     /// Step 17: verifies that the members that the certificate names confirmed it. Whether they are the right ones is for the
     /// caller to know.
@@ -179,19 +209,32 @@ impl CertifiedKey {
             return Err(CertificateError::Version(fields.version));
         }
         let proposal = Proposal::from_bytes(&fields.proposal)?;
-        let members = proposal.members().len();
+        let roster = (1..=u16::try_from(proposal.members().len()).unwrap_or(u16::MAX))
+            .filter(|index| !fields.absent.contains(index))
+            .collect::<Vec<u16>>();
+        let canonical = fields
+            .absent
+            .iter()
+            .zip(fields.absent.iter().skip(1))
+            .all(|(a, b)| a < b)
+            && fields.absent.len() + roster.len() == proposal.members().len();
+        let roster = proposal
+            .among(&roster)
+            .filter(|_| canonical)
+            .ok_or(CertificateError::Absence)?;
+        let members = roster.members().len();
         let encryption_keys = chunks("encryption keys", &fields.encryption_keys, members)?;
         let sums = chunks("sums", &fields.sums, usize::from(proposal.threshold()))?;
         count("confirmations", fields.confirmations.len(), members)?;
         let all_dealers = (1..)
             .zip(0..members)
             .all(|(index, place)| fields.qualified.get(place) == Some(&index));
-        if fields.epoch != 0 || fields.attempt != attempt::FIRST_ATTEMPT || !all_dealers {
+        if fields.epoch != 0 || fields.attempt < attempt::FIRST_ATTEMPT || !all_dealers {
             return Err(CertificateError::NotACreate);
         }
         count("qualified dealers", fields.qualified.len(), members)?;
         let result = AttemptResult {
-            params: attempt::params(&proposal, fields.attempt, encryption_keys.iter()),
+            params: attempt::params(&roster, fields.attempt, encryption_keys.iter()),
             epoch: fields.epoch,
             set: fields.set,
             qualified: fields.qualified,
@@ -203,14 +246,15 @@ impl CertifiedKey {
         let hash = result.hash();
         for (member, confirmation) in (1u16..).zip(&fields.confirmations) {
             if confirmation.index != member
-                || !confirmation.is_signed(&proposal, &result.params, &hash)
+                || !confirmation.is_signed(&roster, &result.params, &hash)
             {
                 return Err(CertificateError::Confirmation { member });
             }
         }
-        let package = package(&proposal, &result)?;
+        let package = package(&roster, &result)?;
         Ok(Self {
             proposal,
+            roster,
             attempt: fields.attempt,
             result,
             package,
@@ -230,7 +274,22 @@ impl CertifiedKey {
 
     /// The members in index order: the first has index 1.
     pub fn members(&self) -> &[MemberIdentity] {
-        self.proposal.members()
+        self.roster.members()
+    }
+
+    /// The proposal with the key's members only.
+    pub(crate) fn roster(&self) -> &Proposal {
+        &self.roster
+    }
+
+    /// The index, 1…n, of an identity among the key's members.
+    pub fn index_of(&self, identity: &[u8; 32]) -> Option<u16> {
+        self.roster.index_of(identity)
+    }
+
+    /// The member of index 1…n.
+    pub fn member(&self, index: u16) -> Option<&MemberIdentity> {
+        self.roster.member(index)
     }
 
     /// SHA-256 of the approval policy of the key.
@@ -248,7 +307,7 @@ impl CertifiedKey {
         self.attempt
     }
 
-    /// What was proposed.
+    /// What was proposed. Its indices are not the key's if somebody was absent.
     pub fn proposal(&self) -> &Proposal {
         &self.proposal
     }
@@ -273,11 +332,11 @@ impl CertifiedKey {
         let keys = phrase.node_keys();
         let identity = keys.identity.verifying_key().to_bytes();
         let index = self
-            .proposal
+            .roster
             .index_of(&identity)
             .ok_or(CertificateError::NotAMember)?;
         let member = self
-            .proposal
+            .roster
             .member(index)
             .ok_or(CertificateError::NotAMember)?;
         if member.recovery_public != *keys.recovery_public.as_bytes() {

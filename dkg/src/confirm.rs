@@ -153,6 +153,7 @@ mod tests {
             leader: identity,
             created: 0,
             expires: 1,
+            may_be_absent: 0,
             allow_few_members: false,
             software: "test".to_owned(),
         };

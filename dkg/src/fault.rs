@@ -5,10 +5,11 @@
 
 use crate::attempt::Acceptance;
 use crate::deal::DealHeader;
+use crate::hex;
 use crate::proposal::ProposalError;
 use crate::wire_v1::WireError;
 
-/// Why a message was refused, or a member failed an attempt. Indices are those of the proposal, 1…n.
+/// Why a message was refused, or a member failed an attempt. Indices are those of the attempt, 1…n, unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// The bytes are no message.
@@ -20,8 +21,8 @@ pub enum Fault {
     /// This node's operator configured another approval policy.
     #[error(
         "this node's approval policy is {}, the proposal's is {}: the operators must configure the same policy",
-        hex(ours),
-        hex(theirs)
+        hex::encode(ours),
+        hex::encode(theirs)
     )]
     OtherPolicy {
         /// SHA-256 of this node's policy.
@@ -35,7 +36,7 @@ pub enum Fault {
     )]
     NotListed,
     /// The sender is no member of the ceremony.
-    #[error("the sender {} is not a member of this ceremony", hex(from))]
+    #[error("the sender {} is not a member of this ceremony", hex::encode(from))]
     Stranger {
         /// The identity that TLS established.
         from: [u8; 32],
@@ -78,10 +79,29 @@ pub enum Fault {
     /// The call to abandon is not signed by the leader.
     #[error("the call to abandon the ceremony is not signed by its leader")]
     AbandonSignature,
-    /// Attempts beyond the first are not made by this version.
-    #[error("attempt {0} is asked for, and this version makes only the first: make a new proposal")]
+    /// Another attempt than the one that this member is at.
+    #[error("the question is about attempt {0}, and this member is at another")]
     Attempt(u32),
-    /// Not one acceptance of each member in index order.
+    /// A call to leave a member out that its own evidence does not support.
+    #[error(
+        "the evidence for leaving member {member} out does not prove anything: the leader is false"
+    )]
+    FalseEvidence {
+        /// The member's index in the proposal.
+        member: u16,
+    },
+    /// A call to leave members out that the proposal, or the order of attempts, does not allow.
+    #[error(
+        "attempt {attempt} leaves out other members than its grounds name, or more than the proposal allows"
+    )]
+    ExclusionCount {
+        /// The attempt's number.
+        attempt: u32,
+    },
+    /// Somebody else than the leader asks for another attempt.
+    #[error("only the ceremony's leader begins another attempt")]
+    NotLeader,
+    /// Not one acceptance of each member that takes part, in index order, or of too few.
     #[error("{got} acceptances where one of each of {expected} members is needed, in index order")]
     AcceptanceCount {
         /// n.
@@ -207,6 +227,9 @@ pub enum Fault {
     /// The certificate is not valid.
     #[error("the certificate is not valid: {0}")]
     Certificate(#[from] crate::certificate::CertificateError),
+    /// The key's statement was not signed.
+    #[error(transparent)]
+    Signing(#[from] crate::signing::SigningError),
     /// The sum of the deals is the identity or otherwise unusable. Cannot happen by chance.
     #[error("the result is not a usable key: the attempt must be repeated")]
     UnusableResult,
@@ -345,6 +368,9 @@ impl Fault {
             Self::AlreadyConfirmed => "already-confirmed",
             Self::AbandonSignature => "abandon-signature",
             Self::Attempt(_) => "attempt",
+            Self::FalseEvidence { .. } => "false-evidence",
+            Self::ExclusionCount { .. } => "exclusion-count",
+            Self::NotLeader => "not-the-leader",
             Self::AcceptanceCount { .. } => "acceptance-count",
             Self::AcceptanceInvalid { .. } => "acceptance-invalid",
             Self::EncryptionKeyTaken { .. } => "encryption-key-taken",
@@ -363,6 +389,7 @@ impl Fault {
             Self::OtherConfirmation { .. } => "other-confirmation",
             Self::ShareMismatch => "share-mismatch",
             Self::Certificate(error) => error.code(),
+            Self::Signing(error) => error.code(),
             Self::UnusableResult => "unusable-result",
             Self::Refused { .. } => "refused",
             Self::Rejected { .. } => "rejected",
@@ -388,12 +415,9 @@ impl Fault {
             | Self::WrongAnswer { member, .. }
             | Self::Silent { member, .. } => Some(*member),
             Self::Recorded { member, .. } => (*member != 0).then_some(*member),
+            Self::Signing(error) => error.culprit(),
             Self::BadDeal { dealer, .. } | Self::TwoDeals { dealer, .. } => Some(*dealer),
             _ => None,
         }
     }
-}
-
-fn hex(bytes: &[u8; 32]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

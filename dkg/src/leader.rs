@@ -14,12 +14,20 @@
 //! | confirming | `acknowledgements` | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
 //!
+//! # Members left out
+//!
+//! A proposal may let some members be absent. Then an attempt that fails by somebody's fault, or in which somebody keeps silent for
+//! longer than the leader's patience, is followed by the next without that member; whoever has declined, or has not decided
+//! when half of the proposal's time has passed, is left out from the start. Each is named with its grounds ([`Exclusion`]), and
+//! the evidence goes to all members. The leader itself cannot be left out.
+//!
 //! # Restart
 //!
 //! The state is written at the end of each round, before anything of the next is sent. A restored leader asks the open
 //! round's question again; members answer as before. A leader that is gone for good strands no secret: members give up
 //! when the proposal expires, unless they have confirmed.
 
+mod absence;
 mod progress;
 mod rounds;
 mod state;
@@ -27,6 +35,7 @@ mod state;
 use ed25519_dalek::SigningKey;
 use reencrypt::Point;
 
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::member::StateError;
 use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
@@ -34,14 +43,24 @@ use crate::wire_v1::Message;
 use crate::{signature, tags};
 
 pub use progress::{LeaderPhase, LeaderProgress, Waiting, WaitingFor};
-use rounds::{Phase, Step};
+use rounds::{Asked, Phase, Step};
 
 /// The most questions that are out at one time. Bounds the memory for the deals of large ceremonies.
 pub const MAX_IN_FLIGHT: usize = 32;
+/// How long a member may keep silent in a step before it is left out, unless told otherwise, in seconds.
+pub const DEFAULT_PATIENCE_S: u32 = 300;
 
 /// The leader's machine for one ceremony. See the module's head.
 pub struct Leader {
     proposal: Proposal,
+    /// The proposal with the members that are asked now; `peers` and the rounds have their order.
+    roster: Proposal,
+    exclusions: Vec<Exclusion>,
+    /// How long a member may keep silent in a step when it can be left out, in seconds.
+    patience_s: u32,
+    /// When the open round began, as far as this process knows.
+    round_since: Option<u64>,
+    told: usize,
     signed: SignedProposal,
     /// Signed when the leader is made, so that the identity's key need not stay here.
     abandon: [u8; 64],
@@ -74,6 +93,13 @@ pub enum LeaderEffect {
         /// The question.
         message: Message,
     },
+    /// A member is left out from here on.
+    Excluded {
+        /// The member.
+        member: MemberIdentity,
+        /// Why.
+        exclusion: Exclusion,
+    },
     /// All members have confirmed: the key exists. They are now told to activate it.
     Certified {
         /// The certificate's canonical bytes.
@@ -105,33 +131,50 @@ impl Leader {
         }
         let signed = proposal.sign(identity)?;
         let abandon = signature::sign(identity, tags::ABANDON, &[proposal.hash()]);
-        let members = proposal.members().len();
-        let phase = Phase::first(members);
-        Ok(Self::in_phase(proposal, signed, abandon, phase, true))
+        let phase = Phase::first(proposal.members().len());
+        Ok(Self {
+            peers: vec![Peer::default(); proposal.members().len()],
+            roster: proposal.clone(),
+            proposal,
+            exclusions: Vec::new(),
+            patience_s: DEFAULT_PATIENCE_S,
+            round_since: None,
+            told: 0,
+            signed,
+            abandon,
+            phase,
+            unwritten: true,
+            unreported: true,
+        })
+    }
+
+    /// Sets for how many seconds a member may keep silent in a step before it is left out, if the proposal allows it.
+    #[must_use]
+    pub fn with_patience(mut self, seconds: u32) -> Self {
+        self.patience_s = seconds;
+        self
+    }
+
+    /// Who is left out, in the order in which it happened, and why.
+    pub fn exclusions(&self) -> &[Exclusion] {
+        &self.exclusions
+    }
+
+    /// The number of the attempt that goes on, until its result is certified.
+    pub fn attempt(&self) -> Option<u32> {
+        self.phase.attempt().map(|attempt| attempt.number)
+    }
+
+    /// Who is left out, in the proposal's order.
+    fn excluded(&self) -> Vec<Exclusion> {
+        let mut excluded = self.exclusions.clone();
+        excluded.sort_by_key(|exclusion| exclusion.member);
+        excluded
     }
 
     /// The leader as it was when `state` was last handed out to be written.
     pub fn restore(state: &[u8]) -> Result<Self, StateError> {
         state::decode(state)
-    }
-
-    fn in_phase(
-        proposal: Proposal,
-        signed: SignedProposal,
-        abandon: [u8; 64],
-        phase: Phase,
-        unwritten: bool,
-    ) -> Self {
-        let peers = vec![Peer::default(); proposal.members().len()];
-        Self {
-            proposal,
-            signed,
-            abandon,
-            phase,
-            peers,
-            unwritten,
-            unreported: true,
-        }
     }
 
     /// What is proposed.
@@ -155,6 +198,14 @@ impl Leader {
             let culprits = self.silent();
             self.fail(culprits, &mut effects);
         }
+        let since = *self.round_since.get_or_insert(now);
+        if self.deadline(since).is_some_and(|deadline| now >= deadline) {
+            let silent = self.silent();
+            // If they are too many, the leader goes on waiting until the proposal expires.
+            if self.leave_out(&silent, None, now, &mut effects) {
+                self.advance(now, &mut effects);
+            }
+        }
         self.proceed(now, &mut effects);
         effects
     }
@@ -169,7 +220,10 @@ impl Leader {
             .map(|(peer, _)| peer.not_before)
             .min();
         let expiry = self.phase.can_fail().then(|| self.proposal.expires());
-        [retry, expiry].into_iter().flatten().min()
+        let deadline = self.round_since.and_then(|since| self.deadline(since));
+        // A deadline that passes without effect, because of who is silent or how many, is not one to wake up for.
+        let deadline = deadline.filter(|_| self.can_leave_out(&self.silent()));
+        [retry, expiry, deadline].into_iter().flatten().min()
     }
 
     /// A member's answer to the question that was last sent to it.
@@ -180,10 +234,10 @@ impl Leader {
         now: u64,
     ) -> Vec<LeaderEffect> {
         let mut effects = Vec::new();
-        let Some(index) = self.proposal.index_of(from) else {
+        let Some(index) = self.roster.index_of(from) else {
             return effects;
         };
-        let step = self.phase.answer(&self.proposal, index, reply);
+        let step = self.phase.answer(&self.roster, index, reply);
         if !matches!(step, Step::Stale)
             && let Some(peer) = self.peer(index)
         {
@@ -197,28 +251,42 @@ impl Leader {
                 }
             }
             Step::AskAgain(why) => self.ask_later(index, why, now),
-            Step::Failed(faults) => self.fail(faults, &mut effects),
+            Step::Failed(faults) => {
+                if !self.leave_out(&faults, Some(reply), now, &mut effects) {
+                    self.fail(faults, &mut effects);
+                }
+            }
         }
-        match self.phase.advance(&self.proposal) {
+        self.advance(now, &mut effects);
+        self.proceed(now, &mut effects);
+        effects
+    }
+
+    /// Goes on to the next round if all have answered.
+    fn advance(&mut self, now: u64, effects: &mut Vec<LeaderEffect>) {
+        let excluded = self.excluded();
+        match self.phase.advance(&self.proposal, &excluded) {
             Ok(false) => {}
             Ok(true) => {
-                self.peers.fill(Peer::default());
-                self.persist(&mut effects);
+                if let Some(attempt) = self.phase.attempt() {
+                    self.roster = attempt.roster.clone();
+                }
+                self.peers = vec![Peer::default(); self.roster.members().len()];
+                self.round_since = Some(now);
+                self.persist(effects);
                 if let Phase::Activating { certificate, .. } = &self.phase {
                     effects.push(LeaderEffect::Certified {
                         certificate: certificate.clone(),
                     });
                 }
             }
-            Err(fault) => self.fail(vec![fault], &mut effects),
+            Err(fault) => self.fail(vec![fault], effects),
         }
-        self.proceed(now, &mut effects);
-        effects
     }
 
     /// A member did not answer: it is asked again later, at growing intervals of up to 30 seconds.
     pub fn unreachable(&mut self, member: &[u8; 32], now: u64) {
-        if let Some(index) = self.proposal.index_of(member) {
+        if let Some(index) = self.roster.index_of(member) {
             if let Some(peer) = self.peer(index) {
                 peer.in_flight = false;
             }
@@ -239,7 +307,7 @@ impl Leader {
     /// How far it is, and for whom it waits.
     pub fn progress(&self) -> LeaderProgress {
         let waiting = self
-            .proposal
+            .roster
             .members()
             .iter()
             .zip(1u16..)
@@ -282,8 +350,13 @@ impl Leader {
 
     fn fail(&mut self, faults: Vec<Fault>, effects: &mut Vec<LeaderEffect>) {
         if self.phase.can_fail() {
+            let faults = faults
+                .into_iter()
+                .map(|fault| self.in_proposal(fault))
+                .collect();
+            self.roster = self.proposal.clone();
             self.phase = Phase::failed(faults, self.proposal.members().len());
-            self.peers.fill(Peer::default());
+            self.peers = vec![Peer::default(); self.proposal.members().len()];
             self.unreported = true;
             self.persist(effects);
         }
@@ -304,6 +377,15 @@ impl Leader {
 
     /// Reports the outcome once, and asks whoever is due.
     fn proceed(&mut self, now: u64, effects: &mut Vec<LeaderEffect>) {
+        for exclusion in self.exclusions.iter().skip(self.told) {
+            effects.extend(self.proposal.member(exclusion.member).map(|member| {
+                LeaderEffect::Excluded {
+                    member: member.clone(),
+                    exclusion: exclusion.clone(),
+                }
+            }));
+        }
+        self.told = self.exclusions.len();
         if std::mem::take(&mut self.unreported) {
             match &self.phase {
                 Phase::Completed {
@@ -327,8 +409,9 @@ impl Leader {
                 _ => self.unreported = true,
             }
         }
+        let excluded = self.excluded();
         let mut in_flight = self.peers.iter().filter(|peer| peer.in_flight).count();
-        for ((place, member), index) in self.proposal.members().iter().enumerate().zip(1u16..) {
+        for ((place, member), index) in self.roster.members().iter().enumerate().zip(1u16..) {
             let Some(peer) = self.peers.get_mut(place) else {
                 break;
             };
@@ -339,10 +422,12 @@ impl Leader {
             {
                 continue;
             }
-            let Some(message) =
-                self.phase
-                    .question(&self.signed, self.proposal.id(), &self.abandon, index)
-            else {
+            let asked = Asked {
+                signed: &self.signed,
+                abandon: &self.abandon,
+                exclusions: &excluded,
+            };
+            let Some(message) = self.phase.question(&asked, self.proposal.id(), index) else {
                 continue;
             };
             peer.in_flight = true;

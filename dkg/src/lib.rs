@@ -21,8 +21,12 @@
 //!         ◀──────────── activated ──
 //! ```
 //!
-//! The leader is trusted with neither secrecy nor correctness. A member that cheats fails the attempt with its name. Bytes
+//! The leader is trusted with neither secrecy nor correctness. A member that cheats fails the attempt with its name,
+//! and the next goes on without it where the proposal allows that ([`Exclusion`]). Bytes
 //! and steps are in `docs/protocol/key-generation.md`.
+//!
+//! With the key in use, t members sign under Y itself who the members are ([`KeyCertificate`]), so that a client that knows
+//! only the 32 bytes of Y can check it: [`SigningSession`] asks, [`Signer`] answers.
 //!
 //! # Driving a member
 //!
@@ -64,6 +68,7 @@
 //!     leader: identity,
 //!     created: now,
 //!     expires: now + 3600,
+//!     may_be_absent: 0,
 //!     allow_few_members: false,
 //!     software: "example 1.0".to_owned(),
 //! };
@@ -102,8 +107,13 @@ mod acknowledge;
 mod attempt;
 mod certificate;
 mod confirm;
+pub mod custody;
 mod deal;
+mod exclusion;
 mod fault;
+mod frost;
+mod hex;
+mod key_certificate;
 mod knowledge;
 mod leader;
 mod member;
@@ -113,17 +123,24 @@ mod proposal;
 mod sealed_share;
 mod shares;
 mod signature;
+mod signing;
 mod tags;
 pub mod wire_v1;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
-pub use crate::certificate::{CertificateError, CertifiedKey, verify_certificate};
+pub use crate::certificate::{
+    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate,
+};
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealHeader, RelayedDeal};
+pub use crate::exclusion::{Accused, Exclusion, Grounds};
 pub use crate::fault::{DealFault, Fault};
+pub use crate::frost::NonceCommitments;
+pub use crate::key_certificate::{CertifiedMember, KeyCertificate, KeyCertificateError};
 pub use crate::leader::{
-    Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting, WaitingFor,
+    DEFAULT_PATIENCE_S, Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting,
+    WaitingFor,
 };
 pub use crate::member::{ActivatedKey, LocalNode, Member, MemberOutput, MemberStage, StateError};
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};
@@ -132,4 +149,7 @@ pub use crate::proposal::{
     PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
 };
 pub use crate::sealed_share::SEALED_SHARE;
+pub use crate::signing::{
+    Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
+};
 pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};

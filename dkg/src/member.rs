@@ -20,7 +20,14 @@
 //! question from an earlier step is answered as it was then. A question from a later step is refused (`out-of-step`), and
 //! changes nothing. A different question about a step that is done is refused with the evidence of who signed two things.
 //!
-//! # When it ends
+//! # Another attempt
+//!
+//! When an attempt fails by somebody's fault, the leader begins the next without that member, if the proposal lets members be
+//! absent. From the step at which it is, the member deals anew. A result that it has confirmed is not thrown away by that: its
+//! share is kept beside the new attempt, since a certificate of it may exist and come out at any time. Whichever certificate
+//! comes is activated. Attempts only ever go up.
+//!
+//! # Giving up
 //!
 //! Up to `acknowledged` the member gives up when the proposal expires, when its leader calls it off or when its own
 //! operator does, and then erases n and x_j. Once it has *confirmed*, the key may exist, so it keeps its pending share
@@ -36,12 +43,14 @@ use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
 use zeroize::Zeroizing;
 
 use crate::attempt::Acceptance;
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
 use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
 
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
+use steps::Begin;
 
 /// What the machine needs to know of its own node.
 #[derive(Clone)]
@@ -178,6 +187,26 @@ impl Member {
         }
     }
 
+    /// Whether its state holds any secret: those of an open ceremony, or the share of a result whose certificate may still come.
+    pub fn holds_secrets(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            let secrets = &running.secrets;
+            secrets.encryption.is_some() || secrets.share.is_some() || !secrets.pending.is_empty()
+        })
+    }
+
+    /// Who takes no part in the attempt that this member is at, and why, as its leader said; evidence has been verified.
+    pub fn exclusions(&self) -> &[Exclusion] {
+        self.running
+            .as_ref()
+            .map_or(&[], |running| &running.exclusions)
+    }
+
+    /// The number of the attempt that this member is at, if one has begun.
+    pub fn attempt(&self) -> Option<u32> {
+        Some(self.running.as_ref()?.attempt.as_ref()?.number)
+    }
+
     /// Answers one message from the member whose identity TLS established. `now` in seconds since the Unix epoch.
     ///
     /// # Errors
@@ -207,8 +236,17 @@ impl Member {
             Message::Begin {
                 attempt,
                 acceptances,
+                excluded,
                 ..
-            } => running.begin(&self.node, attempt, acceptances, rng),
+            } => {
+                let begin = Begin {
+                    number: attempt,
+                    acceptances,
+                    excluded,
+                    by_leader: from == running.proposal.leader(),
+                };
+                running.begin(&self.node, begin, rng)
+            }
             Message::Deals { attempt, deals, .. } => {
                 running.check_deals(&self.node, attempt, &deals, rng)
             }
@@ -258,6 +296,8 @@ impl Member {
             proposal,
             index,
             stage: Stage::Proposed,
+            exclusions: Vec::new(),
+            pending: Vec::new(),
             attempt: None,
             secrets: Secrets::default(),
         };
@@ -341,7 +381,7 @@ impl Member {
         if matches!(running.stage, Stage::Closed { .. }) {
             return running.repeat_decision();
         }
-        if running.stage.keeps_share() {
+        if running.keeps_share() {
             return Err(Fault::AlreadyConfirmed);
         }
         running.close(truncate(reason.to_owned(), MAX_SENTENCE), true);

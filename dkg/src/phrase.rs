@@ -77,6 +77,16 @@ impl RecoveryPhrase {
         Self { entropy }
     }
 
+    pub(crate) fn entropy(&self) -> &[u8] {
+        self.entropy.as_slice()
+    }
+
+    pub(crate) fn from_entropy(entropy: [u8; 32]) -> Self {
+        Self {
+            entropy: Zeroizing::new(entropy),
+        }
+    }
+
     /// Reads 24 English words; case and the amount of white space do not matter.
     pub fn parse(words: &str) -> Result<Self, PhraseError> {
         let count = words.split_whitespace().count();

@@ -69,6 +69,8 @@ pub struct Terms {
     pub created: u64,
     /// From when on it is void, seconds since the Unix epoch.
     pub expires: u64,
+    /// How many of the members an attempt may leave out: those that stay silent, decline or cheat. 0: all or nobody.
+    pub may_be_absent: u16,
     /// Allows n < 2t − 1, where t − 1 members that fall silent stop the key for ever.
     pub allow_few_members: bool,
     /// The proposer's software, for people: at most 64 bytes.
@@ -100,7 +102,7 @@ struct Fields {
     threshold: u16,
     #[serde(with = "serde_bytes")]
     policy_hash: [u8; 32],
-    /// How many of the members may be left out of an attempt. 0 until attempts without culprits are made.
+    /// How many of the members may be left out of an attempt.
     may_be_absent: u16,
     allow_few_members: bool,
 }
@@ -198,11 +200,18 @@ pub enum ProposalError {
         /// Seconds since the Unix epoch.
         expires: u64,
     },
-    /// Asks for attempts with members left out, which this version does not make.
+    /// Without those that may be absent, too few are left for the threshold.
     #[error(
-        "the proposal lets {0} members be absent, and this version makes keys with all of them only"
+        "with {absent} of {members} members absent too few are left for a threshold of {threshold}: let fewer be absent, lower the threshold, or allow few members explicitly"
     )]
-    Absence(u16),
+    Absence {
+        /// How many may be absent.
+        absent: u16,
+        /// n.
+        members: usize,
+        /// t.
+        threshold: u16,
+    },
     /// The signature is not the leader's.
     #[error("the proposal is not signed by its leader")]
     Signature,
@@ -223,7 +232,7 @@ impl ProposalError {
             Self::Text { .. } => "proposal-text",
             Self::Leader => "proposal-leader",
             Self::Lifetime { .. } => "proposal-lifetime",
-            Self::Absence(_) => "proposal-absence",
+            Self::Absence { .. } => "proposal-absence",
             Self::Signature => "proposal-signature",
         }
     }
@@ -243,7 +252,7 @@ impl Proposal {
             threshold: terms.threshold,
             policy_hash: terms.policy_hash,
             members,
-            may_be_absent: 0,
+            may_be_absent: terms.may_be_absent,
             leader: terms.leader,
             created: terms.created,
             expires: terms.expires,
@@ -375,6 +384,42 @@ impl Proposal {
         self.fields.allow_few_members
     }
 
+    /// How many of the members an attempt may leave out.
+    pub fn may_be_absent(&self) -> u16 {
+        self.fields.may_be_absent
+    }
+
+    /// The proposal as an attempt of these members carries it out: under the same hash, with their places as indices 1, 2, …
+    /// `None` unless `present` are indices of members in ascending order, the leader among them, and as many as the proposal asks for.
+    pub(crate) fn among(&self, present: &[u16]) -> Option<Self> {
+        let all = self.fields.members.len();
+        let ascending = present
+            .iter()
+            .zip(present.iter().skip(1))
+            .all(|(a, b)| a < b);
+        if !ascending || present.len() + usize::from(self.fields.may_be_absent) < all {
+            return None;
+        }
+        let members = present
+            .iter()
+            .map(|index| self.member(*index).cloned())
+            .collect::<Option<Vec<_>>>()?;
+        let identities = present
+            .iter()
+            .map(|index| self.identity(*index).copied())
+            .collect::<Option<Vec<_>>>()?;
+        let roster = Self {
+            fields: Fields {
+                members,
+                ..self.fields.clone()
+            },
+            hash: self.hash,
+            identities,
+        };
+        roster.index_of(self.leader())?;
+        Some(roster)
+    }
+
     /// Whether fewer than 2t − 1 members hold the key, so that t − 1 silent ones lose it.
     pub fn has_few_members(&self) -> bool {
         self.fields.members.len() < members_asked_for(self.fields.threshold)
@@ -429,8 +474,19 @@ impl Fields {
                 needed,
             });
         }
-        if self.may_be_absent != 0 {
-            return Err(ProposalError::Absence(self.may_be_absent));
+        let absent = self.may_be_absent;
+        let left = count.saturating_sub(usize::from(absent));
+        let needed = if self.allow_few_members {
+            usize::from(threshold)
+        } else {
+            needed
+        };
+        if absent != 0 && left < needed {
+            return Err(ProposalError::Absence {
+                absent,
+                members: count,
+                threshold,
+            });
         }
         if self.expires <= self.created || self.expires - self.created > MAX_LIFETIME_S {
             return Err(ProposalError::Lifetime {

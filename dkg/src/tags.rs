@@ -38,8 +38,12 @@ pub(crate) const COMPLAINT_SET: &str = "cryptonode/v1/dkg-complaint-set";
 pub(crate) const RESULT: &str = "cryptonode/v1/dkg-result";
 /// What a member signs to confirm a result.
 pub(crate) const CONFIRM: &str = "cryptonode/v1/dkg-confirm";
+/// What the members sign under Y.
+pub(crate) const KEY_CERTIFICATE: &str = "cryptonode/v1/key-certificate";
 /// HKDF salt of the key that seals a share to its member's recovery key.
 pub(crate) const SEALED_SHARE: &str = "cryptonode/v1/dkg-sealed-share";
+/// HKDF salt of the key that seals a phrase for its custodians.
+pub(crate) const CUSTODY: &str = "cryptonode/v1/custody";
 /// HKDF salt of everything derived from a recovery phrase.
 pub(crate) const PHRASE: &str = "cryptonode/v1/recovery-phrase";
 /// HKDF info of the identity's seed.
@@ -71,7 +75,9 @@ mod tests {
             super::COMPLAINT_SET,
             super::RESULT,
             super::CONFIRM,
+            super::KEY_CERTIFICATE,
             super::SEALED_SHARE,
+            super::CUSTODY,
             super::PHRASE,
             super::PHRASE_IDENTITY,
             super::PHRASE_RECOVERY,

@@ -13,7 +13,9 @@ use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::Acceptance;
 use crate::confirm::Confirmation;
 use crate::deal::{Deal, RelayedDeal};
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
+use crate::frost::NonceCommitments;
 use crate::proposal::SignedProposal;
 
 /// The first byte of every message.
@@ -59,14 +61,16 @@ pub enum Message {
         /// The member's encryption key, signed.
         acceptance: Acceptance,
     },
-    /// Leader: all have accepted; deal. Answered by `Dealt`.
+    /// Leader: all that take part have accepted; deal. Answered by `Dealt`.
     Begin {
         /// The attempt's number, from 1.
         attempt: u32,
         /// The ceremony's id.
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
-        /// Every member's acceptance, in index order.
+        /// Everybody who takes no part, in index order, and why.
+        excluded: Vec<Exclusion>,
+        /// The acceptance of every member that takes part, in index order.
         acceptances: Vec<Acceptance>,
     },
     /// Member: its deal.
@@ -151,6 +155,64 @@ pub enum Message {
         /// The leader's signature over `H("cryptonode/v1/dkg-abandon", hash of the proposal)`.
         #[serde(with = "serde_bytes")]
         signature: [u8; 64],
+    },
+    /// Any member: commit to nonces for a signature of the key's statement. Answered by `Committed`, or by `KeyCertificate`
+    /// from a member that has the certificate already.
+    Commit {
+        /// The signing session, random.
+        #[serde(with = "serde_bytes")]
+        session: [u8; 16],
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: its commitments for the session.
+    Committed {
+        /// The signing session.
+        #[serde(with = "serde_bytes")]
+        session: [u8; 16],
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// The commitments.
+        commitments: NonceCommitments,
+    },
+    /// Any member: sign. Answered by `Signed`.
+    Sign {
+        /// The signing session.
+        #[serde(with = "serde_bytes")]
+        session: [u8; 16],
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Those of the t signers.
+        commitments: Vec<NonceCommitments>,
+    },
+    /// Member: its share of the signature.
+    Signed {
+        /// z_i, 32 bytes.
+        #[serde(with = "serde_bytes")]
+        share: [u8; 32],
+        /// The signing session.
+        #[serde(with = "serde_bytes")]
+        session: [u8; 16],
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Any member: the key's certificate, signed under Y. Answered by `Kept`; also an answer to `Commit` and `Sign`.
+    KeyCertificate {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// The certificate's canonical bytes.
+        certificate: ByteBuf,
+    },
+    /// Member: has verified and keeps the key's certificate.
+    Kept {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
     },
     /// Member: has erased its secrets of this ceremony.
     Abandoned {
@@ -257,8 +319,28 @@ impl Message {
             | Self::Certificate { ceremony, .. }
             | Self::Activated { ceremony }
             | Self::Abandon { ceremony, .. }
+            | Self::Commit { ceremony, .. }
+            | Self::Committed { ceremony, .. }
+            | Self::Sign { ceremony, .. }
+            | Self::Signed { ceremony, .. }
+            | Self::KeyCertificate { ceremony, .. }
+            | Self::Kept { ceremony }
             | Self::Abandoned { ceremony }
             | Self::Refused { ceremony, .. } => Some(*ceremony),
+        }
+    }
+
+    /// The number of the attempt that the message is about, if it names one.
+    pub fn attempt(&self) -> Option<u32> {
+        match self {
+            Self::Begin { attempt, .. }
+            | Self::Dealt { attempt, .. }
+            | Self::Deals { attempt, .. }
+            | Self::Acknowledged { attempt, .. }
+            | Self::Complained { attempt, .. }
+            | Self::Acknowledgements { attempt, .. }
+            | Self::Confirmed { attempt, .. } => Some(*attempt),
+            _ => None,
         }
     }
 
@@ -279,6 +361,12 @@ impl Message {
             Self::Certificate { .. } => "certificate",
             Self::Activated { .. } => "activated",
             Self::Abandon { .. } => "abandon",
+            Self::Commit { .. } => "commit",
+            Self::Committed { .. } => "committed",
+            Self::Sign { .. } => "sign",
+            Self::Signed { .. } => "signed",
+            Self::KeyCertificate { .. } => "key-certificate",
+            Self::Kept { .. } => "kept",
             Self::Abandoned { .. } => "abandoned",
             Self::Refused { .. } => "refused",
         }

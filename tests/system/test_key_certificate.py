@@ -92,6 +92,7 @@ def certificate(change: Callable[[dict[str, Any]], None] = lambda fields: None) 
         "proposal": proposal,
         "attempt": 1,
         "epoch": 0,
+        "absent": [],
         "encryption_keys": b"".join(keys),
         "set": deals,
         "qualified": qualified,

@@ -27,6 +27,12 @@ pub enum Command {
         members: Option<Vec<String>>,
         /// How long the proposal stays open, in seconds; as configured if absent.
         open_for_s: Option<u64>,
+        /// How many members an attempt may leave out.
+        #[serde(default)]
+        may_be_absent: u16,
+        /// How long a member may keep silent in a step before it is left out, in seconds; 300 if absent.
+        #[serde(default)]
+        patience_s: Option<u32>,
         /// Allows n < 2t − 1.
         allow_few_members: bool,
     },
@@ -103,6 +109,9 @@ pub struct NodeStatus {
     pub ready: bool,
     /// Why not, in sentences.
     pub not_ready: Vec<String>,
+    /// Whether it was restored from its phrase: it then serves reads and takes part in no ceremony.
+    #[serde(default)]
+    pub restored: bool,
     /// Active keys.
     pub keys: Vec<KeyView>,
     /// Ceremonies that are not decided.
@@ -154,6 +163,8 @@ pub struct ExportedKey {
     pub key: KeyView,
     /// The contents of `cluster.json`.
     pub descriptor: String,
-    /// The ceremony's certificate, in hexadecimal.
+    /// The ceremony's certificate, in hexadecimal: for those who pin the members.
     pub certificate: String,
+    /// The key's certificate, in hexadecimal, once it is signed: for those who know only Y.
+    pub key_certificate: Option<String>,
 }

@@ -11,6 +11,11 @@ pub enum CeremonyError {
         "this node has no approval policy: set one with `cryptonode policy set`, and start the node again"
     )]
     NoPolicy,
+    /// This node was restored from its phrase.
+    #[error(
+        "this node was restored from its recovery phrase and has forgotten what it promised: it serves reads, and takes part in no ceremony under this identity; replace it by a new node"
+    )]
+    Restored,
     /// A name that no member has.
     #[error(
         "no configured member is called {name:?}: `cryptonode member list` shows them, `cryptonode member add` adds one"
@@ -104,6 +109,7 @@ impl CeremonyError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoPolicy => "no-policy",
+            Self::Restored => "restored-node",
             Self::NoSuchMember { .. } => "no-such-member",
             Self::UnknownMember { .. } => "unknown-member",
             Self::TooMany { .. } => "too-many-ceremonies",

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use super::view::excluded;
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
 };
@@ -50,9 +51,11 @@ impl Led {
     pub(super) fn new(
         proposal: Proposal,
         signing: &SigningKey,
+        patience_s: u32,
         now: u64,
     ) -> Result<Self, CeremonyError> {
-        Ok(Self::of(Leader::new(proposal, signing, now)?))
+        let leader = Leader::new(proposal, signing, now)?;
+        Ok(Self::of(leader.with_patience(patience_s)))
     }
 
     pub(super) fn restore(id: &CeremonyId, state: &[u8]) -> Result<Self, CeremonyError> {
@@ -171,6 +174,8 @@ impl Led {
                 .map(|(member, _)| member.name.clone())
                 .collect(),
             sentence,
+            attempt: leader.attempt(),
+            excluded: excluded(leader.exclusions(), proposal),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         (proposal.created(), view)
@@ -337,11 +342,20 @@ impl Ceremonies {
                     let _ = answers.send(Heard { from: to, what }).await;
                 });
             }
+            LeaderEffect::Excluded { member, exclusion } => {
+                tracing::warn!(
+                    ceremony,
+                    member = member.name,
+                    grounds = exclusion.grounds.code(),
+                    "a member is left out; the ceremony goes on without it"
+                );
+            }
             LeaderEffect::Certified { .. } => {
                 tracing::info!(ceremony, "all members have confirmed: the key exists")
             }
             LeaderEffect::Completed { public_key, .. } => {
                 tracing::info!(ceremony, public_key = %hex::encode(public_key.as_bytes()), "all members serve the key");
+                self.certify(id);
             }
             LeaderEffect::Failed { culprits } => {
                 for (member, fault) in &culprits {
@@ -375,7 +389,7 @@ impl Ceremonies {
 }
 
 /// Asks a member over the network. What the member's machine refuses is an answer; everything else is worth asking again.
-async fn ask(peer: &Peer, message: &Message) -> Result<Message, String> {
+pub(super) async fn ask(peer: &Peer, message: &Message) -> Result<Message, String> {
     let request = Request::Ceremony {
         message: ByteBuf::from(message.to_bytes()),
     };

@@ -13,16 +13,19 @@
 //! anybody whom this node's operator did not configure is refused. Acceptance is the operator's, by hand, or in
 //! advance for proposers listed in `ceremony.accept_from`; a proposal made on this node is accepted by it.
 //!
+//! - **As a signer** (`certify`): with the key in use, t members sign under Y itself what the key is and whose.
+//!
 //! **Activation** is one transaction: the share with everything that serving needs goes in, the ceremony's secrets go out;
 //! then the key is in the keyring, and the next request is answered.
 
+mod certify;
 mod error;
 mod lead;
 mod seat;
 mod view;
 
 pub use error::CeremonyError;
-pub use view::{CeremonyView, Waiting};
+pub use view::{CeremonyView, Excluded, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,13 +44,31 @@ use crate::keyring::Keyring;
 use crate::server::{CeremonyHandler, Refusal};
 use crate::store::{RecordsError, Store, Table};
 use crate::tls::TlsIdentity;
+use certify::Made;
 use lead::Led;
 use seat::Seat;
 
-/// How often ceremonies that nobody asks about any more are looked at, whether they have expired.
-const EXPIRY_CHECK: Duration = Duration::from_secs(30);
+/// How often ceremonies that nobody asks about any more are looked at, whether they have expired, and keys, whether their
+/// certificate is still missing because whoever was to ask for it is gone.
+const CHECK: Duration = Duration::from_secs(10);
 /// For a member's answer: it may have to check the deals of all others.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// What the operator asks for in a proposal.
+pub(crate) struct Wish {
+    /// t.
+    pub(crate) threshold: u16,
+    /// Names of the members; all configured ones if absent.
+    pub(crate) members: Option<Vec<String>>,
+    /// How long the proposal stays open, in seconds; as configured if absent.
+    pub(crate) open_for_s: Option<u64>,
+    /// How many members may be left out.
+    pub(crate) may_be_absent: u16,
+    /// How long a member may keep silent in a step before it is left out, in seconds.
+    pub(crate) patience_s: Option<u32>,
+    /// Allows n < 2t − 1.
+    pub(crate) allow_few_members: bool,
+}
 
 /// Names a ceremony.
 pub(crate) type CeremonyId = [u8; 16];
@@ -60,6 +81,8 @@ pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) store: Arc<Store>,
     pub(crate) keyring: Arc<Keyring>,
+    /// The node was restored from its phrase, and has forgotten what it promised: it serves reads and nothing else.
+    pub(crate) restored: bool,
 }
 
 /// All ceremonies of this node.
@@ -69,8 +92,8 @@ pub(crate) struct Ceremonies {
     dialer: Arc<Dialer>,
     seats: Mutex<BTreeMap<CeremonyId, Arc<Seat>>>,
     led: Mutex<BTreeMap<CeremonyId, Arc<Led>>>,
-    /// Y in hexadecimal of the keys that came of ceremonies.
-    made: Mutex<BTreeMap<CeremonyId, String>>,
+    /// The keys that came of ceremonies.
+    made: Mutex<BTreeMap<CeremonyId, Arc<Made>>>,
     /// Ceremonies in the order in which this node has heard of them since its start.
     arrived: Mutex<Vec<CeremonyId>>,
     /// Counts changes, for those that wait for one.
@@ -119,16 +142,11 @@ impl Ceremonies {
         }
         let mut made = BTreeMap::new();
         for key in around.keyring.iter() {
-            let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
-            let public_key = hex::encode(key.package.public_key().as_bytes());
-            let certified =
-                dkg::verify_certificate(&key.certificate, &pinned).map_err(|error| {
-                    RecordsError::Unreadable {
-                        what: "the certificate of a key",
-                        reason: format!("{public_key}: {error}"),
-                    }
-                })?;
-            made.insert(certified.proposal().id(), public_key);
+            let (id, key) = Made::of(&key)?;
+            if let Some(certificate) = around.store.get(Table::KeyCertificate, &id)? {
+                key.restore(&certificate);
+            }
+            made.insert(id, Arc::new(key));
         }
         Ok(Arc::new(Self {
             around,
@@ -161,9 +179,10 @@ impl Ceremonies {
             loop {
                 tokio::select! {
                     () = stopped(&mut stopping) => return,
-                    () = tokio::time::sleep(EXPIRY_CHECK) => {}
+                    () = tokio::time::sleep(CHECK) => {}
                 }
                 let this = Arc::clone(&this);
+                this.certify_missing();
                 let _ = tokio::task::spawn_blocking(move || this.expire_all()).await;
             }
         }));
@@ -182,27 +201,35 @@ impl Ceremonies {
     /// Makes a proposal with this node as leader, accepts it here, and starts asking the others.
     pub(crate) async fn propose(
         self: &Arc<Self>,
-        threshold: u16,
-        names: Option<Vec<String>>,
-        open_for_s: Option<u64>,
-        allow_few_members: bool,
+        wish: Wish,
     ) -> Result<CeremonyView, CeremonyError> {
+        if self.is_restored() {
+            return Err(CeremonyError::Restored);
+        }
         let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
         let created = clock_s();
-        let open_for_s = open_for_s.unwrap_or(self.around.config.ceremony.open_for_s);
+        let open_for_s = wish
+            .open_for_s
+            .unwrap_or(self.around.config.ceremony.open_for_s);
         let terms = Terms {
-            threshold,
+            threshold: wish.threshold,
             policy_hash: policy.hash(),
-            members: self.members_called(names.as_deref())?,
+            members: self.members_called(wish.members.as_deref())?,
             leader: self.around.own.identity,
             created,
             expires: created.saturating_add(open_for_s),
-            allow_few_members,
+            may_be_absent: wish.may_be_absent,
+            allow_few_members: wish.allow_few_members,
             software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
         let proposal = Proposal::new(terms, &mut rand::rng())?;
         let id = proposal.id();
-        let led = Arc::new(Led::new(proposal, &self.around.signing, created)?);
+        let led = Arc::new(Led::new(
+            proposal,
+            &self.around.signing,
+            wish.patience_s.unwrap_or(dkg::DEFAULT_PATIENCE_S),
+            created,
+        )?);
         let mut effects = led.begin().into_iter();
         // Durable before the operator is told of it. What follows is sent by the task.
         let this = Arc::clone(self);
@@ -304,6 +331,11 @@ impl Ceremonies {
         }
     }
 
+    /// Whether this node was restored from its phrase, and so takes part in no ceremony.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.around.restored
+    }
+
     /// All ceremonies, the latest proposal last.
     pub(crate) fn list(&self) -> Vec<CeremonyView> {
         let mut views: Vec<(u64, CeremonyView)> = Vec::new();
@@ -313,14 +345,19 @@ impl Ceremonies {
         for (id, seat) in &seats {
             if !led.contains_key(id) {
                 views.extend(seat.view().map(|(proposed, mut view)| {
-                    view.public_key = made.get(id).cloned();
+                    view.public_key = made.get(id).map(|made| made.public_key.clone());
                     (proposed, view)
                 }));
             }
         }
         for (id, led) in &led {
             let (proposed, mut view) = led.view();
-            view.public_key = made.get(id).cloned();
+            if let Some(made) = made.get(id) {
+                view.public_key = Some(made.public_key.clone());
+                if view.succeeded() && made.certificate().is_none() {
+                    view.is_being_signed();
+                }
+            }
             views.push((proposed, view));
         }
         // Proposals are dated in seconds; within one, the order of arrival decides.
@@ -437,6 +474,14 @@ fn is_decided(stage: MemberStage) -> bool {
 
 impl CeremonyHandler for Arc<Ceremonies> {
     fn is_member(&self, identity: &[u8; 32]) -> bool {
+        if self.is_restored() {
+            // Its configuration is new; who asks is told why it takes no part.
+            return self.around.keyring.iter().any(|key| {
+                key.members
+                    .iter()
+                    .any(|member| member.identity == *identity)
+            });
+        }
         self.around
             .config
             .members

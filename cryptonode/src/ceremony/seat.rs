@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use dkg::{ActivatedKey, Fault, Member, MemberOutput, MemberStage, Message};
 
+use super::certify::Made;
+use super::view::excluded;
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
@@ -84,6 +86,8 @@ impl Seat {
             public_key: None,
             culprits: Vec::new(),
             sentence,
+            attempt: machine.attempt(),
+            excluded: excluded(machine.exclusions(), proposal),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         Some((proposal.created(), view))
@@ -118,6 +122,12 @@ impl Ceremonies {
         let Some(id) = ceremony else {
             return Ok(Message::refusal(None, &Fault::OtherCeremony));
         };
+        if self.is_restored() {
+            return Ok(refusal(id, &CeremonyError::Restored));
+        }
+        if let Some(answer) = self.answer_signing(from, &message) {
+            return answer;
+        }
         let seat = match self.seat(&id) {
             Ok(seat) => seat,
             Err(_) if !matches!(message, Message::Propose { .. }) => {
@@ -222,7 +232,8 @@ impl Ceremonies {
             .transpose()?;
         if let Some(state) = output.persist {
             let mut changes = Vec::with_capacity(4);
-            if is_decided(machine.stage()) {
+            // What may still be needed after the decision stays in the table that can be erased.
+            if is_decided(machine.stage()) && !machine.holds_secrets() {
                 changes.push(Change::erase(Table::Ceremony, id));
                 changes.push(Change::put(Table::Decided, id, state));
             } else {
@@ -244,7 +255,8 @@ impl Ceremonies {
                 .keyring
                 .insert(key)
                 .map_err(RecordsError::from)?;
-            lock(&self.made).insert(*id, hex::encode(key.package.public_key().as_bytes()));
+            let (id, made) = Made::of(&key)?;
+            lock(&self.made).insert(id, Arc::new(made));
             tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
         }
         if stage != before {

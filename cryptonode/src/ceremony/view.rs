@@ -1,5 +1,6 @@
 //! A ceremony as operators see it: which step, who is being waited for, how it ended.
 
+use dkg::{Exclusion, Grounds, Proposal};
 use serde::{Deserialize, Serialize};
 
 /// One ceremony, from this node's side.
@@ -29,10 +30,59 @@ pub struct CeremonyView {
     pub public_key: Option<String>,
     /// The members at fault, by name, if it failed.
     pub culprits: Vec<String>,
+    /// The number of the attempt that goes on, or that made the key.
+    #[serde(default)]
+    pub attempt: Option<u32>,
+    /// Members that are left out, and why.
+    #[serde(default)]
+    pub excluded: Vec<Excluded>,
     /// The evidence, or what is to be done next, in a sentence.
     pub sentence: Option<String>,
     /// SHA-256 of the policy that the key would have, in hexadecimal.
     pub policy_hash: String,
+}
+
+/// A member that takes no part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Excluded {
+    /// The member's name.
+    pub member: String,
+    /// Why, by a stable code: `silent`, `rejected`, or what it did.
+    pub code: String,
+    /// Whether this node has verified evidence of it, or has only the leader's word.
+    pub proved: bool,
+    /// Why, in a sentence.
+    pub sentence: String,
+}
+
+/// Who is left out of a ceremony, with what the evidence proves.
+pub(super) fn excluded(exclusions: &[Exclusion], proposal: &Proposal) -> Vec<Excluded> {
+    exclusions
+        .iter()
+        .map(|exclusion| {
+            let member = proposal
+                .member(exclusion.member)
+                .map(|member| member.name.clone())
+                .unwrap_or_default();
+            let proof = exclusion.verify(proposal).ok().flatten();
+            let code = proof.as_ref().map_or_else(
+                || exclusion.grounds.code().to_owned(),
+                |fault| fault.code().to_owned(),
+            );
+            let sentence = match (&exclusion.grounds, &proof) {
+                (_, Some(fault)) => fault.to_string(),
+                (Grounds::Silent, _) => "it gave no answer in time, says the leader".to_owned(),
+                (Grounds::Declined, _) => "its operator declined, says the leader".to_owned(),
+                _ => format!("it answered falsely ({code}), says the leader"),
+            };
+            Excluded {
+                member,
+                code,
+                proved: proof.is_some(),
+                sentence,
+            }
+        })
+        .collect()
 }
 
 /// A member that is being waited for.
@@ -47,6 +97,17 @@ pub struct Waiting {
 }
 
 impl CeremonyView {
+    /// Every member serves the key; its certificate is not there yet.
+    pub(super) fn is_being_signed(&mut self) {
+        "signing".clone_into(&mut self.step);
+        self.decided = false;
+        self.outcome = None;
+        self.sentence = Some(
+            "All members serve the key; its certificate is being signed, which takes as many of them as a read does."
+                .to_owned(),
+        );
+    }
+
     /// Whether it is decided, and a key came of it.
     #[must_use]
     pub fn succeeded(&self) -> bool {

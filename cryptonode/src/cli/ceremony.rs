@@ -33,6 +33,13 @@ Example:
         /// How long the proposal stays open, in seconds.
         #[arg(long, value_name = "SECONDS")]
         open_for_s: Option<u64>,
+        /// How many of the members may be left out when they stay silent, decline or cheat; the ceremony then goes on without
+        /// them by itself, and names them with the evidence.
+        #[arg(long, value_name = "COUNT", default_value_t = 0)]
+        may_be_absent: u16,
+        /// How long a member may keep silent in a step before it is left out, in seconds [default: 300].
+        #[arg(long, value_name = "SECONDS", requires = "may_be_absent")]
+        patience_s: Option<u32>,
         /// Allow fewer than 2t − 1 members, although some of them falling silent then loses the key.
         #[arg(long)]
         allow_few_members: bool,
@@ -85,6 +92,8 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             threshold,
             members,
             open_for_s,
+            may_be_absent,
+            patience_s,
             allow_few_members,
             wait,
         } => {
@@ -92,6 +101,8 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
                 threshold,
                 members,
                 open_for_s,
+                may_be_absent,
+                patience_s,
                 allow_few_members,
             };
             let view: CeremonyView = ask(&dir, &command)?;
@@ -214,6 +225,17 @@ fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
         lines.push(field(
             "waiting for",
             format!("{}: {}{heard}", waiting.member, waiting.waiting_for),
+        ));
+    }
+    for excluded in &view.excluded {
+        let basis = if excluded.proved {
+            "proved"
+        } else {
+            "not proved"
+        };
+        lines.push(field(
+            "left out",
+            format!("{} ({basis}): {}", excluded.member, excluded.sentence),
         ));
     }
     if let Some(key) = &view.public_key {

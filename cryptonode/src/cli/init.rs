@@ -59,14 +59,7 @@ pub(super) fn run(command: &Init, output: &mut Output) -> Result<(), Failure> {
         return Err(Failure::new(exit::USAGE, "phrase-out", message));
     }
     let passphrase = Passphrase::obtain(command.passphrase.passphrase_file.as_deref(), true)?;
-    let cost = match command.argon2_memory_kib {
-        Some(memory_kib) => Cost {
-            memory_kib,
-            passes: 1,
-            lanes: 1,
-        },
-        None => Cost::default(),
-    };
+    let cost = cost(command.argon2_memory_kib);
     let folder = Folder::create(&command.dir)?;
     let phrase = RecoveryPhrase::generate(&mut rand::rng());
     let keys = phrase.node_keys();
@@ -118,6 +111,18 @@ pub(super) fn run(command: &Init, output: &mut Output) -> Result<(), Failure> {
             ),
         ],
     )
+}
+
+/// The cost of the passphrase's key derivation, less for tests.
+pub(super) fn cost(argon2_memory_kib: Option<u32>) -> Cost {
+    match argon2_memory_kib {
+        Some(memory_kib) => Cost {
+            memory_kib,
+            passes: 1,
+            lanes: 1,
+        },
+        None => Cost::default(),
+    }
 }
 
 /// Shows the words, and at a terminal asks for two of them, so that they were written down.

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use dkg::KeyCertificate;
 use serde_json::json;
 
 use super::ceremony::ask;
 use super::output::field;
-use super::{Dir, Failure, Output};
+use super::{Dir, Failure, Output, exit};
 use crate::admin::{Command, ExportedKey, KeyView, NodeStatus};
 use crate::store::write_private;
 
@@ -36,6 +37,22 @@ pub(super) enum KeyCommand {
         /// Write the ceremony's certificate into this file too.
         #[arg(long, value_name = "FILE")]
         certificate: Option<PathBuf>,
+        /// Write the key's certificate, signed under the key itself, into this file too.
+        #[arg(long, value_name = "FILE")]
+        key_certificate: Option<PathBuf>,
+    },
+    /// Verify a key's certificate: who its members are, by the key itself. Needs no node and no network.
+    #[command(after_help = "\
+The 32 bytes of the public key are all that has to be known: t of its members have signed under it who they are.
+
+Example:
+  cryptonode key verify 3af1… --certificate key.cert")]
+    Verify {
+        /// Y in hexadecimal, from a source that is trusted.
+        key: String,
+        /// The key's certificate, as `key export --key-certificate` writes it.
+        #[arg(long, value_name = "FILE")]
+        certificate: PathBuf,
     },
 }
 
@@ -51,7 +68,10 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
             key,
         } => {
             let ExportedKey {
-                key, certificate, ..
+                key,
+                certificate,
+                key_certificate,
+                ..
             } = ask(&dir, &Command::KeyExport { public_key: key })?;
             let lines = [
                 field("public key", &key.public_key),
@@ -69,16 +89,36 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
                     ),
                 ),
                 field("certificate", format!("{} bytes", certificate.len() / 2)),
+                field(
+                    "signed under the key",
+                    if key_certificate.is_some() {
+                        "yes"
+                    } else {
+                        "not yet"
+                    },
+                ),
             ];
-            output.result(&json!({ "key": key, "certificate": certificate }), &lines)
+            output.result(
+                &json!({ "key": key, "certificate": certificate, "key_certificate": key_certificate }),
+                &lines,
+            )
         }
+        KeyCommand::Verify { key, certificate } => verify(&key, &certificate, output),
         KeyCommand::Export {
             dir: Dir { dir },
             key,
             out,
             certificate,
+            key_certificate,
         } => {
             let exported: ExportedKey = ask(&dir, &Command::KeyExport { public_key: key })?;
+            if let Some(path) = &key_certificate {
+                let signed = exported.key_certificate.as_deref().ok_or_else(|| {
+                    let message = "the key's certificate is not signed yet: as many members as a read takes must be reachable; try again in a minute";
+                    Failure::new(exit::FAILED, "not-signed-yet", message)
+                })?;
+                write_private(path, &hex::decode(signed).unwrap_or_default(), true)?;
+            }
             if let Some(path) = &certificate {
                 let bytes = hex::decode(&exported.certificate).unwrap_or_default();
                 write_private(path, &bytes, true)?;
@@ -94,6 +134,63 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
             }
         }
     }
+}
+
+/// Checks a certificate by Y alone.
+fn verify(key: &str, path: &Path, output: &mut Output) -> Result<(), Failure> {
+    let public_key: [u8; 32] = hex::decode(key)
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| {
+            let message = "the public key must be 64 hexadecimal digits";
+            Failure::new(exit::USAGE, "public-key", message)
+        })?;
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = format!("cannot read {}: {error}", path.display());
+        Failure::new(exit::FAILED, "certificate-file", message)
+    })?;
+    let certificate = KeyCertificate::verify(&bytes, &public_key)
+        .map_err(|error| Failure::new(exit::FAILED, error.code(), error.to_string()))?;
+    let package = certificate.package();
+    let (epoch, attempt) = certificate.version();
+    let members: Vec<_> = (1u16..)
+        .zip(certificate.members())
+        .map(|(index, member)| {
+            json!({
+                "index": index,
+                "name": member.name,
+                "identity": hex::encode(member.identity),
+                "public_share": hex::encode(member.public_share),
+                "recovery_public": hex::encode(member.recovery_public),
+            })
+        })
+        .collect();
+    let mut lines = vec![
+        "The certificate is signed by the holders of the key.".to_owned(),
+        field("public key", key),
+        field("epoch", epoch),
+        field("attempt", attempt),
+        field(
+            "threshold",
+            format!("{} of {}", package.threshold(), package.members()),
+        ),
+        field("policy", hex::encode(certificate.policy_hash())),
+    ];
+    lines.extend((1u16..).zip(certificate.members()).map(|(index, member)| {
+        field(
+            &format!("member {index}"),
+            format!("{} {}", member.name, hex::encode(member.identity)),
+        )
+    }));
+    let value = json!({
+        "public_key": hex::encode(public_key),
+        "epoch": epoch,
+        "attempt": attempt,
+        "threshold": package.threshold(),
+        "policy_hash": hex::encode(certificate.policy_hash()),
+        "members": members,
+    });
+    output.result(&value, &lines)
 }
 
 fn line(key: &KeyView) -> String {
@@ -115,6 +212,12 @@ pub(super) fn status(dir: &Path, output: &mut Output) -> Result<(), Failure> {
         field("up for", format!("{} s", status.up_s)),
         field("ready", if status.ready { "yes" } else { "no" }),
     ];
+    if status.restored {
+        lines.push(
+            "Restored from its recovery phrase: it serves reads and takes part in no ceremony."
+                .to_owned(),
+        );
+    }
     lines.extend(status.not_ready.iter().cloned());
     lines.extend(status.keys.iter().map(|key| field("key", line(key))));
     lines.extend(

@@ -133,7 +133,7 @@ fn listed(names: &[String]) -> String {
 }
 
 /// The cards in an argument: one as it is, or a file with one on each line.
-fn read_cards(argument: &str) -> Result<Vec<Card>, Failure> {
+pub(super) fn read_cards(argument: &str) -> Result<Vec<Card>, Failure> {
     if argument.trim_start().starts_with('{') {
         return Ok(vec![Card::parse(argument)?]);
     }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod ceremony;
+mod custody;
 pub mod exit;
 mod failure;
 mod init;
@@ -13,6 +14,7 @@ mod key;
 mod logging;
 mod member;
 mod output;
+mod restore;
 mod run;
 
 use std::ffi::OsString;
@@ -70,6 +72,11 @@ enum Command {
     /// The keys of which this node has a share.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Get a lost node's identity and shares back from its recovery phrase.
+    Restore(restore::Restore),
+    /// A recovery phrase among custodians.
+    #[command(subcommand)]
+    Custody(custody::CustodyCommand),
     /// What the running node is doing.
     Status(Dir),
     /// The audit log, read from its files.
@@ -139,6 +146,8 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Config(command) => member::config(&command, output),
         Command::Ceremony(command) => ceremony::run(command, output),
         Command::Key(command) => key::run(command, output),
+        Command::Restore(command) => restore::run(&command, output),
+        Command::Custody(command) => custody::run(&command, output),
         Command::Status(Dir { dir }) => key::status(&dir, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Completions { shell } => {

@@ -11,7 +11,7 @@ use super::Node;
 use crate::admin::{
     AuditStatus, Command, CommandError, Commands, ExportedKey, KeyView, NodeStatus,
 };
-use crate::ceremony::CeremonyError;
+use crate::ceremony::{CeremonyError, Wish};
 use crate::keyring::ActiveKey;
 use crate::server;
 
@@ -35,12 +35,20 @@ impl Commands for Node {
                     threshold,
                     members,
                     open_for_s,
+                    may_be_absent,
+                    patience_s,
                     allow_few_members,
-                } => to_value(
-                    &ceremonies
-                        .propose(threshold, members, open_for_s, allow_few_members)
-                        .await?,
-                ),
+                } => {
+                    let wish = Wish {
+                        threshold,
+                        members,
+                        open_for_s,
+                        may_be_absent,
+                        patience_s,
+                        allow_few_members,
+                    };
+                    to_value(&ceremonies.propose(wish).await?)
+                }
                 Command::CeremonyList {} => to_value(&ceremonies.list()),
                 Command::CeremonyAccept { id } => to_value(&ceremonies.accept(&id).await?),
                 Command::CeremonyReject { id, reason } => {
@@ -75,6 +83,7 @@ impl Commands for Node {
                         key: view(&key),
                         descriptor: server::descriptor(&key).to_json(),
                         certificate: hex::encode(&key.certificate),
+                        key_certificate: self.ceremonies.key_certificate(&key).map(hex::encode),
                     })
                 }
                 Command::AuditCheckpoint {} => {
@@ -164,6 +173,7 @@ impl Node {
             up_s: self.started.elapsed().as_secs(),
             ready: not_ready.is_empty(),
             not_ready,
+            restored: self.ceremonies.is_restored(),
             keys: self.keys(),
             ceremonies: self
                 .ceremonies

@@ -24,7 +24,9 @@ mod seal;
 
 pub use folder::{Folder, FolderError, write_private};
 pub use passphrase::{Passphrase, PassphraseError};
-pub use records::{NodeIdentity, RecordsError, audit_head_change, key_change, policy_change};
+pub use records::{
+    NodeIdentity, RecordsError, audit_head_change, key_change, policy_change, restored_change,
+};
 pub use seal::Cost;
 
 use std::path::{Path, PathBuf};
@@ -52,6 +54,10 @@ pub enum Table {
     Leading,
     /// State of decided ceremonies in which this node was a member, without secrets, by ceremony id.
     Decided,
+    /// Certificates of keys, signed under Y, by ceremony id.
+    KeyCertificate,
+    /// There if the node was restored from its phrase; one record.
+    Restored,
     /// Policies that ceremonies are held under, by hash.
     Policy,
     /// The audit log's head as last seen; one record.
@@ -59,12 +65,14 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Identity,
         Self::Key,
         Self::Ceremony,
         Self::Leading,
         Self::Decided,
+        Self::KeyCertificate,
+        Self::Restored,
         Self::Policy,
         Self::AuditHead,
     ];
@@ -76,6 +84,8 @@ impl Table {
             Self::Ceremony => "ceremony",
             Self::Leading => "leading",
             Self::Decided => "decided",
+            Self::KeyCertificate => "key-certificate",
+            Self::Restored => "restored",
             Self::Policy => "policy",
             Self::AuditHead => "audit-head",
         }

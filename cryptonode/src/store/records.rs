@@ -188,7 +188,21 @@ pub fn policy_change(policy: &certs::Policy) -> Change {
     )
 }
 
+/// The change that marks a node as restored from its phrase: it has forgotten what it promised.
+#[must_use]
+pub fn restored_change() -> Change {
+    Change::put(Table::Restored, ONLY, Zeroizing::new(vec![1]))
+}
+
 impl Store {
+    /// Whether the node was restored from its phrase.
+    ///
+    /// # Errors
+    /// [`RecordsError`] if that cannot be read.
+    pub fn is_restored(&self) -> Result<bool, RecordsError> {
+        Ok(self.get(Table::Restored, ONLY)?.is_some())
+    }
+
     /// The node's long-term keys.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
 use crate::certificate;
 use crate::confirm::{AttemptResult, Confirmation};
 use crate::deal::{Deal, OpenHeader};
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::merkle::Tree;
 use crate::proposal::{Proposal, SignedProposal};
@@ -34,7 +35,8 @@ pub(super) struct DealSet {
 
 /// The open round, with everything that the rounds before have made.
 pub(super) enum Phase {
-    Accepting(Round<Acceptance>),
+    /// `None` for those that are left out.
+    Accepting(Round<Option<Acceptance>>),
     Dealing(Attempt, Round<VerifiedDeal>),
     Acknowledging(DealSet, Round<Acknowledgement>),
     Confirming {
@@ -57,6 +59,13 @@ pub(super) enum Phase {
         faults: Vec<Fault>,
         round: Round<()>,
     },
+}
+
+/// What the questions are made of.
+pub(super) struct Asked<'a> {
+    pub(super) signed: &'a SignedProposal,
+    pub(super) abandon: &'a [u8; 64],
+    pub(super) exclusions: &'a [Exclusion],
 }
 
 /// What an answer does.
@@ -108,6 +117,15 @@ impl<T> Round<T> {
     }
 }
 
+impl Round<Option<Acceptance>> {
+    /// Goes on without the member.
+    pub(super) fn pass_over(&mut self, index: u16) {
+        if let Some(slot) = self.slot(index) {
+            *slot = Some(None);
+        }
+    }
+}
+
 impl VerifiedDeal {
     pub(super) fn new(
         proposal: &Proposal,
@@ -154,6 +172,14 @@ impl DealSet {
         })
     }
 
+    /// The deal of the dealer of this index.
+    pub(super) fn deal(&self, dealer: u16) -> Option<&Deal> {
+        usize::from(dealer)
+            .checked_sub(1)
+            .and_then(|place| self.deals.get(place))
+            .map(|verified| &verified.deal)
+    }
+
     fn judge(&self, proposal: &Proposal, complaints: &Complaints) -> Vec<Fault> {
         let deals: Vec<_> = self
             .deals
@@ -167,6 +193,20 @@ impl DealSet {
 impl Phase {
     pub(super) fn first(members: usize) -> Self {
         Self::Accepting(Round::new(members))
+    }
+
+    pub(super) fn dealing(attempt: Attempt) -> Self {
+        let members = attempt.members();
+        Self::Dealing(attempt, Round::new(members))
+    }
+
+    /// The attempt that goes on, until its result is certified.
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
+        match self {
+            Self::Dealing(attempt, _) => Some(attempt),
+            Self::Acknowledging(deals, _) | Self::Confirming { deals, .. } => Some(&deals.attempt),
+            _ => None,
+        }
     }
 
     pub(super) fn failed(faults: Vec<Fault>, members: usize) -> Self {
@@ -229,18 +269,18 @@ impl Phase {
     /// The open round's question to member `index`.
     pub(super) fn question(
         &self,
-        signed: &SignedProposal,
+        asked: &Asked<'_>,
         ceremony: [u8; 16],
-        abandon: &[u8; 64],
         index: u16,
     ) -> Option<Message> {
         Some(match self {
             Self::Accepting(_) => Message::Propose {
-                proposal: signed.clone(),
+                proposal: asked.signed.clone(),
             },
             Self::Dealing(attempt, _) => Message::Begin {
                 ceremony,
                 attempt: attempt.number,
+                excluded: asked.exclusions.to_vec(),
                 acceptances: attempt.acceptances.clone(),
             },
             Self::Acknowledging(deals, _) => Message::Deals {
@@ -267,13 +307,13 @@ impl Phase {
             },
             Self::Failed { .. } => Message::Abandon {
                 ceremony,
-                signature: *abandon,
+                signature: *asked.abandon,
             },
             Self::Completed { .. } => return None,
         })
     }
 
-    /// Takes one answer of member `index`.
+    /// Takes one answer of member `index`. `proposal` is the roster of those that are asked.
     pub(super) fn answer(&mut self, proposal: &Proposal, index: u16, reply: &Message) -> Step {
         let member = index;
         if !self.waits_for(index) || self.is_stale(reply) {
@@ -301,7 +341,7 @@ impl Phase {
             }
             (Self::Accepting(round), Message::Accepted { acceptance, .. }) => {
                 if acceptance.index == member && acceptance.is_valid(proposal) {
-                    round.keep(index, acceptance.clone())
+                    round.keep(index, Some(acceptance.clone()))
                 } else {
                     Step::Failed(vec![Fault::AcceptanceInvalid { member }])
                 }
@@ -383,6 +423,18 @@ impl Phase {
                 })
             }
             (Self::Activating { .. }, _) => Step::AskAgain(WaitingFor::Answer),
+            // A question of the attempt before may have been answered after this attempt's first.
+            (phase, Message::Refused { code, sentence, .. })
+                if code == "attempt"
+                    && phase
+                        .attempt()
+                        .is_some_and(|attempt| attempt.number > FIRST_ATTEMPT) =>
+            {
+                Step::AskAgain(WaitingFor::Refusal {
+                    code: legible(code, 64),
+                    sentence: legible(sentence, MAX_SENTENCE),
+                })
+            }
             // Whatever it says, it has heard it.
             (Self::Failed { round, .. }, _) => round.keep(index, ()),
             (
@@ -403,8 +455,13 @@ impl Phase {
         }
     }
 
-    /// Answers to questions of earlier rounds, late or repeated.
+    /// Answers to questions of earlier rounds or attempts, late or repeated.
     fn is_stale(&self, reply: &Message) -> bool {
+        if let (Some(number), Some(current)) = (reply.attempt(), self.attempt())
+            && number < current.number
+        {
+            return true;
+        }
         let round = match reply {
             Message::Pending { .. } | Message::Rejected { .. } | Message::Accepted { .. } => {
                 LeaderPhase::Accepting
@@ -418,12 +475,19 @@ impl Phase {
     }
 
     /// Goes on to the next round once all have answered. Says whether it did.
-    pub(super) fn advance(&mut self, proposal: &Proposal) -> Result<bool, Fault> {
-        let members = proposal.members().len();
+    pub(super) fn advance(
+        &mut self,
+        proposal: &Proposal,
+        exclusions: &[Exclusion],
+    ) -> Result<bool, Fault> {
+        let members = match self.attempt() {
+            Some(attempt) => attempt.members(),
+            None => proposal.members().len(),
+        };
         let next = match self {
             Self::Accepting(round) if round.is_complete() => {
-                let attempt = Attempt::new(proposal, FIRST_ATTEMPT, round.take())?;
-                Self::Dealing(attempt, Round::new(members))
+                let acceptances = round.take().into_iter().flatten().collect();
+                Self::dealing(Attempt::new(proposal, FIRST_ATTEMPT, acceptances)?)
             }
             Self::Dealing(attempt, round) if round.is_complete() => Self::Acknowledging(
                 DealSet::new(attempt.clone(), round.take()),
@@ -444,6 +508,10 @@ impl Phase {
                 let certificate = certificate::encode(
                     proposal,
                     deals.attempt.number,
+                    exclusions
+                        .iter()
+                        .map(|exclusion| exclusion.member)
+                        .collect(),
                     keys,
                     result,
                     &round.take(),

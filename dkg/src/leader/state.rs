@@ -5,20 +5,21 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::Leader;
 use super::rounds::{DealSet, Phase, Round, VerifiedDeal};
+use super::{Leader, Peer};
 use crate::acknowledge::Acknowledgement;
 use crate::attempt::{Acceptance, Attempt};
 use crate::certificate::CertifiedKey;
 use crate::deal::Deal;
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::member::StateError;
 use crate::proposal::{Proposal, SignedProposal};
 use crate::wire_v1;
 
 const STATE_VERSION: u8 = 1;
-/// The longest state: all deals of 1,024 members, whole.
-const MAX_STATE: usize = 80 << 20;
+/// The longest state: all deals of 1,024 members, whole, and the evidence of the exclusions.
+const MAX_STATE: usize = 160 << 20;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +27,8 @@ struct Stored {
     proposal: SignedProposal,
     #[serde(with = "serde_bytes")]
     abandon: [u8; 64],
+    patience_s: u32,
+    exclusions: Vec<Exclusion>,
     phase: StoredPhase,
 }
 
@@ -111,6 +114,8 @@ pub(super) fn encode(leader: &Leader) -> Vec<u8> {
         &Stored {
             proposal: leader.signed.clone(),
             abandon: leader.abandon,
+            patience_s: leader.patience_s,
+            exclusions: leader.exclusions.clone(),
             phase,
         },
         &mut bytes,
@@ -141,17 +146,33 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
     }
     let stored: Stored = wire_v1::decode(rest, MAX_STATE)?;
     let proposal = stored.proposal.verify()?;
-    let phase = restore_phase(&proposal, stored.phase)?;
-    Ok(Leader::in_phase(
+    let (mut phase, roster) = restore_phase(&proposal, stored.phase)?;
+    if let Phase::Accepting(round) = &mut phase {
+        for exclusion in &stored.exclusions {
+            round.pass_over(exclusion.member);
+        }
+    }
+    Ok(Leader {
+        peers: vec![Peer::default(); roster.members().len()],
+        roster,
         proposal,
-        stored.proposal,
-        stored.abandon,
+        exclusions: stored.exclusions,
+        patience_s: stored.patience_s,
+        round_since: None,
+        told: 0,
+        signed: stored.proposal,
+        abandon: stored.abandon,
         phase,
-        false,
-    ))
+        unwritten: false,
+        unreported: true,
+    })
 }
 
-fn restore_phase(proposal: &Proposal, stored: StoredPhase) -> Result<Phase, StateError> {
+/// The phase, with the members that are asked in it.
+fn restore_phase(
+    proposal: &Proposal,
+    stored: StoredPhase,
+) -> Result<(Phase, Proposal), StateError> {
     let members = proposal.members().len();
     let attempt = |number, acceptances| {
         Attempt::new(proposal, number, acceptances).map_err(|_| StateError::Inconsistent)
@@ -160,25 +181,30 @@ fn restore_phase(proposal: &Proposal, stored: StoredPhase) -> Result<Phase, Stat
         let attempt = attempt(number, acceptances)?;
         let verified = (1u16..)
             .zip(&deals)
-            .map(|(from, deal)| VerifiedDeal::new(proposal, &attempt, from, deal))
+            .map(|(from, deal)| VerifiedDeal::new(&attempt.roster, &attempt, from, deal))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| StateError::Inconsistent)?;
-        if verified.len() != members {
+        if verified.len() != attempt.members() {
             return Err(StateError::Inconsistent);
         }
         Ok(DealSet::new(attempt, verified))
     };
-    Ok(match stored {
+    let mut roster = proposal.clone();
+    let phase = match stored {
         StoredPhase::Accepting => Phase::first(members),
         StoredPhase::Dealing {
             attempt: number,
             acceptances,
-        } => Phase::Dealing(attempt(number, acceptances)?, Round::new(members)),
+        } => Phase::dealing(attempt(number, acceptances)?),
         StoredPhase::Acknowledging {
             attempt,
             acceptances,
             deals: whole,
-        } => Phase::Acknowledging(deals(attempt, acceptances, whole)?, Round::new(members)),
+        } => {
+            let deals = deals(attempt, acceptances, whole)?;
+            let round = Round::new(deals.deals.len());
+            Phase::Acknowledging(deals, round)
+        }
         StoredPhase::Confirming {
             attempt,
             acceptances,
@@ -187,18 +213,20 @@ fn restore_phase(proposal: &Proposal, stored: StoredPhase) -> Result<Phase, Stat
         } => Phase::confirming(deals(attempt, acceptances, whole)?, acknowledgements)
             .map_err(|_| StateError::Inconsistent)?,
         StoredPhase::Activating { certificate } => {
-            let public_key = certified(proposal, &certificate)?;
+            let key = certified(proposal, &certificate)?;
+            roster = key.roster().clone();
             Phase::Activating {
                 certificate: certificate.into_vec(),
-                public_key,
-                round: Round::new(members),
+                public_key: key.public_key(),
+                round: Round::new(roster.members().len()),
             }
         }
         StoredPhase::Completed { certificate } => {
-            let public_key = certified(proposal, &certificate)?;
+            let key = certified(proposal, &certificate)?;
+            roster = key.roster().clone();
             Phase::Completed {
                 certificate: certificate.into_vec(),
-                public_key,
+                public_key: key.public_key(),
             }
         }
         StoredPhase::Failed { faults } => {
@@ -209,13 +237,17 @@ fn restore_phase(proposal: &Proposal, stored: StoredPhase) -> Result<Phase, Stat
             };
             Phase::failed(faults.into_iter().map(recorded).collect(), members)
         }
-    })
+    };
+    if let Some(attempt) = phase.attempt() {
+        roster = attempt.roster.clone();
+    }
+    Ok((phase, roster))
 }
 
-fn certified(proposal: &Proposal, certificate: &[u8]) -> Result<reencrypt::Point, StateError> {
+fn certified(proposal: &Proposal, certificate: &[u8]) -> Result<CertifiedKey, StateError> {
     let key = CertifiedKey::verify_unpinned(certificate).map_err(|_| StateError::Inconsistent)?;
     if key.proposal() != proposal {
         return Err(StateError::Inconsistent);
     }
-    Ok(key.public_key())
+    Ok(key)
 }

@@ -11,6 +11,7 @@ use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::{Acceptance, Attempt};
 use crate::confirm::Confirmation;
 use crate::deal::{Deal, DealHeader, RelayedDeal};
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::proposal::{Proposal, SignedProposal};
 
@@ -20,6 +21,10 @@ pub(super) struct Running {
     pub(super) proposal: Proposal,
     pub(super) index: u16,
     pub(super) stage: Stage,
+    /// Who takes no part in the attempt, and why, as far as the leader said.
+    pub(super) exclusions: Vec<Exclusion>,
+    /// Results of earlier attempts that this member has confirmed, oldest first: a certificate of one may exist.
+    pub(super) pending: Vec<Pending>,
     /// Follows from the stage's dealing; there is one if and only if there is a dealing.
     pub(super) attempt: Option<Attempt>,
     pub(super) secrets: Secrets,
@@ -32,6 +37,16 @@ pub(super) struct Secrets {
     pub(super) encryption: Option<SecretScalar>,
     /// x_j, from the acknowledgement on.
     pub(super) share: Option<SecretScalar>,
+    /// x_j of each pending result.
+    pub(super) pending: Vec<SecretScalar>,
+}
+
+/// A confirmed result of an earlier attempt.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pending {
+    pub(super) verified: Verified,
+    pub(super) confirmation: Confirmation,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! The bytes of a member's state.
 //!
 //! ```text
-//! 0x01 ‖ which secrets follow (bit 0: n_j, bit 1: x_j) ‖ n_j(32)? ‖ x_j(32)? ‖ CBOR of the proposal and the step
+//! 0x01 ‖ which secrets follow (bit 0: n_j, bit 1: x_j, bits 2 to 7: how many x_j of earlier attempts)
+//!      ‖ n_j(32)? ‖ x_j(32)? ‖ x_j(32) of each earlier attempt ‖ CBOR of the proposal and the step
 //! ```
 //!
 //! The secrets stand outside the CBOR, so that they pass through no decoder that leaves copies behind. The driver seals
@@ -11,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::LocalNode;
-use super::stage::{Running, Secrets, Stage};
+use super::stage::{Pending, Running, Secrets, Stage};
 use crate::attempt::Attempt;
+use crate::exclusion::Exclusion;
 use crate::proposal::{ProposalError, SignedProposal};
 use crate::wire_v1::{self, WireError};
 use reencrypt::SecretScalar;
@@ -20,8 +22,11 @@ use reencrypt::SecretScalar;
 const STATE_VERSION: u8 = 1;
 const HAS_ENCRYPTION: u8 = 1;
 const HAS_SHARE: u8 = 2;
-/// The longest state: dominated by the headers of 1,024 deals and one's own deal.
-const MAX_STATE: usize = 4 << 20;
+const EACH_PENDING: u8 = 4;
+/// The most results of earlier attempts that a state holds.
+pub(super) const MAX_PENDING: usize = 63;
+/// The longest state: the headers of 1,024 deals and one's own deal for each confirmed attempt, and the evidence of the exclusions.
+const MAX_STATE: usize = 128 << 20;
 
 /// Why bytes are no state of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +71,8 @@ impl StateError {
 struct Written<'a> {
     proposal: &'a SignedProposal,
     stage: &'a Stage,
+    exclusions: &'a [Exclusion],
+    pending: &'a [Pending],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -73,20 +80,28 @@ struct Written<'a> {
 struct Read {
     proposal: SignedProposal,
     stage: Stage,
+    exclusions: Vec<Exclusion>,
+    pending: Vec<Pending>,
 }
 
 pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
     let public = wire_v1::encode(&Written {
         proposal: &running.signed,
         stage: &running.stage,
+        exclusions: &running.exclusions,
+        pending: &running.pending,
     });
     let secrets = &running.secrets;
     let flags = u8::from(secrets.encryption.is_some()) * HAS_ENCRYPTION
-        + u8::from(secrets.share.is_some()) * HAS_SHARE;
+        + u8::from(secrets.share.is_some()) * HAS_SHARE
+        + u8::try_from(secrets.pending.len()).unwrap_or(u8::MAX) * EACH_PENDING;
     // Large enough from the start: growing would leave copies of the secrets behind.
-    let mut state = Zeroizing::new(Vec::with_capacity(2 + 64 + public.len()));
+    let mut state = Zeroizing::new(Vec::with_capacity(
+        2 + 64 + 32 * secrets.pending.len() + public.len(),
+    ));
     state.extend_from_slice(&[STATE_VERSION, flags]);
-    for secret in [&secrets.encryption, &secrets.share].into_iter().flatten() {
+    let current = [&secrets.encryption, &secrets.share].into_iter().flatten();
+    for secret in current.chain(&secrets.pending) {
         state.extend_from_slice(secret.to_bytes().as_slice());
     }
     state.extend_from_slice(&public);
@@ -99,11 +114,8 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
         return Err(StateError::Version(version));
     }
     let (&flags, mut rest) = rest.split_first().ok_or(StateError::Damaged)?;
-    if flags & !(HAS_ENCRYPTION | HAS_SHARE) != 0 {
-        return Err(StateError::Damaged);
-    }
-    let mut take = |flag| -> Result<Option<SecretScalar>, StateError> {
-        if flags & flag == 0 {
+    let mut take = |is_there: bool| -> Result<Option<SecretScalar>, StateError> {
+        if !is_there {
             return Ok(None);
         }
         let (bytes, after) = rest.split_first_chunk::<32>().ok_or(StateError::Damaged)?;
@@ -113,8 +125,11 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
             .map_err(|_| StateError::Damaged)
     };
     let secrets = Secrets {
-        encryption: take(HAS_ENCRYPTION)?,
-        share: take(HAS_SHARE)?,
+        encryption: take(flags & HAS_ENCRYPTION != 0)?,
+        share: take(flags & HAS_SHARE != 0)?,
+        pending: (0..flags / EACH_PENDING)
+            .filter_map(|_| take(true).transpose())
+            .collect::<Result<_, _>>()?,
     };
     let read: Read = wire_v1::decode(rest, MAX_STATE)?;
     let proposal = read.proposal.verify()?;
@@ -132,6 +147,8 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
         proposal,
         index,
         stage: read.stage,
+        exclusions: read.exclusions,
+        pending: read.pending,
         attempt,
         secrets,
     };
@@ -149,7 +166,10 @@ fn is_consistent(running: &Running) -> bool {
         Stage::Acknowledged(_) | Stage::Confirmed { .. } => (true, true),
     };
     let secrets = &running.secrets;
-    if secrets.encryption.is_some() != encryption || secrets.share.is_some() != share {
+    if secrets.encryption.is_some() != encryption
+        || secrets.share.is_some() != share
+        || secrets.pending.len() != running.pending.len()
+    {
         return false;
     }
     let acceptance = match &running.stage {

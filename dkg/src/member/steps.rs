@@ -6,17 +6,28 @@
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, SecretScalar};
 
-use super::stage::{Dealing, Running, Secrets, Stage, Verified};
+use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
+use super::state::MAX_PENDING;
 use super::{ActivatedKey, LocalNode, MemberOutput, state};
 use crate::acknowledge::{Acknowledgement, Complaints, check_acknowledgements};
-use crate::attempt::{Acceptance, Attempt};
+use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
 use crate::deal::{self, RelayedDeal};
+use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::shares::{Checker, Verdict};
 use crate::tags;
 use crate::wire_v1::Message;
+
+/// What a `begin` asks for.
+pub(super) struct Begin {
+    pub(super) number: u32,
+    pub(super) acceptances: Vec<Acceptance>,
+    pub(super) excluded: Vec<Exclusion>,
+    /// Whether the proposal's leader asks.
+    pub(super) by_leader: bool,
+}
 
 impl Running {
     /// The answer to a proposal that is known already.
@@ -61,31 +72,123 @@ impl Running {
     pub(super) fn begin<R: CryptoRng>(
         &mut self,
         node: &LocalNode,
-        number: u32,
-        acceptances: Vec<Acceptance>,
+        begin: Begin,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
-        if let Some(dealing) = self.stage.dealing() {
-            dealing.check_repeated(&self.proposal, number, &acceptances)?;
+        let number = begin.number;
+        if let Some(dealing) = self.stage.dealing()
+            && number <= dealing.number
+        {
+            dealing.check_repeated(&self.proposal, number, &begin.acceptances)?;
             return Ok(MemberOutput::repeat(self.dealt(dealing)));
         }
-        let Stage::Accepted { acceptance: own } = &self.stage else {
+        let own = match &self.stage {
+            Stage::Accepted { acceptance } => Some(acceptance),
+            Stage::Activated { .. } => None,
+            stage => stage
+                .dealing()
+                .and_then(|dealing| dealing.acceptance(self.index)),
+        };
+        let Some(own) = own.cloned() else {
             return Err(self.out_of_step("begin"));
         };
-        let attempt = Attempt::new(&self.proposal, number, acceptances)?;
-        if !attempt.acceptances.contains(own) {
+        let attempt =
+            self.check_begin(begin.acceptances, &begin.excluded, number, begin.by_leader)?;
+        if !attempt.acceptances.contains(&own) {
             return Err(Fault::OwnMessageAltered { what: "acceptance" });
         }
-        let deal = deal::deal(&self.proposal, &attempt, self.index, &node.identity, rng);
+        let index = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
+        let deal = deal::deal(&attempt.roster, &attempt, index, &node.identity, rng);
         let dealing = Dealing {
             number,
             acceptances: attempt.acceptances.clone(),
             deal,
         };
         let reply = self.dealt(&dealing);
+        self.set_aside();
         self.attempt = Some(attempt);
+        self.exclusions = begin.excluded;
         self.stage = Stage::Dealt(dealing);
         Ok(self.changed(reply))
+    }
+
+    /// Who takes part in the attempt, and whether the others are left out as the proposal allows. Each attempt after the
+    /// first leaves out one member more at least, which bounds their number.
+    fn check_begin(
+        &self,
+        acceptances: Vec<Acceptance>,
+        excluded: &[Exclusion],
+        number: u32,
+        by_leader: bool,
+    ) -> Result<Attempt, Fault> {
+        if !by_leader && (number > FIRST_ATTEMPT || !excluded.is_empty()) {
+            return Err(Fault::NotLeader);
+        }
+        let attempt = Attempt::new(&self.proposal, number, acceptances)?;
+        let present = attempt.present();
+        let named: Vec<u16> = excluded.iter().map(|exclusion| exclusion.member).collect();
+        let absent: Vec<u16> = (1u16..)
+            .zip(self.proposal.members())
+            .map(|(index, _)| index)
+            .filter(|index| !present.contains(index))
+            .collect();
+        let earlier = usize::try_from(number - FIRST_ATTEMPT).unwrap_or(usize::MAX);
+        if named != absent || named.len() < earlier || self.pending.len() >= MAX_PENDING {
+            return Err(Fault::ExclusionCount { attempt: number });
+        }
+        for exclusion in excluded {
+            exclusion.verify(&self.proposal)?;
+        }
+        Ok(attempt)
+    }
+
+    /// Leaves the attempt that this member is at. What it has confirmed is kept.
+    fn set_aside(&mut self) {
+        let share = self.secrets.share.take();
+        if let (
+            Stage::Confirmed {
+                verified,
+                confirmation,
+            },
+            Some(share),
+        ) = (&self.stage, share)
+        {
+            self.pending.push(Pending {
+                verified: verified.clone(),
+                confirmation: confirmation.clone(),
+            });
+            self.secrets.pending.push(share);
+        }
+    }
+
+    /// Goes back to the last result that this member has confirmed, if there is one; the attempt since is erased.
+    fn fall_back(&mut self) -> bool {
+        let (Some(pending), Some(share)) = (self.pending.pop(), self.secrets.pending.pop()) else {
+            return false;
+        };
+        let Pending {
+            verified,
+            confirmation,
+        } = pending;
+        let dealing = &verified.dealing;
+        self.attempt =
+            Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone()).ok();
+        self.secrets.share = Some(share);
+        self.stage = Stage::Confirmed {
+            verified,
+            confirmation,
+        };
+        true
+    }
+
+    /// From the first confirmation on a key may exist, and its share is not given up.
+    pub(super) fn keeps_share(&self) -> bool {
+        self.stage.keeps_share() || !self.pending.is_empty()
+    }
+
+    /// This member's index in its attempt.
+    fn own_index(&self, attempt: &Attempt) -> Result<u16, Fault> {
+        attempt.of_proposal(self.index).ok_or(Fault::NotListed)
     }
 
     fn dealt(&self, dealing: &Dealing) -> Message {
@@ -106,16 +209,17 @@ impl Running {
     ) -> Result<MemberOutput, Fault> {
         let attempt = self.attempt_of(number, "deals")?;
         if let Some(seen) = self.stage.seen() {
-            seen.check_repeated(&self.proposal, attempt, deals)?;
+            seen.check_repeated(&attempt.roster, attempt, deals)?;
             return self.repeat_answer();
         }
         let (Stage::Dealt(dealing), Some(secret)) = (&self.stage, &self.secrets.encryption) else {
             return Err(self.out_of_step("deals"));
         };
+        let index = self.own_index(attempt)?;
         let checker = Checker {
-            proposal: &self.proposal,
+            proposal: &attempt.roster,
             attempt,
-            index: self.index,
+            index,
             secret,
             own: &dealing.deal.header,
         };
@@ -125,7 +229,7 @@ impl Running {
         match verdict {
             Verdict::Good(good) => {
                 let acknowledgement =
-                    Acknowledgement::new(&attempt.params, self.index, good.set, &node.identity);
+                    Acknowledgement::new(&attempt.params, index, good.set, &node.identity);
                 self.secrets.share = Some(good.share);
                 self.stage = Stage::Acknowledged(Verified::new(
                     dealing,
@@ -136,7 +240,7 @@ impl Running {
             }
             Verdict::Complain { set, complaints } => {
                 let complaints =
-                    Complaints::new(&attempt.params, self.index, set, complaints, &node.identity);
+                    Complaints::new(&attempt.params, index, set, complaints, &node.identity);
                 self.stage = Stage::Complained {
                     dealing,
                     headers,
@@ -185,7 +289,7 @@ impl Running {
             return Err(self.out_of_step("acknowledgements"));
         };
         check_acknowledgements(
-            &self.proposal,
+            &attempt.roster,
             &attempt.params,
             &verified.acknowledgement,
             acknowledgements,
@@ -196,9 +300,9 @@ impl Running {
         let Some(share) = &self.secrets.share else {
             return Err(self.out_of_step("acknowledgements"));
         };
-        let result = self.result(attempt, verified)?;
-        let confirmation =
-            result.confirm(&self.proposal, self.index, share, &node.identity, rng)?;
+        let result = result(attempt, verified)?;
+        let index = self.own_index(attempt)?;
+        let confirmation = result.confirm(&attempt.roster, index, share, &node.identity, rng)?;
         self.stage = Stage::Confirmed {
             verified: verified.clone(),
             confirmation,
@@ -219,70 +323,108 @@ impl Running {
         })
     }
 
-    fn result(&self, attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
-        Ok(AttemptResult {
-            params: attempt.params,
-            epoch: 0,
-            set: verified.acknowledgement.set,
-            qualified: attempt
-                .acceptances
-                .iter()
-                .map(|acceptance| acceptance.index)
-                .collect(),
-            sums: verified.sums().ok_or(Fault::UnusableResult)?,
-        })
-    }
-
-    /// Step 18: all have confirmed; hands the share over and erases what is left.
+    /// Step 18: all have confirmed; hands the share over and erases what is left of the attempt. The certificate may be of this
+    /// attempt or of an earlier one that this member has confirmed.
     pub(super) fn activate(&mut self, certificate: Vec<u8>) -> Result<MemberOutput, Fault> {
         let reply = Message::Activated {
             ceremony: self.proposal.id(),
         };
-        if matches!(self.stage, Stage::Activated { .. }) {
+        let done = match &self.stage {
+            Stage::Activated { verified, .. } => Some(verified.dealing.number),
+            _ => None,
+        };
+        if done.is_some() && self.pending.is_empty() {
             return Ok(MemberOutput::repeat(reply));
         }
-        let (
-            Stage::Confirmed {
-                verified,
-                confirmation,
-            },
-            Some(attempt),
-            Some(share),
-        ) = (&self.stage, &self.attempt, &self.secrets.share)
-        else {
+        if !self.keeps_share() {
             return Err(self.out_of_step("certificate"));
-        };
+        }
         let key = CertifiedKey::verify_unpinned(&certificate)?;
-        let same_result = key.result_hash() == self.result(attempt, verified)?.hash();
+        if done == Some(key.attempt()) {
+            return Ok(MemberOutput::repeat(reply));
+        }
+        let current = matches!(&self.stage, Stage::Confirmed { verified, .. } if verified.dealing.number == key.attempt());
+        let earlier = self
+            .pending
+            .iter()
+            .position(|pending| pending.verified.dealing.number == key.attempt());
+        let (pending, share) = match (&self.stage, earlier) {
+            (
+                Stage::Confirmed {
+                    verified,
+                    confirmation,
+                },
+                _,
+            ) if current => {
+                let pending = Pending {
+                    verified: verified.clone(),
+                    confirmation: confirmation.clone(),
+                };
+                (pending, self.secrets.share.as_ref())
+            }
+            (_, Some(place)) => match self.pending.get(place) {
+                Some(pending) => (pending.clone(), self.secrets.pending.get(place)),
+                None => return Err(Fault::OtherResult),
+            },
+            _ => return Err(Fault::OtherResult),
+        };
+        let share = share.ok_or(Fault::OtherResult)?;
+        let activated = self.activated(key, certificate, &pending, share)?;
+        if !current {
+            // What this member has confirmed since is kept; an attempt that it has not is not gone on with.
+            self.set_aside();
+        }
+        if let Some(place) = earlier {
+            self.pending.remove(place);
+            drop(self.secrets.pending.remove(place));
+        }
+        let number = pending.verified.dealing.number;
+        let acceptances = pending.verified.dealing.acceptances.clone();
+        self.attempt = Some(Attempt::new(&self.proposal, number, acceptances)?);
+        self.stage = Stage::Activated {
+            verified: pending.verified,
+            confirmation: pending.confirmation,
+        };
+        self.secrets.encryption = None;
+        self.secrets.share = None;
+        Ok(MemberOutput {
+            activated: Some(activated),
+            ..self.changed(reply)
+        })
+    }
+
+    /// Checks a certificate against the result that this member has confirmed itself.
+    fn activated(
+        &self,
+        key: CertifiedKey,
+        certificate: Vec<u8>,
+        pending: &Pending,
+        share: &SecretScalar,
+    ) -> Result<ActivatedKey, Fault> {
+        let dealing = &pending.verified.dealing;
+        let attempt = Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone())?;
+        let index = self.own_index(&attempt)?;
+        let same_result = key.result_hash() == result(&attempt, &pending.verified)?.hash();
         if *key.proposal() != self.proposal || !same_result {
             return Err(Fault::OtherResult);
         }
-        if key.confirmation(self.index) != Some(confirmation) {
+        if key.confirmation(index) != Some(&pending.confirmation) {
             return Err(Fault::OwnMessageAltered {
                 what: "confirmation",
             });
         }
         let secret = SecretScalar::from_canonical_bytes(&share.to_bytes())
             .map_err(|_| Fault::UnusableResult)?;
-        let share = KeyShare::new(self.index, key.epoch(), key.public_key(), secret)
+        let share = KeyShare::new(index, key.epoch(), key.public_key(), secret)
             .ok()
             .filter(|share| share.check(key.package()).is_ok())
             .ok_or(Fault::ShareMismatch)?;
-        let activated = ActivatedKey {
+        Ok(ActivatedKey {
             share,
             package: key.package().clone(),
-            members: self.proposal.members().to_vec(),
+            members: attempt.roster.members().to_vec(),
             policy_hash: *self.proposal.policy_hash(),
             certificate,
-        };
-        self.stage = Stage::Activated {
-            verified: verified.clone(),
-            confirmation: confirmation.clone(),
-        };
-        self.secrets = Secrets::default();
-        Ok(MemberOutput {
-            activated: Some(activated),
-            ..self.changed(reply)
         })
     }
 
@@ -291,7 +433,7 @@ impl Running {
         if !self.proposal.is_signed_by_leader(tags::ABANDON, call) {
             return Err(Fault::AbandonSignature);
         }
-        if self.stage.keeps_share() {
+        if self.keeps_share() {
             return Err(Fault::AlreadyConfirmed);
         }
         let reply = Message::Abandoned {
@@ -307,7 +449,11 @@ impl Running {
     /// Gives up if it is time to. The output tells the peer, and carries the state without secrets.
     pub(super) fn expire(&mut self, now: u64) -> Option<MemberOutput> {
         let expires = self.proposal.expires();
-        if now < expires || self.stage.keeps_share() || matches!(self.stage, Stage::Closed { .. }) {
+        if now >= expires && !self.stage.keeps_share() && self.fall_back() {
+            let fault = Fault::Expired { expires, now };
+            return Some(self.changed(Message::refusal(Some(self.proposal.id()), &fault)));
+        }
+        if now < expires || self.keeps_share() || matches!(self.stage, Stage::Closed { .. }) {
             return None;
         }
         let fault = Fault::Expired { expires, now };
@@ -351,4 +497,18 @@ impl Running {
             },
         }
     }
+}
+
+/// The result that everybody computes from the deals of an attempt.
+fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
+    Ok(AttemptResult {
+        params: attempt.params,
+        epoch: 0,
+        set: verified.acknowledgement.set,
+        qualified: (1u16..)
+            .zip(&attempt.acceptances)
+            .map(|(index, _)| index)
+            .collect(),
+        sums: verified.sums().ok_or(Fault::UnusableResult)?,
+    })
 }

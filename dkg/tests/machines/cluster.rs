@@ -122,12 +122,21 @@ pub enum Outcome {
 
 impl Cluster {
     pub fn new(threshold: u16, members: usize, seed: u64) -> Self {
+        Self::with_absent(threshold, members, 0, seed)
+    }
+
+    /// A cluster whose proposal lets so many members be absent.
+    pub fn with_absent(threshold: u16, members: usize, absent: u16, seed: u64) -> Self {
         let mut nodes: Vec<Node> = (0..members)
             .map(|place| Node::new(&format!("node-{place}"), seed * 10_000 + place as u64))
             .collect();
         nodes.sort_by_key(|node| node.card.identity);
         let mut rng = StdRng::seed_from_u64(seed);
-        let proposal = propose(threshold, &nodes, &mut rng);
+        let terms = Terms {
+            may_be_absent: absent,
+            ..terms(threshold, &nodes)
+        };
+        let proposal = Proposal::new(terms, &mut rng).unwrap();
         let leader = Leader::new(proposal.clone(), &nodes[0].local.identity, NOW).unwrap();
         Self {
             nodes,
@@ -168,7 +177,7 @@ impl Cluster {
             match effect {
                 LeaderEffect::Persist(state) => self.leader_disk = Some(state),
                 LeaderEffect::Send { to, message } => sends.push((to, message)),
-                LeaderEffect::Certified { .. } => {}
+                LeaderEffect::Certified { .. } | LeaderEffect::Excluded { .. } => {}
                 LeaderEffect::Completed { .. } => self.outcome = Some(Outcome::Completed),
                 LeaderEffect::Failed { culprits } => self.outcome = Some(Outcome::Failed(culprits)),
             }
@@ -196,6 +205,65 @@ impl Cluster {
                 let effects = self.leader.poll(self.now);
                 queue.extend(self.carry_out(effects));
             }
+        }
+    }
+
+    /// Runs to the end; `network` sees each question and may lose its answer.
+    pub fn run_lossy(
+        &mut self,
+        mut network: impl FnMut(&mut Cluster, usize, &Message, Message) -> Option<Message>,
+    ) {
+        let effects = self.leader.poll(self.now);
+        let mut queue: VecDeque<_> = self.carry_out(effects).into();
+        for _ in 0..20_000 {
+            if self.is_over() && queue.is_empty() {
+                return;
+            }
+            let Some((to, message)) = queue.pop_front() else {
+                self.now = self.leader.next_poll().unwrap().max(self.now);
+                let effects = self.leader.poll(self.now);
+                queue.extend(self.carry_out(effects));
+                continue;
+            };
+            let (place, from) = (self.index_of(&to), self.leader_id());
+            let message = Message::from_bytes(&message.to_bytes()).unwrap();
+            let reply = self.nodes[place].serve(&from, message.clone(), &mut self.rng);
+            match network(self, place, &message, reply) {
+                Some(reply) => {
+                    let reply = Message::from_bytes(&reply.to_bytes()).unwrap();
+                    let effects = self.leader.handle_reply(&to, &reply, self.now);
+                    queue.extend(self.carry_out(effects));
+                }
+                None => self.leader.unreachable(&to, self.now),
+            }
+        }
+        panic!("the ceremony does not end: {:?}", self.leader.progress());
+    }
+
+    /// Asserts that a key was made by all but these.
+    pub fn assert_completed_without(&self, absent: &[usize]) {
+        assert!(
+            matches!(self.outcome, Some(Outcome::Completed)),
+            "{:?}",
+            self.outcome
+        );
+        self.assert_one_result();
+        let pinned: Vec<[u8; 32]> = (0..self.nodes.len())
+            .filter(|place| !absent.contains(place))
+            .map(|place| self.nodes[place].card.identity)
+            .collect();
+        for (place, node) in self.nodes.iter().enumerate() {
+            if absent.contains(&place) {
+                assert!(node.key.is_none(), "member {place} is left out");
+                continue;
+            }
+            assert_eq!(node.member.stage(), MemberStage::Activated);
+            assert_eq!(node.activations, 1);
+            let key = node.key.as_ref().unwrap();
+            let certified = dkg::verify_certificate(&key.certificate, &pinned).unwrap();
+            assert_eq!(certified.package(), &key.package);
+            let restored = certified.recover_share(&node.phrase).unwrap();
+            assert_eq!(restored.secret().to_bytes(), key.share.secret().to_bytes());
         }
     }
 
@@ -276,6 +344,7 @@ pub fn terms(threshold: u16, nodes: &[Node]) -> Terms {
         leader: nodes[0].card.identity,
         created: NOW,
         expires: NOW + 3600,
+        may_be_absent: 0,
         allow_few_members: true,
         software: "test".to_owned(),
     }

@@ -171,6 +171,7 @@ fn two_encryption_keys_of_one_member_are_evidence_against_it() {
             let question = Message::Begin {
                 ceremony,
                 attempt: 1,
+                excluded: Vec::new(),
                 acceptances,
             };
             let fault = cluster.nodes[VICTIM]
@@ -236,8 +237,8 @@ fn a_copied_encryption_key_is_refused() {
 }
 
 /// A member complains of an honest dealer, opening its share truly or falsely.
-fn complain(seed: u64, truly: bool) -> Cluster {
-    let mut cluster = Cluster::new(2, 3, seed);
+pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
+    let mut cluster = Cluster::with_absent(2, 3, may_be_absent, seed);
     let rng = &mut StdRng::seed_from_u64(seed);
     let secret = SecretScalar::random(rng);
     let mut acceptances: Vec<Acceptance> = Vec::new();
@@ -358,7 +359,7 @@ fn complaint(
 #[test]
 fn a_false_complaint_marks_its_author() {
     for truly in [true, false] {
-        let cluster = complain(13, truly);
+        let cluster = complain(13, truly, 0);
         cluster.assert_failed_by(CHEAT, "false-complaint");
         assert!(matches!(
             cluster.culprits()[0].1,

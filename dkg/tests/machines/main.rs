@@ -8,6 +8,7 @@
     unreachable_pub
 )]
 
+mod absence;
 mod bad_deals;
 mod ceremony;
 mod cluster;
@@ -15,4 +16,5 @@ mod dealer;
 mod false_words;
 mod restart;
 mod schedule;
+mod signing;
 mod wire;

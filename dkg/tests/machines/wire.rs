@@ -160,6 +160,7 @@ fn rename(message: Message, id: [u8; 16]) -> Message {
         } => Message::Begin {
             ceremony: id,
             attempt,
+            excluded: Vec::new(),
             acceptances,
         },
         Message::Deals { attempt, deals, .. } => Message::Deals {

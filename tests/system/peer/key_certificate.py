@@ -7,7 +7,7 @@ which policy; whoever has a member's phrase restores that member's share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
@@ -84,6 +84,7 @@ class Proposal:
     members: tuple[MemberIdentity, ...]
     threshold: int
     policy_hash: bytes
+    may_be_absent: int
     hash: bytes
 
     @classmethod
@@ -103,7 +104,7 @@ class Proposal:
             allow_few_members=bool,
             software=str,
         )
-        if (item["version"], item["kind"], item["may_be_absent"]) != (1, "create", 0):
+        if (item["version"], item["kind"]) != (1, "create"):
             raise CertificateRefused("not a proposal to create a key")
         members = tuple(
             MemberIdentity(**cbor.fields(each, name=str, identity=bytes, recovery_public=bytes, address=str))
@@ -116,7 +117,19 @@ class Proposal:
             raise CertificateRefused("the threshold does not fit the members")
         if len(members) < 2 * item["threshold"] - 1 and not item["allow_few_members"]:
             raise CertificateRefused("fewer members than the threshold asks for")
-        return cls(members, item["threshold"], item["policy_hash"], hash_items("cryptonode/v1/dkg-proposal", data))
+        if not 0 <= item["may_be_absent"] <= len(members) - item["threshold"]:
+            raise CertificateRefused("too few members are left if so many are absent")
+        proposal_hash = hash_items("cryptonode/v1/dkg-proposal", data)
+        return cls(members, item["threshold"], item["policy_hash"], item["may_be_absent"], proposal_hash)
+
+    def without(self, absent: list[int]) -> Proposal:
+        """The proposal as an attempt without these members carries it out, under the same hash."""
+        if absent != sorted(set(absent)) or len(absent) > self.may_be_absent:
+            raise CertificateRefused("members are left out as the proposal does not allow")
+        if any(not 1 <= index <= len(self.members) for index in absent):
+            raise CertificateRefused("somebody is left out who is no member")
+        present = tuple(member for index, member in enumerate(self.members, 1) if index not in absent)
+        return replace(self, members=present)
 
     def params(self, attempt: int, encryption_keys: list[bytes]) -> bytes:
         """What everything in an attempt is bound to."""
@@ -161,6 +174,7 @@ class CertifiedKey:
             cbor.decode(data, MAX_CERTIFICATE),
             version=int,
             proposal=bytes,
+            absent=list,
             attempt=int,
             epoch=int,
             encryption_keys=bytes,
@@ -169,12 +183,13 @@ class CertifiedKey:
             sums=bytes,
             confirmations=list,
         )
-        proposal = Proposal.parse(item["proposal"])
+        proposal = Proposal.parse(item["proposal"]).without(item["absent"])
         n, t = len(proposal.members), proposal.threshold
         if {member.identity for member in proposal.members} != pinned:
             raise CertificateRefused("the members are not those that were pinned")
         everybody = list(range(1, n + 1))
-        if (item["version"], item["attempt"], item["epoch"]) != (1, FIRST_ATTEMPT, 0) or item["qualified"] != everybody:
+        first = item["attempt"] >= FIRST_ATTEMPT
+        if (item["version"], item["epoch"]) != (1, 0) or not first or item["qualified"] != everybody:
             raise CertificateRefused("not the certificate of a new key that all members dealt for")
         if len(item["set"]) != 64:
             raise CertificateRefused("the hash of the set of deals has 64 bytes")

@@ -1,0 +1,166 @@
+//! `cryptonode custody`: a recovery phrase among custodians. Needs no node and no network.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use dkg::RecoveryPhrase;
+use dkg::custody::{self, CustodyError, CustodyPiece};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::output::field;
+use super::{Failure, Output, exit};
+use crate::store::write_private;
+
+/// `cryptonode custody`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CustodyCommand {
+    /// Split a recovery phrase into pieces, of which some give it back.
+    #[command(after_help = "\
+Fewer pieces than are needed say nothing of the phrase. Hand each piece to another custodian, and destroy what is left here.
+
+Example:
+  cryptonode custody split --phrase-file words --needed 3 --pieces 5 --out-dir pieces")]
+    Split {
+        /// File with the 24 words.
+        #[arg(long, value_name = "FILE")]
+        phrase_file: PathBuf,
+        /// How many pieces give the phrase back, at least 2.
+        #[arg(long, value_name = "COUNT")]
+        needed: u16,
+        /// How many pieces to make.
+        #[arg(long, value_name = "COUNT")]
+        pieces: u16,
+        /// Folder for the pieces, one file each (mode 0600, must not exist).
+        #[arg(long, value_name = "DIR")]
+        out_dir: PathBuf,
+    },
+    /// Check a piece without the others: that it is whole and fits what all pieces of its split have in common.
+    Verify {
+        /// The pieces' files.
+        #[arg(required = true, value_name = "PIECE")]
+        files: Vec<PathBuf>,
+    },
+    /// Give the phrase back from enough pieces.
+    Join {
+        /// The pieces' files.
+        #[arg(required = true, value_name = "PIECE")]
+        files: Vec<PathBuf>,
+        /// File for the 24 words (mode 0600, must not exist).
+        #[arg(long, value_name = "FILE")]
+        phrase_out: PathBuf,
+    },
+}
+
+impl From<CustodyError> for Failure {
+    fn from(error: CustodyError) -> Self {
+        Self::new(exit::FAILED, error.code(), error.to_string())
+    }
+}
+
+pub(super) fn run(command: &CustodyCommand, output: &mut Output) -> Result<(), Failure> {
+    crate::daemon::forbid_core_dumps();
+    match command {
+        CustodyCommand::Split {
+            phrase_file,
+            needed,
+            pieces,
+            out_dir,
+        } => split(phrase_file, *needed, *pieces, out_dir, output),
+        CustodyCommand::Verify { files } => verify(files, output),
+        CustodyCommand::Join { files, phrase_out } => join(files, phrase_out, output),
+    }
+}
+
+/// The phrase in a file, its words in any case and with any white space between them.
+pub(super) fn read_phrase(path: &Path) -> Result<RecoveryPhrase, Failure> {
+    let words = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("cannot read {}: {error}", path.display());
+        Failure::new(exit::FAILED, "phrase-file", message)
+    })?);
+    RecoveryPhrase::parse(&words)
+        .map_err(|error| Failure::new(exit::FAILED, error.code(), error.to_string()))
+}
+
+fn split(
+    phrase_file: &Path,
+    needed: u16,
+    pieces: u16,
+    out_dir: &Path,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let phrase = read_phrase(phrase_file)?;
+    let made = custody::split(&phrase, needed, pieces, &mut rand::rng())?;
+    std::fs::create_dir_all(out_dir)?;
+    let mut files = Vec::new();
+    for piece in &made {
+        let path = out_dir.join(format!("piece-{}-of-{pieces}", piece.index()));
+        let mut text = Zeroizing::new(hex::encode(piece.to_bytes().as_slice()));
+        text.push('\n');
+        write_private(&path, text.as_bytes(), false)?;
+        files.push(path);
+    }
+    let identity = hex::encode(phrase.node_keys().identity.verifying_key().to_bytes());
+    let value = json!({ "identity": identity, "needed": needed, "pieces": files });
+    let mut lines = vec![
+        field("node", identity),
+        field("needed", format!("{needed} of {pieces}")),
+    ];
+    lines.extend(files.iter().map(|path| field("piece", path.display())));
+    output.result(&value, &lines)
+}
+
+fn read(path: &Path) -> Result<CustodyPiece, Failure> {
+    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("cannot read {}: {error}", path.display());
+        Failure::new(exit::FAILED, "custody-file", message)
+    })?);
+    let bytes = Zeroizing::new(hex::decode(text.trim()).unwrap_or_default());
+    CustodyPiece::from_bytes(&bytes).map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        Failure::new(exit::FAILED, error.code(), message)
+    })
+}
+
+fn verify(files: &[PathBuf], output: &mut Output) -> Result<(), Failure> {
+    let (mut values, mut lines) = (Vec::new(), Vec::new());
+    for path in files {
+        let piece = read(path)?;
+        let identity = hex::encode(piece.identity());
+        values.push(json!({
+            "file": path, "index": piece.index(), "needed": piece.threshold(), "pieces": piece.pieces(),
+            "identity": identity,
+        }));
+        lines.push(field(
+            "good",
+            format!(
+                "{}: piece {} of {}, {} are needed, node {identity}",
+                path.display(),
+                piece.index(),
+                piece.pieces(),
+                piece.threshold()
+            ),
+        ));
+    }
+    output.result(&values, &lines)
+}
+
+fn join(files: &[PathBuf], phrase_out: &Path, output: &mut Output) -> Result<(), Failure> {
+    let pieces = files
+        .iter()
+        .map(|path| read(path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let phrase = custody::join(&pieces)?;
+    let mut words = phrase.words();
+    words.push('\n');
+    write_private(phrase_out, words.as_bytes(), false)?;
+    let identity = hex::encode(phrase.node_keys().identity.verifying_key().to_bytes());
+    let value = json!({ "identity": identity, "phrase_out": phrase_out });
+    output.result(
+        &value,
+        &[
+            field("node", identity),
+            field("written", phrase_out.display()),
+        ],
+    )
+}

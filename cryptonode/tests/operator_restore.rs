@@ -1,0 +1,218 @@
+//! A node that has lost everything but its phrase, and a phrase among custodians.
+#![cfg(feature = "node")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+#![allow(dead_code, unreachable_pub)] // the harness is shared by several test programs
+
+mod operator_harness;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use operator_harness::{Running, Site, cryptonode, json, refused};
+use serde_json::Value;
+
+const THREE: [&str; 3] = ["n1", "n2", "n3"];
+
+/// Three nodes with a key of 2 of 3, of which n3 has been lost, folder and all.
+fn lost() -> (Site, Vec<Running>, String, Value) {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let mut nodes: Vec<_> = THREE.iter().map(|name| site.run(name)).collect();
+    json(&mut site.on("n1", &["ceremony", "propose", "--threshold", "2"]));
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    let key = done["public_key"].as_str().unwrap().to_owned();
+    let before = json(&mut site.on("n3", &["key", "show"]));
+    nodes.pop().unwrap().kill();
+    std::fs::remove_dir_all(site.path("n3")).unwrap();
+    (site, nodes, key, before)
+}
+
+fn restore(site: &Site, words: &str) -> Command {
+    let mut command = cryptonode();
+    command
+        .arg("restore")
+        .args([PathBuf::from("--phrase-file"), site.path(words)])
+        .args([PathBuf::from("--policy"), site.path("policy.toml")]);
+    command
+}
+
+fn into_folder(site: &Site, command: &mut Command) {
+    let card: Value =
+        serde_json::from_str(&std::fs::read_to_string(site.path("n3.card")).unwrap()).unwrap();
+    command
+        .args(["--name", "n3", "--argon2-memory-kib", "8", "--listen"])
+        .arg(card["address"].as_str().unwrap())
+        .args([PathBuf::from("--dir"), site.path("n3")])
+        .args([PathBuf::from("--passphrase-file"), site.path("pass")]);
+}
+
+#[test]
+fn a_lost_node_comes_back_from_its_phrase_and_serves_reads_only() {
+    let (site, mut nodes, key, before) = lost();
+    // The drill: everything is checked, nothing is written.
+    let certificate = site.path("key.ceremony");
+    let exported = site
+        .on("n2", &["key", "export"])
+        .arg("--certificate")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(exported.status.success());
+    let drilled = json(
+        restore(&site, "n3.words")
+            .arg("--dry-run")
+            .arg("--certificate")
+            .arg(&certificate),
+    );
+    assert_eq!(
+        (
+            &drilled["keys"][0]["public_key"],
+            &drilled["keys"][0]["index"]
+        ),
+        (&Value::from(key.as_str()), &before["key"]["index"])
+    );
+    assert!(!site.path("n3").exists());
+    // From a member over the network.
+    let mut command = restore(&site, "n3.words");
+    into_folder(&site, &mut command);
+    command
+        .args(["--key", &key, "--from"])
+        .arg(site.path("n2.card"));
+    json(&mut command);
+    assert_eq!(operator_harness::mode(&site.path("n3")), 0o700);
+    let n3 = site.run("n3");
+    assert_eq!(n3.ready["keys"][0], key);
+    let after = json(&mut site.on("n3", &["key", "show"]));
+    assert_eq!(after["key"], before["key"]);
+    assert_eq!(after["certificate"], before["certificate"]);
+    let status = json(&mut site.on("n3", &["status"]));
+    assert_eq!(
+        (&status["ready"], &status["restored"]),
+        (&true.into(), &true.into())
+    );
+
+    // It has forgotten what it promised: it proposes nothing, and takes part in nothing.
+    let sentence = refused(
+        &mut site.on("n3", &["ceremony", "propose", "--threshold", "1"]),
+        1,
+    );
+    assert!(
+        sentence.contains("restored from its recovery phrase"),
+        "{sentence}"
+    );
+    json(&mut site.on("n1", &["ceremony", "propose", "--threshold", "2"]));
+    let sentence = refused(&mut site.on("n1", &["ceremony", "status", "--wait"]), 8);
+    assert!(
+        sentence.contains("n3") && sentence.contains("restored-node"),
+        "{sentence}"
+    );
+    // It comes back as it was after a crash.
+    n3.kill();
+    let n3 = site.run("n3");
+    assert_eq!(n3.ready["keys"][0], key);
+    nodes.push(n3);
+}
+
+#[test]
+fn what_does_not_fit_restores_nothing() {
+    let (site, _nodes, key, _) = lost();
+    let certificate = site.path("key.ceremony");
+    let exported = site
+        .on("n2", &["key", "export"])
+        .arg("--certificate")
+        .arg(&certificate)
+        .output()
+        .unwrap();
+    assert!(exported.status.success());
+    let drill = |words: &str, file: &std::path::Path| {
+        let mut command = restore(&site, words);
+        command.arg("--dry-run").arg("--certificate").arg(file);
+        command
+    };
+    // Another node's phrase gives another node; a stranger's phrase nothing.
+    site.init("stranger");
+    let sentence = refused(&mut drill("stranger.words", &certificate), 1);
+    assert!(sentence.contains("belongs to no member"), "{sentence}");
+    std::fs::write(site.path("bad.words"), "abandon ".repeat(24)).unwrap();
+    assert!(refused(&mut drill("bad.words", &certificate), 1).contains("do not belong together"));
+    // An altered certificate.
+    let mut bytes = std::fs::read(&certificate).unwrap();
+    let place = bytes.len() - 40;
+    bytes[place] ^= 1;
+    std::fs::write(site.path("altered"), &bytes).unwrap();
+    refused(&mut drill("n3.words", &site.path("altered")), 1);
+    // Another policy.
+    let text = std::fs::read_to_string(site.path("policy.toml")).unwrap();
+    std::fs::write(
+        site.path("policy.toml"),
+        format!("max_lifetime_s = 60\n{text}"),
+    )
+    .unwrap();
+    let sentence = refused(&mut drill("n3.words", &certificate), 3);
+    assert!(sentence.contains("was made under the policy"), "{sentence}");
+    std::fs::write(site.path("policy.toml"), text).unwrap();
+    // A key that nobody has, and a member that is not there.
+    let other = format!("{}{}", &key[2..], &key[..2]);
+    let mut command = drill("n3.words", &certificate);
+    refused(command.args(["--key", &other]), 1);
+    assert!(!site.path("n3").exists());
+}
+
+#[test]
+fn a_phrase_goes_to_custodians_and_comes_back() {
+    let site = Site::new();
+    let made = site.init("n1");
+    let words = std::fs::read_to_string(site.path("n1.words")).unwrap();
+    let split = |needed: &str| {
+        let mut command = cryptonode();
+        command
+            .args(["custody", "split", "--needed", needed, "--pieces", "3"])
+            .args([PathBuf::from("--phrase-file"), site.path("n1.words")])
+            .args([PathBuf::from("--out-dir"), site.path("pieces")]);
+        command
+    };
+    assert!(refused(&mut split("1"), 1).contains("at least 2"));
+    json(&mut split("2"));
+    let piece = |index: u16| site.path("pieces").join(format!("piece-{index}-of-3"));
+    assert_eq!(operator_harness::mode(&piece(1)), 0o600);
+    // Each custodian alone.
+    for index in 1..=3 {
+        let verified = json(cryptonode().args(["custody", "verify"]).arg(piece(index)));
+        assert_eq!(verified[0]["identity"], made["identity"]);
+        assert_eq!(
+            (&verified[0]["index"], &verified[0]["needed"]),
+            (&index.into(), &2.into())
+        );
+    }
+    let join = |pieces: &[PathBuf]| {
+        let mut command = cryptonode();
+        command.args(["custody", "join"]).args(pieces);
+        command.args([PathBuf::from("--phrase-out"), site.path("joined.words")]);
+        command
+    };
+    assert!(refused(&mut join(&[piece(1)]), 1).contains("2 are needed"));
+    assert!(!site.path("joined.words").exists());
+    json(&mut join(&[piece(3), piece(1)]));
+    assert_eq!(
+        std::fs::read_to_string(site.path("joined.words")).unwrap(),
+        words
+    );
+    // A piece that was miswritten is found out by its custodian.
+    let text = std::fs::read_to_string(piece(2)).unwrap();
+    let share = text.find("6573686172655820").map_or(40, |at| at + 16);
+    let flipped = if &text[share..=share] == "0" {
+        "1"
+    } else {
+        "0"
+    };
+    let altered = format!("{}{flipped}{}", &text[..share], &text[share + 1..]);
+    std::fs::write(piece(2), altered).unwrap();
+    let sentence = refused(cryptonode().args(["custody", "verify"]).arg(piece(2)), 1);
+    assert!(sentence.contains("piece"), "{sentence}");
+}

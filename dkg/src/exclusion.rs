@@ -1,0 +1,157 @@
+//! Why a member takes no part in an attempt: the leader's word, or evidence that convinces everybody.
+//!
+//! An attempt that fails by somebody's fault is followed by one without that member, as far as the proposal lets members be
+//! absent. The leader names each one left out, with its grounds. Silence cannot be proved, so the number of absent members is
+//! what bounds a false leader; cheating can be proved, and the proof travels with the next `begin`: every member checks it for itself,
+//! and a leader whose evidence is false is refused.
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+use crate::acknowledge::Complaints;
+use crate::attempt::{Acceptance, Attempt};
+use crate::deal::{DealHeader, OpenHeader, commitments_hash};
+use crate::fault::{DealFault, Fault};
+use crate::proposal::Proposal;
+
+/// One member that takes no part. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exclusion {
+    /// The member's index in the proposal.
+    pub member: u16,
+    /// Why.
+    pub grounds: Grounds,
+}
+
+/// Why a member takes no part.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Grounds {
+    /// It gave no answer in time, says the leader.
+    Silent,
+    /// Its operator declined, says the leader.
+    Declined,
+    /// It gave an answer that it must not give, says the leader.
+    Claimed {
+        /// The fault's code.
+        code: String,
+    },
+    /// It signed a deal that is void by itself.
+    VoidDeal(Box<Accused>),
+    /// A complaint decides between a dealer and its author.
+    Complaint {
+        /// The deal complained of.
+        accused: Box<Accused>,
+        /// The complaint, as its author signed it.
+        complaints: Complaints,
+    },
+}
+
+/// A deal of an earlier attempt, with what its attempt's parameters follow from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Accused {
+    /// What the dealer signed.
+    pub header: DealHeader,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The attempt's acceptances.
+    pub acceptances: Vec<Acceptance>,
+    /// A_1 ‖ … ‖ A_t−1.
+    pub commitments: ByteBuf,
+}
+
+impl Accused {
+    pub(crate) fn new(attempt: &Attempt, header: &DealHeader, commitments: &ByteBuf) -> Box<Self> {
+        Box::new(Self {
+            header: header.clone(),
+            attempt: attempt.number,
+            acceptances: attempt.acceptances.clone(),
+            commitments: commitments.clone(),
+        })
+    }
+
+    /// The attempt, and the deal as far as it can be read. `None` if the dealer did not sign this.
+    fn open(&self, proposal: &Proposal) -> Option<(Attempt, Result<OpenHeader, DealFault>)> {
+        let attempt = Attempt::new(proposal, self.attempt, self.acceptances.clone()).ok()?;
+        let digest = self.header.digest(&attempt.params);
+        let signed = self
+            .header
+            .is_signed(&attempt.roster, &attempt.params, &digest);
+        if !signed || commitments_hash(&self.commitments) != self.header.commitments_hash {
+            return None;
+        }
+        let threshold = proposal.threshold();
+        let open = self.header.open(digest, &self.commitments, threshold);
+        Some((attempt, open))
+    }
+}
+
+impl Grounds {
+    /// A stable name for programs.
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Silent => "silent",
+            Self::Declined => "rejected",
+            Self::Claimed { code } => code,
+            Self::VoidDeal(_) => "void-deal",
+            Self::Complaint { .. } => "complaint",
+        }
+    }
+}
+
+impl Exclusion {
+    /// The fault that the evidence proves; `None` if there is only the leader's word.
+    ///
+    /// # Errors
+    /// [`Fault::FalseEvidence`] if the evidence does not prove a fault of this member.
+    pub fn verify(&self, proposal: &Proposal) -> Result<Option<Fault>, Fault> {
+        let proved = match &self.grounds {
+            Grounds::Silent | Grounds::Declined | Grounds::Claimed { .. } => return Ok(None),
+            Grounds::VoidDeal(accused) => prove_void(accused, proposal),
+            Grounds::Complaint {
+                accused,
+                complaints,
+            } => prove_by_complaint(accused, complaints, proposal),
+        };
+        proved
+            .filter(|(culprit, _)| *culprit == self.member)
+            .map(|(_, fault)| Some(fault))
+            .ok_or(Fault::FalseEvidence {
+                member: self.member,
+            })
+    }
+}
+
+/// The fault, with the culprit's index in the proposal.
+type Proved = Option<(u16, Fault)>;
+
+fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
+    let (attempt, open) = accused.open(proposal)?;
+    let reason = match open {
+        Err(reason) => reason,
+        Ok(open) => accused
+            .header
+            .proofs(&attempt.params, &open)
+            .and_then(|proofs| proofs.verify_vartime(&open))
+            .err()?,
+    };
+    let dealer = accused.header.index;
+    let fault = Fault::BadDeal { dealer, reason };
+    Some((attempt.in_proposal(dealer)?, fault))
+}
+
+fn prove_by_complaint(accused: &Accused, complaints: &Complaints, proposal: &Proposal) -> Proved {
+    let (attempt, open) = accused.open(proposal)?;
+    let open = open.ok()?;
+    if !complaints.is_signed(&attempt.roster, &attempt.params) {
+        return None;
+    }
+    let complaint = complaints
+        .complaints
+        .iter()
+        .find(|complaint| complaint.dealer == accused.header.index)?;
+    let fault = complaint.judge_vartime(&attempt, complaints.index, &accused.header, &open);
+    Some((attempt.in_proposal(fault.culprit()?)?, fault))
+}

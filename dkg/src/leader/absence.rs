@@ -1,0 +1,163 @@
+//! Going on without a member: who may be left out, on which grounds, and the attempt that follows.
+
+use std::collections::BTreeMap;
+
+use super::rounds::Phase;
+use super::{Leader, LeaderEffect, Peer};
+use crate::attempt::Attempt;
+use crate::exclusion::{Accused, Exclusion, Grounds};
+use crate::fault::{DealFault, Fault};
+use crate::wire_v1::Message;
+
+impl Leader {
+    /// How many more members may be left out.
+    pub(super) fn allowance(&self) -> usize {
+        usize::from(self.proposal.may_be_absent()).saturating_sub(self.exclusions.len())
+    }
+
+    /// When those that are silent in the open round are left out, seconds since the Unix epoch.
+    pub(super) fn deadline(&self, since: u64) -> Option<u64> {
+        if self.allowance() == 0 {
+            return None;
+        }
+        match &self.phase {
+            Phase::Accepting(_) => {
+                let (created, expires) = (self.proposal.created(), self.proposal.expires());
+                Some(created + (expires - created) / 2)
+            }
+            phase => phase
+                .attempt()
+                .map(|_| since.saturating_add(u64::from(self.patience_s))),
+        }
+    }
+
+    /// A fault under the culprit's index in the proposal, where the attempt has other indices.
+    pub(super) fn in_proposal(&self, fault: Fault) -> Fault {
+        match (fault.culprit(), self.phase.attempt()) {
+            (Some(culprit), Some(attempt)) if attempt.in_proposal(culprit) != Some(culprit) => {
+                Fault::Recorded {
+                    member: attempt.in_proposal(culprit).unwrap_or_default(),
+                    code: fault.code().to_owned(),
+                    sentence: fault.to_string(),
+                }
+            }
+            _ => fault,
+        }
+    }
+
+    /// Whether the authors of these faults can be named, are not the leader itself, and are not too many.
+    pub(super) fn can_leave_out(&self, faults: &[Fault]) -> bool {
+        self.name(faults, None)
+            .is_some_and(|named| !named.is_empty() && named.len() <= self.allowance())
+    }
+
+    /// Goes on without the authors of these faults. `false`, and nothing has changed, if one of them cannot be named or is the leader
+    /// itself, or if the proposal does not let so many be absent.
+    pub(super) fn leave_out(
+        &mut self,
+        faults: &[Fault],
+        reply: Option<&Message>,
+        now: u64,
+        effects: &mut Vec<LeaderEffect>,
+    ) -> bool {
+        let Some(named) = self.name(faults, reply) else {
+            return false;
+        };
+        if named.is_empty() || named.len() > self.allowance() {
+            return false;
+        }
+        let next = match &mut self.phase {
+            Phase::Accepting(round) => {
+                for member in named.keys() {
+                    round.pass_over(*member);
+                }
+                None
+            }
+            phase => {
+                let Some(attempt) = phase.attempt() else {
+                    return false;
+                };
+                let left = attempt
+                    .acceptances
+                    .iter()
+                    .filter(|acceptance| !named.contains_key(&acceptance.index))
+                    .cloned()
+                    .collect();
+                match Attempt::new(&self.proposal, attempt.number.saturating_add(1), left) {
+                    Ok(attempt) => Some(attempt),
+                    Err(_) => return false,
+                }
+            }
+        };
+        let added = named
+            .into_iter()
+            .map(|(member, grounds)| Exclusion { member, grounds });
+        self.exclusions.extend(added);
+        if let Some(attempt) = next {
+            self.roster = attempt.roster.clone();
+            self.peers = vec![Peer::default(); self.roster.members().len()];
+            self.phase = Phase::dealing(attempt);
+            self.round_since = Some(now);
+        }
+        self.persist(effects);
+        true
+    }
+
+    /// The culprits by their indices in the proposal, with grounds that hold; `None` if somebody cannot be left out.
+    fn name(&self, faults: &[Fault], reply: Option<&Message>) -> Option<BTreeMap<u16, Grounds>> {
+        let leader = self.proposal.index_of(self.proposal.leader());
+        let mut named = BTreeMap::new();
+        for fault in faults {
+            let culprit = fault.culprit()?;
+            let member = match self.phase.attempt() {
+                Some(attempt) => attempt.in_proposal(culprit)?,
+                None => culprit,
+            };
+            if Some(member) == leader {
+                return None;
+            }
+            let exclusion = Exclusion {
+                member,
+                grounds: self.evidence(fault, reply),
+            };
+            // What does not convince others is the leader's word, and is told as such.
+            let grounds = match exclusion.verify(&self.proposal) {
+                Ok(_) => exclusion.grounds,
+                Err(_) => Grounds::Claimed {
+                    code: fault.code().to_owned(),
+                },
+            };
+            named.insert(member, grounds);
+        }
+        Some(named)
+    }
+
+    fn evidence(&self, fault: &Fault, reply: Option<&Message>) -> Grounds {
+        let claimed = || Grounds::Claimed {
+            code: fault.code().to_owned(),
+        };
+        match (&self.phase, fault, reply) {
+            (_, Fault::Silent { .. }, _) => Grounds::Silent,
+            (_, Fault::Rejected { .. }, _) => Grounds::Declined,
+            (
+                Phase::Dealing(attempt, _),
+                Fault::BadDeal { reason, .. },
+                Some(Message::Dealt { deal, .. }),
+            ) if *reason != DealFault::Signature => {
+                Grounds::VoidDeal(Accused::new(attempt, &deal.header, &deal.commitments))
+            }
+            (
+                Phase::Acknowledging(deals, _),
+                Fault::BadDeal { dealer, .. } | Fault::FalseComplaint { dealer, .. },
+                Some(Message::Complained { complaints, .. }),
+            ) => match deals.deal(*dealer) {
+                Some(deal) => Grounds::Complaint {
+                    accused: Accused::new(&deals.attempt, &deal.header, &deal.commitments),
+                    complaints: complaints.clone(),
+                },
+                None => claimed(),
+            },
+            _ => claimed(),
+        }
+    }
+}
