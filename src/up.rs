@@ -1,5 +1,6 @@
 //! `up`: a whole site that stays, and what to type next.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -85,12 +86,11 @@ async fn start(site: &mut Site, story: &mut Story) -> Option<()> {
 }
 
 fn tell_next(site: &Site, story: &Story) {
-    let own = std::env::current_exe().map_or_else(
-        |_| "threshold-exchange".to_owned(),
-        |path| path.display().to_string(),
-    );
-    let root = site.layout().root().display();
-    let profile = site.layout().client_profile();
+    let own = std::env::current_exe()
+        .map_or_else(|_| "threshold-exchange".to_owned(), |path| quoted(&path));
+    let users = quoted(&site.layout().users());
+    let profile = quoted(&site.layout().client_profile());
+    let node = quoted(&site.layout().node("node-1"));
     let commands = [
         (
             format!("as {WRITER} put {DATASET} report README.md"),
@@ -111,17 +111,36 @@ fn tell_next(site: &Site, story: &Story) {
     ];
     story.heading("What to type next, in another terminal");
     story.say(&format!(
-        "  export COORDINATOR_PROFILE={}\n  \
-         as() {{ user=$1; shift; {own} coordinator --user \"$user\" --key {root}/users/\"$user\".pem \"$@\"; }}",
-        profile.display()
+        "  export COORDINATOR_PROFILE={profile}\n  \
+         as() {{ user=$1; shift; {own} coordinator --user \"$user\" --key {users}/\"$user\".pem \"$@\"; }}"
     ));
     for (command, meaning) in commands {
         story.say(&format!("  {command:<40} # {meaning}"));
     }
     for command in ["key list", "audit show", "status"] {
-        story.say(&format!(
-            "  {own} cryptonode {command} --dir {root}/nodes/node-1"
-        ));
+        story.say(&format!("  {own} cryptonode {command} --dir {node}"));
     }
     story.say("\nCtrl-C stops everything.");
+}
+
+/// A path as a shell takes it for one word.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if text.chars().all(plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_is_one_word() {
+        assert_eq!(quoted(Path::new("/tmp/site-1")), "/tmp/site-1");
+        assert_eq!(quoted(Path::new("/tmp/a b")), "'/tmp/a b'");
+        assert_eq!(quoted(Path::new("/tmp/it's")), r"'/tmp/it'\''s'");
+    }
 }

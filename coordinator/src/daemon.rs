@@ -173,19 +173,15 @@ pub async fn run(
     });
 
     let sweeper = tokio::spawn(sweep(platform.clone(), stop.clone()));
-    let server = axum::serve(listener, router).with_graceful_shutdown(stopped(stop.clone()));
-    let served = tokio::select! {
-        served = server => served,
-        () = late(stop) => {
-            tracing::warn!("requests that did not end in time were cut off");
-            Ok(())
-        }
-    };
+    tokio::select! {
+        () = api::serve(listener, router, stopped(stop.clone())) => {}
+        () = late(stop) => tracing::warn!("requests that did not end in time were cut off"),
+    }
     let _ = sweeper.await;
     platform.close().await;
     record.close().await;
     tracing::info!("stopped");
-    Ok(served?)
+    Ok(())
 }
 
 async fn start_platform(

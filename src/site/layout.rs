@@ -127,7 +127,8 @@ impl Layout {
     pub fn make_passphrase(&self, of: &str) -> Result<PathBuf, SiteError> {
         let random: Zeroizing<[u8; 32]> = Zeroizing::new(rand::rng().random());
         let path = self.passphrase(of);
-        private_file(&path, hex::encode(random.as_slice()).as_bytes())?;
+        let text = Zeroizing::new(hex::encode(random.as_slice()));
+        private_file(&path, text.as_bytes())?;
         Ok(path)
     }
 }

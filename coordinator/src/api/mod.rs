@@ -13,6 +13,7 @@ pub mod auth;
 mod documents;
 mod problem;
 mod record;
+mod serve;
 mod views;
 
 use std::sync::Arc;
@@ -30,11 +31,12 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 pub use self::problem::Problem;
+pub use self::serve::serve;
 pub use self::views::{
     ClusterView, DatasetView, DocumentView, Page, PeerView, PermissionsView, PreparedView,
     ReceiptView, StatusView, UserView, VersionView,
 };
-use crate::platform::Platform;
+use crate::platform::{Platform, PlatformError};
 use crate::record::Identifier;
 use auth::ApiKeys;
 
@@ -42,6 +44,8 @@ use auth::ApiKeys;
 pub const OPERATOR: &str = "~operator";
 /// How long the rest of a refused body is taken and thrown away, so that its sender gets to see the answer.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long the body of a request that is no document may take to arrive.
+const SMALL_BODY_WITHIN: Duration = Duration::from_secs(30);
 const REQUEST_ID: &str = "x-request-id";
 
 /// What the handlers work with.
@@ -242,12 +246,15 @@ async fn drain(body: Body) {
     .await;
 }
 
-/// A body of at most `limit` bytes.
+/// A body of at most `limit` bytes, which must not take for ever.
 async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
     let too_long = |_| {
         Problem::bad_request(format!(
             "the body must arrive whole and have at most {limit} bytes"
         ))
     };
-    axum::body::to_bytes(body, limit).await.map_err(too_long)
+    match tokio::time::timeout(SMALL_BODY_WITHIN, axum::body::to_bytes(body, limit)).await {
+        Ok(bytes) => bytes.map_err(too_long),
+        Err(_) => Err(Problem::from(PlatformError::Idle)),
+    }
 }

@@ -40,6 +40,8 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How often a platform that says nothing is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Earlier than the platform closes a connection that it hears nothing on.
+const LET_GO_AFTER: Duration = Duration::from_secs(15);
 
 /// A user who signs.
 pub struct Signer {
@@ -90,6 +92,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_WITHIN)
             .tcp_keepalive(KEEP_ALIVE)
+            .pool_idle_timeout(LET_GO_AFTER)
             .build();
         let http = http.map_err(|e| ClientError::Answer {
             url: url.clone(),

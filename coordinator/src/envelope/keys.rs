@@ -94,12 +94,18 @@ key! {
 }
 
 /// What a wrapped body key holds.
-#[derive(Debug)]
 pub struct UnwrappedBodyKey {
     /// DEK1.
     pub body_key: BodyKey,
     /// The metadata that the writer gave, at most [`MAX_METADATA`] bytes.
     pub metadata: Vec<u8>,
+}
+
+impl std::fmt::Debug for UnwrappedBodyKey {
+    /// The metadata is as confidential as the body.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UnwrappedBodyKey(redacted)")
+    }
 }
 
 impl DocumentKey {

@@ -183,8 +183,8 @@ impl Platform {
                 }
             }
             // It may be found on the record after a restart, which then sees to body and note.
-            Err(e) if e.leaves_open() && false => {}
-            Err(e) if e.is_outrun() && false => self.give_up(waiting.into_inner()).await,
+            Err(e) if e.leaves_open() => {}
+            Err(e) if e.is_outrun() => self.give_up(waiting.into_inner()).await,
             Err(_) => self.uploads.put_back(id, waiting),
         }
         result
@@ -282,7 +282,7 @@ impl Platform {
         let started = Instant::now();
         loop {
             let slowest = idle.saturating_add(Duration::from_secs(sealer.length() / MIN_RATE));
-            let patience = idle; let _ = slowest;
+            let patience = idle.min(slowest.saturating_sub(started.elapsed()));
             let part = match tokio::time::timeout(patience, body.next()).await {
                 Err(_) => return Err(PlatformError::Idle),
                 Ok(None) => break,
