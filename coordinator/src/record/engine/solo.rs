@@ -215,17 +215,12 @@ impl Engine for Solo {
     }
 
     fn replica(&self) -> Arc<Replica> {
-        let working = self
-            .replicas
-            .iter()
-            .enumerate()
-            .find(|(member, _)| !self.roster.is_faulty(*member));
+        let foremost = self.roster.foremost().and_then(|at| self.replicas.get(at));
         #[allow(
             clippy::expect_used,
             reason = "there is no engine without peers: opening one is refused"
         )]
-        let any = working
-            .map(|(_, replica)| replica)
+        let any = foremost
             .or(self.replicas.first())
             .expect("an engine has peers");
         any.clone()
@@ -310,6 +305,18 @@ impl Roster {
         self.lock()
             .get(member)
             .is_none_or(|status| status.fault.is_some())
+    }
+
+    /// The peer that has executed the most blocks, of those that take part; the first of several.
+    fn foremost(&self) -> Option<usize> {
+        let statuses = self.lock();
+        let working = statuses
+            .iter()
+            .enumerate()
+            .filter(|(_, it)| it.fault.is_none());
+        working
+            .min_by_key(|(_, it)| std::cmp::Reverse(it.height))
+            .map(|(member, _)| member)
     }
 
     fn reached(&self, member: usize, height: u64) {

@@ -157,6 +157,10 @@ impl Orderer {
                     same.push(report.member);
                     if same.len() == needed && decided.is_none() {
                         decided = Some(hash);
+                        // Before the authors hear of it: whoever looks with a receipt in hand must find it there.
+                        for member in same.iter().filter(|_| hash.is_some()) {
+                            self.roster.reached(*member, proposal.height);
+                        }
                         self.conclude(&proposal, execution, std::mem::take(&mut answers));
                     }
                 }
