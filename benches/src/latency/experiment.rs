@@ -131,15 +131,17 @@ async fn measure(
     let mut first = 0_u32;
     for number in 1..=arguments.repetitions {
         let progress = bar(arguments, arguments.warm_up, "warm-up");
-        load::run(&workload, arguments, first, arguments.warm_up, &progress).await?;
+        let queue = load::prepare(&workload, arguments, first, arguments.warm_up)?;
+        load::run(&workload, arguments, queue, &progress).await;
         first = first.saturating_add(arguments.warm_up);
+        let queue = load::prepare(&workload, arguments, first, arguments.requests)?;
+        first = first.saturating_add(arguments.requests);
 
         let before = Account::now(running, workload.client());
         let load_before = load_average();
         let title = format!("run {number} of {}", arguments.repetitions);
         let progress = bar(arguments, arguments.requests, &title);
-        let load = load::run(&workload, arguments, first, arguments.requests, &progress).await?;
-        first = first.saturating_add(arguments.requests);
+        let load = load::run(&workload, arguments, queue, &progress).await;
         if let Some(records) = &mut records {
             records.write(number, &load.samples)?;
         }

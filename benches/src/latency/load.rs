@@ -22,31 +22,39 @@ pub(super) struct Load {
     pub(super) took: Duration,
 }
 
-/// Sends `count` requests as the arguments say. Numbers continue at `first`, so that runs go on over the documents.
-pub(super) async fn run(
-    workload: &Arc<Workload>,
+/// Requests to send: their numbers, and what is prepared of them.
+pub(super) type Queue = Vec<(u32, Option<Prepared>)>;
+
+/// The next `count` requests, numbered from `first` on, so that runs go on over the documents; with `--ahead` all that can
+/// be made of them now.
+pub(super) fn prepare(
+    workload: &Workload,
     arguments: &Arguments,
     first: u32,
     count: u32,
+) -> Result<Queue, Failure> {
+    (first..first.saturating_add(count))
+        .map(|number| {
+            let prepared = arguments.ahead.then(|| workload.prepare(number));
+            Ok((number, prepared.transpose()?))
+        })
+        .collect()
+}
+
+/// Sends these requests as the arguments say.
+pub(super) async fn run(
+    workload: &Arc<Workload>,
+    arguments: &Arguments,
+    queue: Queue,
     progress: &ProgressBar,
-) -> Result<Load, Failure> {
-    let mut queue = Vec::new();
-    for number in first..first.saturating_add(count) {
-        let prepared = match arguments.ahead {
-            true => Some(workload.prepare(number)?),
-            false => None,
-        };
-        queue.push((number, prepared));
-    }
-    let requests = match arguments.rate {
+) -> Load {
+    let load = match arguments.rate {
         None => closed(workload, queue, arguments.concurrency, progress).await,
         Some(rate) => open(workload, queue, gaps(rate, arguments), progress).await,
     };
     progress.finish_and_clear();
-    Ok(requests)
+    load
 }
-
-type Queue = Vec<(u32, Option<Prepared>)>;
 
 async fn closed(
     workload: &Arc<Workload>,
