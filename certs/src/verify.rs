@@ -47,6 +47,8 @@ pub struct Counted {
     pub approval_id: String,
     /// SHA-256 of the issuer's DER certificate.
     pub issuer_fingerprint: [u8; 32],
+    /// From when on it is valid, in seconds since the Unix epoch: by the issuer's clock, about when it was issued.
+    pub not_before: u64,
 }
 
 impl Policy {
@@ -291,6 +293,7 @@ impl<'p> Count<'p> {
             organisation: organisation.to_owned(),
             approval_id: candidate.approval.approval_id().to_owned(),
             issuer_fingerprint: issuer.fingerprint,
+            not_before: candidate.approval.not_before(),
         })
     }
 

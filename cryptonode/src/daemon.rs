@@ -9,11 +9,14 @@
 //! last checkpoint is signed. A second signal stops at once, which a crash-safe node survives like any crash.
 
 mod commands;
+mod door;
+
+pub(crate) use door::Door;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,13 +25,18 @@ use tokio::sync::watch;
 use crate::admin::AdminSocket;
 use crate::audit::{AuditError, AuditLog, CheckpointKey};
 use crate::ceremony::{Ceremonies, CeremonyError, Surroundings};
-use crate::config::{Config, ConfigError, PolicyFileError, read_policy};
+use crate::config::{Config, ConfigError, LiveConfig, PolicyFileError, read_policy};
+use crate::health::Page;
 use crate::keyring::Keyring;
 use crate::node_files::{AUDIT_FOLDER, PublicIdentity, PublicIdentityError};
-use crate::server::{self, BindError, Counters, Limits, Serving};
+use crate::probe::Probe;
+use crate::reload::{self, Reloads};
+use crate::server::{self, BindError, Clients, Counters, Gate, LiveLimits, Serving};
+use crate::service_manager;
 use crate::store::{
     Folder, FolderError, Passphrase, RecordsError, Store, StoreError, audit_head_change,
 };
+use crate::tls::TlsIdentity;
 
 /// Why a node does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +124,8 @@ pub struct Ready {
     pub identity: String,
     /// Its active keys, each Y in hexadecimal.
     pub keys: Vec<String>,
+    /// Where its health and metrics are; `None` if they are off or the address cannot be had.
+    pub health: Option<SocketAddr>,
 }
 
 /// A folder that was taken, with a configuration that is in order: everything before the passphrase.
@@ -162,7 +172,14 @@ pub fn prepare(dir: &Path) -> Result<Prepared, StartError> {
 
 /// The parts of a running node, for those that carry out commands.
 pub(crate) struct Node {
-    pub(crate) config: Config,
+    pub(crate) folder: PathBuf,
+    pub(crate) live: Arc<LiveConfig>,
+    pub(crate) limits: LiveLimits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) page: Arc<Page>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) reloads: Mutex<Reloads>,
     pub(crate) identity: [u8; 32],
     pub(crate) listen: SocketAddr,
     pub(crate) keyring: Arc<Keyring>,
@@ -181,14 +198,38 @@ pub async fn run(
     options: RunOptions,
     announce: impl FnOnce(&Ready),
 ) -> Result<(), StartError> {
+    // Installed before anything else, so that a signal during the start is not lost.
+    let mut stops = Stops::install(options)?;
+    let door = Door::new(&prepared.config.name);
+    let socket = AdminSocket::bind(prepared.folder.path()).map_err(|error| StartError::System {
+        what: "open admin.sock in the node's folder",
+        reason: error.to_string(),
+    })?;
+    let subject = Arc::clone(&door) as Arc<dyn crate::health::Subject>;
+    let page = Arc::new(Page::open(prepared.config.health.listen, subject).await);
+    let admin = tokio::spawn(socket.serve(Arc::clone(&door)));
+    let outcome = live(prepared, passphrase, &door, &page, &mut stops, announce).await;
+    admin.abort();
+    let _ = admin.await;
+    outcome
+}
+
+/// The life of the node between its door's opening and its closing.
+async fn live(
+    prepared: Prepared,
+    passphrase: &Passphrase,
+    door: &Arc<Door>,
+    page: &Arc<Page>,
+    stops: &mut Stops,
+    announce: impl FnOnce(&Ready),
+) -> Result<(), StartError> {
     let Prepared {
         folder,
         config,
         public,
         policy,
     } = prepared;
-    // Installed before anything else, so that a signal during the start is not lost.
-    let mut stops = Stops::install(options)?;
+    crate::log_level::set(&config.log.level);
     let store = Arc::new(tokio::task::block_in_place(|| {
         Store::open(folder.path(), passphrase)
     })?);
@@ -216,86 +257,116 @@ pub async fn run(
         );
     }
     store.commit(&[audit_head_change(&audit.head())])?;
-    let limits = limits_of(&config);
-    let endpoint = server::bind(config.listen, &identity.signing, &limits)?;
+    let limits = LiveLimits::from(config.limits.limits());
+    let endpoint = server::bind(config.listen, &identity.signing, &limits.now())?;
     let listen = endpoint.local_addr().map_err(|error| StartError::System {
         what: "tell the bound address",
         reason: error.to_string(),
     })?;
+    let live = Arc::new(LiveConfig::new(config.clone()));
     let ceremonies = Ceremonies::open(Surroundings {
         own: public.member(&config),
         signing: identity.signing.clone(),
         policy,
-        config: config.clone(),
+        live: Arc::clone(&live),
         store: Arc::clone(&store),
         keyring: Arc::clone(&keyring),
         restored: store.is_restored()?,
     })?;
-    let socket = AdminSocket::bind(folder.path()).map_err(|error| StartError::System {
-        what: "open admin.sock in the node's folder",
-        reason: error.to_string(),
-    })?;
+    let own_tls = TlsIdentity::from_signing_key(&identity.signing).map_err(BindError::from)?;
+    let probe = Probe::new(
+        own_tls,
+        public.identity,
+        Arc::clone(&live),
+        Arc::clone(&keyring),
+    );
+    let counters = Arc::new(Counters::default());
+    let gate = Arc::new(Gate {
+        clients: Clients::new(config.clients.clone()),
+    });
     let node = Arc::new(Node {
+        folder: folder.path().to_owned(),
+        live,
+        limits: limits.clone(),
+        counters: Arc::clone(&counters),
+        probe: Arc::clone(&probe),
+        page: Arc::clone(page),
+        gate: Arc::clone(&gate),
+        reloads: Mutex::new(Reloads {
+            read_at_s: clock_s(),
+            ..Reloads::default()
+        }),
         identity: public.identity,
         listen,
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
         ceremonies: Arc::clone(&ceremonies),
         started: Instant::now(),
-        config,
     });
     let (stop, mut stopped) = watch::channel(false);
+    let probing = tokio::spawn(probe.run(stopped.clone()));
+    let reloading = tokio::spawn(reload::watch(Arc::clone(&node), stopped.clone()));
     let serving = Arc::new(Serving {
         identity: public.identity,
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit) as Arc<dyn server::AuditSink>,
         ceremony: Arc::new(Arc::clone(&ceremonies)),
-        clients: None,
+        gate,
         clock_ms,
-        counters: Arc::new(Counters::default()),
+        counters,
     });
     let server = tokio::spawn(server::serve(endpoint, serving, limits, async move {
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
-    let admin = tokio::spawn(socket.serve(Arc::clone(&node)));
     ceremonies.resume();
+    door.open(Arc::clone(&node));
     announce(&Ready {
-        name: node.config.name.clone(),
+        name: config.name.clone(),
         listen,
         identity: hex::encode(public.identity),
         keys: keyring
             .iter()
             .map(|key| hex::encode(key.package.public_key().as_bytes()))
             .collect(),
+        health: page.address().ok().flatten(),
     });
     tracing::info!(%listen, keys = keyring.len(), "ready");
+    service_manager::ready("serving");
+    let alive = tokio::spawn(service_manager::watchdog(alive));
 
     let reason = stops.wait().await;
     tracing::info!(reason, "stopping");
+    door.stopping();
+    service_manager::stopping();
     let _ = stop.send(true);
     let orderly = async {
         ceremonies.stop().await;
         let _ = server.await;
+        let _ = probing.await;
+        let _ = reloading.await;
     };
     tokio::select! {
         () = orderly => {}
         reason = stops.wait() => tracing::warn!(reason, "stopping at once"),
     }
-    admin.abort();
-    let _ = admin.await;
+    alive.abort();
     tokio::task::block_in_place(|| audit.close());
     store.commit(&[audit_head_change(&audit.head())])?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn limits_of(config: &Config) -> Limits {
-    Limits {
-        connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
-        requests: usize::try_from(config.limits.requests_in_flight).unwrap_or(usize::MAX),
-        request: Duration::from_millis(config.limits.request_timeout_ms),
-        ..Limits::default()
+/// Whether the node's own threads still take work: tasks and the disk's.
+async fn alive() -> bool {
+    let task = tokio::spawn(async { tokio::task::spawn_blocking(|| ()).await });
+    matches!(task.await, Ok(Ok(())))
+}
+
+impl Node {
+    /// The reloads so far.
+    pub(crate) fn reloads(&self) -> MutexGuard<'_, Reloads> {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -69,6 +69,10 @@ pub enum Command {
         /// Y in hexadecimal, or the head of it; the only key if absent.
         public_key: Option<String>,
     },
+    /// Checks every share against its public share; answered with a list of [`KeyHealth`].
+    KeyCheck {},
+    /// Takes the configuration that is in the folder now; answered with [`crate::reload::Reloaded`].
+    Reload {},
     /// The signed head of the audit log; answered with `{"note": …}`.
     AuditCheckpoint {},
 }
@@ -109,6 +113,18 @@ pub struct NodeStatus {
     pub ready: bool,
     /// Why not, in sentences.
     pub not_ready: Vec<String>,
+    /// Address of its health and metrics, if they are shown.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// Why they cannot be shown.
+    #[serde(default)]
+    pub health_failure: Option<String>,
+    /// Why the `config.toml` that is there now is not taken.
+    #[serde(default)]
+    pub config_failure: Option<String>,
+    /// Settings that have changed in it and are taken at the next start.
+    #[serde(default)]
+    pub restart_needed: Vec<String>,
     /// Whether it was restored from its phrase: it then serves reads and takes part in no ceremony.
     #[serde(default)]
     pub restored: bool,

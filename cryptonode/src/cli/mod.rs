@@ -7,6 +7,7 @@
 mod audit;
 mod ceremony;
 mod custody;
+mod doctor;
 pub mod exit;
 mod failure;
 mod init;
@@ -79,6 +80,10 @@ enum Command {
     Custody(custody::CustodyCommand),
     /// What the running node is doing.
     Status(Dir),
+    /// Look at everything: disk, addresses, shares, certificates, the other members; say what to do.
+    Doctor(doctor::Doctor),
+    /// Have the running node take a changed config.toml at once.
+    Reload(Dir),
     /// The audit log, read from its files.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -149,6 +154,8 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Restore(command) => restore::run(&command, output),
         Command::Custody(command) => custody::run(&command, output),
         Command::Status(Dir { dir }) => key::status(&dir, output),
+        Command::Doctor(command) => doctor::run(&command, output),
+        Command::Reload(Dir { dir }) => doctor::reload(&dir, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -14,7 +14,7 @@ use crate::store::Passphrase;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Prints one line when it serves; with --json:
-  {\"event\":\"ready\",\"name\":…,\"listen\":…,\"identity\":…,\"keys\":[…]}
+  {\"event\":\"ready\",\"name\":…,\"listen\":…,\"identity\":…,\"keys\":[…],\"health\":…}
 SIGTERM or Ctrl-C stops it after what it accepted is answered; a second one stops it at once.
 
 Example:
@@ -51,7 +51,7 @@ pub(super) fn run(command: &Run, output: &mut Output) -> Result<(), Failure> {
     let announce = |ready: &Ready| {
         let value = json!({
             "event": "ready", "name": ready.name, "listen": ready.listen.to_string(), "identity": ready.identity,
-            "keys": ready.keys,
+            "keys": ready.keys, "health": ready.health,
         });
         let keys = if ready.keys.is_empty() {
             "no key yet".to_owned()

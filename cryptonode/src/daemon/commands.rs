@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use crate::admin::{
-    AuditStatus, Command, CommandError, Commands, ExportedKey, KeyView, NodeStatus,
+    AuditStatus, Command, CommandError, Commands, ExportedKey, KeyHealth, KeyView, NodeStatus,
 };
 use crate::ceremony::{CeremonyError, Wish};
+use crate::health::Condition;
 use crate::keyring::ActiveKey;
 use crate::server;
 
@@ -86,6 +87,22 @@ impl Commands for Node {
                         key_certificate: self.ceremonies.key_certificate(&key).map(hex::encode),
                     })
                 }
+                Command::KeyCheck {} => {
+                    let keys: Vec<KeyHealth> =
+                        self.keyring.iter().map(|key| KeyHealth::of(&key)).collect();
+                    to_value(&keys)
+                }
+                Command::Reload {} => {
+                    let node = Arc::clone(&self);
+                    let done = tokio::task::spawn_blocking(move || node.reload()).await;
+                    match done {
+                        Ok(Ok(done)) => to_value(&done),
+                        Ok(Err(error)) => {
+                            Err(CommandError::new("configuration", error.to_string()))
+                        }
+                        Err(_) => Err(CommandError::new("stopping", "the node is stopping")),
+                    }
+                }
                 Command::AuditCheckpoint {} => {
                     let note = self
                         .audit
@@ -130,7 +147,7 @@ fn view(key: &ActiveKey) -> KeyView {
 }
 
 impl Node {
-    fn keys(&self) -> Vec<KeyView> {
+    pub(crate) fn keys(&self) -> Vec<KeyView> {
         self.keyring.iter().map(|key| view(&key)).collect()
     }
 
@@ -157,22 +174,51 @@ impl Node {
         }
     }
 
+    /// Why only a restart helps.
+    pub(crate) fn unhealthy(&self) -> Vec<Condition> {
+        let failure = self.audit.health().err();
+        let failure = failure.map(|error| Condition::new("audit-unavailable", error.to_string()));
+        failure.into_iter().collect()
+    }
+
+    /// Why no share is given.
+    pub(crate) fn not_ready(&self) -> Vec<Condition> {
+        let mut reasons = self.unhealthy();
+        if self.keyring.is_empty() {
+            reasons.push(Condition::new(
+                "no-key",
+                "no key is active: no ceremony has been completed on this node",
+            ));
+        }
+        reasons
+    }
+
     fn status(&self) -> NodeStatus {
         let failure = self.audit.health().err().map(|error| error.to_string());
-        let mut not_ready: Vec<String> = failure.iter().cloned().collect();
-        if self.keyring.is_empty() {
-            not_ready
-                .push("no key is active: no ceremony has been completed on this node".to_owned());
-        }
+        let not_ready: Vec<String> = self
+            .not_ready()
+            .into_iter()
+            .map(|reason| reason.message)
+            .collect();
+        let config = self.live.now();
+        let reloads = self.reloads().clone();
+        let (health, health_failure) = match self.page.address() {
+            Ok(address) => (address.map(|address| address.to_string()), None),
+            Err(reason) => (None, Some(reason)),
+        };
         NodeStatus {
-            name: self.config.name.clone(),
+            name: config.name.clone(),
             identity: hex::encode(self.identity),
             listen: self.listen.to_string(),
-            advertise: self.config.advertise.clone(),
+            advertise: config.advertise.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up_s: self.started.elapsed().as_secs(),
             ready: not_ready.is_empty(),
             not_ready,
+            health,
+            health_failure,
+            config_failure: reloads.failure,
+            restart_needed: reloads.restart_needed,
             restored: self.ceremonies.is_restored(),
             keys: self.keys(),
             ceremonies: self

@@ -21,17 +21,22 @@
 
 mod accept;
 mod admission;
+mod clients;
 mod counters;
 mod endpoint;
+mod gate;
 mod limits;
+mod measures;
 mod reencryption;
 mod refusal;
 mod request;
 mod serving;
 
 pub use self::accept::serve;
+pub use self::clients::{ClientLimits, ClientRules, Clients};
 pub use self::counters::{Counters, Snapshot};
 pub use self::endpoint::{BindError, bind};
-pub use self::limits::Limits;
+pub use self::gate::Gate;
+pub use self::limits::{Limits, LiveLimits};
 pub use self::refusal::Refusal;
 pub use self::serving::{AuditSink, CeremonyHandler, Serving, descriptor};

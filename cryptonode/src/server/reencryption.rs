@@ -13,12 +13,14 @@
 //! time in step 2 and the answer is a long wait; the wait for the turn comes before it, and the one for the disk has a
 //! deadline.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verify_request};
 use sha2::{Digest, Sha256};
 
 use super::accept::{ClientKey, Shared};
+use super::counters::Open;
+use super::measures::{Measures, ShareTimes};
 use super::refusal::Refusal;
 use crate::audit::{AuditApproval, AuditRecord};
 use crate::keyring::ActiveKey;
@@ -36,10 +38,12 @@ pub(super) struct ReencryptionRequest<'a> {
 pub(super) async fn answer(
     shared: &Shared,
     request: &ReencryptionRequest<'_>,
+    times: &mut ShareTimes,
 ) -> Result<Vec<u8>, Refusal> {
     let serving = &shared.serving;
-    if serving
-        .clients
+    let rules = serving.gate.clients.rules();
+    if rules
+        .allow
         .as_ref()
         .is_some_and(|listed| !listed.contains(&request.client.fingerprint))
     {
@@ -58,13 +62,25 @@ pub(super) async fn answer(
         return Err(Refusal::TooFewApprovals { given, needed });
     }
 
-    let (record, share) = {
+    let measures = &serving.counters.measures;
+    let begun = Instant::now();
+    let made = {
+        let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&request.client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
-        make_share(&key, request, (serving.clock_ms)())?
+        drop(waiting);
+        let _computing = Open::new(&measures.computing);
+        times.wait = begun.elapsed();
+        make_share(&key, request, (serving.clock_ms)(), measures)
     };
+    times.compute = begun.elapsed().saturating_sub(times.wait);
+    let (record, share) = made?;
     // Other work gets its turn before the thread goes on to another request's arithmetic.
-    match within(shared.limits.audit, serving.audit.append(record)).await {
+    let recording = Open::new(&measures.recording);
+    let recorded = within(shared.limits().audit, serving.audit.append(record)).await;
+    drop(recording);
+    times.record = begun.elapsed().saturating_sub(times.wait + times.compute);
+    match recorded {
         Some(Ok(_)) => Ok(share),
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
@@ -82,6 +98,7 @@ fn make_share(
     key: &ActiveKey,
     request: &ReencryptionRequest<'_>,
     time_ms: u64,
+    measures: &Measures,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
     let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
     let (ephemeral_point, _) = request
@@ -103,7 +120,21 @@ fn make_share(
         ephemeral_point,
         client_spki: &request.client.spki,
     };
-    let approved = key.policy.verify(&approvals, &binding, time_ms / 1000)?;
+    let approved = key
+        .policy
+        .verify(&approvals, &binding, time_ms / 1000)
+        .inspect_err(|refused| {
+            for (_, reason) in &refused.reasons {
+                measures.approval_not_counted(reason.code());
+            }
+        })?;
+    for (_, reason) in &approved.not_counted {
+        measures.approval_not_counted(reason.code());
+    }
+    for counted in &approved.counted {
+        let age_s = time_ms as f64 / 1000.0 - counted.not_before as f64;
+        measures.approval_counted(&counted.organisation, age_s);
+    }
 
     let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
         .map_err(RequestError::from)?;
