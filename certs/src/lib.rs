@@ -61,6 +61,7 @@ mod issuer;
 mod policy;
 mod printable;
 mod refusal;
+mod revocation;
 mod signature;
 mod verify;
 
@@ -78,5 +79,9 @@ pub use policy::{
     PolicyConfig, PolicyError,
 };
 pub use refusal::{Refusal, Refused};
+pub use revocation::{
+    Authority, MAX_AUTHORITIES, MAX_REVOCATION_LIST, MAX_REVOKED, RevocationError, RevocationList,
+    Revocations, serial_number,
+};
 pub use signature::{Algorithm, KeyDefect};
 pub use verify::{Approved, Binding, Counted};
