@@ -81,7 +81,7 @@ pub use policy::{
 pub use refusal::{Refusal, Refused};
 pub use revocation::{
     Authority, MAX_AUTHORITIES, MAX_REVOCATION_LIST, MAX_REVOKED, RevocationError, RevocationList,
-    Revocations, serial_number,
+    Revocations, revocation_list_from_pem, serial_number,
 };
 pub use signature::{Algorithm, KeyDefect};
 pub use verify::{Approved, Binding, Counted};

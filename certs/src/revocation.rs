@@ -352,6 +352,17 @@ pub fn serial_number(certificate: &[u8]) -> Result<&[u8], CertificateError> {
     Ok(Certificate::read(certificate)?.serial)
 }
 
+/// The DER of a list in PEM (`X509 CRL`).
+///
+/// # Errors
+/// [`RevocationError::Malformed`] for anything else.
+pub fn revocation_list_from_pem(text: &[u8]) -> Result<Vec<u8>, RevocationError> {
+    match pem::parse(text) {
+        Ok(block) if block.tag() == "X509 CRL" => Ok(block.into_contents()),
+        _ => Err(CertificateError::Malformed { part: "PEM" }.into()),
+    }
+}
+
 impl Issuer {
     /// A revocation list of this authority, DER: the certificates with these serial numbers, from `this_update` on, to be replaced
     /// by `next_update` (seconds since the Unix epoch). `number` grows from list to list.

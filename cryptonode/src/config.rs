@@ -9,12 +9,14 @@ mod limits;
 mod live;
 mod operations;
 mod policy_file;
+mod revocation;
 
 pub use card::{Card, CardError};
 pub use limits::LimitSettings;
 pub use live::LiveConfig;
 pub use operations::{HealthSettings, LogSettings};
 pub use policy_file::{PolicyFileError, read_policy};
+pub use revocation::{ListSource, RevocationSettings};
 
 use std::fs;
 use std::net::SocketAddr;
@@ -53,6 +55,8 @@ pub struct Config {
     pub health: HealthSettings,
     /// What is logged.
     pub log: LogSettings,
+    /// Where revocation lists come from.
+    pub revocation: Vec<RevocationSettings>,
 }
 
 /// `[ceremony]`.
@@ -82,6 +86,8 @@ struct RawConfig {
     health: operations::RawHealth,
     #[serde(default)]
     log: LogSettings,
+    #[serde(default)]
+    revocation: Vec<revocation::RawRevocation>,
     #[serde(default)]
     members: Vec<Card>,
 }
@@ -232,6 +238,19 @@ impl Config {
         raw.log
             .check()
             .map_err(|(key, reason)| value(key, reason))?;
+        let mut lists: Vec<RevocationSettings> = Vec::new();
+        for (position, list) in raw.revocation.iter().enumerate() {
+            let list = list
+                .check(folder, position)
+                .map_err(|(key, reason)| value(&key, reason))?;
+            let known = |other: &RevocationSettings| other.authority.spki() == list.authority.spki();
+            if lists.iter().any(known) || position >= certs::MAX_AUTHORITIES {
+                let key = format!("revocation[{position}].authority");
+                let reason = "this authority has a list already; remove one".to_owned();
+                return Err(value(&key, reason));
+            }
+            lists.push(list);
+        }
         Ok(Self {
             name: raw.name,
             listen,
@@ -246,6 +265,7 @@ impl Config {
             clients,
             health,
             log: raw.log,
+            revocation: lists,
         })
     }
 

@@ -25,12 +25,13 @@ use tokio::sync::watch;
 use crate::admin::AdminSocket;
 use crate::audit::{AuditError, AuditLog, CheckpointKey};
 use crate::ceremony::{Ceremonies, CeremonyError, Surroundings};
-use crate::config::{Config, ConfigError, LiveConfig, PolicyFileError, read_policy};
+use crate::config::{Config, ConfigError, LiveConfig, PolicyFileError};
 use crate::health::Page;
 use crate::keyring::Keyring;
 use crate::node_files::{AUDIT_FOLDER, PublicIdentity, PublicIdentityError};
 use crate::probe::Probe;
-use crate::reload::{self, Reloads};
+use crate::reload::{self, ReloadError, Reloads};
+use crate::revocation::Lists;
 use crate::server::{self, BindError, Clients, Counters, Gate, LiveLimits, Serving};
 use crate::service_manager;
 use crate::store::{
@@ -106,6 +107,15 @@ impl StartError {
     }
 }
 
+impl From<ReloadError> for StartError {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Config(error) => error.into(),
+            ReloadError::Policy(error) => error.into(),
+        }
+    }
+}
+
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
@@ -154,14 +164,10 @@ pub fn forbid_core_dumps() {
 /// [`StartError`] for the first thing that is wrong.
 pub fn prepare(dir: &Path) -> Result<Prepared, StartError> {
     let folder = Folder::open(dir)?;
-    let config = Config::load(dir)?;
+    // The configuration's faults are told first: everything else depends on it.
+    Config::load(dir)?;
     let public = PublicIdentity::read(dir)?;
-    let policy = match read_policy(&config.policy) {
-        Ok(policy) => Some(policy),
-        // Without a policy a node serves the keys that it has, and takes part in no ceremony.
-        Err(PolicyFileError::Missing { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let (config, policy) = reload::read(dir, &public.identity)?;
     Ok(Prepared {
         folder,
         config,
@@ -179,6 +185,7 @@ pub(crate) struct Node {
     pub(crate) probe: Arc<Probe>,
     pub(crate) page: Arc<Page>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) lists: Arc<Lists>,
     pub(crate) reloads: Mutex<Reloads>,
     pub(crate) identity: [u8; 32],
     pub(crate) listen: SocketAddr,
@@ -281,9 +288,8 @@ async fn live(
         Arc::clone(&keyring),
     );
     let counters = Arc::new(Counters::default());
-    let gate = Arc::new(Gate {
-        clients: Clients::new(config.clients.clone()),
-    });
+    let gate = Arc::new(Gate::new(Clients::new(config.clients.clone())));
+    let lists = Lists::open(folder.path(), Arc::clone(&live), Arc::clone(&gate));
     let node = Arc::new(Node {
         folder: folder.path().to_owned(),
         live,
@@ -292,6 +298,7 @@ async fn live(
         probe: Arc::clone(&probe),
         page: Arc::clone(page),
         gate: Arc::clone(&gate),
+        lists: Arc::clone(&lists),
         reloads: Mutex::new(Reloads {
             read_at_s: clock_s(),
             ..Reloads::default()
@@ -305,6 +312,7 @@ async fn live(
     });
     let (stop, mut stopped) = watch::channel(false);
     let probing = tokio::spawn(probe.run(stopped.clone()));
+    let revoking = tokio::spawn(lists.watch(stopped.clone()));
     let reloading = tokio::spawn(reload::watch(Arc::clone(&node), stopped.clone()));
     let serving = Arc::new(Serving {
         identity: public.identity,
@@ -345,6 +353,7 @@ async fn live(
         let _ = server.await;
         let _ = probing.await;
         let _ = reloading.await;
+        let _ = revoking.await;
     };
     tokio::select! {
         () = orderly => {}

@@ -45,6 +45,8 @@ mod probe;
 #[cfg(feature = "node")]
 pub mod reload;
 #[cfg(feature = "node")]
+pub mod revocation;
+#[cfg(feature = "node")]
 pub mod server;
 #[cfg(feature = "node")]
 mod service_manager;

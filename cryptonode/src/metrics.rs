@@ -17,6 +17,7 @@ use crate::admin::KeyView;
 use crate::daemon::Node;
 use crate::health::Subject;
 use crate::node_files::AUDIT_FOLDER;
+use crate::revocation::ListView;
 use crate::store::STORE_FILE;
 
 /// Label names with their values.
@@ -338,6 +339,48 @@ impl Numbers {
     }
 
     fn operations(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
+        let lists = self.0.lists.view();
+        let names: Vec<&str> = lists
+            .iter()
+            .map(|list| list.authority.get(..16).unwrap_or_default())
+            .collect();
+        let each = |value: fn(&ListView) -> f64| {
+            names
+                .iter()
+                .zip(&lists)
+                .map(move |(name, list)| (vec![("authority", *name)], value(list)))
+        };
+        sheet.gauges(
+            "revocation_list_usable",
+            "0 if an authority has no list that is new enough: what it covers does not count",
+            each(|list| f64::from(u8::from(list.usable))),
+        )?;
+        sheet.gauges(
+            "revocation_list_usable_until_timestamp_seconds",
+            "Until when an authority's list is good, seconds since the Unix epoch; 0 without a list",
+            each(|list| list.usable_until.unwrap_or(0) as f64),
+        )?;
+        sheet.gauges(
+            "revocation_list_entries",
+            "Certificates in an authority's list",
+            each(|list| list.entries.unwrap_or(0) as f64),
+        )?;
+        let failures = names
+            .iter()
+            .zip(&lists)
+            .map(|(name, list)| (vec![("authority", *name)], list.failures));
+        sheet.counters(
+            "revocation_list_failures",
+            "Times that an authority's list could not be read or was not taken",
+            failures,
+        )?;
+        let suspended = self.0.gate.suspended();
+        sheet.gauges(
+            "suspended",
+            "Keys and documents that are given no shares by the operator's word",
+            [("keys", suspended.keys.len()), ("documents", suspended.documents.len())]
+                .map(|(what, count)| (vec![("what", what)], count as f64)),
+        )?;
         let reloads = self.0.reloads().clone();
         sheet.counters(
             "config_reloads",

@@ -157,6 +157,7 @@ impl Node {
             ("clients", new.clients != old.clients),
             ("health", new.health != old.health),
             ("log", new.log != old.log),
+            ("revocation", new.revocation != old.revocation),
         ] {
             if differs {
                 done.changed.push(name.to_owned());

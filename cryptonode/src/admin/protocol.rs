@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ceremony::CeremonyView;
+use crate::revocation::ListView;
 
 /// Longest command in bytes.
 pub const MAX_COMMAND: usize = 64 * 1024;
@@ -122,6 +123,9 @@ pub struct NodeStatus {
     /// Why the `config.toml` that is there now is not taken.
     #[serde(default)]
     pub config_failure: Option<String>,
+    /// The revocation lists that are held against approvals.
+    #[serde(default)]
+    pub revocation: Vec<ListView>,
     /// Settings that have changed in it and are taken at the next start.
     #[serde(default)]
     pub restart_needed: Vec<String>,

@@ -218,6 +218,7 @@ impl Node {
             health,
             health_failure,
             config_failure: reloads.failure,
+            revocation: self.lists.view(),
             restart_needed: reloads.restart_needed,
             restored: self.ceremonies.is_restored(),
             keys: self.keys(),

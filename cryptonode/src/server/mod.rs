@@ -36,7 +36,7 @@ pub use self::accept::serve;
 pub use self::clients::{ClientLimits, ClientRules, Clients};
 pub use self::counters::{Counters, Snapshot};
 pub use self::endpoint::{BindError, bind};
-pub use self::gate::Gate;
+pub use self::gate::{Gate, Suspended};
 pub use self::limits::{Limits, LiveLimits};
 pub use self::refusal::Refusal;
 pub use self::serving::{AuditSink, CeremonyHandler, Serving, descriptor};

@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 
 use super::accept::{ClientKey, Shared};
 use super::counters::Open;
-use super::measures::{Measures, ShareTimes};
+use super::measures::ShareTimes;
+use super::serving::Serving;
 use super::refusal::Refusal;
 use crate::audit::{AuditApproval, AuditRecord};
 use crate::keyring::ActiveKey;
@@ -57,6 +58,9 @@ pub(super) async fn answer(
         .ok_or_else(|| Refusal::UnknownKey {
             public_key: hex::encode(public_key),
         })?;
+    serving
+        .gate
+        .admit(public_key, &Sha256::digest(request.wrapped_key).into())?;
     let (given, needed) = (request.approvals.len(), key.policy.approvals_needed());
     if given < usize::from(needed) {
         return Err(Refusal::TooFewApprovals { given, needed });
@@ -71,7 +75,7 @@ pub(super) async fn answer(
         drop(waiting);
         let _computing = Open::new(&measures.computing);
         times.wait = begun.elapsed();
-        make_share(&key, request, (serving.clock_ms)(), measures)
+        make_share(serving, &key, request)
     };
     times.compute = begun.elapsed().saturating_sub(times.wait);
     let (record, share) = made?;
@@ -95,12 +99,14 @@ pub(super) async fn answer(
 
 /// Steps 2 to 5.
 fn make_share(
+    serving: &Serving,
     key: &ActiveKey,
     request: &ReencryptionRequest<'_>,
-    time_ms: u64,
-    measures: &Measures,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
+    let (time_ms, measures) = ((serving.clock_ms)(), &serving.counters.measures);
     let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
+    // Again, now that the wait for the turn is over: what was suspended meanwhile is given no share.
+    serving.gate.admit(key.package.public_key().as_bytes(), &write_id)?;
     let (ephemeral_point, _) = request
         .ephemeral_key
         .split_first_chunk()
@@ -122,7 +128,12 @@ fn make_share(
     };
     let approved = key
         .policy
-        .verify(&approvals, &binding, time_ms / 1000)
+        .verify_unrevoked(
+            &approvals,
+            &binding,
+            time_ms / 1000,
+            &serving.gate.revocations(),
+        )
         .inspect_err(|refused| {
             for (_, reason) in &refused.reasons {
                 measures.approval_not_counted(reason.code());

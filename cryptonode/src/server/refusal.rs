@@ -36,6 +36,12 @@ pub enum Refusal {
         "this node's operator has denied this client's key: use another key, or ask the operator why"
     )]
     ClientDenied,
+    /// The operator gives no shares of this key for the time being.
+    #[error("this node's operator has suspended this key: ask another node, or the operator why")]
+    KeySuspended,
+    /// The operator gives no shares for this document for the time being.
+    #[error("this node's operator has suspended this document: ask the operator why")]
+    DocumentSuspended,
     /// The node is stopping.
     #[error("the node is stopping: ask another node")]
     Stopping,
@@ -102,6 +108,8 @@ impl Refusal {
             Self::Busy { .. } => "busy",
             Self::RateLimited { .. } => "rate-limited",
             Self::ClientDenied => "client-denied",
+            Self::KeySuspended => "key-suspended",
+            Self::DocumentSuspended => "document-suspended",
             Self::Stopping => "stopping",
             Self::ClientNotListed => "client-not-listed",
             Self::UnknownKey { .. } => "unknown-key",
