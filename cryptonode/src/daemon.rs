@@ -37,6 +37,7 @@ use crate::service_manager;
 use crate::store::{
     Folder, FolderError, Passphrase, RecordsError, Store, StoreError, audit_head_change,
 };
+use crate::suspension;
 use crate::tls::TlsIdentity;
 
 /// Why a node does not start, or stops.
@@ -185,6 +186,9 @@ pub(crate) struct Node {
     pub(crate) probe: Arc<Probe>,
     pub(crate) page: Arc<Page>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) store: Arc<Store>,
+    /// Held while a suspension is made or lifted.
+    pub(crate) suspending: tokio::sync::Mutex<()>,
     pub(crate) lists: Arc<Lists>,
     pub(crate) reloads: Mutex<Reloads>,
     pub(crate) identity: [u8; 32],
@@ -289,6 +293,7 @@ async fn live(
     );
     let counters = Arc::new(Counters::default());
     let gate = Arc::new(Gate::new(Clients::new(config.clients.clone())));
+    suspension::load(&store, &gate)?;
     let lists = Lists::open(folder.path(), Arc::clone(&live), Arc::clone(&gate));
     let node = Arc::new(Node {
         folder: folder.path().to_owned(),
@@ -298,6 +303,8 @@ async fn live(
         probe: Arc::clone(&probe),
         page: Arc::clone(page),
         gate: Arc::clone(&gate),
+        store: Arc::clone(&store),
+        suspending: tokio::sync::Mutex::default(),
         lists: Arc::clone(&lists),
         reloads: Mutex::new(Reloads {
             read_at_s: clock_s(),

@@ -52,3 +52,5 @@ pub mod server;
 mod service_manager;
 #[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
+pub mod suspension;

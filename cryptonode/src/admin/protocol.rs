@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::ceremony::CeremonyView;
 use crate::revocation::ListView;
+use crate::suspension::{SuspensionKind, SuspensionView};
 
 /// Longest command in bytes.
 pub const MAX_COMMAND: usize = 64 * 1024;
@@ -72,6 +73,26 @@ pub enum Command {
     },
     /// Checks every share against its public share; answered with a list of [`KeyHealth`].
     KeyCheck {},
+    /// Gives no shares of a key, or for a document, from now on; answered with a [`SuspensionView`].
+    Suspend {
+        /// Which of the two.
+        kind: SuspensionKind,
+        /// A key: Y in hexadecimal, or the head of it. A document: its write id in hexadecimal.
+        subject: String,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Gives them again; answered with the [`SuspensionView`] that was.
+    Resume {
+        /// Which of the two.
+        kind: SuspensionKind,
+        /// As in `Suspend`.
+        subject: String,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// All that is suspended; answered with a list of [`SuspensionView`].
+    Suspended {},
     /// Takes the configuration that is in the folder now; answered with [`crate::reload::Reloaded`].
     Reload {},
     /// The signed head of the audit log; answered with `{"note": …}`.
@@ -123,6 +144,9 @@ pub struct NodeStatus {
     /// Why the `config.toml` that is there now is not taken.
     #[serde(default)]
     pub config_failure: Option<String>,
+    /// Keys and documents that are given no shares.
+    #[serde(default)]
+    pub suspended: Vec<SuspensionView>,
     /// The revocation lists that are held against approvals.
     #[serde(default)]
     pub revocation: Vec<ListView>,

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::head::{CHECKPOINT_FILE, CheckpointKey, MAX_NOTE, hold_against, read_note, write_note};
 use super::segment::{self, Location, Tail, disk};
-use super::{AuditError, AuditRecord};
+use super::{AuditError, AuditRecord, OperatorRecord};
 
 /// A log that has rested this long gets its checkpoint.
 const REST: Duration = Duration::from_millis(200);
@@ -150,7 +150,18 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError`] if it could not be made durable: whoever waits must then give no share.
     pub async fn append(&self, record: AuditRecord) -> Result<u64, AuditError> {
-        let record = record.to_bytes()?;
+        self.append_bytes(record.to_bytes()?).await
+    }
+
+    /// Appends a word of the operator, likewise.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it could not be made durable.
+    pub async fn append_operator(&self, record: OperatorRecord) -> Result<u64, AuditError> {
+        self.append_bytes(record.to_bytes()?).await
+    }
+
+    async fn append_bytes(&self, record: Vec<u8>) -> Result<u64, AuditError> {
         let (answer, answered) = oneshot::channel();
         self.jobs
             .send(Job::Append { record, answer })

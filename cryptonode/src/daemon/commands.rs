@@ -15,6 +15,7 @@ use crate::ceremony::{CeremonyError, Wish};
 use crate::health::Condition;
 use crate::keyring::ActiveKey;
 use crate::server;
+use crate::suspension::{self, SuspensionKind};
 
 impl From<CeremonyError> for CommandError {
     fn from(error: CeremonyError) -> Self {
@@ -91,6 +92,26 @@ impl Commands for Node {
                     let keys: Vec<KeyHealth> =
                         self.keyring.iter().map(|key| KeyHealth::of(&key)).collect();
                     to_value(&keys)
+                }
+                Command::Suspend {
+                    kind,
+                    subject,
+                    reason,
+                } => {
+                    let subject = self.subject(kind, &subject)?;
+                    to_value(&self.set_suspended(kind, subject, reason, true).await?)
+                }
+                Command::Resume {
+                    kind,
+                    subject,
+                    reason,
+                } => {
+                    let subject = self.subject(kind, &subject)?;
+                    to_value(&self.set_suspended(kind, subject, reason, false).await?)
+                }
+                Command::Suspended {} => {
+                    let all = suspension::read(&self.store);
+                    to_value(&all.map_err(|error| CommandError::new("store", error.to_string()))?)
                 }
                 Command::Reload {} => {
                     let node = Arc::clone(&self);
@@ -174,6 +195,20 @@ impl Node {
         }
     }
 
+    /// What a suspension is to be about.
+    fn subject(&self, kind: SuspensionKind, text: &str) -> Result<[u8; 32], CommandError> {
+        match kind {
+            SuspensionKind::Key => Ok(*self.key(Some(text))?.package.public_key().as_bytes()),
+            SuspensionKind::Document => hex::decode(text)
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok())
+                .ok_or_else(|| {
+                    let message = "a document is named by its write id, 64 hexadecimal digits: the SHA-256 of its wrapped key, as the audit log shows it";
+                    CommandError::new("write-id", message)
+                }),
+        }
+    }
+
     /// Why only a restart helps.
     pub(crate) fn unhealthy(&self) -> Vec<Condition> {
         let failure = self.audit.health().err();
@@ -189,6 +224,14 @@ impl Node {
                 "no-key",
                 "no key is active: no ceremony has been completed on this node",
             ));
+        }
+        let suspended = self.gate.suspended().keys;
+        let all = self.keyring.iter().all(|key| {
+            suspended.contains(key.package.public_key().as_bytes())
+        });
+        if !self.keyring.is_empty() && all {
+            let message = "every key is suspended: `cryptonode key resume` gives shares again";
+            reasons.push(Condition::new("suspended", message));
         }
         reasons
     }
@@ -218,6 +261,7 @@ impl Node {
             health,
             health_failure,
             config_failure: reloads.failure,
+            suspended: suspension::read(&self.store).unwrap_or_default(),
             revocation: self.lists.view(),
             restart_needed: reloads.restart_needed,
             restored: self.ceremonies.is_restored(),

@@ -62,10 +62,12 @@ pub enum Table {
     Policy,
     /// The audit log's head as last seen; one record.
     AuditHead,
+    /// Keys and documents that are given no shares for the time being.
+    Suspended,
 }
 
 impl Table {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Identity,
         Self::Key,
         Self::Ceremony,
@@ -75,6 +77,7 @@ impl Table {
         Self::Restored,
         Self::Policy,
         Self::AuditHead,
+        Self::Suspended,
     ];
 
     fn name(self) -> &'static str {
@@ -88,6 +91,7 @@ impl Table {
             Self::Restored => "restored",
             Self::Policy => "policy",
             Self::AuditHead => "audit-head",
+            Self::Suspended => "suspended",
         }
     }
 

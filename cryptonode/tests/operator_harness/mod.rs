@@ -309,6 +309,13 @@ pub fn write_private(path: &Path, text: &str) {
         .unwrap();
 }
 
+/// Puts a file in place of another one, whole.
+pub fn replace(path: &Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
 /// What the health page of a node says on a path: the status and the body.
 pub fn page(node: &Running, path: &str) -> (u16, String) {
     use std::io::{Read, Write};

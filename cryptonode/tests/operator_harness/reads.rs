@@ -124,12 +124,18 @@ impl Reader {
 
     /// Sends a request to the member `name`: `share`, or the code of the refusal.
     pub fn outcome(&self, name: &str, request: &Request) -> String {
+        let answer = self.answer(name, request);
+        answer.split(": ").next().unwrap().to_owned()
+    }
+
+    /// The same, with the refusal's sentence behind its code.
+    pub fn answer(&self, name: &str, request: &Request) -> String {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         match runtime.block_on(self.send(name, request)) {
-            Answer::Refused { code, .. } => code,
+            Answer::Refused { code, message, .. } => format!("{code}: {message}"),
             other => other.name().to_owned(),
         }
     }
