@@ -144,7 +144,11 @@ impl<'a> Fields<'a> {
         })
     }
 
-    pub(crate) fn expect(&mut self, tag: Tag, part: &'static str) -> Result<Element<'a>, CertificateError> {
+    pub(crate) fn expect(
+        &mut self,
+        tag: Tag,
+        part: &'static str,
+    ) -> Result<Element<'a>, CertificateError> {
         let element = self.next(part)?;
         if element.tag == tag {
             Ok(element)
@@ -367,7 +371,10 @@ fn read_validity(fields: &mut Fields<'_>) -> Result<(u64, u64), CertificateError
 }
 
 /// `Time`: UTCTime through 2049, GeneralizedTime from 2050 on, seconds given, Zulu (RFC 5280 section 4.1.2.5).
-pub(crate) fn read_time(fields: &mut Fields<'_>, part: &'static str) -> Result<u64, CertificateError> {
+pub(crate) fn read_time(
+    fields: &mut Fields<'_>,
+    part: &'static str,
+) -> Result<u64, CertificateError> {
     let malformed = |_| CertificateError::Malformed { part };
     let time = fields.next(part)?;
     if time.tag == Tag::UtcTime {

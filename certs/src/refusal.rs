@@ -154,7 +154,9 @@ pub enum Refusal {
         organisation: String,
     },
     /// The certificate of its issuer has been taken back.
-    #[error("the issuer of {organisation} that signed it is revoked; its organisation must use another")]
+    #[error(
+        "the issuer of {organisation} that signed it is revoked; its organisation must use another"
+    )]
     IssuerRevoked {
         /// Whose issuer it is.
         organisation: String,

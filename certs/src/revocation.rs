@@ -75,7 +75,9 @@ pub enum RevocationError {
     #[error("the authority's certificate does not let it sign revocation lists (keyUsage cRLSign)")]
     NoListSigning,
     /// Issued after now.
-    #[error("it is of a time that has not come yet ({this_update}): one of the two clocks is wrong")]
+    #[error(
+        "it is of a time that has not come yet ({this_update}): one of the two clocks is wrong"
+    )]
     FromTheFuture {
         /// thisUpdate, seconds since the Unix epoch.
         this_update: u64,
@@ -333,11 +335,18 @@ fn crl_number(extensions: &[u8]) -> Result<Vec<u8>, RevocationError> {
             let integer = value.expect(Tag::Integer, PART)?;
             value.finish(PART)?;
             if integer.contents.len() > MAX_NUMBER
-                || integer.contents.first().is_none_or(|first| first & 0x80 != 0)
+                || integer
+                    .contents
+                    .first()
+                    .is_none_or(|first| first & 0x80 != 0)
             {
                 return Err(malformed.into());
             }
-            let zeros = integer.contents.iter().take_while(|byte| **byte == 0).count();
+            let zeros = integer
+                .contents
+                .iter()
+                .take_while(|byte| **byte == 0)
+                .count();
             number = integer.contents.get(zeros..).unwrap_or_default().to_vec();
         }
     }
@@ -480,17 +489,19 @@ impl Revocations {
 
     fn has_signed(&self, place: usize, entry: &Entry, issuer: &IssuerCertificate) -> bool {
         let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
-        *signed.entry((place, issuer.fingerprint)).or_insert_with(|| {
-            Certificate::read(&issuer.der).is_ok_and(|certificate| {
-                certificate.issuer == entry.authority.subject
-                    && Algorithm::from_identifier(certificate.algorithm)
-                        == Some(entry.authority.key.algorithm())
-                    && entry
-                        .authority
-                        .key
-                        .verifies_vartime(certificate.signed_part, certificate.signature)
+        *signed
+            .entry((place, issuer.fingerprint))
+            .or_insert_with(|| {
+                Certificate::read(&issuer.der).is_ok_and(|certificate| {
+                    certificate.issuer == entry.authority.subject
+                        && Algorithm::from_identifier(certificate.algorithm)
+                            == Some(entry.authority.key.algorithm())
+                        && entry
+                            .authority
+                            .key
+                            .verifies_vartime(certificate.signed_part, certificate.signature)
+                })
             })
-        })
     }
 }
 

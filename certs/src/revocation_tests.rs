@@ -21,7 +21,9 @@ struct Site {
 fn site(algorithm: Algorithm) -> Site {
     let issuer = Issuer::generate("Hospital", algorithm, NOW - 60, NOW + 86_400 * 365).unwrap();
     let policy = policy(&[issuer.certificate_der().to_vec()]);
-    let spki = subject_public_key_info(issuer.certificate_der()).unwrap().to_vec();
+    let spki = subject_public_key_info(issuer.certificate_der())
+        .unwrap()
+        .to_vec();
     let approval = approval(&issuer, &spki);
     Site {
         issuer,
@@ -78,7 +80,10 @@ impl Site {
             client_spki: &self.spki,
         };
         let approvals = [self.approval.as_slice()];
-        match self.policy.verify_unrevoked(&approvals, &binding, now, revocations) {
+        match self
+            .policy
+            .verify_unrevoked(&approvals, &binding, now, revocations)
+        {
             Ok(_) => "counted",
             Err(refused) => refused.reasons[0].1.code(),
         }
@@ -115,7 +120,10 @@ fn approvals_and_issuers_are_revoked_by_their_serial_numbers() {
 #[test]
 fn without_a_list_of_today_nothing_counts() {
     let site = site(Algorithm::Ed25519);
-    assert_eq!(site.outcome(&site.with(None, 86_400), NOW + 5), "revocation-stale");
+    assert_eq!(
+        site.outcome(&site.with(None, 86_400), NOW + 5),
+        "revocation-stale"
+    );
     let old = site.list(&[], 1, NOW - 7_200);
     assert_eq!(old.next_update(), NOW - 3_600);
     let late = site.with(Some(old.clone()), 3_600);
@@ -134,19 +142,27 @@ fn an_authority_above_takes_an_issuer_back() {
     // A root that signs the issuer's certificate, as an organisation with a public-key infrastructure has it.
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    root.distinguished_name.push(rcgen::DnType::CommonName, "root");
+    root.distinguished_name
+        .push(rcgen::DnType::CommonName, "root");
     root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    root.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    root.key_usages = vec![
+        rcgen::KeyUsagePurpose::KeyCertSign,
+        rcgen::KeyUsagePurpose::CrlSign,
+    ];
     let root_certificate = root.self_signed(&key).unwrap().der().to_vec();
     let root = rcgen::Issuer::new(root, key);
     let issuer_key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
     let mut issuer = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    issuer.distinguished_name.push(rcgen::DnType::CommonName, "approvals");
+    issuer
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "approvals");
     issuer.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
     issuer.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
     let issuer_certificate = issuer.signed_by(&issuer_key, &root).unwrap();
     let issuer = Issuer::from_pem(&issuer_certificate.pem(), &issuer_key.serialize_pem()).unwrap();
-    let spki = subject_public_key_info(issuer.certificate_der()).unwrap().to_vec();
+    let spki = subject_public_key_info(issuer.certificate_der())
+        .unwrap()
+        .to_vec();
     let site = Site {
         policy: policy(&[issuer.certificate_der().to_vec()]),
         approval: approval(&issuer, &spki),
@@ -191,7 +207,10 @@ fn an_authority_above_takes_an_issuer_back() {
 #[test]
 fn lists_that_are_not_the_authoritys_are_refused() {
     let (site, other) = (site(Algorithm::EcdsaP256), site(Algorithm::EcdsaP256));
-    let der = site.issuer.revocation_list(&[&[5]], 7, NOW, NOW + 60).unwrap();
+    let der = site
+        .issuer
+        .revocation_list(&[&[5]], 7, NOW, NOW + 60)
+        .unwrap();
     assert!(RevocationList::verify(&der, &site.authority()).is_ok());
     assert_eq!(
         RevocationList::verify(&der, &other.authority()),
@@ -217,7 +236,8 @@ fn an_older_list_takes_no_newer_ones_place() {
     let held = site.list(&[&[5]], 7, NOW);
     let replace = |number, at, now| {
         let list = site.list(&[], number, at);
-        list.may_replace(Some(&held), now, 30).map_err(|error| error.code())
+        list.may_replace(Some(&held), now, 30)
+            .map_err(|error| error.code())
     };
     assert_eq!(replace(8, NOW + 1, NOW + 1), Ok(()));
     assert_eq!(replace(7, NOW, NOW), Ok(()));
@@ -245,7 +265,9 @@ fn partial_lists_are_refused() {
     };
     let der = list.signed_by(&site.issuer.authority).unwrap();
     assert_eq!(
-        RevocationList::verify(der.der(), &site.authority()).unwrap_err().code(),
+        RevocationList::verify(der.der(), &site.authority())
+            .unwrap_err()
+            .code(),
         "revocation-list-critical-extension"
     );
 }

@@ -243,7 +243,8 @@ impl Config {
             let list = list
                 .check(folder, position)
                 .map_err(|(key, reason)| value(&key, reason))?;
-            let known = |other: &RevocationSettings| other.authority.spki() == list.authority.spki();
+            let known =
+                |other: &RevocationSettings| other.authority.spki() == list.authority.spki();
             if lists.iter().any(known) || position >= certs::MAX_AUTHORITIES {
                 let key = format!("revocation[{position}].authority");
                 let reason = "this authority has a list already; remove one".to_owned();

@@ -10,6 +10,7 @@
 
 mod commands;
 mod door;
+mod sealed;
 
 pub(crate) use door::Door;
 
@@ -18,7 +19,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -30,6 +30,7 @@ use crate::health::Page;
 use crate::keyring::Keyring;
 use crate::node_files::{AUDIT_FOLDER, PublicIdentity, PublicIdentityError};
 use crate::probe::Probe;
+use crate::process;
 use crate::reload::{self, ReloadError, Reloads};
 use crate::revocation::Lists;
 use crate::server::{self, BindError, Clients, Counters, Gate, LiveLimits, Serving};
@@ -139,6 +140,17 @@ pub struct Ready {
     pub health: Option<SocketAddr>,
 }
 
+impl Ready {
+    /// The same for programs.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "event": "ready", "name": self.name, "listen": self.listen.to_string(), "identity": self.identity,
+            "keys": self.keys, "health": self.health,
+        })
+    }
+}
+
 /// A folder that was taken, with a configuration that is in order: everything before the passphrase.
 #[derive(Debug)]
 pub struct Prepared {
@@ -146,17 +158,6 @@ pub struct Prepared {
     config: Config,
     public: PublicIdentity,
     policy: Option<certs::Policy>,
-}
-
-/// Turns core dumps off: they would put the data key and the shares on the disk.
-pub fn forbid_core_dumps() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be turned off");
-    }
 }
 
 /// Takes the folder and reads what needs no passphrase.
@@ -186,6 +187,8 @@ pub(crate) struct Node {
     pub(crate) probe: Arc<Probe>,
     pub(crate) page: Arc<Page>,
     pub(crate) gate: Arc<Gate>,
+    /// Whether the process's memory stays out of swap, or why not.
+    pub(crate) memory: Result<(), String>,
     pub(crate) store: Arc<Store>,
     /// Held while a suspension is made or lifted.
     pub(crate) suspending: tokio::sync::Mutex<()>,
@@ -199,15 +202,30 @@ pub(crate) struct Node {
     pub(crate) started: Instant,
 }
 
-/// Runs the node until it is told to stop. `announce` is called once, when it serves.
+/// Something that whoever started the node is told.
+#[derive(Debug)]
+pub enum Event {
+    /// It has no passphrase and waits for `cryptonode unseal`.
+    Sealed {
+        /// The node's name.
+        name: String,
+        /// Where its health and metrics are; `None` if they are off or the address cannot be had.
+        health: Option<SocketAddr>,
+    },
+    /// It serves.
+    Ready(Ready),
+}
+
+/// Runs the node until it is told to stop. Without a passphrase it waits for one first. `announce` is told when it does, and
+/// when it serves.
 ///
 /// # Errors
 /// [`StartError`] if it cannot start; nothing on the disk was changed then that a start does not change.
 pub async fn run(
     prepared: Prepared,
-    passphrase: &Passphrase,
+    passphrase: Option<Passphrase>,
     options: RunOptions,
-    announce: impl FnOnce(&Ready),
+    announce: impl FnMut(&Event),
 ) -> Result<(), StartError> {
     // Installed before anything else, so that a signal during the start is not lost.
     let mut stops = Stops::install(options)?;
@@ -228,11 +246,11 @@ pub async fn run(
 /// The life of the node between its door's opening and its closing.
 async fn live(
     prepared: Prepared,
-    passphrase: &Passphrase,
+    passphrase: Option<Passphrase>,
     door: &Arc<Door>,
     page: &Arc<Page>,
     stops: &mut Stops,
-    announce: impl FnOnce(&Ready),
+    mut announce: impl FnMut(&Event),
 ) -> Result<(), StartError> {
     let Prepared {
         folder,
@@ -241,9 +259,30 @@ async fn live(
         policy,
     } = prepared;
     crate::log_level::set(&config.log.level);
-    let store = Arc::new(tokio::task::block_in_place(|| {
-        Store::open(folder.path(), passphrase)
-    })?);
+    let memory = process::lock_memory();
+    if let Err(reason) = &memory {
+        tracing::warn!(
+            reason,
+            "memory is not locked: on a machine with swap, use an encrypted one"
+        );
+    }
+    let (store, asker) = match passphrase {
+        Some(passphrase) => {
+            let store = tokio::task::block_in_place(|| Store::open(folder.path(), &passphrase))?;
+            (store, None)
+        }
+        None => {
+            announce(&Event::Sealed {
+                name: config.name.clone(),
+                health: page.address().ok().flatten(),
+            });
+            match sealed::wait(door, folder.path(), stops).await? {
+                Some((store, asker)) => (store, Some(asker)),
+                None => return Ok(()),
+            }
+        }
+    };
+    let store = Arc::new(store);
     let identity = store.identity()?;
     if PublicIdentity::of(&identity) != public {
         return Err(StartError::OtherIdentity {
@@ -303,6 +342,7 @@ async fn live(
         probe: Arc::clone(&probe),
         page: Arc::clone(page),
         gate: Arc::clone(&gate),
+        memory,
         store: Arc::clone(&store),
         suspending: tokio::sync::Mutex::default(),
         lists: Arc::clone(&lists),
@@ -336,7 +376,7 @@ async fn live(
     }));
     ceremonies.resume();
     door.open(Arc::clone(&node));
-    announce(&Ready {
+    let ready = Ready {
         name: config.name.clone(),
         listen,
         identity: hex::encode(public.identity),
@@ -345,7 +385,12 @@ async fn live(
             .map(|key| hex::encode(key.package.public_key().as_bytes()))
             .collect(),
         health: page.address().ok().flatten(),
-    });
+    };
+    if let Some(asker) = asker {
+        // Whoever opened the node may have gone away.
+        let _ = asker.send(Ok(ready.to_json()));
+    }
+    announce(&Event::Ready(ready));
     tracing::info!(%listen, keys = keyring.len(), "ready");
     service_manager::ready("serving");
     let alive = tokio::spawn(service_manager::watchdog(alive));

@@ -43,6 +43,8 @@ pub mod node_files;
 #[cfg(feature = "node")]
 mod probe;
 #[cfg(feature = "node")]
+pub mod process;
+#[cfg(feature = "node")]
 pub mod reload;
 #[cfg(feature = "node")]
 pub mod revocation;

@@ -130,11 +130,7 @@ impl Collector for Stage {
                 (vec![("stage", stage)], value)
             }),
         )?;
-        sheet.flag(
-            "healthy",
-            "0 if only a restart helps",
-            self.healthy,
-        )?;
+        sheet.flag("healthy", "0 if only a restart helps", self.healthy)?;
         sheet.flag(
             "ready",
             "1 if the node gives shares",
@@ -175,14 +171,26 @@ impl Numbers {
         let now = counters.snapshot();
         let limits = self.0.limits.now();
         let gauges = [
-            ("connections_open", "Connections open now", now.connections_open),
+            (
+                "connections_open",
+                "Connections open now",
+                now.connections_open,
+            ),
             (
                 "connections_limit",
                 "Most connections at a time",
                 limits.connections as u64,
             ),
-            ("handshakes_open", "Handshakes going on now", now.handshakes_open),
-            ("requests_in_flight", "Requests going on now", now.requests_open),
+            (
+                "handshakes_open",
+                "Handshakes going on now",
+                now.handshakes_open,
+            ),
+            (
+                "requests_in_flight",
+                "Requests going on now",
+                now.requests_open,
+            ),
             (
                 "requests_limit",
                 "Most requests of clients at a time",
@@ -205,10 +213,26 @@ impl Numbers {
             held.map(|(of, value)| (vec![("of", of)], value as f64)),
         )?;
         let totals = [
-            ("connections", "Connections whose handshake completed", now.connections),
-            ("connections_refused", "Connections refused by a limit", now.connections_refused),
-            ("handshakes_failed", "Handshakes that failed or took too long", now.handshakes_failed),
-            ("address_validations", "Newcomers that were asked to prove their address", now.retries),
+            (
+                "connections",
+                "Connections whose handshake completed",
+                now.connections,
+            ),
+            (
+                "connections_refused",
+                "Connections refused by a limit",
+                now.connections_refused,
+            ),
+            (
+                "handshakes_failed",
+                "Handshakes that failed or took too long",
+                now.handshakes_failed,
+            ),
+            (
+                "address_validations",
+                "Newcomers that were asked to prove their address",
+                now.retries,
+            ),
             ("shares", "Shares given", now.shares),
         ];
         for (name, help, value) in totals {
@@ -226,10 +250,26 @@ impl Numbers {
                 .zip(&keys)
                 .map(move |(name, key)| (vec![("key", *name)], value(key)))
         };
-        sheet.gauge("keys", "Keys that are active on this node", keys.len() as f64)?;
-        sheet.gauges("key_epoch", "Epoch of each key", each(|key| key.epoch as f64))?;
-        sheet.gauges("key_threshold", "t of each key", each(|key| key.threshold.into()))?;
-        sheet.gauges("key_members", "n of each key", each(|key| key.members as f64))?;
+        sheet.gauge(
+            "keys",
+            "Keys that are active on this node",
+            keys.len() as f64,
+        )?;
+        sheet.gauges(
+            "key_epoch",
+            "Epoch of each key",
+            each(|key| key.epoch as f64),
+        )?;
+        sheet.gauges(
+            "key_threshold",
+            "t of each key",
+            each(|key| key.threshold.into()),
+        )?;
+        sheet.gauges(
+            "key_members",
+            "n of each key",
+            each(|key| key.members as f64),
+        )?;
         let seen = self.0.probe.seen();
         let reachable: Vec<f64> = self
             .0
@@ -262,7 +302,11 @@ impl Numbers {
             let value = f64::from(u8::from(member.answer.is_ok()));
             (vec![("member", member.name.as_str())], value)
         });
-        sheet.gauges("member_reachable", "1 if the member answered when last asked", reachable)?;
+        sheet.gauges(
+            "member_reachable",
+            "1 if the member answered when last asked",
+            reachable,
+        )?;
         let answering = || {
             seen.values().filter_map(|member| {
                 let sighting = member.answer.as_ref().ok()?;
@@ -283,7 +327,12 @@ impl Numbers {
 
     fn issuers(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
         let keys: Vec<_> = self.0.keyring.iter().collect();
-        let names: Vec<String> = self.0.keys().iter().map(|key| short_name(key).to_owned()).collect();
+        let names: Vec<String> = self
+            .0
+            .keys()
+            .iter()
+            .map(|key| short_name(key).to_owned())
+            .collect();
         let mut series = Vec::new();
         for (name, key) in names.iter().zip(&keys) {
             for issuer in key.policy.issuers() {
@@ -313,7 +362,11 @@ impl Numbers {
         sheet.gauge("store_bytes", "Size of the sealed store", store as f64)?;
         let audit = size_of_folder(&folder.join(AUDIT_FOLDER));
         sheet.gauge("audit_bytes", "Size of the audit log", audit as f64)?;
-        sheet.counter("audit_records", "Records of the audit log", node.audit.size())?;
+        sheet.counter(
+            "audit_records",
+            "Records of the audit log",
+            node.audit.size(),
+        )?;
         sheet.counter(
             "audit_batches",
             "Writes to the audit log since the start, each for all that waited",
@@ -332,7 +385,11 @@ impl Numbers {
         if let Ok(volume) = rustix::fs::statvfs(folder) {
             let free = volume.f_bavail.saturating_mul(volume.f_frsize);
             let size = volume.f_blocks.saturating_mul(volume.f_frsize);
-            sheet.gauge("disk_free_bytes", "Free bytes of the disk below the node's folder", free as f64)?;
+            sheet.gauge(
+                "disk_free_bytes",
+                "Free bytes of the disk below the node's folder",
+                free as f64,
+            )?;
             sheet.gauge("disk_bytes", "Size of that disk", size as f64)?;
         }
         Ok(())
@@ -378,8 +435,11 @@ impl Numbers {
         sheet.gauges(
             "suspended",
             "Keys and documents that are given no shares by the operator's word",
-            [("keys", suspended.keys.len()), ("documents", suspended.documents.len())]
-                .map(|(what, count)| (vec![("what", what)], count as f64)),
+            [
+                ("keys", suspended.keys.len()),
+                ("documents", suspended.documents.len()),
+            ]
+            .map(|(what, count)| (vec![("what", what)], count as f64)),
         )?;
         let reloads = self.0.reloads().clone();
         sheet.counters(
@@ -405,7 +465,11 @@ impl Numbers {
             .into_iter()
             .filter(|ceremony| !ceremony.decided)
             .count();
-        sheet.gauge("ceremonies_open", "Ceremonies that are not decided", open as f64)
+        sheet.gauge(
+            "ceremonies_open",
+            "Ceremonies that are not decided",
+            open as f64,
+        )
     }
 }
 

@@ -103,7 +103,10 @@ impl Probe {
         let mut others = BTreeMap::new();
         for key in self.keyring.iter() {
             for member in &key.members {
-                others.insert(member.identity, (member.name.clone(), member.address.clone()));
+                others.insert(
+                    member.identity,
+                    (member.name.clone(), member.address.clone()),
+                );
             }
         }
         let config = self.live.now();

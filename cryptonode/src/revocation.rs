@@ -127,10 +127,10 @@ impl Lists {
         self.held()
             .iter()
             .map(|held| {
-                let until = held.list.as_ref().map(|list| {
-                    list.next_update()
-                        .saturating_add(held.settings.max_stale_s)
-                });
+                let until = held
+                    .list
+                    .as_ref()
+                    .map(|list| list.next_update().saturating_add(held.settings.max_stale_s));
                 ListView {
                     source: match &held.settings.source {
                         ListSource::File(path) => path.display().to_string(),

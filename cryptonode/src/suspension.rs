@@ -157,7 +157,10 @@ impl Node {
             .find(|view| view.kind == kind && view.subject == hex::encode(subject));
         let view = match (suspended, known) {
             (true, Some(_)) => {
-                return Err(CommandError::new("suspended-already", "it is suspended already"));
+                return Err(CommandError::new(
+                    "suspended-already",
+                    "it is suspended already",
+                ));
             }
             (false, None) => {
                 let message = "it is not suspended: `cryptonode key suspended` shows what is";
@@ -180,13 +183,18 @@ impl Node {
             })?;
         } else {
             self.audit.append_operator(record).await.map_err(|error| {
-                let message = format!("it stays suspended, since the audit log takes no record: {error}");
+                let message =
+                    format!("it stays suspended, since the audit log takes no record: {error}");
                 CommandError::new(error.code(), message)
             })?;
             self.store_suspension(kind, subject, None).await?;
             set(&self.gate, kind, subject, false);
         }
-        tracing::warn!(subject = view.subject, action = kind.action(suspended), "by the operator's word");
+        tracing::warn!(
+            subject = view.subject,
+            action = kind.action(suspended),
+            "by the operator's word"
+        );
         Ok(view)
     }
 

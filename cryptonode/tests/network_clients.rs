@@ -75,7 +75,10 @@ fn patient(node: &Node) -> (Peer, Vec<u8>) {
     };
     let pinned = node.identity.verifying_key().to_bytes();
     let dialer = Dialer::new(identity, options);
-    (dialer.peer(&node.address.to_string(), &pinned).unwrap(), spki)
+    (
+        dialer.peer(&node.address.to_string(), &pinned).unwrap(),
+        spki,
+    )
 }
 
 async fn code(peer: &Peer, request: &Request) -> (String, Option<u64>) {
@@ -165,7 +168,10 @@ async fn rules_change_under_an_open_connection() {
         answers.push(code(&peer, &request).await);
     }
     let limited = answers.iter().find(|(code, _)| code == "rate-limited");
-    let after = limited.expect("twenty at once are more than one a second").1.unwrap();
+    let after = limited
+        .expect("twenty at once are more than one a second")
+        .1
+        .unwrap();
     assert!((1..=1_000).contains(&after), "{after} ms");
     // Another client is not held to it.
     let (other, other_spki) = patient(&node);

@@ -39,9 +39,12 @@ fn a_changed_configuration_is_taken_whole_or_not_at_all() {
 
     // By command: the client is denied, the log is louder, and what needs a restart is named.
     site.configure("n1", |text| {
-        text.replace("\ndeny = []", &format!("\ndeny = [\"{}\"]", reader.fingerprint()))
-            .replace("level = \"info\"", "level = \"debug\"")
-            .replace("idle_timeout_ms = 30000", "idle_timeout_ms = 20000")
+        text.replace(
+            "\ndeny = []",
+            &format!("\ndeny = [\"{}\"]", reader.fingerprint()),
+        )
+        .replace("level = \"info\"", "level = \"debug\"")
+        .replace("idle_timeout_ms = 30000", "idle_timeout_ms = 20000")
     });
     let done = json(&mut site.on("n1", &["reload"]));
     assert_eq!(done["changed"], serde_json::json!(["clients", "log"]));
@@ -70,7 +73,10 @@ fn a_changed_configuration_is_taken_whole_or_not_at_all() {
     );
     assert_eq!(reader.read(&site, "n1"), "client-denied");
     let (_, metrics) = page(&node, "/metrics");
-    assert_eq!(metric(&metrics, "cryptonode_config_in_order", &[]), Some(0.0));
+    assert_eq!(
+        metric(&metrics, "cryptonode_config_in_order", &[]),
+        Some(0.0)
+    );
     let sentence = refused(&mut site.on("n1", &["reload"]), 3);
     assert!(sentence.contains("line 1"), "{sentence}");
 
@@ -167,7 +173,10 @@ fn a_stop_answers_what_was_accepted() {
     // Each share that was taken has its record, and the log is signed to its end.
     let verified = json(&mut site.on("n1", &["audit", "verify"]));
     let records = verified["records"].as_u64().unwrap();
-    assert!(records >= shares as u64, "{records} records, {shares} shares");
+    assert!(
+        records >= shares as u64,
+        "{records} records, {shares} shares"
+    );
     assert_eq!(verified["signed"], verified["records"]);
 }
 
@@ -224,7 +233,9 @@ fn the_doctor_sees_what_is_wrong() {
         let mut found = findings.iter().filter(|finding| {
             finding["check"] == check && finding["about"].as_str().unwrap().contains(about)
         });
-        let finding = found.next().unwrap_or_else(|| panic!("{check}: {findings:?}"));
+        let finding = found
+            .next()
+            .unwrap_or_else(|| panic!("{check}: {findings:?}"));
         finding["state"].as_str().unwrap().to_owned()
     };
     // Nothing runs: the addresses can be had, the other member is missed.
@@ -238,7 +249,11 @@ fn the_doctor_sees_what_is_wrong() {
         ("issuer", "Hospital", "ok"),
         ("member", "n2", "failed"),
     ] {
-        assert_eq!(state(&findings, check, about), wanted, "{check} in {findings:?}");
+        assert_eq!(
+            state(&findings, check, about),
+            wanted,
+            "{check} in {findings:?}"
+        );
     }
     let (n1, n2) = (site.run("n1"), site.run("n2"));
     let key = site.make_key("n1", 1);
@@ -252,7 +267,11 @@ fn the_doctor_sees_what_is_wrong() {
         ("clock", "n2"),
         ("policy", &format!("n2 {}", &key[..16])),
     ] {
-        assert_eq!(state(&findings, check, about), "ok", "{check} in {findings:?}");
+        assert_eq!(
+            state(&findings, check, about),
+            "ok",
+            "{check} in {findings:?}"
+        );
     }
     // A node that does not run has its shares checked if it can be opened.
     n1.terminate();

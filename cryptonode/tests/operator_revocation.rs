@@ -114,12 +114,17 @@ fn a_list_from_an_address_goes_stale_when_it_stays_away() {
             let _ = stream.read(&mut head);
             let answer = match saying.lock().unwrap().clone() {
                 Some(list) => [
-                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", list.len())
-                        .into_bytes(),
+                    format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                        list.len()
+                    )
+                    .into_bytes(),
                     list,
                 ]
                 .concat(),
-                None => b"HTTP/1.1 503 Away\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec(),
+                None => {
+                    b"HTTP/1.1 503 Away\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()
+                }
             };
             let _ = stream.write_all(&answer);
         }
@@ -142,11 +147,16 @@ fn a_list_from_an_address_goes_stale_when_it_stays_away() {
     *said.lock().unwrap() = None;
     let status = eventually("the failure is told", || {
         let status = json(&mut site.on("n1", &["status"]));
-        status["revocation"][0]["failure"].is_string().then_some(status)
+        status["revocation"][0]["failure"]
+            .is_string()
+            .then_some(status)
     });
     assert_eq!(status["revocation"][0]["usable"], false);
     let (_, metrics) = page(&node, "/metrics");
-    assert_eq!(metric(&metrics, "cryptonode_revocation_list_usable", &[]), Some(0.0));
+    assert_eq!(
+        metric(&metrics, "cryptonode_revocation_list_usable", &[]),
+        Some(0.0)
+    );
     *said.lock().unwrap() = Some(list(&site, &[], 3, 30, 3_600));
     becomes("share");
 }
@@ -165,14 +175,24 @@ fn a_suspension_survives_a_kill_and_is_in_the_audit_log() {
     let write_id = document.write_id();
     json(&mut site.on(
         "n1",
-        &["key", "suspend", "--document", &write_id, "--reason", "withdrawn"],
+        &[
+            "key",
+            "suspend",
+            "--document",
+            &write_id,
+            "--reason",
+            "withdrawn",
+        ],
     ));
     node.kill();
     let node = site.run("n1");
     assert_eq!(read(&document), "document-suspended");
     assert_eq!(read(&other), "share");
 
-    json(&mut site.on("n1", &["key", "suspend", &key[..8], "--reason", "investigation 7"]));
+    json(&mut site.on(
+        "n1",
+        &["key", "suspend", &key[..8], "--reason", "investigation 7"],
+    ));
     assert_eq!(read(&other), "key-suspended");
     assert_eq!(page(&node, "/readyz").0, 503);
     node.kill();

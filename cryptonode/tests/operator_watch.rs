@@ -63,16 +63,36 @@ fn metrics_say_what_the_cluster_does() {
         ("cryptonode_shares_total", &[][..], 1.0),
         ("cryptonode_requests_total", &share[..], 1.0),
         ("cryptonode_requests_total", &refused[..], 1.0),
-        ("cryptonode_approvals_not_counted_total", &["reason=\"approval-expired\""][..], 1.0),
-        ("cryptonode_approval_age_seconds_count", &["organisation=\"Hospital\""][..], 1.0),
-        ("cryptonode_share_phase_seconds_count", &["phase=\"record\""][..], 1.0),
+        (
+            "cryptonode_approvals_not_counted_total",
+            &["reason=\"approval-expired\""][..],
+            1.0,
+        ),
+        (
+            "cryptonode_approval_age_seconds_count",
+            &["organisation=\"Hospital\""][..],
+            1.0,
+        ),
+        (
+            "cryptonode_share_phase_seconds_count",
+            &["phase=\"record\""][..],
+            1.0,
+        ),
         ("cryptonode_key_epoch", &[][..], 0.0),
         ("cryptonode_key_threshold", &[][..], 2.0),
         ("cryptonode_audit_records_total", &[][..], 1.0),
         ("cryptonode_audit_writable", &[][..], 1.0),
-        ("cryptonode_issuer_expiry_timestamp_seconds", &[][..], 4_000_000_000.0),
+        (
+            "cryptonode_issuer_expiry_timestamp_seconds",
+            &[][..],
+            4_000_000_000.0,
+        ),
     ] {
-        assert_eq!(metric(&all_there, name, labels), Some(value), "{name} in\n{all_there}");
+        assert_eq!(
+            metric(&all_there, name, labels),
+            Some(value),
+            "{name} in\n{all_there}"
+        );
     }
     let ahead = metric(&all_there, "cryptonode_member_clock_ahead_seconds", &["n2"]).unwrap();
     assert!(ahead.abs() < 15.0, "one machine has one clock: {ahead}");
@@ -144,7 +164,10 @@ fn a_failed_audit_log_is_told_at_once() {
         assert_eq!(reasons["reasons"][0]["code"], "audit-unavailable");
     }
     let (_, metrics) = page(&node, "/metrics");
-    assert_eq!(metric(&metrics, "cryptonode_audit_writable", &[]), Some(0.0));
+    assert_eq!(
+        metric(&metrics, "cryptonode_audit_writable", &[]),
+        Some(0.0)
+    );
     assert_eq!(
         metric(&metrics, "cryptonode_audit_write_failures_total", &[]),
         Some(1.0)

@@ -21,6 +21,9 @@ pub const MAX_LINE: usize = 8 * 1024 * 1024;
 pub enum Command {
     /// What the node is doing; answered with [`NodeStatus`].
     Status {},
+    /// Opens a sealed node. Answered with an event; then the passphrase comes on a line of its own, which no command's
+    /// type ever holds; then what the node says when it serves.
+    Unseal {},
     /// Proposes a key with this node as leader; answered with a [`CeremonyView`].
     CeremonyPropose {
         /// t.
@@ -144,6 +147,12 @@ pub struct NodeStatus {
     /// Why the `config.toml` that is there now is not taken.
     #[serde(default)]
     pub config_failure: Option<String>,
+    /// Whether the process's memory is kept out of swap.
+    #[serde(default)]
+    pub memory_locked: bool,
+    /// Why it is not.
+    #[serde(default)]
+    pub memory_failure: Option<String>,
     /// Keys and documents that are given no shares.
     #[serde(default)]
     pub suspended: Vec<SuspensionView>,

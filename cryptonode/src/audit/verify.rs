@@ -81,7 +81,8 @@ pub fn export(
     out: &mut dyn Write,
 ) -> Result<Verified, AuditError> {
     let verified = verify_folder(folder, name, identity, |index, record, bytes| {
-        let line = json!({ "index": index, "record": record.as_json(), "leaf": hex::encode(bytes) });
+        let line =
+            json!({ "index": index, "record": record.as_json(), "leaf": hex::encode(bytes) });
         writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))
     })?;
     let note = segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)?;

@@ -209,9 +209,7 @@ impl Ceremonies {
         let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
         let created = clock_s();
         let config = self.around.live.now();
-        let open_for_s = wish
-            .open_for_s
-            .unwrap_or(config.ceremony.open_for_s);
+        let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
         let terms = Terms {
             threshold: wish.threshold,
             policy_hash: policy.hash(),
@@ -260,10 +258,7 @@ impl Ceremonies {
         let mut members = vec![own.clone()];
         // The configuration was checked when it was read: every card is a member.
         let config = self.around.live.now();
-        let configured = config
-            .members
-            .iter()
-            .filter_map(|card| card.member().ok());
+        let configured = config.members.iter().filter_map(|card| card.member().ok());
         match names {
             None => members.extend(configured.filter(|member| member.identity != own.identity)),
             Some(names) => {
@@ -427,10 +422,7 @@ impl Ceremonies {
 
     fn configured(&self, identity: &[u8; 32]) -> Option<MemberIdentity> {
         let config = self.around.live.now();
-        let members = config
-            .members
-            .iter()
-            .filter_map(|card| card.member().ok());
+        let members = config.members.iter().filter_map(|card| card.member().ok());
         std::iter::once(self.around.own.clone())
             .chain(members)
             .find(|member| member.identity == *identity)

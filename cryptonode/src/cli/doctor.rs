@@ -35,7 +35,7 @@ pub(super) struct Doctor {
 }
 
 pub(super) fn run(command: &Doctor, output: &mut Output) -> Result<(), Failure> {
-    crate::daemon::forbid_core_dumps();
+    crate::process::forbid_core_dumps();
     let passphrase = match &command.passphrase_file {
         Some(file) => Some(Passphrase::obtain(Some(file), false)?),
         None => None,
@@ -66,7 +66,10 @@ pub(super) fn run(command: &Doctor, output: &mut Output) -> Result<(), Failure> 
             } else {
                 format!(" {}", finding.about)
             };
-            format!("{state} {}", field(&format!("{}{about}", finding.check), &finding.message))
+            format!(
+                "{state} {}",
+                field(&format!("{}{about}", finding.check), &finding.message)
+            )
         })
         .collect();
     let value = json!({ "failed": failed, "warnings": warnings, "findings": findings });
@@ -79,15 +82,14 @@ pub(super) fn run(command: &Doctor, output: &mut Output) -> Result<(), Failure> 
 }
 
 pub(super) fn reload(dir: &Path, output: &mut Output) -> Result<(), Failure> {
-    let done: Reloaded = ask(dir, &Command::Reload {}).map_err(|failure: Failure| {
-        match failure.code.as_str() {
+    let done: Reloaded =
+        ask(dir, &Command::Reload {}).map_err(|failure: Failure| match failure.code.as_str() {
             "configuration" => Failure {
                 exit: exit::CONFIGURATION,
                 ..failure
             },
             _ => failure,
-        }
-    })?;
+        })?;
     let listed = |names: &[String]| {
         if names.is_empty() {
             "nothing".to_owned()

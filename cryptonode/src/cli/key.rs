@@ -109,7 +109,10 @@ fn suspend(command: Suspension, suspended: bool, output: &mut Output) -> Result<
     let word = if suspended { "suspended" } else { "resumed" };
     output.result(
         &json!({ (word): view }),
-        &[field(word, format!("{} {}", kind_word(view.kind), view.subject))],
+        &[field(
+            word,
+            format!("{} {}", kind_word(view.kind), view.subject),
+        )],
     )
 }
 
@@ -173,7 +176,12 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
             let all: Vec<SuspensionView> = ask(&dir, &Command::Suspended {})?;
             let lines: Vec<String> = all
                 .iter()
-                .map(|view| field(kind_word(view.kind), format!("{}: {}", view.subject, view.reason)))
+                .map(|view| {
+                    field(
+                        kind_word(view.kind),
+                        format!("{}: {}", view.subject, view.reason),
+                    )
+                })
                 .collect();
             output.result(&all, &lines)
         }

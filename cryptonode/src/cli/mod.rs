@@ -17,6 +17,7 @@ mod member;
 mod output;
 mod restore;
 mod run;
+mod unseal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -56,6 +57,8 @@ enum Command {
     Init(init::Init),
     /// Run the node until SIGTERM or Ctrl-C.
     Run(run::Run),
+    /// Open a node that was started without its passphrase.
+    Unseal(unseal::Unseal),
     /// Print the node's public card, for the other operators.
     Card(Dir),
     /// The other members.
@@ -106,7 +109,8 @@ struct Dir {
 /// Where the passphrase is.
 #[derive(Debug, Args)]
 struct PassphraseSource {
-    /// File with the passphrase of the node's store, on one line. Without it: the systemd credential `passphrase`, or a prompt.
+    /// File with the passphrase of the node's store, on one line. Without it: the systemd credential
+    /// `passphrase`, or a prompt.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -145,6 +149,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Init(command) => init::run(&command, output),
         Command::Run(command) => run::run(&command, output),
+        Command::Unseal(command) => unseal::run(&command, output),
         Command::Card(Dir { dir }) => member::card(&dir, output),
         Command::Member(command) => member::member(&command, output),
         Command::Policy(command) => member::policy(&command, output),

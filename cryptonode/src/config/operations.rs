@@ -32,14 +32,17 @@ impl RawHealth {
         let listen = match self.listen.as_deref() {
             Some(OFF) => None,
             Some(text) => Some(text.parse().map_err(|_| {
-                let reason = format!("{text:?} is not an address; write one such as \"127.0.0.1:7701\", or \"off\"");
+                let reason = format!(
+                    "{text:?} is not an address; write one such as \"127.0.0.1:7701\", or \"off\""
+                );
                 ("health.listen", reason)
             })?),
             None => Some(default_health(node)),
         };
         let members_every_s = self.members_every_s.unwrap_or(15);
         if members_every_s > 86_400 {
-            let reason = format!("{members_every_s} is out of bounds; write a number from 0 to 86400");
+            let reason =
+                format!("{members_every_s} is out of bounds; write a number from 0 to 86400");
             return Err(("health.members_every_s", reason));
         }
         Ok(HealthSettings {

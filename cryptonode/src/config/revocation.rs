@@ -69,12 +69,15 @@ impl RawRevocation {
     ) -> Result<RevocationSettings, (String, String)> {
         let key = |name: &str| format!("revocation[{position}].{name}");
         let path = folder.join(&self.authority);
-        let unreadable = |reason: String| (key("authority"), format!("{}: {reason}", path.display()));
+        let unreadable =
+            |reason: String| (key("authority"), format!("{}: {reason}", path.display()));
         let length = fs::metadata(&path)
             .map_err(|error| unreadable(error.to_string()))?
             .len();
         if length > MAX_AUTHORITY {
-            return Err(unreadable("it is no certificate: it is too long".to_owned()));
+            return Err(unreadable(
+                "it is no certificate: it is too long".to_owned(),
+            ));
         }
         let text = fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
         let authority =
@@ -83,7 +86,9 @@ impl RawRevocation {
             Some(("http" | "https", _)) => ListSource::Url(self.source.clone()),
             Some(("file", path)) if path.starts_with('/') => ListSource::File(PathBuf::from(path)),
             Some((scheme, _)) => {
-                let reason = format!("{scheme}:// is not read; write a file, or an address with http:// or https://");
+                let reason = format!(
+                    "{scheme}:// is not read; write a file, or an address with http:// or https://"
+                );
                 return Err((key("source"), reason));
             }
             None => ListSource::File(folder.join(&self.source)),
@@ -93,7 +98,8 @@ impl RawRevocation {
             ("max_stale_s", 0, 31 * 86_400, self.max_stale_s),
         ] {
             if !(least..=most).contains(&found) {
-                let reason = format!("{found} is out of bounds; write a number from {least} to {most}");
+                let reason =
+                    format!("{found} is out of bounds; write a number from {least} to {most}");
                 return Err((key(name), reason));
             }
         }

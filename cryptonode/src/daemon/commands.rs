@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use crate::admin::{
-    AuditStatus, Command, CommandError, Commands, ExportedKey, KeyHealth, KeyView, NodeStatus,
+    AuditStatus, Command, CommandError, ExportedKey, KeyHealth, KeyView, NodeStatus,
 };
 use crate::ceremony::{CeremonyError, Wish};
 use crate::health::Condition;
@@ -23,8 +23,9 @@ impl From<CeremonyError> for CommandError {
     }
 }
 
-impl Commands for Node {
-    fn run(
+impl Node {
+    /// Carries out one command; events go into `events` while it lasts.
+    pub(super) fn run(
         self: Arc<Self>,
         command: Command,
         events: mpsc::Sender<Value>,
@@ -32,6 +33,9 @@ impl Commands for Node {
         async move {
             let ceremonies = &self.ceremonies;
             match command {
+                Command::Unseal {} => {
+                    Err(CommandError::new("not-sealed", "the node is not sealed"))
+                }
                 Command::Status {} => to_value(&self.status()),
                 Command::CeremonyPropose {
                     threshold,
@@ -226,9 +230,10 @@ impl Node {
             ));
         }
         let suspended = self.gate.suspended().keys;
-        let all = self.keyring.iter().all(|key| {
-            suspended.contains(key.package.public_key().as_bytes())
-        });
+        let all = self
+            .keyring
+            .iter()
+            .all(|key| suspended.contains(key.package.public_key().as_bytes()));
         if !self.keyring.is_empty() && all {
             let message = "every key is suspended: `cryptonode key resume` gives shares again";
             reasons.push(Condition::new("suspended", message));
@@ -261,6 +266,8 @@ impl Node {
             health,
             health_failure,
             config_failure: reloads.failure,
+            memory_locked: self.memory.is_ok(),
+            memory_failure: self.memory.clone().err(),
             suspended: suspension::read(&self.store).unwrap_or_default(),
             revocation: self.lists.view(),
             restart_needed: reloads.restart_needed,

@@ -6,17 +6,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::sealed::Attempt;
 use super::{Node, clock_s};
 use crate::admin::{Command, CommandError, Commands};
 use crate::health::{Condition, Subject};
 use crate::metrics;
+use crate::store::Passphrase;
 
 /// Where the node is in its life.
 #[derive(Clone)]
 enum Stage {
     Starting,
+    Sealed(mpsc::Sender<Attempt>),
     Serving(Arc<Node>),
 }
 
@@ -44,6 +47,16 @@ impl Door {
         self.set(Stage::Serving(node));
     }
 
+    /// The node waits for passphrases, which go to `attempts`.
+    pub(super) fn seal(&self, attempts: mpsc::Sender<Attempt>) {
+        self.set(Stage::Sealed(attempts));
+    }
+
+    /// The node has its passphrase, and does not serve yet.
+    pub(super) fn starting(&self) {
+        self.set(Stage::Starting);
+    }
+
     /// The node stops: it is not ready from now on.
     pub(super) fn stopping(&self) {
         self.stopping.store(true, Ordering::Relaxed);
@@ -63,7 +76,7 @@ impl Door {
     fn node(&self) -> Option<Arc<Node>> {
         match self.now() {
             Stage::Serving(node) => Some(node),
-            Stage::Starting => None,
+            Stage::Starting | Stage::Sealed(_) => None,
         }
     }
 }
@@ -80,7 +93,31 @@ impl Commands for Door {
                 let message = "the node is starting: try again in a moment";
                 async move { Err(CommandError::new("starting", message)) }.boxed()
             }
+            Stage::Sealed(_) => {
+                let message = "the node is sealed: open it with `cryptonode unseal`";
+                async move { Err(CommandError::new("sealed", message)) }.boxed()
+            }
         }
+    }
+
+    fn unseal(
+        self: Arc<Self>,
+        passphrase: Passphrase,
+    ) -> BoxFuture<'static, Result<Value, CommandError>> {
+        async move {
+            let Stage::Sealed(attempts) = self.now() else {
+                return Err(CommandError::new("not-sealed", "the node is not sealed"));
+            };
+            let (asker, answer) = oneshot::channel();
+            let gone = |_| {
+                let message = "the node is stopping; its log says why";
+                CommandError::new("stopping", message)
+            };
+            let attempt = Attempt { passphrase, asker };
+            attempts.send(attempt).await.map_err(|_| gone(()))?;
+            answer.await.map_err(|_| gone(()))?
+        }
+        .boxed()
     }
 }
 
@@ -95,6 +132,7 @@ impl Subject for Door {
         }
         match self.now() {
             Stage::Starting => "starting",
+            Stage::Sealed(_) => "sealed",
             Stage::Serving(_) => "serving",
         }
     }
@@ -109,6 +147,10 @@ impl Subject for Door {
         }
         match self.now() {
             Stage::Starting => vec![Condition::new("starting", "the node is starting")],
+            Stage::Sealed(_) => vec![Condition::new(
+                "sealed",
+                "the node is sealed: open it with `cryptonode unseal`",
+            )],
             Stage::Serving(node) => node.not_ready(),
         }
     }

@@ -36,7 +36,11 @@ pub(super) fn folder(findings: &mut Findings, folder: &Path) {
         return findings.fail(CHECK, "", message);
     }
     if folder.join(STORE_FILE).exists() {
-        findings.ok(CHECK, "", format!("{}, for its owner only", folder.display()));
+        findings.ok(
+            CHECK,
+            "",
+            format!("{}, for its owner only", folder.display()),
+        );
     } else {
         let message = "there is no store in it: restore the folder from a backup, or make a node with `cryptonode init`";
         findings.fail(CHECK, "", message);
@@ -52,7 +56,8 @@ pub(super) fn disk(findings: &mut Findings, folder: &Path) {
     let free = volume.f_bavail.saturating_mul(volume.f_frsize);
     let message = format!("{} MiB are free", free / (1024 * 1024));
     if free < DISK_FAIL {
-        let message = format!("{message}: a node that cannot write its audit log gives no shares; make room");
+        let message =
+            format!("{message}: a node that cannot write its audit log gives no shares; make room");
         findings.fail(CHECK, "", message);
     } else if free < DISK_WARN || volume.f_bavail < volume.f_blocks / 10 {
         findings.warn(CHECK, "", format!("{message}: make room"));
@@ -72,11 +77,19 @@ pub(super) fn configuration(findings: &mut Findings, folder: &Path) -> Option<Co
     };
     match reload::read(folder, &identity.identity) {
         Ok((config, policy)) => {
-            findings.ok(CHECK, "", format!("in order, {} members", config.members.len()));
+            findings.ok(
+                CHECK,
+                "",
+                format!("in order, {} members", config.members.len()),
+            );
             if let Some(policy) = &policy {
                 findings.ok("policy", "", hex::encode(policy.hash()));
             } else {
-                findings.warn("policy", "", "there is none: set one with `cryptonode policy set` before a ceremony");
+                findings.warn(
+                    "policy",
+                    "",
+                    "there is none: set one with `cryptonode policy set` before a ceremony",
+                );
             }
             Some((config, identity, policy))
         }
@@ -114,7 +127,11 @@ pub(super) async fn ports(
             let address = config.listen.to_string();
             match UdpSocket::bind(config.listen) {
                 Ok(_) => findings.ok("listen", &address, "it can be had (UDP)"),
-                Err(error) => findings.fail("listen", &address, format!("it cannot be had (UDP): {error}")),
+                Err(error) => findings.fail(
+                    "listen",
+                    &address,
+                    format!("it cannot be had (UDP): {error}"),
+                ),
             }
             if let Some(listen) = config.health.listen {
                 match TcpListener::bind(listen) {
@@ -167,7 +184,8 @@ pub(super) fn keys(
 ) -> Vec<KeyHealth> {
     const CHECK: &str = "share";
     let Some(passphrase) = passphrase else {
-        let message = "the store is sealed: give --passphrase-file, or start the node and ask again";
+        let message =
+            "the store is sealed: give --passphrase-file, or start the node and ask again";
         findings.skip(CHECK, "", message);
         return Vec::new();
     };
@@ -204,16 +222,15 @@ pub(super) fn shares(findings: &mut Findings, keys: &[KeyHealth]) {
 }
 
 /// Issuers' certificates of the policy for new keys and of each key's own.
-pub(super) fn issuers(
-    findings: &mut Findings,
-    policy: Option<&certs::Policy>,
-    keys: &[KeyHealth],
-) {
+pub(super) fn issuers(findings: &mut Findings, policy: Option<&certs::Policy>, keys: &[KeyHealth]) {
     const CHECK: &str = "issuer";
     let now = clock_s();
     let mut told = std::collections::BTreeSet::new();
     let configured = policy.map(IssuerHealth::of_policy).unwrap_or_default();
-    for issuer in configured.iter().chain(keys.iter().flat_map(|key| &key.issuers)) {
+    for issuer in configured
+        .iter()
+        .chain(keys.iter().flat_map(|key| &key.issuers))
+    {
         if !told.insert(&issuer.fingerprint) {
             continue;
         }
@@ -227,9 +244,17 @@ pub(super) fn issuers(
             let message = "its certificate has expired: its approvals do not count; have it renewed under the same key";
             findings.fail(CHECK, &about, message);
         } else if issuer.not_after - now < EXPIRES_SOON_S {
-            findings.warn(CHECK, &about, format!("its certificate expires in {days} days: have it renewed"));
+            findings.warn(
+                CHECK,
+                &about,
+                format!("its certificate expires in {days} days: have it renewed"),
+            );
         } else {
-            findings.ok(CHECK, &about, format!("its certificate is valid for {days} days"));
+            findings.ok(
+                CHECK,
+                &about,
+                format!("its certificate is valid for {days} days"),
+            );
         }
     }
 }

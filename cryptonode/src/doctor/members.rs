@@ -87,7 +87,8 @@ fn found(findings: &mut Findings, name: &str, about: &str, seen: &Sighting, tole
     let apart_ms = seen.clock_ahead_ms.unsigned_abs();
     let message = format!("its clock is {} ms ahead of this one", seen.clock_ahead_ms);
     if apart_ms > u64::from(tolerance_s) * 1000 {
-        let message = format!("{message}, more than approvals tolerate: correct the clock that is wrong");
+        let message =
+            format!("{message}, more than approvals tolerate: correct the clock that is wrong");
         findings.fail("clock", name, message);
     } else if apart_ms > CLOCK_WARN_MS {
         findings.warn("clock", name, format!("{message}: look after the clocks"));
@@ -134,7 +135,10 @@ fn compare(key: &KeyHealth, descriptor: &str) -> (State, String) {
         return (State::Failed, message);
     }
     if theirs.epoch != key.epoch {
-        let message = format!("it is at epoch {}, this node at {}", theirs.epoch, key.epoch);
+        let message = format!(
+            "it is at epoch {}, this node at {}",
+            theirs.epoch, key.epoch
+        );
         return (State::Warning, message);
     }
     (State::Ok, "the same policy and epoch as here".to_owned())

@@ -115,27 +115,42 @@ fn running(findings: &mut Findings, folder: &Path) -> Running {
     match answer.map(serde_json::from_value::<NodeStatus>) {
         Ok(Ok(status)) => {
             if status.ready {
-                let message = format!("version {}, up for {} s, ready", status.version, status.up_s);
+                let message = format!(
+                    "version {}, up for {} s, ready",
+                    status.version, status.up_s
+                );
                 findings.ok("node", "", message);
             } else {
                 findings.fail(
                     "node",
                     "",
-                    format!("it runs and gives no shares: {}", status.not_ready.join("; ")),
+                    format!(
+                        "it runs and gives no shares: {}",
+                        status.not_ready.join("; ")
+                    ),
                 );
             }
             if let Some(failure) = &status.config_failure {
-                findings.fail("reload", "", format!("config.toml was not taken: {failure}"));
+                findings.fail(
+                    "reload",
+                    "",
+                    format!("config.toml was not taken: {failure}"),
+                );
             }
             Running::Yes(Box::new(status))
         }
         Ok(Err(error)) => {
-            let message = format!("it runs another version than this command ({error}): restart it");
+            let message =
+                format!("it runs another version than this command ({error}): restart it");
             findings.warn("node", "", message);
             Running::Closed
         }
         Err(AdminError::NotRunning { .. }) => {
-            findings.warn("node", "", "it does not run: start it with `cryptonode run`");
+            findings.warn(
+                "node",
+                "",
+                "it does not run: start it with `cryptonode run`",
+            );
             Running::No
         }
         Err(error) => {
@@ -152,7 +167,11 @@ fn from_node(findings: &mut Findings, folder: &Path) -> Vec<KeyHealth> {
     match answer {
         Ok(keys) => keys,
         Err(reason) => {
-            findings.fail("share", "", format!("the node cannot check its shares: {reason}"));
+            findings.fail(
+                "share",
+                "",
+                format!("the node cannot check its shares: {reason}"),
+            );
             Vec::new()
         }
     }

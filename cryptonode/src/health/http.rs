@@ -180,11 +180,7 @@ fn answer(method: &Method, path: &str, subject: &dyn Subject) -> Response<Full<B
     }
 }
 
-fn conditions(
-    word: &str,
-    subject: &dyn Subject,
-    reasons: &[Condition],
-) -> Response<Full<Bytes>> {
+fn conditions(word: &str, subject: &dyn Subject, reasons: &[Condition]) -> Response<Full<Bytes>> {
     let status = if reasons.is_empty() {
         StatusCode::OK
     } else {

@@ -193,7 +193,12 @@ mod tests {
         assert!(state.pass(limits, later).is_err());
         let rested = start + Duration::from_secs(5);
         assert!(state.has_rested(limits, rested));
-        assert_eq!((0..9).filter(|_| state.pass(limits, rested).is_ok()).count(), 3);
+        assert_eq!(
+            (0..9)
+                .filter(|_| state.pass(limits, rested).is_ok())
+                .count(),
+            3
+        );
     }
 
     #[test]

@@ -39,7 +39,12 @@ impl Gate {
     /// What authorities have taken back, as far as the node knows.
     #[must_use]
     pub fn revocations(&self) -> Arc<Revocations> {
-        Arc::clone(&self.revocations.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .revocations
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Puts newer lists in place of those that hold.
@@ -52,7 +57,12 @@ impl Gate {
 
     /// Changes what is suspended. It holds for every share that is not on its way yet.
     pub fn suspend(&self, change: impl FnOnce(&mut Suspended)) {
-        change(&mut self.suspended.write().unwrap_or_else(PoisonError::into_inner));
+        change(
+            &mut self
+                .suspended
+                .write()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// What is suspended now.
@@ -66,7 +76,10 @@ impl Gate {
 
     /// Whether shares of this key for this document may be given.
     pub(super) fn admit(&self, public_key: &[u8; 32], write_id: &[u8; 32]) -> Result<(), Refusal> {
-        let suspended = self.suspended.read().unwrap_or_else(PoisonError::into_inner);
+        let suspended = self
+            .suspended
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         if suspended.keys.contains(public_key) {
             return Err(Refusal::KeySuspended);
         }

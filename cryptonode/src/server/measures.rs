@@ -3,8 +3,8 @@
 //! Label values are constants of the program or names in the operator's own policies, never what a client sent: nobody outside can
 //! make the number of series grow.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -189,7 +189,9 @@ impl Measures {
 
     /// An approval did not count.
     pub(super) fn approval_not_counted(&self, reason: &'static str) {
-        self.not_counted.get_or_create(&ReasonLabel { reason }).inc();
+        self.not_counted
+            .get_or_create(&ReasonLabel { reason })
+            .inc();
     }
 
     /// An approval counted, so many seconds after its notBefore.

@@ -21,8 +21,8 @@ use sha2::{Digest, Sha256};
 use super::accept::{ClientKey, Shared};
 use super::counters::Open;
 use super::measures::ShareTimes;
-use super::serving::Serving;
 use super::refusal::Refusal;
+use super::serving::Serving;
 use crate::audit::{AuditApproval, AuditRecord};
 use crate::keyring::ActiveKey;
 use crate::wire::v1::ByteBuf;
@@ -106,7 +106,9 @@ fn make_share(
     let (time_ms, measures) = ((serving.clock_ms)(), &serving.counters.measures);
     let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
     // Again, now that the wait for the turn is over: what was suspended meanwhile is given no share.
-    serving.gate.admit(key.package.public_key().as_bytes(), &write_id)?;
+    serving
+        .gate
+        .admit(key.package.public_key().as_bytes(), &write_id)?;
     let (ephemeral_point, _) = request
         .ephemeral_key
         .split_first_chunk()

@@ -281,6 +281,13 @@ impl Running {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
+    }
+
     /// What else it prints until it ends.
     pub fn rest(&mut self) -> String {
         let mut rest = String::new();
@@ -352,7 +359,10 @@ pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(std::time::Instant::now() < until, "it did not happen: {what}");
+        assert!(
+            std::time::Instant::now() < until,
+            "it did not happen: {what}"
+        );
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
