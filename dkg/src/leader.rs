@@ -131,9 +131,9 @@ impl Leader {
         }
         let signed = proposal.sign(identity)?;
         let abandon = signature::sign(identity, tags::ABANDON, &[proposal.hash()]);
-        let phase = Phase::first(proposal.members().len());
+        let phase = Phase::first(proposal.seats().len());
         Ok(Self {
-            peers: vec![Peer::default(); proposal.members().len()],
+            peers: vec![Peer::default(); proposal.seats().len()],
             roster: proposal.clone(),
             proposal,
             exclusions: Vec::new(),
@@ -271,7 +271,7 @@ impl Leader {
                 if let Some(attempt) = self.phase.attempt() {
                     self.roster = attempt.roster.clone();
                 }
-                self.peers = vec![Peer::default(); self.roster.members().len()];
+                self.peers = vec![Peer::default(); self.roster.seats().len()];
                 self.round_since = Some(now);
                 self.persist(effects);
                 if let Phase::Activating { certificate, .. } = &self.phase {
@@ -308,7 +308,7 @@ impl Leader {
     pub fn progress(&self) -> LeaderProgress {
         let waiting = self
             .roster
-            .members()
+            .seats()
             .iter()
             .zip(1u16..)
             .zip(&self.peers)
@@ -355,8 +355,8 @@ impl Leader {
                 .map(|fault| self.in_proposal(fault))
                 .collect();
             self.roster = self.proposal.clone();
-            self.phase = Phase::failed(faults, self.proposal.members().len());
-            self.peers = vec![Peer::default(); self.proposal.members().len()];
+            self.phase = Phase::failed(faults, self.proposal.seats().len());
+            self.peers = vec![Peer::default(); self.proposal.seats().len()];
             self.unreported = true;
             self.persist(effects);
         }
@@ -411,7 +411,7 @@ impl Leader {
         }
         let excluded = self.excluded();
         let mut in_flight = self.peers.iter().filter(|peer| peer.in_flight).count();
-        for ((place, member), index) in self.roster.members().iter().enumerate().zip(1u16..) {
+        for ((place, member), index) in self.roster.seats().iter().enumerate().zip(1u16..) {
             let Some(peer) = self.peers.get_mut(place) else {
                 break;
             };

@@ -65,6 +65,7 @@
 //!     threshold: 1,
 //!     policy_hash: [7; 32],
 //!     members: vec![card],
+//!     base: None,
 //!     leader: identity,
 //!     created: now,
 //!     expires: now + 3600,
@@ -105,10 +106,12 @@
 
 mod acknowledge;
 mod attempt;
+mod base;
 mod certificate;
 mod confirm;
 pub mod custody;
 mod deal;
+mod dealers;
 mod exclusion;
 mod fault;
 mod frost;
@@ -129,8 +132,12 @@ pub mod wire_v1;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
+pub use crate::base::{
+    Base, BaseName, BaseTerms, ConfirmedAttempt, Holding, MAX_ATTEMPTS_AHEAD, ResultName,
+    RetiredKey,
+};
 pub use crate::certificate::{
-    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate,
+    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate, verify_reshare,
 };
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealHeader, RelayedDeal};
@@ -146,7 +153,7 @@ pub use crate::member::{ActivatedKey, LocalNode, Member, MemberOutput, MemberSta
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};
 pub use crate::proposal::{
     DEFAULT_LIFETIME_S, Kind, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity,
-    PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
+    OldSeat, PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
 };
 pub use crate::sealed_share::SEALED_SHARE;
 pub use crate::signing::{

@@ -18,10 +18,9 @@ use reencrypt::{Point, SecretScalar, decode_scalar};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::acknowledge::{Complaint, deal_set};
-use crate::attempt::{Attempt, altered};
+use crate::attempt::Attempt;
 use crate::deal::{self, DealHeader, OpenHeader, Proofs, RelayedDeal};
 use crate::fault::Fault;
-use crate::proposal::Proposal;
 use crate::signature::Batch;
 use crate::tags;
 
@@ -36,9 +35,9 @@ struct Opened {
 /// What a member knows once every deal is right.
 pub(crate) struct GoodDeals {
     pub(crate) set: [u8; 64],
-    /// S_0 … S_t−1, the sums of all dealers' commitments.
+    /// S_0 … S_t−1, the weighted sums of all dealers' commitments.
     pub(crate) sums: Vec<Point>,
-    /// x_j, the sum of all shares.
+    /// x_j, the weighted sum of all shares.
     pub(crate) share: SecretScalar,
 }
 
@@ -57,18 +56,17 @@ pub(crate) enum Verdict {
 
 /// What a member brings to the check.
 pub(crate) struct Checker<'a> {
-    pub(crate) proposal: &'a Proposal,
     pub(crate) attempt: &'a Attempt,
     /// The member's index j.
     pub(crate) index: u16,
     /// n_j.
     pub(crate) secret: &'a SecretScalar,
-    /// The member's own deal.
-    pub(crate) own: &'a DealHeader,
+    /// The member's own deal, if it is a dealer.
+    pub(crate) own: Option<&'a DealHeader>,
 }
 
 impl Checker<'_> {
-    /// Checks one deal of each member, in index order. An error changes nothing: the leader may send the right ones.
+    /// Checks one deal of each dealer, in index order. An error changes nothing: the leader may send the right ones.
     pub(crate) fn check<R: CryptoRng>(
         &self,
         deals: &[RelayedDeal],
@@ -87,17 +85,19 @@ impl Checker<'_> {
                 return Ok(Verdict::Complain { set, complaints });
             }
         }
-        let (sums, share) = add_up(&opened)?;
+        let (sums, share) = add_up(&opened, &self.attempt.weights())?;
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
-    /// Step 7: one deal of each member in order, each as its dealer signed it, this member's own as it made it. Whatever is
+    /// Step 7: one deal of each dealer in order, each as its dealer signed it, this member's own as it made it. Whatever is
     /// wrong here is the leader's doing. Returns the digests.
     fn check_signatures(&self, deals: &[RelayedDeal]) -> Result<Vec<[u8; 64]>, Fault> {
-        let expected = self.attempt.members();
-        let in_order = (1..)
+        let dealers = &self.attempt.dealers;
+        let expected = dealers.len();
+        let in_order = dealers
+            .iter()
             .zip(deals)
-            .all(|(index, relayed)| relayed.header.index == index);
+            .all(|(dealer, relayed)| relayed.header.index == dealer.index);
         if deals.len() != expected || !in_order {
             return Err(Fault::DealCount {
                 expected,
@@ -106,14 +106,16 @@ impl Checker<'_> {
         }
         let mut digests = Vec::with_capacity(expected);
         let mut signatures = Batch::default();
-        for (relayed, identity) in deals.iter().zip(self.proposal.identities()) {
+        for (relayed, dealer) in deals.iter().zip(dealers) {
             let header = &relayed.header;
             let altered = |what| Fault::RelayAltered {
-                author: header.index,
+                author: dealer.seat,
                 what,
             };
+            let identity = self.attempt.roster.identity(dealer.seat);
+            let identity = identity.ok_or_else(|| altered("deal"))?;
             let digest = header.digest(&self.attempt.params);
-            if header.index == self.index && header != self.own {
+            if dealer.seat == self.index && self.own.is_some_and(|own| own != header) {
                 return Err(Fault::OwnMessageAltered { what: "deal" });
             }
             let index = header.index.to_le_bytes();
@@ -122,24 +124,33 @@ impl Checker<'_> {
             if deal::commitments_hash(&relayed.commitments) != header.commitments_hash {
                 return Err(altered("commitments"));
             }
-            if !relayed.has_true_ciphertext(self.index, expected) {
+            if !relayed.has_true_ciphertext(self.index, self.attempt.members()) {
                 return Err(altered("ciphertext"));
             }
             digests.push(digest);
         }
-        signatures
-            .verify()
-            .map_err(|places| altered(&places, "deal"))?;
+        signatures.verify().map_err(|places| Fault::RelayAltered {
+            author: places
+                .first()
+                .and_then(|place| dealers.get(*place))
+                .map(|dealer| dealer.seat)
+                .unwrap_or_default(),
+            what: "deal",
+        })?;
         Ok(digests)
     }
 
     /// Step 8: decodes a deal and decrypts this member's share of it.
     fn open(&self, relayed: &RelayedDeal, digest: [u8; 64]) -> Result<Opened, Fault> {
         let dealer = relayed.header.index;
-        let bad = |reason| Fault::BadDeal { dealer, reason };
+        let seat = self.attempt.seat_of_dealer(dealer);
+        let bad = |reason| Fault::BadDeal {
+            dealer: seat,
+            reason,
+        };
         let header = relayed
             .header
-            .open(digest, &relayed.commitments, self.proposal.threshold())
+            .open(self.attempt, digest, &relayed.commitments)
             .map_err(bad)?;
         let proofs = relayed
             .header
@@ -171,7 +182,7 @@ impl Checker<'_> {
 
     /// The equation of the module's head. The secret shares only enter the left side, in constant time.
     fn all_hold_vartime<R: CryptoRng>(&self, opened: &[Opened], rng: &mut R) -> bool {
-        let powers = powers(self.index, usize::from(self.proposal.threshold()));
+        let powers = powers(self.index, usize::from(self.attempt.roster.threshold()));
         let size = opened.len() * (powers.len() + 3);
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
@@ -213,7 +224,7 @@ impl Checker<'_> {
             deal.proofs
                 .verify_vartime(&deal.header)
                 .map_err(|reason| Fault::BadDeal {
-                    dealer: deal.header.index,
+                    dealer: self.attempt.seat_of_dealer(deal.header.index),
                     reason,
                 })?;
         }
@@ -239,26 +250,40 @@ impl Checker<'_> {
 }
 
 /// Sums over all deals: of the commitments, and of this member's shares.
-fn add_up(opened: &[Opened]) -> Result<(Vec<Point>, SecretScalar), Fault> {
-    let sums = sum_commitments(opened.iter().map(|deal| deal.header.commitments.as_slice()))?;
+fn add_up(opened: &[Opened], weights: &[Scalar]) -> Result<(Vec<Point>, SecretScalar), Fault> {
+    let weighted = weights.iter().zip(opened);
+    let sums = sum_commitments(
+        weighted
+            .clone()
+            .map(|(weight, deal)| (*weight, deal.header.commitments.as_slice())),
+    )?;
     let mut total = Zeroizing::new(Scalar::ZERO);
-    for share in opened.iter().filter_map(|deal| deal.share.as_ref()) {
-        *total += **share;
+    for (weight, deal) in weighted {
+        let share = deal.share.as_ref().ok_or(Fault::UnusableResult)?;
+        *total += weight * **share;
     }
     let share = SecretScalar::from_scalar(*total).map_err(|_| Fault::UnusableResult)?;
     Ok((sums, share))
 }
 
-/// S_k = Σ_i A_ik for each k.
+/// S_k = Σ_i w_i·A_ik for each k.
 pub(crate) fn sum_commitments<'a>(
-    mut deals: impl Iterator<Item = &'a [Point]>,
+    deals: impl Iterator<Item = (Scalar, &'a [Point])>,
 ) -> Result<Vec<Point>, Fault> {
-    let first = deals.next().ok_or(Fault::UnusableResult)?;
-    let mut sums: Vec<RistrettoPoint> = first.iter().map(|point| *point.as_ristretto()).collect();
-    for commitments in deals {
+    let mut sums: Vec<RistrettoPoint> = Vec::new();
+    for (weight, commitments) in deals {
+        sums.resize(commitments.len(), RistrettoPoint::default());
         for (sum, commitment) in sums.iter_mut().zip(commitments) {
-            *sum += commitment.as_ristretto();
+            let point = commitment.as_ristretto();
+            *sum += if weight == Scalar::ONE {
+                *point
+            } else {
+                RistrettoPoint::vartime_multiscalar_mul([weight], [point])
+            };
         }
+    }
+    if sums.is_empty() {
+        return Err(Fault::UnusableResult);
     }
     sums.into_iter()
         .map(|sum| Point::from_ristretto(sum).ok_or(Fault::UnusableResult))

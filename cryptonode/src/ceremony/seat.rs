@@ -319,8 +319,7 @@ impl Ceremonies {
                 let persist = machine.expire(clock_s());
                 Ok(MemberOutput {
                     persist,
-                    reply: Message::Abandoned { ceremony: id },
-                    activated: None,
+                    ..MemberOutput::repeat(Message::Abandoned { ceremony: id })
                 })
             });
             if let Err(error) = expired {

@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use super::progress::{LeaderPhase, WaitingFor};
 use crate::acknowledge::{Acknowledgement, Complaints, deal_set};
-use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
+use crate::attempt::{Acceptance, Attempt};
 use crate::certificate;
 use crate::confirm::{AttemptResult, Confirmation};
 use crate::deal::{Deal, OpenHeader};
@@ -37,7 +37,8 @@ pub(super) struct DealSet {
 pub(super) enum Phase {
     /// `None` for those that are left out.
     Accepting(Round<Option<Acceptance>>),
-    Dealing(Attempt, Round<VerifiedDeal>),
+    /// `None` for those that are no dealers.
+    Dealing(Attempt, Round<Option<VerifiedDeal>>),
     Acknowledging(DealSet, Round<Acknowledgement>),
     Confirming {
         deals: DealSet,
@@ -127,16 +128,16 @@ impl Round<Option<Acceptance>> {
 }
 
 impl VerifiedDeal {
-    pub(super) fn new(
-        proposal: &Proposal,
-        attempt: &Attempt,
-        from: u16,
-        deal: &Deal,
-    ) -> Result<Self, Fault> {
+    /// Checks the deal of the dealer in a seat of the attempt.
+    pub(super) fn new(attempt: &Attempt, seat: u16, deal: &Deal) -> Result<Self, Fault> {
+        let dealer = attempt.dealer_in(seat).ok_or(Fault::WrongAnswer {
+            member: seat,
+            message: "dealt",
+        })?;
         let open = deal
-            .verify_vartime(proposal, attempt, from)
+            .verify_vartime(attempt, dealer.index)
             .map_err(|reason| Fault::BadDeal {
-                dealer: from,
+                dealer: seat,
                 reason,
             })?;
         Ok(Self {
@@ -148,7 +149,9 @@ impl VerifiedDeal {
 }
 
 impl DealSet {
-    pub(super) fn new(attempt: Attempt, deals: Vec<VerifiedDeal>) -> Self {
+    /// One deal of each dealer, in any order.
+    pub(super) fn new(attempt: Attempt, mut deals: Vec<VerifiedDeal>) -> Self {
+        deals.sort_by_key(|deal| deal.open.index);
         let set = deal_set(&attempt.params, deals.iter().map(|deal| &deal.open.digest));
         Self {
             attempt,
@@ -159,24 +162,21 @@ impl DealSet {
 
     /// The result that everybody computes.
     pub(super) fn result(&self) -> Result<AttemptResult, Fault> {
-        Ok(AttemptResult {
-            params: self.attempt.params,
-            epoch: 0,
-            set: self.set,
-            qualified: self.deals.iter().map(|deal| deal.open.index).collect(),
-            sums: sum_commitments(
-                self.deals
-                    .iter()
-                    .map(|deal| deal.open.commitments.as_slice()),
-            )?,
-        })
+        let weights = self.attempt.weights();
+        let commitments = self
+            .deals
+            .iter()
+            .map(|deal| deal.open.commitments.as_slice());
+        let sums = sum_commitments(weights.into_iter().zip(commitments))?;
+        AttemptResult::new(&self.attempt, self.set, sums)
     }
 
-    /// The deal of the dealer of this index.
-    pub(super) fn deal(&self, dealer: u16) -> Option<&Deal> {
-        usize::from(dealer)
-            .checked_sub(1)
-            .and_then(|place| self.deals.get(place))
+    /// The deal of the dealer in this seat of the attempt.
+    pub(super) fn deal(&self, seat: u16) -> Option<&Deal> {
+        let index = self.attempt.dealer_in(seat)?.index;
+        self.deals
+            .iter()
+            .find(|verified| verified.open.index == index)
             .map(|verified| &verified.deal)
     }
 
@@ -196,8 +196,8 @@ impl Phase {
     }
 
     pub(super) fn dealing(attempt: Attempt) -> Self {
-        let members = attempt.members();
-        Self::Dealing(attempt, Round::new(members))
+        let seats = attempt.seats();
+        Self::Dealing(attempt, Round::new(seats))
     }
 
     /// The attempt that goes on, until its result is certified.
@@ -221,7 +221,7 @@ impl Phase {
         acknowledgements: Vec<Acknowledgement>,
     ) -> Result<Self, Fault> {
         let result = deals.result()?;
-        let round = Round::new(deals.deals.len());
+        let round = Round::new(deals.attempt.seats());
         Ok(Self::Confirming {
             hash: result.hash(),
             result: Box::new(result),
@@ -295,6 +295,17 @@ impl Phase {
             Self::Confirming {
                 deals,
                 acknowledgements,
+                result,
+                ..
+            } if deals.attempt.roster.is_leaving(index) => Message::HandOver {
+                ceremony,
+                attempt: deals.attempt.number,
+                sums: result.sums_bytes(),
+                acknowledgements: acknowledgements.clone(),
+            },
+            Self::Confirming {
+                deals,
+                acknowledgements,
                 ..
             } => Message::Acknowledgements {
                 ceremony,
@@ -353,11 +364,17 @@ impl Phase {
                     deal,
                     ..
                 },
-            ) if *number == attempt.number => {
-                match VerifiedDeal::new(proposal, attempt, member, deal) {
-                    Ok(verified) => round.keep(index, verified),
-                    Err(fault) => Step::Failed(vec![fault]),
-                }
+            ) if *number == attempt.number => match VerifiedDeal::new(attempt, member, deal) {
+                Ok(verified) => round.keep(index, Some(verified)),
+                Err(fault) => Step::Failed(vec![fault]),
+            },
+            (
+                Self::Dealing(attempt, round),
+                Message::Begun {
+                    attempt: number, ..
+                },
+            ) if *number == attempt.number && attempt.dealer_in(member).is_none() => {
+                round.keep(index, None)
             }
             (
                 Self::Acknowledging(deals, round),
@@ -428,7 +445,7 @@ impl Phase {
                 if code == "attempt"
                     && phase
                         .attempt()
-                        .is_some_and(|attempt| attempt.number > FIRST_ATTEMPT) =>
+                        .is_some_and(|attempt| attempt.number > attempt.roster.first_attempt()) =>
             {
                 Step::AskAgain(WaitingFor::Refusal {
                     code: legible(code, 64),
@@ -466,7 +483,7 @@ impl Phase {
             Message::Pending { .. } | Message::Rejected { .. } | Message::Accepted { .. } => {
                 LeaderPhase::Accepting
             }
-            Message::Dealt { .. } => LeaderPhase::Dealing,
+            Message::Dealt { .. } | Message::Begun { .. } => LeaderPhase::Dealing,
             Message::Acknowledged { .. } | Message::Complained { .. } => LeaderPhase::Acknowledging,
             Message::Confirmed { .. } => LeaderPhase::Confirming,
             _ => return false,
@@ -480,18 +497,22 @@ impl Phase {
         proposal: &Proposal,
         exclusions: &[Exclusion],
     ) -> Result<bool, Fault> {
-        let members = match self.attempt() {
-            Some(attempt) => attempt.members(),
-            None => proposal.members().len(),
+        let seats = match self.attempt() {
+            Some(attempt) => attempt.seats(),
+            None => proposal.seats().len(),
         };
         let next = match self {
             Self::Accepting(round) if round.is_complete() => {
                 let acceptances = round.take().into_iter().flatten().collect();
-                Self::dealing(Attempt::new(proposal, FIRST_ATTEMPT, acceptances)?)
+                let number = proposal.first_attempt();
+                Self::dealing(Attempt::new(proposal, number, acceptances)?)
             }
             Self::Dealing(attempt, round) if round.is_complete() => Self::Acknowledging(
-                DealSet::new(attempt.clone(), round.take()),
-                Round::new(members),
+                DealSet::new(
+                    attempt.clone(),
+                    round.take().into_iter().flatten().collect(),
+                ),
+                Round::new(attempt.members()),
             ),
             Self::Acknowledging(deals, round) if round.is_complete() => {
                 let acknowledgements = round.take();
@@ -520,7 +541,7 @@ impl Phase {
                 Self::Activating {
                     certificate,
                     public_key,
-                    round: Round::new(members),
+                    round: Round::new(seats),
                 }
             }
             Self::Activating {
