@@ -69,7 +69,7 @@ pub(crate) fn sum_commitments_vartime<'a>(
             let sum = if plain {
                 column.fold(RistrettoPoint::identity(), |sum, point| sum + point)
             } else {
-                RistrettoPoint::vartime_multiscalar_mul(weights, column)
+                RistrettoPoint::vartime_multiscalar_mul(weights, column.collect::<Vec<_>>())
             };
             Point::from_ristretto(sum).ok_or(Fault::UnusableResult)
         })
@@ -181,5 +181,97 @@ impl Checker<'_> {
             extra = Scalar::ZERO;
         }
         RistrettoPoint::mul_base(&left) == RistrettoPoint::vartime_multiscalar_mul(scalars, points)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        missing_docs
+    )]
+    use super::*;
+    use crate::deal::evaluate;
+    use crate::shares::share_fits;
+
+    /// Dealers with old indices 1, 3 and 4 share the constant terms of one polynomial anew, as in a reshare.
+    #[test]
+    fn weighted_shares_fit_weighted_sums_and_errors_that_cancel_unweighted_do_not() {
+        let rng = &mut rand::rng();
+        let old: Vec<SecretScalar> = (0..3).map(|_| SecretScalar::random(rng)).collect();
+        let dealers = [1u16, 3, 4];
+        let weights: Vec<Scalar> = dealers
+            .iter()
+            .map(|i| {
+                let others = dealers.iter().filter(|other| *other != i);
+                others
+                    .map(|m| Scalar::from(*m) * (Scalar::from(*m) - Scalar::from(*i)).invert())
+                    .product()
+            })
+            .collect();
+        let polynomials: Vec<Vec<SecretScalar>> = dealers
+            .iter()
+            .map(|i| {
+                let constant = SecretScalar::from_scalar(evaluate(&old, *i)).unwrap();
+                std::iter::once(constant)
+                    .chain((0..3).map(|_| SecretScalar::random(rng)))
+                    .collect()
+            })
+            .collect();
+        let commitments: Vec<Vec<Point>> = polynomials
+            .iter()
+            .map(|polynomial| polynomial.iter().map(SecretScalar::public).collect())
+            .collect();
+        let sums = |weights: &[Scalar]| {
+            sum_commitments_vartime(commitments.iter().map(Vec::as_slice), weights).unwrap()
+        };
+        let plain = equal_weights(3);
+        assert_eq!(sums(&weights)[0], old[0].public());
+        assert_ne!(sums(&plain)[0], old[0].public());
+        for j in 1..=6 {
+            let shares = |errors: [i8; 3]| -> Vec<Scalar> {
+                polynomials
+                    .iter()
+                    .zip(errors)
+                    .map(|(polynomial, error)| {
+                        let error = Scalar::from(error.unsigned_abs())
+                            * if error < 0 { -Scalar::ONE } else { Scalar::ONE };
+                        evaluate(polynomial, j) + error
+                    })
+                    .collect()
+            };
+            let fits = |weights: &[Scalar], errors| {
+                let share = sum_shares(shares(errors).iter(), weights);
+                share_fits(&share, &sums(weights), j)
+            };
+            assert!(fits(&weights, [0, 0, 0]) && fits(&plain, [0, 0, 0]));
+            assert!(fits(&plain, [1, -1, 0]) && !fits(&weights, [1, -1, 0]));
+            assert!(!fits(&plain, [1, 0, 0]) && !fits(&weights, [0, 0, 1]));
+        }
+    }
+
+    #[test]
+    fn sums_of_lists_that_do_not_match_or_cancel_are_no_result() {
+        let rng = &mut rand::rng();
+        let points: Vec<Point> = (0..3).map(|_| SecretScalar::random(rng).public()).collect();
+        let sum = |deals: &[&[Point]], weights: &[Scalar]| {
+            sum_commitments_vartime(deals.iter().copied(), weights)
+        };
+        assert_eq!(sum(&[&points], &equal_weights(1)).unwrap(), points);
+        let bad: [(&[&[Point]], Vec<Scalar>); 3] = [
+            (&[&points, &points[..2]], equal_weights(2)),
+            (&[&points, &points], equal_weights(1)),
+            (&[&points, &points], vec![Scalar::ONE, -Scalar::ONE]),
+        ];
+        for (deals, weights) in bad {
+            assert_eq!(sum(deals, &weights).unwrap_err(), Fault::UnusableResult);
+        }
+        assert_eq!(decode_sums(&encode_sums(&points), 3).unwrap(), points);
+        assert!(decode_sums(&encode_sums(&points), 2).is_none());
+        assert!(decode_sums(&encode_sums(&points)[1..], 3).is_none());
+        assert!(decode_sums(&[0; 96], 3).is_none());
     }
 }

@@ -23,7 +23,7 @@ use crate::sums::{SummedVerdict, encode_sums, equal_weights};
 use crate::wire_v1::Message;
 
 impl Running {
-    /// Steps 7 to 9: checks the sum of all deals, and acknowledges or asks for the whole deals.
+    /// Steps 7 to 9: checks the sum of all deals, and acknowledges or wants the whole deals.
     pub(super) fn check_sums<R: CryptoRng>(
         &mut self,
         node: &LocalNode,
@@ -64,7 +64,7 @@ impl Running {
         Ok(self.changed(reply))
     }
 
-    /// Steps 10 and 11: checks every whole deal, and acknowledges or complains.
+    /// Steps 7 to 10 with whole deals: checks every one, and acknowledges or complains.
     pub(super) fn check_whole_deals<R: CryptoRng>(
         &mut self,
         node: &LocalNode,

@@ -181,9 +181,10 @@ fn is_consistent(running: &Running) -> bool {
             .dealing()
             .and_then(|dealing| dealing.acceptance(running.index)),
     };
-    let sums_fit = running.stage.verified().is_none_or(|verified| {
-        verified.sums(running.proposal.threshold()).is_some()
-    });
+    let sums_fit = running
+        .stage
+        .verified()
+        .is_none_or(|verified| verified.sums(running.proposal.threshold()).is_some());
     let key_fits = match (&secrets.encryption, acceptance) {
         (Some(secret), Some(acceptance)) => {
             *secret.public().as_bytes() == acceptance.encryption_key

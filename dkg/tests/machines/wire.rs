@@ -83,6 +83,9 @@ fn flip_every_byte(whole_too: bool) {
         };
         if whole_too {
             make_sums_false(message);
+            if !matches!(message, Message::WholeDeals { .. }) {
+                return;
+            }
         }
         let (bytes, from) = (message.to_bytes(), cluster.leader_id());
         let state = cluster.nodes[1].disk.clone();
