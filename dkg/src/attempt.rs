@@ -94,6 +94,8 @@ pub(crate) struct Attempt {
     pub(crate) encryption_keys: Vec<Point>,
     /// In the order of their indices, which is that of the deals.
     pub(crate) dealers: Vec<Dealer>,
+    /// The dealers' weights, in the same order.
+    pub(crate) weights: Vec<Scalar>,
 }
 
 impl Attempt {
@@ -145,6 +147,7 @@ impl Attempt {
         );
         let dealers = dealers(&roster).ok_or(Fault::UnusableResult)?;
         Ok(Self {
+            weights: dealers.iter().map(|dealer| dealer.weight).collect(),
             dealers,
             number,
             roster,
@@ -179,11 +182,6 @@ impl Attempt {
         self.dealer(index)
             .map(|dealer| dealer.seat)
             .unwrap_or_default()
-    }
-
-    /// The weights of the deals, in their order.
-    pub(crate) fn weights(&self) -> Vec<Scalar> {
-        self.dealers.iter().map(|dealer| dealer.weight).collect()
     }
 
     /// The seats in the proposal of the members that take part.

@@ -20,6 +20,7 @@ use crate::phrase::RecoveryPhrase;
 use crate::proposal::{MemberIdentity, Proposal, ProposalError};
 use crate::sealed_share::Binding;
 use crate::shares::evaluate_all_vartime;
+use crate::sums::encode_sums;
 use crate::wire_v1::{self, MAX_CERTIFICATE, WireError};
 
 /// The canonical form of a certificate. Nothing of it is verified.
@@ -158,7 +159,7 @@ pub(crate) fn encode<'a>(
         ),
         set: result.set,
         qualified: result.qualified.clone(),
-        sums: result.sums_bytes(),
+        sums: ByteBuf::from(encode_sums(&result.sums)),
         confirmations: confirmations.to_vec(),
     })
 }

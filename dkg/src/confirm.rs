@@ -66,12 +66,6 @@ impl AttemptResult {
         })
     }
 
-    /// S_0 ‖ … ‖ S_t−1.
-    pub(crate) fn sums_bytes(&self) -> ByteBuf {
-        let bytes: Vec<u8> = self.sums.iter().flat_map(|sum| *sum.as_bytes()).collect();
-        ByteBuf::from(bytes)
-    }
-
     /// The hash that confirmations sign.
     pub(crate) fn hash(&self) -> [u8; 64] {
         let qualified: Vec<u8> = self
@@ -169,7 +163,7 @@ mod tests {
 
     use super::*;
     use crate::deal::evaluate;
-    use crate::shares::sum_commitments;
+    use crate::sums::{equal_weights, sum_commitments_vartime};
     use crate::{MemberIdentity, RecoveryPhrase, Terms};
 
     /// Dealers 1 and 2 give member 3 errors that cancel when both count. A check of the plain sum over all dealers does
@@ -216,10 +210,11 @@ mod tests {
                 epoch: 0,
                 set: [0; 64],
                 qualified: qualified.iter().map(|&dealer| dealer as u16 + 1).collect(),
-                sums: sum_commitments(
+                sums: sum_commitments_vartime(
                     qualified
                         .iter()
-                        .map(|&dealer| (Scalar::ONE, commitments[dealer].as_slice())),
+                        .map(|&dealer| commitments[dealer].as_slice()),
+                    &equal_weights(qualified.len()),
                 )
                 .unwrap(),
             };

@@ -1,4 +1,5 @@
-//! A member's check of everybody's deals: signatures, digests, proofs of knowledge, and its own share of each.
+//! A member's check of everybody's whole deals: signatures, digests, proofs of knowledge, and its own share of each. It costs O(n·t)
+//! group operations, and is made only when the check of the sums has failed (see [`crate::sums`]).
 //!
 //! All proofs and all shares are verified together, as one multi-scalar multiplication: with fresh random 128-bit
 //! weights α_i, β_i, γ_i for dealer i,
@@ -19,17 +20,18 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::acknowledge::{Complaint, deal_set};
 use crate::attempt::Attempt;
-use crate::deal::{self, DealHeader, OpenHeader, Proofs, RelayedDeal};
-use crate::fault::Fault;
+use crate::deal::{self, DealHeader, OpenHeader, Proofs, Relayed, RelayedDeal};
+use crate::fault::{DealFault, Fault};
 use crate::signature::Batch;
+use crate::sums::{sum_commitments_vartime, sum_shares};
 use crate::tags;
 
 /// Deals whose signatures, counts and points are in order. Shares and proofs are not yet checked.
-struct Opened {
-    header: OpenHeader,
-    proofs: Proofs,
+pub(crate) struct Opened {
+    pub(crate) header: OpenHeader,
+    pub(crate) proofs: Proofs,
     /// s_ij, or `None` if the ciphertext is no scalar.
-    share: Option<Zeroizing<Scalar>>,
+    pub(crate) share: Option<Zeroizing<Scalar>>,
 }
 
 /// What a member knows once every deal is right.
@@ -66,18 +68,30 @@ pub(crate) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// Checks one deal of each dealer, in index order. An error changes nothing: the leader may send the right ones.
-    pub(crate) fn check<R: CryptoRng>(
+    /// Checks one whole deal of each dealer, in index order. An error changes nothing: the leader may send the right ones.
+    pub(crate) fn check_whole<R: CryptoRng>(
         &self,
         deals: &[RelayedDeal],
         rng: &mut R,
     ) -> Result<Verdict, Fault> {
-        let digests = self.check_signatures(deals)?;
+        let relayed: Vec<Relayed<'_>> = deals.iter().map(RelayedDeal::relayed).collect();
+        let digests = self.check_signatures(&relayed)?;
+        for deal in deals {
+            if deal::commitments_hash(&deal.commitments) != deal.header.commitments_hash {
+                return Err(Fault::RelayAltered {
+                    author: self.attempt.seat_of_dealer(deal.header.index),
+                    what: "commitments",
+                });
+            }
+        }
         let set = deal_set(&self.attempt.params, digests.iter());
         let opened = deals
             .iter()
             .zip(digests)
-            .map(|(relayed, digest)| self.open(relayed, digest))
+            .map(|(deal, digest)| {
+                let header = deal.header.open(self.attempt, digest, &deal.commitments);
+                self.open(&deal.relayed(), header)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if !self.all_hold_vartime(&opened, rng) {
             let complaints = self.blame_vartime(deals, &opened, rng)?;
@@ -85,13 +99,16 @@ impl Checker<'_> {
                 return Ok(Verdict::Complain { set, complaints });
             }
         }
-        let (sums, share) = add_up(&opened, &self.attempt.weights())?;
+        let commitments = opened.iter().map(|deal| deal.header.commitments.as_slice());
+        let sums = sum_commitments_vartime(commitments, &self.attempt.weights)?;
+        let share =
+            SecretScalar::from_scalar(*self.sum(&opened)).map_err(|_| Fault::UnusableResult)?;
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
     /// Step 7: one deal of each dealer in order, each as its dealer signed it, this member's own as it made it. Whatever is
     /// wrong here is the leader's doing. Returns the digests.
-    fn check_signatures(&self, deals: &[RelayedDeal]) -> Result<Vec<[u8; 64]>, Fault> {
+    pub(crate) fn check_signatures(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
         let dealers = &self.attempt.dealers;
         let expected = dealers.len();
         let in_order = dealers
@@ -107,7 +124,7 @@ impl Checker<'_> {
         let mut digests = Vec::with_capacity(expected);
         let mut signatures = Batch::default();
         for (relayed, dealer) in deals.iter().zip(dealers) {
-            let header = &relayed.header;
+            let header = relayed.header;
             let altered = |what| Fault::RelayAltered {
                 author: dealer.seat,
                 what,
@@ -121,9 +138,6 @@ impl Checker<'_> {
             let index = header.index.to_le_bytes();
             let items = header.signed_items(&self.attempt.params, &index, &digest);
             signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
-            if deal::commitments_hash(&relayed.commitments) != header.commitments_hash {
-                return Err(altered("commitments"));
-            }
             if !relayed.has_true_ciphertext(self.index, self.attempt.members()) {
                 return Err(altered("ciphertext"));
             }
@@ -140,18 +154,18 @@ impl Checker<'_> {
         Ok(digests)
     }
 
-    /// Step 8: decodes a deal and decrypts this member's share of it.
-    fn open(&self, relayed: &RelayedDeal, digest: [u8; 64]) -> Result<Opened, Fault> {
+    /// Step 8: decodes a deal's proofs and decrypts this member's share of it.
+    pub(crate) fn open(
+        &self,
+        relayed: &Relayed<'_>,
+        header: Result<OpenHeader, DealFault>,
+    ) -> Result<Opened, Fault> {
         let dealer = relayed.header.index;
-        let seat = self.attempt.seat_of_dealer(dealer);
         let bad = |reason| Fault::BadDeal {
-            dealer: seat,
+            dealer: self.attempt.seat_of_dealer(dealer),
             reason,
         };
-        let header = relayed
-            .header
-            .open(self.attempt, digest, &relayed.commitments)
-            .map_err(bad)?;
+        let header = header.map_err(bad)?;
         let proofs = relayed
             .header
             .proofs(&self.attempt.params, &header)
@@ -169,7 +183,7 @@ impl Checker<'_> {
             encryption_key,
             &shared,
         );
-        let share = decode_scalar(&relayed.ciphertext)
+        let share = decode_scalar(relayed.ciphertext)
             .ok()
             .map(|ciphertext| Zeroizing::new(ciphertext - pad));
         pad.zeroize();
@@ -220,14 +234,7 @@ impl Checker<'_> {
         opened: &[Opened],
         rng: &mut R,
     ) -> Result<Vec<Complaint>, Fault> {
-        for deal in opened {
-            deal.proofs
-                .verify_vartime(&deal.header)
-                .map_err(|reason| Fault::BadDeal {
-                    dealer: self.attempt.seat_of_dealer(deal.header.index),
-                    reason,
-                })?;
-        }
+        self.blame_proofs_vartime(opened)?;
         let mut complaints = Vec::new();
         for (relayed, deal) in deals.iter().zip(opened) {
             let fits = deal
@@ -247,47 +254,25 @@ impl Checker<'_> {
         }
         Ok(complaints)
     }
-}
 
-/// Sums over all deals: of the commitments, and of this member's shares.
-fn add_up(opened: &[Opened], weights: &[Scalar]) -> Result<(Vec<Point>, SecretScalar), Fault> {
-    let weighted = weights.iter().zip(opened);
-    let sums = sum_commitments(
-        weighted
-            .clone()
-            .map(|(weight, deal)| (*weight, deal.header.commitments.as_slice())),
-    )?;
-    let mut total = Zeroizing::new(Scalar::ZERO);
-    for (weight, deal) in weighted {
-        let share = deal.share.as_ref().ok_or(Fault::UnusableResult)?;
-        *total += weight * **share;
-    }
-    let share = SecretScalar::from_scalar(*total).map_err(|_| Fault::UnusableResult)?;
-    Ok((sums, share))
-}
-
-/// S_k = Σ_i w_i·A_ik for each k.
-pub(crate) fn sum_commitments<'a>(
-    deals: impl Iterator<Item = (Scalar, &'a [Point])>,
-) -> Result<Vec<Point>, Fault> {
-    let mut sums: Vec<RistrettoPoint> = Vec::new();
-    for (weight, commitments) in deals {
-        sums.resize(commitments.len(), RistrettoPoint::default());
-        for (sum, commitment) in sums.iter_mut().zip(commitments) {
-            let point = commitment.as_ristretto();
-            *sum += if weight == Scalar::ONE {
-                *point
-            } else {
-                RistrettoPoint::vartime_multiscalar_mul([weight], [point])
-            };
+    /// Looks at the proofs of each deal on its own. A false one voids its deal.
+    pub(crate) fn blame_proofs_vartime(&self, opened: &[Opened]) -> Result<(), Fault> {
+        for deal in opened {
+            deal.proofs
+                .verify_vartime(&deal.header)
+                .map_err(|reason| Fault::BadDeal {
+                    dealer: self.attempt.seat_of_dealer(deal.header.index),
+                    reason,
+                })?;
         }
+        Ok(())
     }
-    if sums.is_empty() {
-        return Err(Fault::UnusableResult);
+
+    /// x_j, of shares that are all there.
+    pub(crate) fn sum(&self, opened: &[Opened]) -> Zeroizing<Scalar> {
+        let shares = opened.iter().filter_map(|deal| deal.share.as_deref());
+        sum_shares(shares, &self.attempt.weights)
     }
-    sums.into_iter()
-        .map(|sum| Point::from_ristretto(sum).ok_or(Fault::UnusableResult))
-        .collect()
 }
 
 /// x^0 … x^(count−1).
@@ -341,7 +326,7 @@ pub(crate) fn share_fits(share: &Scalar, commitments: &[Point], x: u16) -> bool 
 }
 
 /// A random weight of 128 bits.
-fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
+pub(crate) fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
     let mut bytes = [0; 16];
     rng.fill_bytes(&mut bytes);
     Scalar::from(u128::from_le_bytes(bytes))

@@ -1,37 +1,24 @@
 //! The rounds: what is asked, which answers count, and what follows when all have answered.
 
+use std::collections::BTreeSet;
+
 use reencrypt::Point;
 use serde_bytes::ByteBuf;
 
+use super::deals::{DealSet, VerifiedDeal};
 use super::progress::{LeaderPhase, WaitingFor};
-use crate::acknowledge::{Acknowledgement, Complaints, deal_set};
+use crate::acknowledge::Acknowledgement;
 use crate::attempt::{Acceptance, Attempt};
 use crate::certificate;
 use crate::confirm::{AttemptResult, Confirmation};
-use crate::deal::{Deal, OpenHeader};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
-use crate::merkle::Tree;
 use crate::proposal::{Proposal, SignedProposal};
-use crate::shares::sum_commitments;
+use crate::sums::encode_sums;
 use crate::wire_v1::{MAX_SENTENCE, Message, legible};
 
 /// The answers to one question, in index order.
 pub(super) struct Round<T>(Vec<Option<T>>);
-
-/// A deal that the leader has verified, ready to be relayed.
-pub(super) struct VerifiedDeal {
-    pub(super) deal: Deal,
-    open: OpenHeader,
-    tree: Tree,
-}
-
-/// All deals of an attempt.
-pub(super) struct DealSet {
-    pub(super) attempt: Attempt,
-    pub(super) deals: Vec<VerifiedDeal>,
-    pub(super) set: [u8; 64],
-}
 
 /// The open round, with everything that the rounds before have made.
 pub(super) enum Phase {
@@ -39,7 +26,12 @@ pub(super) enum Phase {
     Accepting(Round<Option<Acceptance>>),
     /// `None` for those that are no dealers.
     Dealing(Attempt, Round<Option<VerifiedDeal>>),
-    Acknowledging(DealSet, Round<Acknowledgement>),
+    Acknowledging {
+        deals: DealSet,
+        /// Those that want the whole deals.
+        wanted: BTreeSet<u16>,
+        round: Round<Acknowledgement>,
+    },
     Confirming {
         deals: DealSet,
         acknowledgements: Vec<Acknowledgement>,
@@ -67,13 +59,15 @@ pub(super) struct Asked<'a> {
     pub(super) signed: &'a SignedProposal,
     pub(super) abandon: &'a [u8; 64],
     pub(super) exclusions: &'a [Exclusion],
+    /// Whether everybody gets the whole deals.
+    pub(super) whole_deals: bool,
 }
 
 /// What an answer does.
 pub(super) enum Step {
     /// Nothing: it answers a question of an earlier round, or one that was answered.
     Stale,
-    /// It counts.
+    /// It counts, or calls for another question at once.
     Kept,
     /// It does not count yet.
     AskAgain(WaitingFor),
@@ -127,69 +121,6 @@ impl Round<Option<Acceptance>> {
     }
 }
 
-impl VerifiedDeal {
-    /// Checks the deal of the dealer in a seat of the attempt.
-    pub(super) fn new(attempt: &Attempt, seat: u16, deal: &Deal) -> Result<Self, Fault> {
-        let dealer = attempt.dealer_in(seat).ok_or(Fault::WrongAnswer {
-            member: seat,
-            message: "dealt",
-        })?;
-        let open = deal
-            .verify_vartime(attempt, dealer.index)
-            .map_err(|reason| Fault::BadDeal {
-                dealer: seat,
-                reason,
-            })?;
-        Ok(Self {
-            tree: deal.tree(),
-            deal: deal.clone(),
-            open,
-        })
-    }
-}
-
-impl DealSet {
-    /// One deal of each dealer, in any order.
-    pub(super) fn new(attempt: Attempt, mut deals: Vec<VerifiedDeal>) -> Self {
-        deals.sort_by_key(|deal| deal.open.index);
-        let set = deal_set(&attempt.params, deals.iter().map(|deal| &deal.open.digest));
-        Self {
-            attempt,
-            deals,
-            set,
-        }
-    }
-
-    /// The result that everybody computes.
-    pub(super) fn result(&self) -> Result<AttemptResult, Fault> {
-        let weights = self.attempt.weights();
-        let commitments = self
-            .deals
-            .iter()
-            .map(|deal| deal.open.commitments.as_slice());
-        let sums = sum_commitments(weights.into_iter().zip(commitments))?;
-        AttemptResult::new(&self.attempt, self.set, sums)
-    }
-
-    /// The deal of the dealer in this seat of the attempt.
-    pub(super) fn deal(&self, seat: u16) -> Option<&Deal> {
-        let index = self.attempt.dealer_in(seat)?.index;
-        self.deals
-            .iter()
-            .find(|verified| verified.open.index == index)
-            .map(|verified| &verified.deal)
-    }
-
-    fn judge(&self, proposal: &Proposal, complaints: &Complaints) -> Vec<Fault> {
-        let deals: Vec<_> = self
-            .deals
-            .iter()
-            .map(|deal| (&deal.deal.header, &deal.open))
-            .collect();
-        complaints.judge_vartime(proposal, &self.attempt, &self.set, &deals)
-    }
-}
-
 impl Phase {
     pub(super) fn first(members: usize) -> Self {
         Self::Accepting(Round::new(members))
@@ -204,7 +135,9 @@ impl Phase {
     pub(super) fn attempt(&self) -> Option<&Attempt> {
         match self {
             Self::Dealing(attempt, _) => Some(attempt),
-            Self::Acknowledging(deals, _) | Self::Confirming { deals, .. } => Some(&deals.attempt),
+            Self::Acknowledging { deals, .. } | Self::Confirming { deals, .. } => {
+                Some(&deals.attempt)
+            }
             _ => None,
         }
     }
@@ -216,18 +149,25 @@ impl Phase {
         }
     }
 
+    pub(super) fn acknowledging(deals: DealSet) -> Self {
+        Self::Acknowledging {
+            round: Round::new(deals.attempt.members()),
+            wanted: BTreeSet::new(),
+            deals,
+        }
+    }
+
     pub(super) fn confirming(
         deals: DealSet,
         acknowledgements: Vec<Acknowledgement>,
     ) -> Result<Self, Fault> {
         let result = deals.result()?;
-        let round = Round::new(deals.attempt.seats());
         Ok(Self::Confirming {
             hash: result.hash(),
             result: Box::new(result),
+            round: Round::new(deals.attempt.seats()),
             deals,
             acknowledgements,
-            round,
         })
     }
 
@@ -235,7 +175,7 @@ impl Phase {
         match self {
             Self::Accepting(_) => LeaderPhase::Accepting,
             Self::Dealing(..) => LeaderPhase::Dealing,
-            Self::Acknowledging(..) => LeaderPhase::Acknowledging,
+            Self::Acknowledging { .. } => LeaderPhase::Acknowledging,
             Self::Confirming { .. } => LeaderPhase::Confirming,
             Self::Activating { .. } => LeaderPhase::Activating,
             Self::Completed { .. } => LeaderPhase::Completed,
@@ -259,7 +199,7 @@ impl Phase {
         match self {
             Self::Accepting(round) => round.waits_for(index),
             Self::Dealing(_, round) => round.waits_for(index),
-            Self::Acknowledging(_, round) => round.waits_for(index),
+            Self::Acknowledging { round, .. } => round.waits_for(index),
             Self::Confirming { round, .. } => round.waits_for(index),
             Self::Activating { round, .. } | Self::Failed { round, .. } => round.waits_for(index),
             Self::Completed { .. } => false,
@@ -283,15 +223,10 @@ impl Phase {
                 excluded: asked.exclusions.to_vec(),
                 acceptances: attempt.acceptances.clone(),
             },
-            Self::Acknowledging(deals, _) => Message::Deals {
-                ceremony,
-                attempt: deals.attempt.number,
-                deals: deals
-                    .deals
-                    .iter()
-                    .map(|verified| verified.deal.relay_with(&verified.tree, index))
-                    .collect::<Option<_>>()?,
-            },
+            Self::Acknowledging { deals, wanted, .. } => {
+                let whole = asked.whole_deals || wanted.contains(&index);
+                deals.question(ceremony, index, whole)?
+            }
             Self::Confirming {
                 deals,
                 acknowledgements,
@@ -300,7 +235,7 @@ impl Phase {
             } if deals.attempt.roster.is_leaving(index) => Message::HandOver {
                 ceremony,
                 attempt: deals.attempt.number,
-                sums: result.sums_bytes(),
+                sums: ByteBuf::from(encode_sums(&result.sums)),
                 acknowledgements: acknowledgements.clone(),
             },
             Self::Confirming {
@@ -377,7 +312,7 @@ impl Phase {
                 round.keep(index, None)
             }
             (
-                Self::Acknowledging(deals, round),
+                Self::Acknowledging { deals, round, .. },
                 Message::Acknowledged {
                     attempt,
                     acknowledgement,
@@ -397,8 +332,18 @@ impl Phase {
                     round.keep(index, acknowledgement.clone())
                 }
             }
+            (Self::Acknowledging { deals, wanted, .. }, Message::DealsWanted { attempt, .. })
+                if *attempt == deals.attempt.number =>
+            {
+                // At once the first time; later if it keeps asking, or its first call comes twice.
+                if wanted.insert(index) {
+                    Step::Kept
+                } else {
+                    Step::AskAgain(WaitingFor::Answer)
+                }
+            }
             (
-                Self::Acknowledging(deals, _),
+                Self::Acknowledging { deals, .. },
                 Message::Complained {
                     attempt,
                     complaints,
@@ -484,7 +429,9 @@ impl Phase {
                 LeaderPhase::Accepting
             }
             Message::Dealt { .. } | Message::Begun { .. } => LeaderPhase::Dealing,
-            Message::Acknowledged { .. } | Message::Complained { .. } => LeaderPhase::Acknowledging,
+            Message::Acknowledged { .. }
+            | Message::DealsWanted { .. }
+            | Message::Complained { .. } => LeaderPhase::Acknowledging,
             Message::Confirmed { .. } => LeaderPhase::Confirming,
             _ => return false,
         };
@@ -507,17 +454,13 @@ impl Phase {
                 let number = proposal.first_attempt();
                 Self::dealing(Attempt::new(proposal, number, acceptances)?)
             }
-            Self::Dealing(attempt, round) if round.is_complete() => Self::Acknowledging(
-                DealSet::new(
-                    attempt.clone(),
-                    round.take().into_iter().flatten().collect(),
-                ),
-                Round::new(attempt.members()),
-            ),
-            Self::Acknowledging(deals, round) if round.is_complete() => {
+            Self::Dealing(attempt, round) if round.is_complete() => {
+                let deals = round.take().into_iter().flatten().collect();
+                Self::acknowledging(DealSet::new(attempt.clone(), deals)?)
+            }
+            Self::Acknowledging { deals, round, .. } if round.is_complete() => {
                 let acknowledgements = round.take();
-                let (attempt, verified) = (deals.attempt.clone(), std::mem::take(&mut deals.deals));
-                Self::confirming(DealSet::new(attempt, verified), acknowledgements)?
+                Self::confirming(deals.take(), acknowledgements)?
             }
             Self::Confirming {
                 deals,

@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::rounds::{DealSet, Phase, Round, VerifiedDeal};
+use super::deals::{DealSet, VerifiedDeal};
+use super::rounds::{Phase, Round};
 use super::{Leader, Peer};
 use crate::acknowledge::Acknowledgement;
 use crate::attempt::{Acceptance, Attempt};
@@ -84,7 +85,7 @@ pub(super) fn encode(leader: &Leader) -> Vec<u8> {
             attempt: attempt.number,
             acceptances: attempt.acceptances.clone(),
         },
-        Phase::Acknowledging(deals, _) => StoredPhase::Acknowledging {
+        Phase::Acknowledging { deals, .. } => StoredPhase::Acknowledging {
             attempt: deals.attempt.number,
             acceptances: deals.attempt.acceptances.clone(),
             deals: whole(deals),
@@ -159,6 +160,7 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
         exclusions: stored.exclusions,
         patience_s: stored.patience_s,
         round_since: None,
+        whole_deals: false,
         told: 0,
         signed: stored.proposal,
         abandon: stored.abandon,
@@ -189,7 +191,7 @@ fn restore_phase(
         if verified.len() != attempt.dealers.len() || deals.len() != verified.len() {
             return Err(StateError::Inconsistent);
         }
-        Ok(DealSet::new(attempt, verified))
+        DealSet::new(attempt, verified).map_err(|_| StateError::Inconsistent)
     };
     let mut roster = proposal.clone();
     let phase = match stored {
@@ -202,11 +204,7 @@ fn restore_phase(
             attempt,
             acceptances,
             deals: whole,
-        } => {
-            let deals = deals(attempt, acceptances, whole)?;
-            let round = Round::new(deals.attempt.members());
-            Phase::Acknowledging(deals, round)
-        }
+        } => Phase::acknowledging(deals(attempt, acceptances, whole)?),
         StoredPhase::Confirming {
             attempt,
             acceptances,

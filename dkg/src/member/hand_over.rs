@@ -108,14 +108,9 @@ impl Running {
         };
         check_base(&self.proposal, holding, asked.number)?;
         let verified = Verified::of_hand_over(dealing.clone(), set, asked.sums);
-        let sums = verified.sums().ok_or(Fault::UnusableResult)?;
-        if sums.len() != usize::from(attempt.roster.threshold()) {
-            return Err(Fault::Count {
-                what: "sum",
-                expected: usize::from(attempt.roster.threshold()),
-                got: sums.len(),
-            });
-        }
+        let sums = verified
+            .sums(attempt.roster.threshold())
+            .ok_or(Fault::UnusableResult)?;
         let result = AttemptResult::new(attempt, set, sums)?;
         let confirmation = result.confirm_leaving(seat, &node.identity);
         self.stage = Stage::Confirmed {

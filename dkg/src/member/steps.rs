@@ -10,15 +10,14 @@ use super::hand_over::{check_base, constant};
 use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
 use super::state::MAX_PENDING;
 use super::{ActivatedKey, LocalNode, MemberOutput, state};
-use crate::acknowledge::{Acknowledgement, Complaints, check_acknowledgements};
+use crate::acknowledge::{Acknowledgement, check_acknowledgements};
 use crate::attempt::{Acceptance, Attempt};
 use crate::base::Holding;
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
-use crate::deal::{self, RelayedDeal};
+use crate::deal;
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
-use crate::shares::{Checker, Verdict};
 use crate::tags;
 use crate::wire_v1::Message;
 
@@ -211,91 +210,6 @@ impl Running {
             },
             None => Message::Begun { attempt, ceremony },
         }
-    }
-
-    /// Steps 7 to 10: checks everybody's deal, and acknowledges or complains.
-    pub(super) fn check_deals<R: CryptoRng>(
-        &mut self,
-        node: &LocalNode,
-        number: u32,
-        deals: &[RelayedDeal],
-        rng: &mut R,
-    ) -> Result<MemberOutput, Fault> {
-        let attempt = self.attempt_of(number, "deals")?;
-        if let Some(seen) = self.stage.seen() {
-            seen.check_repeated(attempt, deals)?;
-            return self.repeat_answer();
-        }
-        let (Stage::Dealt(dealing), Some(secret)) = (&self.stage, &self.secrets.encryption) else {
-            return Err(self.out_of_step("deals"));
-        };
-        let index = self.own_index(attempt)?;
-        if self.is_leaving() {
-            return Err(self.out_of_step("deals"));
-        }
-        let checker = Checker {
-            attempt,
-            index,
-            secret,
-            own: dealing.deal.as_ref().map(|deal| &deal.header),
-        };
-        let verdict = checker.check(deals, rng)?;
-        let headers = deals.iter().map(|relayed| relayed.header.clone()).collect();
-        let dealing = dealing.clone();
-        match verdict {
-            Verdict::Good(good) => {
-                let acknowledgement =
-                    Acknowledgement::new(&attempt.params, index, good.set, &node.identity);
-                self.secrets.share = Some(good.share);
-                self.stage = Stage::Acknowledged(Verified::new(
-                    dealing,
-                    headers,
-                    &good.sums,
-                    acknowledgement,
-                ));
-            }
-            Verdict::Complain { set, complaints } => {
-                let complaints =
-                    Complaints::new(&attempt.params, index, set, complaints, &node.identity);
-                self.stage = Stage::Complained {
-                    dealing,
-                    headers,
-                    complaints,
-                };
-            }
-        }
-        let reply = self.repeat_answer()?.reply;
-        Ok(self.changed(reply))
-    }
-
-    fn repeat_answer(&self) -> Result<MemberOutput, Fault> {
-        let ceremony = self.proposal.id();
-        let reply = match &self.stage {
-            Stage::Complained {
-                dealing,
-                complaints,
-                ..
-            } => Message::Complained {
-                ceremony,
-                attempt: dealing.number,
-                complaints: complaints.clone(),
-            },
-            other => {
-                let verified = other.verified();
-                let acknowledged = verified.and_then(|verified| {
-                    Some((verified.dealing.number, verified.acknowledgement.clone()?))
-                });
-                let Some((attempt, acknowledgement)) = acknowledged else {
-                    return Err(self.out_of_step("deals"));
-                };
-                Message::Acknowledged {
-                    ceremony,
-                    attempt,
-                    acknowledgement,
-                }
-            }
-        };
-        Ok(MemberOutput::repeat(reply))
     }
 
     /// Steps 12 to 16: everybody has acknowledged the same deals; checks the share a second time, and confirms the result.
@@ -544,6 +458,8 @@ impl Running {
 
 /// The result that everybody computes from the deals of an attempt.
 fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
-    let sums = verified.sums().ok_or(Fault::UnusableResult)?;
+    let sums = verified
+        .sums(attempt.roster.threshold())
+        .ok_or(Fault::UnusableResult)?;
     AttemptResult::new(attempt, verified.set, sums)
 }
