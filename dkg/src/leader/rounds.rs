@@ -305,7 +305,7 @@ impl Phase {
             },
             (
                 Self::Dealing(attempt, round),
-                Message::Begun {
+                Message::Ready {
                     attempt: number, ..
                 },
             ) if *number == attempt.number && attempt.dealer_in(member).is_none() => {
@@ -428,7 +428,7 @@ impl Phase {
             Message::Pending { .. } | Message::Rejected { .. } | Message::Accepted { .. } => {
                 LeaderPhase::Accepting
             }
-            Message::Dealt { .. } | Message::Begun { .. } => LeaderPhase::Dealing,
+            Message::Dealt { .. } | Message::Ready { .. } => LeaderPhase::Dealing,
             Message::Acknowledged { .. }
             | Message::DealsWanted { .. }
             | Message::Complained { .. } => LeaderPhase::Acknowledging,

@@ -208,7 +208,7 @@ impl Running {
                 attempt,
                 deal: Box::new(deal.clone()),
             },
-            None => Message::Begun { attempt, ceremony },
+            None => Message::Ready { attempt, ceremony },
         }
     }
 

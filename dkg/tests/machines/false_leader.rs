@@ -77,7 +77,7 @@ impl FalseLeader {
         for one in &present {
             match world.ask(proposal, &name(one.index), &self.begin(attempt, without)) {
                 Message::Dealt { deal, .. } => deals.push(*deal),
-                other => assert!(matches!(other, Message::Begun { .. }), "{other:?}"),
+                other => assert!(matches!(other, Message::Ready { .. }), "{other:?}"),
             }
         }
         deals.sort_by_key(|deal| deal.header.index);

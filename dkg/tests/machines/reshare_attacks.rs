@@ -287,7 +287,7 @@ fn a_leaving_member_signs_one_result_of_an_attempt() {
     let ceremony = proposal.id();
     // Once it has confirmed, nothing else under that number.
     let result = world.certified(&run).name();
-    assert!(world.nodes["a"].keys.get(&result).is_none());
+    assert!(!world.nodes["a"].keys.contains_key(&result));
     assert_eq!(
         world.nodes["a"].machine(&ceremony).stage(),
         MemberStage::Activated

@@ -338,7 +338,7 @@ fn every_message_of_a_reshare_has_one_encoding_too() {
         Event::Question(message) => check(message),
         Event::Answer(_, reply) => check(reply.as_ref().unwrap()),
     });
-    assert!(kinds.contains("begun") && kinds.contains("hand-over"));
+    assert!(kinds.contains("ready") && kinds.contains("hand-over"));
     assert_deterministic(&run.proposal.to_bytes());
     assert_deterministic(run.certificate.as_ref().unwrap());
 }

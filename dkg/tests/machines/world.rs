@@ -39,6 +39,8 @@ pub struct Run {
     pub completed: bool,
     pub culprits: Option<Vec<(MemberIdentity, Fault)>>,
     pub exclusions: Vec<Exclusion>,
+    /// Its leader's process dies after so many turns, and is started again.
+    pub dies_after: Option<usize>,
 }
 
 /// What passes between the leader and a node.
@@ -244,6 +246,7 @@ impl World {
             completed: false,
             culprits: None,
             exclusions: Vec::new(),
+            dies_after: None,
         }
     }
 
@@ -347,7 +350,13 @@ impl World {
         let mut queue = VecDeque::new();
         let effects = run.leader.poll(self.now);
         queue.extend(run.carry_out(effects));
-        for _ in 0..turns {
+        for turn in 0..turns {
+            if run.dies_after == Some(turn) {
+                run.leader = Leader::restore(run.disk.as_ref().unwrap()).unwrap();
+                queue.clear();
+                let effects = run.leader.poll(self.now);
+                queue.extend(run.carry_out(effects));
+            }
             let Some((to, mut message)) = queue.pop_front() else {
                 if run.is_over() {
                     return;
