@@ -344,7 +344,11 @@ impl Member {
                 };
                 running.hand_over(&self.node, asked, holding)
             }
-            Message::Certificate { certificate, .. } => running.activate(certificate.into_vec()),
+            Message::Certificate {
+                certificate,
+                public_shares,
+                ..
+            } => running.activate(certificate.into_vec(), &public_shares, rng),
             Message::Abandon { signature, .. } => running.abandon(&signature),
             other => Err(running.out_of_step(other.name())),
         }

@@ -143,6 +143,7 @@ impl FalseLeader {
 
     pub fn show(&self, world: &mut World, certificate: &[u8], name: &str) {
         let question = Message::Certificate {
+            public_shares: serde_bytes::ByteBuf::new(),
             ceremony: self.proposal.id(),
             certificate: serde_bytes::ByteBuf::from(certificate.to_vec()),
         };

@@ -32,6 +32,7 @@ fn withhold(world: &mut World, terms: Terms) -> (Run, Vec<u8>) {
 
 fn show(world: &mut World, run: &Run, certificate: &[u8], name: &str) -> Message {
     let question = Message::Certificate {
+        public_shares: serde_bytes::ByteBuf::new(),
         ceremony: run.id(),
         certificate: serde_bytes::ByteBuf::from(certificate.to_vec()),
     };
