@@ -62,6 +62,7 @@ mod policy;
 mod printable;
 mod refusal;
 mod revocation;
+mod revocations;
 mod signature;
 mod verify;
 
@@ -80,8 +81,9 @@ pub use policy::{
 };
 pub use refusal::{Refusal, Refused};
 pub use revocation::{
-    Authority, MAX_AUTHORITIES, MAX_REVOCATION_LIST, MAX_REVOKED, RevocationError, RevocationList,
-    Revocations, revocation_list_from_pem, serial_number,
+    Authority, MAX_REVOCATION_LIST, MAX_REVOKED, RevocationError, RevocationList,
+    revocation_list_from_pem, serial_number,
 };
+pub use revocations::{MAX_AUTHORITIES, Revocations};
 pub use signature::{Algorithm, KeyDefect};
 pub use verify::{Approved, Binding, Counted};

@@ -9,8 +9,7 @@
 //! which the operator sets, it is stale, and what it covers does not count any more. Without that, whoever keeps new lists
 //! from a node would have it accept what was revoked.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeSet;
 
 use der::Tag;
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber};
@@ -22,16 +21,13 @@ use crate::certificate::{
 };
 use crate::issuer::{Issuer, IssuerError};
 use crate::oid;
-use crate::policy::{IssuerCertificate, IssuerDefect, IssuerKey, read_issuer};
-use crate::refusal::Refusal;
+use crate::policy::{IssuerDefect, read_issuer};
 use crate::signature::{Algorithm, IssuerPublicKey};
 
 /// The longest list that is looked at, in bytes.
 pub const MAX_REVOCATION_LIST: usize = 16 * 1024 * 1024;
 /// The most certificates in a list.
 pub const MAX_REVOKED: usize = 400_000;
-/// The most authorities that lists are held of.
-pub const MAX_AUTHORITIES: usize = 256;
 /// Longest number of a list, in bytes (RFC 5280 section 5.2.3).
 const MAX_NUMBER: usize = 20;
 
@@ -111,9 +107,9 @@ impl RevocationError {
 /// Who signs a list: a certificate that the operator trusts for it.
 #[derive(Clone, Debug)]
 pub struct Authority {
-    key: IssuerPublicKey,
-    spki: Vec<u8>,
-    subject: Vec<u8>,
+    pub(crate) key: IssuerPublicKey,
+    pub(crate) spki: Vec<u8>,
+    pub(crate) subject: Vec<u8>,
 }
 
 impl Authority {
@@ -163,7 +159,7 @@ pub struct RevocationList {
     this_update: u64,
     next_update: u64,
     number: Vec<u8>,
-    revoked: BTreeSet<Box<[u8]>>,
+    pub(crate) revoked: BTreeSet<Box<[u8]>>,
 }
 
 impl RevocationList {
@@ -409,99 +405,6 @@ impl Issuer {
             key_identifier_method: KeyIdMethod::Sha256,
         };
         Ok(list.signed_by(&self.authority)?.der().to_vec())
-    }
-}
-
-/// What a verifier holds against approvals: for each authority the newest list, and until when it is good.
-#[derive(Debug, Default)]
-pub struct Revocations {
-    entries: Vec<Entry>,
-    /// Whether an authority signed an issuer's certificate, by the authority's place and the certificate's fingerprint. Bounded by
-    /// the policies that are verified with.
-    signed: Mutex<BTreeMap<(usize, [u8; 32]), bool>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    authority: Authority,
-    /// The list, and the moment from which it is stale.
-    list: Option<(RevocationList, u64)>,
-}
-
-impl Revocations {
-    /// Adds an authority with its list, if there is one. What it covers counts until `max_stale_s` seconds after the
-    /// list's nextUpdate, and not at all without a list. Beyond [`MAX_AUTHORITIES`] nothing is added, and `false` returned.
-    pub fn add(
-        &mut self,
-        authority: Authority,
-        list: Option<RevocationList>,
-        max_stale_s: u64,
-    ) -> bool {
-        if self.entries.len() >= MAX_AUTHORITIES {
-            return false;
-        }
-        self.entries.push(Entry {
-            authority,
-            list: list.map(|list| {
-                let until = list.next_update.saturating_add(max_stale_s);
-                (list, until)
-            }),
-        });
-        true
-    }
-
-    /// Whether an approval with this serial number, by this certificate of this key, counts as far as the lists go.
-    pub(crate) fn check(
-        &self,
-        organisation: &str,
-        key: &IssuerKey,
-        issuer: &IssuerCertificate,
-        serial: &[u8],
-        now: u64,
-    ) -> Result<(), Refusal> {
-        for (place, entry) in self.entries.iter().enumerate() {
-            let own = entry.authority.spki == key.spki;
-            let over = self.has_signed(place, entry, issuer);
-            if !own && !over {
-                continue;
-            }
-            let list = match &entry.list {
-                Some((list, until)) if now <= *until => list,
-                _ => {
-                    return Err(Refusal::RevocationStale {
-                        organisation: organisation.to_owned(),
-                    });
-                }
-            };
-            if over && list.revoked.contains(issuer.serial.as_slice()) {
-                return Err(Refusal::IssuerRevoked {
-                    organisation: organisation.to_owned(),
-                });
-            }
-            if own && list.revoked.contains(serial) {
-                return Err(Refusal::Revoked {
-                    organisation: organisation.to_owned(),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn has_signed(&self, place: usize, entry: &Entry, issuer: &IssuerCertificate) -> bool {
-        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
-        *signed
-            .entry((place, issuer.fingerprint))
-            .or_insert_with(|| {
-                Certificate::read(&issuer.der).is_ok_and(|certificate| {
-                    certificate.issuer == entry.authority.subject
-                        && Algorithm::from_identifier(certificate.algorithm)
-                            == Some(entry.authority.key.algorithm())
-                        && entry
-                            .authority
-                            .key
-                            .verifies_vartime(certificate.signed_part, certificate.signature)
-                })
-            })
     }
 }
 

@@ -7,7 +7,9 @@
 )]
 
 use super::*;
-use crate::{Approval, Binding, Organisation, Policy, PolicyConfig, subject_public_key_info};
+use crate::{
+    Approval, Binding, Organisation, Policy, PolicyConfig, Revocations, subject_public_key_info,
+};
 
 const NOW: u64 = 1_800_000_000;
 

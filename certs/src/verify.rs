@@ -13,7 +13,7 @@
 use crate::approval::UnverifiedApproval;
 use crate::policy::{IssuerCertificate, IssuerKey, MAX_APPROVALS, Policy};
 use crate::refusal::{Refusal, Refused};
-use crate::revocation::Revocations;
+use crate::revocations::Revocations;
 
 /// What every approval of a request must be bound to: this wrapped key, this ephemeral key, this client.
 #[derive(Clone, Copy, Debug)]

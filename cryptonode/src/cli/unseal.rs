@@ -41,6 +41,10 @@ pub(super) fn run(command: &Unseal, output: &mut Output) -> Result<(), Failure> 
             failure
         }
     })?;
-    let listen = opened["listen"].as_str().unwrap_or_default().to_owned();
+    let listen = opened
+        .get("listen")
+        .and_then(serde_json::Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     output.result(&opened, &[field("serves", listen)])
 }

@@ -59,7 +59,7 @@ pub(super) fn disk(findings: &mut Findings, folder: &Path) {
         let message =
             format!("{message}: a node that cannot write its audit log gives no shares; make room");
         findings.fail(CHECK, "", message);
-    } else if free < DISK_WARN || volume.f_bavail < volume.f_blocks / 10 {
+    } else if free < DISK_WARN || volume.f_bavail < volume.f_blocks / 20 {
         findings.warn(CHECK, "", format!("{message}: make room"));
     } else {
         findings.ok(CHECK, "", message);
