@@ -12,7 +12,7 @@
 mod operator_harness;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use operator_harness::reads::{Document, Reader, now};
@@ -98,37 +98,107 @@ fn a_revoked_approval_opens_nothing() {
     assert!(reader.answer("n1", &request).contains("issuer-revoked"));
 }
 
+/// What the authority's server says: a list, or nothing.
+type Said = Arc<Mutex<Option<Vec<u8>>>>;
+
+/// An authority's web server, with TLS if it is told how.
+fn serve_lists(said: &Said, tls: Option<Arc<rustls::ServerConfig>>) -> SocketAddr {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let said = Arc::clone(said);
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let stream = stream.unwrap();
+            let list = said.lock().unwrap().clone();
+            match &tls {
+                None => answer(stream, list),
+                Some(config) => {
+                    let connection = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
+                    answer(rustls::StreamOwned::new(connection, stream), list);
+                }
+            }
+        }
+    });
+    address
+}
+
+fn answer(mut stream: impl Read + Write, list: Option<Vec<u8>>) {
+    let mut head = [0; 4096];
+    // A client that does not trust the server's certificate goes away here.
+    if !matches!(stream.read(&mut head), Ok(1..)) {
+        return;
+    }
+    let (status, body) = match list {
+        Some(list) => ("200 OK", list),
+        None => ("503 Away", Vec::new()),
+    };
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    let _ = stream.write_all(&[head.into_bytes(), body].concat());
+    let _ = stream.flush();
+}
+
+/// A web server's key with a certificate of an authority of its own, and that authority's certificate in PEM.
+fn web_server() -> (Arc<rustls::ServerConfig>, String) {
+    let key = || rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    root.distinguished_name
+        .push(rcgen::DnType::CommonName, "web root");
+    root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root_key = key();
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let root = rcgen::Issuer::new(root, root_key);
+    let leaf_key = key();
+    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&leaf_key, &root).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let private = rustls::pki_types::PrivatePkcs8KeyDer::from(leaf_key.serialize_der());
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![leaf.der().clone()], private.into())
+        .unwrap();
+    (Arc::new(config), root_pem)
+}
+
+#[test]
+fn a_list_comes_over_tls_from_a_server_that_the_machine_trusts() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    let said: Said = Arc::new(Mutex::new(Some(list(&site, &[], 1, 600, 3_600))));
+    let (tls, root) = web_server();
+    let address = serve_lists(&said, Some(tls));
+    watch(&site, "n1", &format!("https://{address}/hospital.crl"));
+    std::fs::write(site.path("web-root.pem"), root).unwrap();
+    // Without the root, the server is nobody.
+    let node = site.run("n1");
+    let failure = eventually("the failure is told", || {
+        let status = json(&mut site.on("n1", &["status"]));
+        status["revocation"][0]["failure"]
+            .as_str()
+            .map(str::to_owned)
+    });
+    assert!(!failure.is_empty());
+    node.terminate();
+    let _node = site.run_with("n1", |mut command| {
+        command.env("SSL_CERT_FILE", site.path("web-root.pem"));
+        command
+    });
+    eventually("the list is taken", || {
+        let status = json(&mut site.on("n1", &["status"]));
+        (status["revocation"][0]["usable"] == true).then_some(())
+    });
+}
+
 #[test]
 fn a_list_from_an_address_goes_stale_when_it_stays_away() {
     let site = Site::new();
     site.cluster(&["n1"]);
-    // What the authority's server says: a list, or nothing.
-    let said: Arc<Mutex<Option<Vec<u8>>>> = Arc::default();
-    let server = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = server.local_addr().unwrap();
-    let saying = Arc::clone(&said);
-    std::thread::spawn(move || {
-        for stream in server.incoming() {
-            let mut stream = stream.unwrap();
-            let mut head = [0; 4096];
-            let _ = stream.read(&mut head);
-            let answer = match saying.lock().unwrap().clone() {
-                Some(list) => [
-                    format!(
-                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                        list.len()
-                    )
-                    .into_bytes(),
-                    list,
-                ]
-                .concat(),
-                None => {
-                    b"HTTP/1.1 503 Away\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_vec()
-                }
-            };
-            let _ = stream.write_all(&answer);
-        }
-    });
+    let said: Said = Arc::default();
+    let address = serve_lists(&said, None);
     *said.lock().unwrap() = Some(list(&site, &[], 1, 600, 3_600));
     watch(&site, "n1", &format!("http://{address}/hospital.crl"));
     let node = site.run("n1");
