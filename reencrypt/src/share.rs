@@ -171,11 +171,10 @@ impl UnprovenShare<'_> {
     ) -> Share {
         let Self { key, exchange, d } = self;
         let (epoch, index) = (key.epoch, key.index);
-        let proof =
-            exchange.with_share_statement(epoch, index, key.public_share, d, |statement| {
-                let nonce = nonce(statement, &key.secret);
-                EqualityProof::prove_with_nonce(statement, &key.secret, &nonce)
-            });
+        let proof = exchange.with_share_statement(epoch, index, key.public_share, d, |statement| {
+            let nonce = nonce(statement, &key.secret);
+            EqualityProof::prove_with_nonce(statement, &key.secret, &nonce)
+        });
         Share {
             index,
             epoch,

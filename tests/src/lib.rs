@@ -4,6 +4,8 @@
 //! end, by the event and not by sleeping, and finds those that a test left behind; [`relay`] is the network between
 //! processes of one machine; [`misbehaviour`] names what a faulty node does, and `faulty_node` (feature of that name) does it.
 
+#[cfg(feature = "faulty-node")]
+pub mod faulty_node;
 pub mod misbehaviour;
 pub mod processes;
 pub mod relay;

@@ -38,6 +38,12 @@ pub enum Misbehaviour {
 )]
 pub struct UnknownMisbehaviour(String);
 
+impl From<&str> for UnknownMisbehaviour {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl fmt::Display for Misbehaviour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -55,7 +55,10 @@ fn a_round_trip_is_what_was_configured_and_what_the_machine_adds() {
         let took = started.elapsed();
         // Never early, whatever the machine does.
         assert!(took >= Duration::from_millis(30), "{took:?}");
-        assert_eq!((&buffer[..length], from), ([number; 100].as_slice(), relay.fronts()[0]));
+        assert_eq!(
+            (&buffer[..length], from),
+            ([number; 100].as_slice(), relay.fronts()[0])
+        );
         shortest = shortest.min(took);
     }
     // The best of twenty: a loose bound, for machines that are busy with others.

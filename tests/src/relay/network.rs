@@ -215,7 +215,8 @@ impl Network {
         let jitter_ms = exception
             .and_then(|exception| exception.jitter_ms)
             .unwrap_or(self.jitter_ms + delay_ms * self.jitter_percent / 100.0);
-        let or = |own: fn(&Exception) -> Option<f64>, all: f64| exception.and_then(own).unwrap_or(all);
+        let or =
+            |own: fn(&Exception) -> Option<f64>, all: f64| exception.and_then(own).unwrap_or(all);
         Conditions {
             delay: milliseconds(delay_ms),
             jitter: milliseconds(jitter_ms),
@@ -253,7 +254,10 @@ mod tests {
             let network = Network::preset(name).unwrap();
             for (row, line) in network.round_trip_ms.iter().enumerate() {
                 for (column, ms) in line.iter().enumerate() {
-                    assert!((ms - network.round_trip_ms[column][row]).abs() < 1e-9, "{name}");
+                    assert!(
+                        (ms - network.round_trip_ms[column][row]).abs() < 1e-9,
+                        "{name}"
+                    );
                 }
             }
         }

@@ -87,7 +87,9 @@ impl Direction {
             return Fate::Overflow;
         };
         // The inverse of the exponential distribution; 1 − u is never zero.
-        let late = conditions.jitter.mul_f64(-(1.0 - self.random.random::<f64>()).ln());
+        let late = conditions
+            .jitter
+            .mul_f64(-(1.0 - self.random.random::<f64>()).ln());
         let arrives = leaves + conditions.delay + late;
         let reordered = self.random.random::<f64>() < conditions.reorder;
         if reordered {
@@ -186,7 +188,10 @@ mod tests {
     #[test]
     fn jitter_has_its_mean_adds_only_and_keeps_the_order() {
         // Far enough apart that no datagram waits for the one before.
-        let conditions = Conditions { jitter: MS, ..PLAIN };
+        let conditions = Conditions {
+            jitter: MS,
+            ..PLAIN
+        };
         let mut direction = Direction::new(conditions, 3);
         let late: Vec<f64> = (0..50_000_u32)
             .map(|number| {
@@ -198,7 +203,10 @@ mod tests {
             })
             .collect();
         let mean = late.iter().sum::<f64>() / late.len() as f64;
-        assert!(late.iter().all(|ms| *ms >= 0.0) && (mean - 1.0).abs() < 0.03, "{mean}");
+        assert!(
+            late.iter().all(|ms| *ms >= 0.0) && (mean - 1.0).abs() < 0.03,
+            "{mean}"
+        );
 
         let close = fates(conditions, 10_000);
         let arrivals: Vec<Duration> = close
@@ -220,7 +228,15 @@ mod tests {
         let fates = fates(conditions, 20_000);
         let held = fates
             .iter()
-            .filter(|fate| matches!(fate, Fate::Arrives { reordered: true, .. }))
+            .filter(|fate| {
+                matches!(
+                    fate,
+                    Fate::Arrives {
+                        reordered: true,
+                        ..
+                    }
+                )
+            })
             .count();
         assert!((900..1_100).contains(&held), "{held}");
         let of = |fate: &Fate| match fate {
@@ -229,7 +245,15 @@ mod tests {
         };
         let first = fates
             .iter()
-            .position(|fate| matches!(fate, Fate::Arrives { reordered: true, .. }))
+            .position(|fate| {
+                matches!(
+                    fate,
+                    Fate::Arrives {
+                        reordered: true,
+                        ..
+                    }
+                )
+            })
             .unwrap();
         assert!(of(&fates[first]) > of(&fates[first + 1]));
     }
@@ -248,7 +272,13 @@ mod tests {
         assert!((passed - 5_065_000.0).abs() < 5_000.0, "{passed}");
         let longest = delays(&fates).iter().copied().fold(0.0, f64::max);
         assert!((longest - 120.0).abs() < 3.0, "{longest}");
-        assert_eq!(fates[9], Fate::Arrives { at: 29 * MS, reordered: false });
+        assert_eq!(
+            fates[9],
+            Fate::Arrives {
+                at: 29 * MS,
+                reordered: false
+            }
+        );
         assert!(fates.contains(&Fate::Overflow));
     }
 }
