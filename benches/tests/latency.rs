@@ -134,12 +134,6 @@ fn a_closed_loop_reports_every_request_and_every_node() {
         (connections["made"].as_u64(), connections["failed"].as_u64()),
         (Some(6), Some(0))
     );
-    // A resumed connection sends no certificate: otherwise it was none.
-    let received = |kind: &str| connections[kind][1].as_f64().unwrap();
-    assert!(
-        received("resumed_bytes") < received("cold_bytes"),
-        "{connections}"
-    );
     let lines = std::fs::read_to_string(&records).unwrap();
     std::fs::remove_file(&records).unwrap();
     assert_eq!(lines.lines().count(), 40);
