@@ -11,6 +11,7 @@ use std::sync::Arc;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::histogram::exponential_buckets;
 use prometheus_client::registry::Registry;
 
 use crate::admin::KeyView;
@@ -157,6 +158,7 @@ impl Collector for Numbers {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut sheet = Sheet(&mut encoder);
         self.load(&mut sheet)?;
+        self.phases(&mut sheet)?;
         self.keys(&mut sheet)?;
         self.members(&mut sheet)?;
         self.issuers(&mut sheet)?;
@@ -237,6 +239,43 @@ impl Numbers {
         ];
         for (name, help, value) in totals {
             sheet.counter(name, help, value)?;
+        }
+        Ok(())
+    }
+
+    /// Where the time of the shares went that were given.
+    fn phases(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
+        let mut metric = sheet.0.encode_descriptor(
+            "share_phase_seconds",
+            "Where the time of shares went: receive, decode, turn, approvals, proofs, share, proof, audit; whole is all but receive",
+            None,
+            MetricType::Histogram,
+        )?;
+        for phase in self.0.counters.phases.snapshot() {
+            let durations = &phase.durations;
+            let mut counted = durations.buckets.iter().peekable();
+            let mut buckets: Vec<(f64, u64)> = exponential_buckets(0.000_01, 2.0, 20)
+                .map(|end_s| {
+                    let mut count = 0;
+                    while let Some((_, more)) =
+                        counted.next_if(|(end_ns, _)| *end_ns as f64 / 1e9 <= end_s)
+                    {
+                        count += more;
+                    }
+                    (end_s, count)
+                })
+                .collect();
+            buckets.push((f64::INFINITY, counted.map(|(_, count)| count).sum()));
+            let all = durations.buckets.iter().map(|(_, count)| count).sum();
+            let labels = [("phase", phase.phase.name())];
+            metric
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(
+                    durations.sum_ns as f64 / 1e9,
+                    all,
+                    &buckets,
+                    None,
+                )?;
         }
         Ok(())
     }

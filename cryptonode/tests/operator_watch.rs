@@ -75,7 +75,7 @@ fn metrics_say_what_the_cluster_does() {
         ),
         (
             "cryptonode_share_phase_seconds_count",
-            &["phase=\"record\""][..],
+            &["phase=\"audit\""][..],
             1.0,
         ),
         ("cryptonode_key_epoch", &[][..], 0.0),

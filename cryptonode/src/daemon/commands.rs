@@ -136,6 +136,7 @@ impl Node {
                         .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                     Ok(json!({ "note": note }))
                 }
+                Command::Phases {} => to_value(&self.counters.phases.snapshot()),
             }
         }
         .boxed()

@@ -1,11 +1,11 @@
-//! What the server measures beside its counters: requests by outcome and reason, and where the time of a share goes.
+//! What the server measures beside its counters: requests by outcome and reason, and approvals. Where the time of a share goes is in [`super::phases`].
 //!
 //! Label values are constants of the program or names in the operator's own policies, never what a client sent: nobody outside can
 //! make the number of series grow.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -27,11 +27,6 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RequestLabel {
     request: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PhaseLabel {
-    phase: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -71,7 +66,6 @@ impl std::fmt::Debug for BytesHeld {
 pub(crate) struct Measures {
     requests: Family<RequestLabels, Counter>,
     request_seconds: Family<RequestLabel, Histogram, fn() -> Histogram>,
-    share_phase: Family<PhaseLabel, Histogram, fn() -> Histogram>,
     not_counted: Family<ReasonLabel, Counter>,
     approval_age: Family<OrganisationLabel, Histogram, fn() -> Histogram>,
     bytes: BytesHeld,
@@ -88,7 +82,6 @@ impl Default for Measures {
         Self {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latency),
-            share_phase: Family::new_with_constructor(latency),
             not_counted: Family::default(),
             approval_age: Family::new_with_constructor(age),
             bytes: BytesHeld::default(),
@@ -112,12 +105,6 @@ impl Measures {
             "From the opening of a request's stream until the client has the answer",
             Unit::Seconds,
             self.request_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "share_phase",
-            "Where the time of a share that was given went: receive, wait, compute, record, send",
-            Unit::Seconds,
-            self.share_phase.clone(),
         );
         registry.register(
             "approvals_not_counted",
@@ -172,21 +159,6 @@ impl Measures {
             .observe(since.elapsed().as_secs_f64());
     }
 
-    /// A share was given.
-    pub(super) fn share(&self, times: &ShareTimes, sent: Duration) {
-        for (phase, duration) in [
-            ("receive", times.receive),
-            ("wait", times.wait),
-            ("compute", times.compute),
-            ("record", times.record),
-            ("send", sent),
-        ] {
-            self.share_phase
-                .get_or_create(&PhaseLabel { phase })
-                .observe(duration.as_secs_f64());
-        }
-    }
-
     /// An approval did not count.
     pub(super) fn approval_not_counted(&self, reason: &'static str) {
         self.not_counted
@@ -201,17 +173,4 @@ impl Measures {
         };
         self.approval_age.get_or_create(&label).observe(age_s);
     }
-}
-
-/// Where the time of one request for a share went.
-#[derive(Debug, Default)]
-pub(super) struct ShareTimes {
-    /// From the opening of the stream to the last byte.
-    pub(super) receive: Duration,
-    /// For a turn at arithmetic.
-    pub(super) wait: Duration,
-    /// Approvals, proofs and the share.
-    pub(super) compute: Duration,
-    /// For the audit record to become durable.
-    pub(super) record: Duration,
 }

@@ -13,14 +13,14 @@
 //! time in step 2 and the answer is a long wait; the wait for the turn comes before it, and the one for the disk has a
 //! deadline.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verify_request};
 use sha2::{Digest, Sha256};
 
 use super::accept::{ClientKey, Shared};
 use super::counters::Open;
-use super::measures::ShareTimes;
+use super::phases::{Phase, Stopwatch};
 use super::refusal::Refusal;
 use super::serving::Serving;
 use crate::audit::{AuditApproval, AuditRecord};
@@ -39,7 +39,6 @@ pub(super) struct ReencryptionRequest<'a> {
 pub(super) async fn answer(
     shared: &Shared,
     request: &ReencryptionRequest<'_>,
-    times: &mut ShareTimes,
 ) -> Result<Vec<u8>, Refusal> {
     let serving = &shared.serving;
     let rules = serving.gate.clients.rules();
@@ -67,25 +66,25 @@ pub(super) async fn answer(
     }
 
     let measures = &serving.counters.measures;
-    let begun = Instant::now();
-    let made = {
+    let mut watch = Stopwatch::start(&serving.counters.phases);
+    let (record, share) = {
         let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&request.client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
         drop(waiting);
         let _computing = Open::new(&measures.computing);
-        times.wait = begun.elapsed();
-        make_share(serving, &key, request)
+        watch.lap(Phase::Turn);
+        make_share(serving, &key, request, &mut watch)?
     };
-    times.compute = begun.elapsed().saturating_sub(times.wait);
-    let (record, share) = made?;
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     let recording = Open::new(&measures.recording);
     let recorded = within(shared.limits().audit, serving.audit.append(record)).await;
     drop(recording);
-    times.record = begun.elapsed().saturating_sub(times.wait + times.compute);
     match recorded {
-        Some(Ok(_)) => Ok(share),
+        Some(Ok(_)) => {
+            watch.lap(Phase::Audit);
+            Ok(share)
+        }
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
             Err(Refusal::AuditUnavailable)
@@ -102,6 +101,7 @@ fn make_share(
     serving: &Serving,
     key: &ActiveKey,
     request: &ReencryptionRequest<'_>,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
     let (time_ms, measures) = ((serving.clock_ms)(), &serving.counters.measures);
     let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
@@ -148,13 +148,18 @@ fn make_share(
         let age_s = time_ms as f64 / 1000.0 - counted.not_before as f64;
         measures.approval_counted(&counted.organisation, age_s);
     }
+    watch.lap(Phase::Approvals);
 
     let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
         .map_err(RequestError::from)?;
     let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
     let mut rng = rand::rng();
     let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, &mut rng)?;
-    let share = key.share.reencrypt(&wrapped, &ephemeral, &mut rng)?;
+    watch.lap(Phase::Proofs);
+    let share = key.share.multiply(&wrapped, &ephemeral)?;
+    watch.lap(Phase::Share);
+    let share = share.prove(&mut rng);
+    watch.lap(Phase::Proof);
 
     let record = AuditRecord {
         epoch: key.package.epoch(),

@@ -10,7 +10,7 @@ use tracing::{debug, error};
 use super::accept::{ClientKey, Shared};
 use super::admission::Held;
 use super::counters::{Open, count};
-use super::measures::ShareTimes;
+use super::phases::{Phase, Stopwatch};
 use super::reencryption::{self, ReencryptionRequest};
 use super::refusal::Refusal;
 use super::serving::descriptor;
@@ -53,19 +53,20 @@ pub(super) async fn answer_stream(
     let counters = &shared.serving.counters;
     let measures = &counters.measures;
     let since = Instant::now();
-    let mut times = ShareTimes::default();
     let mut kind = UNREAD;
     let _open = Open::new(&counters.requests_open);
+    let mut received = since;
     let mut entered = enter(&shared, &client);
     let result = match &mut entered {
         Err(refusal) => Err(refusal.clone()),
         Ok(held) => match read(&shared, &client, held, &mut receive).await {
             Ok(Ok(bytes)) => {
-                times.receive = since.elapsed();
+                received = Instant::now();
+                let mut watch = Stopwatch::start(&counters.phases);
                 match Request::from_bytes(&bytes) {
                     Ok(request) => {
                         kind = kind_of(&request);
-                        carry_out(&shared, &client, held, request, &mut times).await
+                        carry_out(&shared, &client, held, request, &mut watch).await
                     }
                     Err(error) => Err(error.into()),
                 }
@@ -101,10 +102,13 @@ pub(super) async fn answer_stream(
     let sent = async {
         send.write_all(&bytes).await.ok()?;
         send.finish().ok()?;
+        if outcome == "share" {
+            counters.phases.record(Phase::Receive, received - since);
+            counters.phases.record(Phase::Whole, received.elapsed());
+        }
         // Not only handed to the socket: at a stop, the connection is closed only when the client has the answer.
         send.stopped().await.ok()
     };
-    let answered = Instant::now();
     let taken = match tokio::time::timeout(shared.limits().answer, sent).await {
         Ok(taken) => taken.is_some(),
         Err(_) => {
@@ -114,9 +118,6 @@ pub(super) async fn answer_stream(
     };
     if taken {
         counter.into_iter().for_each(count);
-        if outcome == "share" {
-            measures.share(&times, answered.elapsed());
-        }
         measures.ended(kind, outcome, reason, since);
     } else {
         count(&counters.abandoned);
@@ -182,7 +183,7 @@ async fn carry_out(
     client: &ClientKey,
     held: &mut Held,
     request: Request,
-    times: &mut ShareTimes,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
     match request {
@@ -191,13 +192,14 @@ async fn carry_out(
             wrapped_key,
             ephemeral_key,
         } => {
+            watch.lap(Phase::Decode);
             let request = ReencryptionRequest {
                 approvals: &approvals,
                 wrapped_key: &wrapped_key,
                 ephemeral_key: &ephemeral_key,
                 client,
             };
-            let share = reencryption::answer(shared, &request, times).await?;
+            let share = reencryption::answer(shared, &request).await?;
             Ok(Answer::Share {
                 share: ByteBuf::from(share),
             })
