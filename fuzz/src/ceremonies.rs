@@ -59,13 +59,24 @@ static CEREMONY: LazyLock<Ceremony> = LazyLock::new(|| {
     let node = &cluster.nodes[0];
     let key = node.key.as_ref().unwrap();
     Ceremony {
-        nodes: cluster.nodes.iter().map(|node| node.local.clone()).collect(),
-        identities: cluster.nodes.iter().map(|node| node.card.identity).collect(),
+        nodes: cluster
+            .nodes
+            .iter()
+            .map(|node| node.local.clone())
+            .collect(),
+        identities: cluster
+            .nodes
+            .iter()
+            .map(|node| node.card.identity)
+            .collect(),
         phrase: RecoveryPhrase::parse(&node.phrase.words()).unwrap(),
         proposal: cluster.proposal.clone(),
         certificate: key.certificate.clone(),
         public_key: *key.share.public_key().as_bytes(),
-        first_leader: answers.iter().find_map(|moment| moment.disk.clone()).unwrap(),
+        first_leader: answers
+            .iter()
+            .find_map(|moment| moment.disk.clone())
+            .unwrap(),
         questions,
         answers,
     }
@@ -81,7 +92,12 @@ pub(crate) fn targets() -> Vec<Target> {
                 let mut seen = HashSet::new();
                 moments
                     .filter(|moment| seen.insert(moment.message.name()))
-                    .map(|moment| (format!("ok-{}", moment.message.name()), moment.bytes.clone()))
+                    .map(|moment| {
+                        (
+                            format!("ok-{}", moment.message.name()),
+                            moment.bytes.clone(),
+                        )
+                    })
                     .collect()
             },
         },
@@ -180,7 +196,10 @@ fn instead<'m>(moments: &'m [Moment], bytes: &[u8]) -> Result<(&'m Moment, Messa
     };
     let moment = &moments[usize::from(*which) % moments.len()];
     let bytes = if how & 1 == 0 {
-        let others: Vec<&[u8]> = moments.iter().map(|moment| moment.bytes.as_slice()).collect();
+        let others: Vec<&[u8]> = moments
+            .iter()
+            .map(|moment| moment.bytes.as_slice())
+            .collect();
         edits::apply(&moment.bytes, rest, &others)
     } else {
         rest.to_vec()
@@ -254,7 +273,10 @@ fn leader(bytes: &[u8]) -> Verdict {
             LeaderEffect::Excluded { member, .. } => assert_eq!(member.identity, from),
             LeaderEffect::Persist(state) => drop(Leader::restore(&state).unwrap()),
             LeaderEffect::Send { message, .. } => {
-                assert_eq!(Message::from_bytes(&message.to_bytes()).as_ref(), Ok(&message));
+                assert_eq!(
+                    Message::from_bytes(&message.to_bytes()).as_ref(),
+                    Ok(&message)
+                );
             }
             _ => {}
         }
@@ -313,7 +335,10 @@ fn custody_piece(bytes: &[u8]) -> Verdict {
     let honest = custody::split(&CEREMONY.phrase, 2, 3, &mut rng(4)).unwrap();
     let own = honest.into_iter().find(|own| own.index() != piece.index());
     let joined = custody::join(&[piece, own.unwrap()]).map_err(|error| error.code().to_owned())?;
-    assert_eq!(joined.words().as_bytes(), CEREMONY.phrase.words().as_bytes());
+    assert_eq!(
+        joined.words().as_bytes(),
+        CEREMONY.phrase.words().as_bytes()
+    );
     Ok(())
 }
 

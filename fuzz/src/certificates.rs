@@ -164,7 +164,10 @@ fn count(bytes: &[u8]) -> Verdict {
             assert_eq!(extension("1.2")[2..], POINT);
             assert_eq!(&extension("1.3")[2..], counted.approval_id.as_bytes());
             let validity = read.validity();
-            let (from, to) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+            let (from, to) = (
+                validity.not_before.timestamp(),
+                validity.not_after.timestamp(),
+            );
             assert!(to - from <= 300 && from <= NOW as i64 + 30 && to >= NOW as i64 - 30);
             Ok(())
         }
@@ -274,7 +277,10 @@ fn notes() -> Vec<(String, Vec<u8>)> {
     vec![
         ("ok-empty".to_owned(), note(0)),
         ("ok-large".to_owned(), note(u64::MAX)),
-        ("no-signature".to_owned(), b"log.example/1\n1\nAAAA\n\n".to_vec()),
+        (
+            "no-signature".to_owned(),
+            b"log.example/1\n1\nAAAA\n\n".to_vec(),
+        ),
     ]
 }
 
@@ -312,8 +318,7 @@ fn merkle_proof(bytes: &[u8]) -> Verdict {
     let other = merkle::verify_inclusion(&leaf, (index + 1) % size, size, &proof, &tree.root());
     assert!(other.is_err() || size == 1);
     let old = tree.root_at(index + 1).unwrap();
-    let consistent =
-        merkle::verify_consistency(index + 1, size, &consistency, &old, &tree.root());
+    let consistent = merkle::verify_consistency(index + 1, size, &consistency, &old, &tree.root());
     assert_eq!(consistent.is_ok(), consistency == honest_consistency);
     included
         .and(consistent)

@@ -204,7 +204,10 @@ fn card(bytes: &[u8]) -> Verdict {
         return refused("card");
     };
     assert_eq!(Card::parse(&card.to_line()).as_ref(), Ok(&card));
-    assert_eq!(Card::of(&card.member().unwrap()).to_line().len(), card.to_line().len());
+    assert_eq!(
+        Card::of(&card.member().unwrap()).to_line().len(),
+        card.to_line().len()
+    );
     Ok(())
 }
 
@@ -278,7 +281,10 @@ fn segment(records: u64) -> Vec<u8> {
         let mut head = (record.len() as u32).to_le_bytes().to_vec();
         head.extend(index.to_le_bytes());
         head.extend(0_u64.to_le_bytes());
-        let checksum = Sha256::new().chain_update(&head).chain_update(&record).finalize();
+        let checksum = Sha256::new()
+            .chain_update(&head)
+            .chain_update(&record)
+            .finalize();
         bytes.extend(head);
         bytes.extend(&checksum[..8]);
         bytes.extend(record);
@@ -324,4 +330,3 @@ fn audit_export(bytes: &[u8]) -> Verdict {
     assert!(log.signed <= log.records.len() as u64);
     Ok(())
 }
-

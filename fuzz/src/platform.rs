@@ -74,7 +74,12 @@ pub(crate) fn targets() -> Vec<Target> {
         Target {
             name: "wrapped_body_key",
             run: wrapped_body_key,
-            seeds: || vec![("ok".to_owned(), Vec::new()), ("flip".to_owned(), vec![0, 3, 0, 1, 0])],
+            seeds: || {
+                vec![
+                    ("ok".to_owned(), Vec::new()),
+                    ("flip".to_owned(), vec![0, 3, 0, 1, 0]),
+                ]
+            },
         },
         Target {
             name: "rest_answer",
@@ -104,7 +109,10 @@ fn strings(value: &Value, found: &mut Vec<String>) {
 fn encoded() -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     lines().iter().for_each(|line| strings(line, &mut found));
-    found.iter().filter_map(|text| hex::decode(text).ok()).collect()
+    found
+        .iter()
+        .filter_map(|text| hex::decode(text).ok())
+        .collect()
 }
 
 fn opening() -> Vec<u8> {
@@ -116,7 +124,10 @@ fn opening() -> Vec<u8> {
 fn numbered(accepted: impl Fn(&[u8]) -> bool) -> Vec<(String, Vec<u8>)> {
     let mut found = encoded();
     found.retain(|bytes| accepted(bytes));
-    (0..).map(|number| format!("ok-{number}")).zip(found).collect()
+    (0..)
+        .map(|number| format!("ok-{number}"))
+        .zip(found)
+        .collect()
 }
 
 fn transactions() -> Vec<(String, Vec<u8>)> {
@@ -175,7 +186,10 @@ fn record_export(bytes: &[u8]) -> Verdict {
     let [which, how, rest @ ..] = bytes else {
         return refused("short");
     };
-    let mut lines: Vec<Vec<u8>> = RECORD.lines().map(|line| line.as_bytes().to_vec()).collect();
+    let mut lines: Vec<Vec<u8>> = RECORD
+        .lines()
+        .map(|line| line.as_bytes().to_vec())
+        .collect();
     let which = usize::from(*which) % lines.len();
     if how & 1 == 0 {
         let others: Vec<Vec<u8>> = lines.clone();
@@ -234,15 +248,26 @@ fn body(bytes: &[u8]) -> Verdict {
     let changed = edits::apply(&sealed, edits, &[&sealed]);
     let mut reader = BodyReader::new(body_key(), name(), length as u64);
     let mut out = Vec::new();
-    let result = reader.push(&changed, &mut out).and_then(|()| reader.finish());
-    assert!(plain.starts_with(&out), "only authentic plaintext comes out");
+    let result = reader
+        .push(&changed, &mut out)
+        .and_then(|()| reader.finish());
+    assert!(
+        plain.starts_with(&out),
+        "only authentic plaintext comes out"
+    );
     assert_eq!(result.is_ok(), changed == sealed);
     result.map_err(|error| error.code().to_owned())
 }
 
 static WRAPPED_BODY_KEY: LazyLock<Vec<u8>> = LazyLock::new(|| {
     document_key()
-        .wrap_body_key(&body_key(), &name(), &sealed_body(), b"metadata", &mut rng(4))
+        .wrap_body_key(
+            &body_key(),
+            &name(),
+            &sealed_body(),
+            b"metadata",
+            &mut rng(4),
+        )
         .unwrap()
 });
 
@@ -263,13 +288,20 @@ fn wrapped_body_key(edits: &[u8]) -> Verdict {
     let changed = edits::apply(honest, edits, &[]);
     let opened = document_key().unwrap_body_key(&changed, &name(), &sealed_body());
     assert_eq!(opened.is_ok(), &changed == honest);
-    assert!(document_key().open_pointer(&changed, &name(), &sealed_body()).is_err());
+    assert!(
+        document_key()
+            .open_pointer(&changed, &name(), &sealed_body())
+            .is_err()
+    );
     opened.map(drop).map_err(|error| error.code().to_owned())
 }
 
 fn rest_answers() -> Vec<(String, Vec<u8>)> {
     let id = "0190a6a0-0000-7000-8000-000000000000";
-    let prepared = format!("{{\"id\":\"{id}\",\"transaction\":\"{}\"}}", hex::encode(opening()));
+    let prepared = format!(
+        "{{\"id\":\"{id}\",\"transaction\":\"{}\"}}",
+        hex::encode(opening())
+    );
     vec![("prepared".to_owned(), prepared.into_bytes())]
 }
 

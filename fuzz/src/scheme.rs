@@ -45,7 +45,12 @@ pub(crate) fn targets() -> Vec<Target> {
         Target {
             name: "points",
             run: points,
-            seeds: || vec![("generator".to_owned(), Point::generator().as_bytes().to_vec())],
+            seeds: || {
+                vec![(
+                    "generator".to_owned(),
+                    Point::generator().as_bytes().to_vec(),
+                )]
+            },
         },
     ]
 }

@@ -10,7 +10,7 @@ use crate::asking::Read;
 use crate::cluster::Scene;
 
 /// Alice's wrapped key, as every organisation's auditor can see it.
-async fn alices_key(scene: &Scene, document: &str) -> Vec<u8> {
+pub(crate) async fn alices_key(scene: &Scene, document: &str) -> Vec<u8> {
     let file = scene.site.layout().root().join(format!("{document}.txt"));
     std::fs::write(&file, "what only bob may know").unwrap();
     scene.exchange.write(document, &file).await.unwrap();

@@ -19,6 +19,7 @@ mod approvals;
 mod asking;
 mod ceremonies;
 mod cluster;
+mod coalitions;
 #[path = "../../dkg/tests/machines/dealer.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used")]
 mod dealer;

@@ -17,7 +17,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["list"] => {
-            fuzz::targets().iter().for_each(|target| println!("{}", target.name));
+            fuzz::targets()
+                .iter()
+                .for_each(|target| println!("{}", target.name));
             Ok(())
         }
         ["seed", folder] => seed(Path::new(folder)),
