@@ -119,6 +119,7 @@ fn ephemeral_key_made() {
 fn opened() {
     let (share, package, wrapped) = node();
     let ephemeral = EphemeralSecret::new(&wrapped, &mut SecretRng::new());
+    public(ephemeral.public());
     let answer = share
         .reencrypt(&wrapped, ephemeral.public(), &mut rng())
         .unwrap();
