@@ -30,6 +30,23 @@ deny:
     cargo fetch --quiet --locked
     cargo deny --offline check licenses bans sources
 
+# no branch and no address depends on a secret: under valgrind, and by measuring
+constant-time:
+    tests/constant_time/run
+
+# what stands behind the binaries: unsafe code, crates, the list of components
+supply-chain:
+    .ci/supply-chain
+
+# every decoder and machine against hostile input, so many seconds each
+fuzz SECONDS="5" *TARGETS:
+    KEEP=no fuzz/run {{ SECONDS }} {{ TARGETS }}
+
+# what takes long: fuzzing for minutes each, what is new is kept in fuzz/corpus
+long:
+    fuzz/run 180
+    tests/constant_time/run
+
 # arithmetic, certificates, key generation and envelope, timed
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}

@@ -89,6 +89,11 @@ pub(crate) fn targets() -> Vec<Target> {
             seeds: || vec![("ok".to_owned(), AUTHORITY.approval.clone())],
         },
         Target {
+            name: "approval_counted",
+            run: count,
+            seeds: || vec![("ok".to_owned(), AUTHORITY.approval.clone())],
+        },
+        Target {
             name: "approval_fields",
             run: approval_fields,
             seeds: || {
