@@ -5,9 +5,11 @@
 //! complaints would open the shares that dealer k sent them. The proof of knowledge of e_i is what stops it: such a deal is
 //! void, and nobody complains about it.
 
+use std::collections::BTreeMap;
+
 use dkg::{Deal, Fault, Message};
 
-use crate::dealer::{Dealer, relay};
+use crate::dealer::{Dealer, excerpt, relay};
 use crate::impostor::{Impostor, Outcome, Step};
 
 /// A deal of the impostor's own making, from its own polynomial.
@@ -28,13 +30,18 @@ async fn relayed(
 ) -> (u16, Message) {
     let mut impostor = Impostor::among_three(name).await;
     let victim = impostor.others()[0];
-    let (mut dealt, mut verdict) = (Vec::new(), None);
+    let (mut dealt, mut forged, mut verdict) = (Vec::new(), None, None);
     let outcome = impostor
         .lead(|impostor, step| match step {
             Step::Answer(index, Message::Dealt { deal, .. }) => dealt.push((index, deal.clone())),
             Step::Question(index, Message::Deals { deals, .. }) if index == victim => {
-                let forged = forge(impostor, &dealt);
-                deals[usize::from(impostor.index()) - 1] = relay(&forged, victim);
+                let forged = forged.get_or_insert_with(|| forge(impostor, &dealt));
+                deals[usize::from(impostor.index()) - 1] = excerpt(forged, victim);
+            }
+            // The whole deals, when it calls for them.
+            Step::Question(index, Message::WholeDeals { deals, .. }) if index == victim => {
+                let forged = forged.get_or_insert_with(|| forge(impostor, &dealt));
+                deals[usize::from(impostor.index()) - 1] = relay(forged, victim);
             }
             Step::Answer(
                 index,
@@ -141,13 +148,22 @@ async fn a_wrong_share_under_a_key_of_ones_own_is_complained_of() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dealer_that_tells_each_member_another_story_gets_no_key() {
     let mut impostor = Impostor::among_three("ceremony-two-stories").await;
+    let mut stories: BTreeMap<u16, Deal> = BTreeMap::new();
     let outcome = impostor
         .lead(|impostor, step| {
-            if let Step::Question(index, Message::Deals { deals, .. }) = step
-                && index != impostor.index()
-            {
-                let forged = dealer(impostor).finish(&impostor.local.identity);
-                deals[usize::from(impostor.index()) - 1] = relay(&forged, index);
+            let Step::Question(index, message) = step else {
+                return;
+            };
+            let place = usize::from(impostor.index()) - 1;
+            let mut told = || {
+                let story = || dealer(impostor).finish(&impostor.local.identity);
+                stories.entry(index).or_insert_with(story).clone()
+            };
+            match message {
+                _ if index == impostor.index() => {}
+                Message::Deals { deals, .. } => deals[place] = excerpt(&told(), index),
+                Message::WholeDeals { deals, .. } => deals[place] = relay(&told(), index),
+                _ => {}
             }
         })
         .await;

@@ -88,6 +88,7 @@ impl Impostor {
         let created = now();
         let terms = Terms {
             threshold: 2,
+            base: None,
             policy_hash,
             members,
             leader: own.identity,
