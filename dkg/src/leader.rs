@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | accepting | `propose` | `accepted`; `pending` is asked again, `rejected` fails |
 //! | dealing | `begin` | `dealt`, verified |
-//! | acknowledging | `deals` | `acknowledged`; `complained` is judged, and fails the attempt |
+//! | acknowledging | `deals`; `whole-deals` of whoever answers `deals-wanted` | `acknowledged`; `complained` is judged, and fails the attempt |
 //! | confirming | `acknowledgements` | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
 //!
@@ -28,6 +28,7 @@
 //! when the proposal expires, unless they have confirmed.
 
 mod absence;
+mod deals;
 mod progress;
 mod rounds;
 mod state;
@@ -60,6 +61,7 @@ pub struct Leader {
     patience_s: u32,
     /// When the open round began, as far as this process knows.
     round_since: Option<u64>,
+    whole_deals: bool,
     told: usize,
     signed: SignedProposal,
     /// Signed when the leader is made, so that the identity's key need not stay here.
@@ -139,6 +141,7 @@ impl Leader {
             exclusions: Vec::new(),
             patience_s: DEFAULT_PATIENCE_S,
             round_since: None,
+            whole_deals: false,
             told: 0,
             signed,
             abandon,
@@ -152,6 +155,14 @@ impl Leader {
     #[must_use]
     pub fn with_patience(mut self, seconds: u32) -> Self {
         self.patience_s = seconds;
+        self
+    }
+
+    /// Gives everybody the whole deals at once, which costs each member O(n·t) group operations instead of O(n + t): for
+    /// measurements. A restored leader sends the sums again.
+    #[must_use]
+    pub fn with_whole_deals(mut self) -> Self {
+        self.whole_deals = true;
         self
     }
 
@@ -426,6 +437,7 @@ impl Leader {
                 signed: &self.signed,
                 abandon: &self.abandon,
                 exclusions: &excluded,
+                whole_deals: self.whole_deals,
             };
             let Some(message) = self.phase.question(&asked, self.proposal.id(), index) else {
                 continue;

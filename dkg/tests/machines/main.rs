@@ -17,4 +17,5 @@ mod false_words;
 mod restart;
 mod schedule;
 mod signing;
+mod sums;
 mod wire;
