@@ -1,10 +1,11 @@
 //! What is measured across crates.
 //!
-//! Three things: whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion),
-//! and whole clusters of real processes under load ([`latency`], the program of that name), and experiments over both
-//! with what came of them ([`sweep`], likewise).
+//! Whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion); whole clusters of
+//! real processes under load ([`latency`], the program of that name); whole reads through the platform ([`mod@read`]); and experiments
+//! over these, with what came of them ([`sweep`], the program of that name).
 
 pub mod latency;
+pub mod read;
 mod request;
 pub mod sweep;
 

@@ -82,11 +82,6 @@ impl Read {
         }
     }
 
-    /// Node `index`, from 1.
-    pub(crate) fn node(&self, index: u16) -> &KeyShare {
-        &self.shares[usize::from(index) - 1]
-    }
-
     /// Both approvals against the policy.
     pub(crate) fn approve(&self) {
         let approvals: Vec<&[u8]> = self.approvals.iter().map(Vec::as_slice).collect();

@@ -5,8 +5,8 @@
 //! | encrypt | `wrap` a key, with its proof | `encrypt` |
 //! | one node's fragment | both proofs of the request parsed and verified, share and proof | the capsule checked by its deserialisation, `reencrypt` |
 //! | one fragment verified | `Share::parse`, `verify` | `CapsuleFrag::verify` |
-//! | open from t, unverified | `Opening` with x_c·Y | `decrypt_reencrypted` |
-//! | open from t, each verified | the same after `verify_shares` | `verify` of each, `decrypt_reencrypted` |
+//! | open from t | `Opening` with x_c·Y | `decrypt_reencrypted` |
+//! | verify t and open | the same after `verify_shares` | `verify` of each, `decrypt_reencrypted` |
 
 use std::hint::black_box;
 use std::rc::Rc;
@@ -24,8 +24,8 @@ const UMBRAL: &str = "umbral-pre (secp256k1)";
 const ENCRYPT: &str = "encrypt";
 const FRAGMENT: &str = "one node's fragment";
 const VERIFY: &str = "one fragment verified";
-const OPEN: &str = "open from t, unverified";
-const OPEN_VERIFIED: &str = "open from t, each verified";
+const OPEN: &str = "open from t";
+const OPEN_VERIFIED: &str = "verify t and open";
 /// What is encrypted: a data key.
 const SECRET: [u8; 32] = [7; 32];
 

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use benches::{latency, sweep};
+use benches::{latency, read, sweep};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -11,7 +11,9 @@ fn main() -> ExitCode {
     let own_name = words.next();
     let mut rest: Vec<OsString> = words.collect();
     match rest.first().and_then(|first| first.to_str()) {
-        Some("cryptonode") => cryptonode::cli::run(rest),
+        Some("cryptonode" | "coordinator") => {
+            threshold_exchange::cli::run(own_name.into_iter().chain(rest))
+        }
         Some(sweep::INSTRUMENT) => {
             // The sweep that started us may be killed: then this ends as by Ctrl-C, and stops its nodes.
             let _ = rustix::process::set_parent_process_death_signal(Some(
@@ -33,8 +35,13 @@ fn instrument(words: Vec<OsString>) -> ExitCode {
             let arguments = latency::Arguments::parse_from(words);
             on_runtime(async move { latency::run(&arguments).await })
         }
+        Some("read") => {
+            let arguments = read::Arguments::parse_from(words);
+            on_runtime(async move { read::run(&arguments).await })
+        }
         other => {
-            anstream::eprintln!("there is no instrument {other:?}: latency");
+            let other = other.unwrap_or_default();
+            anstream::eprintln!("there is no instrument {other:?}; there are latency and read");
             ExitCode::from(2)
         }
     }

@@ -8,7 +8,8 @@
 //! seed = 1                      # of the points' order, which is shuffled, so that drift of the machine is not taken for effect
 //!
 //! [settings]                    # of every point: the instrument's options without their dashes
-//! requests = 400
+//! requests = 400                # true is a bare flag, "" leaves the option away, "a + b" gives it twice
+//! _rule = "t = f + 1"           # with an underscore: no option, only a name for the plots
 //!
 //! [[points]]                    # lists are multiplied out
 //! members = 4
@@ -23,7 +24,11 @@
 //! only = ["members=4"]
 //!
 //! [[plots]]
-//! kind = "lines"
+//! kind = "lines"                # lines, knee, cdf, phases, dots: see the ready experiments
+//! title = "Latency against n"
+//! x = "members"
+//! series = ["preset"]           # tells the lines apart
+//! y = ["latency_p50_ms"]        # columns of summary.csv
 //! ```
 //!
 //! Every point is checked against the instrument's own command line before anything is measured.
@@ -347,7 +352,7 @@ pub(super) fn label(point: &Settings) -> String {
 pub(super) struct Only(Vec<Settings>);
 
 impl Only {
-    /// Of texts such as `members=64,preset=wan`. A setting that no point has is refused: it would choose nothing, silently.
+    /// Of texts such as `members=64,preset=wan`; a value may hold `=`. A setting that no point has is refused: it would choose nothing, silently.
     pub(super) fn parse(texts: &[String], points: &[Settings]) -> Result<Self, Failure> {
         texts
             .iter()

@@ -1,7 +1,7 @@
 //! The programs that measure, and how they are called.
 //!
 //! An instrument prints one JSON document and writes one line of JSON for each thing that it timed, whichever program it
-//! is: see [`super::records`]. Those of this crate are this very executable, called as `sweep instrument NAME …`: what
+//! is: see [`super::records`]. All but `peers` are this very executable, called as `sweep instrument NAME …`: what
 //! measures, what starts the nodes and what the nodes are is one file with one hash.
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,25 @@ pub const INSTRUMENT: &str = "instrument";
 pub(super) enum Instrument {
     /// Re-encryption through a cluster under load.
     Latency,
+    /// Whole reads through the platform, with the golden record.
+    Read,
+    /// This project's operations beside others': a crate outside the workspace, built when it is first needed.
+    Peers,
 }
+
+/// The options of `benches/peers`, which is not linked here.
+const PEERS_OPTIONS: [&str; 4] = ["members", "threshold", "what", "samples"];
+
+/// How cargo runs it, built first if need be.
+const PEERS_RUN: [&str; 7] = [
+    "run",
+    "--quiet",
+    "--release",
+    "--locked",
+    "--manifest-path",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/peers/Cargo.toml"),
+    "--",
+];
 
 /// The options that the sweep itself gives.
 const OURS: [&str; 2] = ["json", "records"];
@@ -31,13 +49,17 @@ impl Instrument {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
+            Self::Read => "read",
+            Self::Peers => "peers",
         }
     }
 
-    /// Its own command line.
-    fn command(self) -> clap::Command {
+    /// Its own command line, if it is of this crate.
+    fn command(self) -> Option<clap::Command> {
         match self {
-            Self::Latency => crate::latency::Arguments::command(),
+            Self::Latency => Some(crate::latency::Arguments::command()),
+            Self::Read => Some(crate::read::Arguments::command()),
+            Self::Peers => None,
         }
     }
 
@@ -46,27 +68,44 @@ impl Instrument {
         if let Some(ours) = OURS.iter().find(|ours| settings.contains_key(**ours)) {
             return Err(format!("{ours} is given by the sweep itself"));
         }
-        let words = std::iter::once(self.name().to_owned()).chain(options(settings));
-        match self.command().try_get_matches_from(words) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or("refused")
-                .to_owned()),
-        }
+        let Some(command) = self.command() else {
+            let known =
+                |name: &&String| name.starts_with('_') || PEERS_OPTIONS.contains(&name.as_str());
+            return match settings.keys().find(|name| !known(name)) {
+                Some(unknown) => Err(format!("peers has no option {unknown}")),
+                None => Ok(()),
+            };
+        };
+        command
+            .try_get_matches_from(self.typed(settings))
+            .map(drop)
+            .map_err(|error| {
+                let text = error.to_string();
+                text.lines().next().unwrap_or("refused").to_owned()
+            })
     }
 
-    /// The program and its words that measure a point into `records`.
+    /// What a person types to measure the same.
+    pub(super) fn typed(self, settings: &Settings) -> Vec<String> {
+        std::iter::once(self.name().to_owned())
+            .chain(options(settings))
+            .collect()
+    }
+
+    /// The program and its words that measure a point into `records`, an absolute path.
     pub(super) fn call(
         self,
         settings: &Settings,
         records: &Path,
     ) -> Result<(PathBuf, Vec<String>), Failure> {
-        let program =
-            std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
-        let mut words = vec![INSTRUMENT.to_owned(), self.name().to_owned()];
+        let (program, start) = if self == Self::Peers {
+            (PathBuf::from("cargo"), PEERS_RUN.to_vec())
+        } else {
+            let program =
+                std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
+            (program, vec![INSTRUMENT, self.name()])
+        };
+        let mut words: Vec<String> = start.into_iter().map(str::to_owned).collect();
         words.extend(options(settings));
         words.push("--json".to_owned());
         words.push(format!("--records={}", records.display()));
@@ -74,12 +113,46 @@ impl Instrument {
     }
 }
 
+/// What is typed: `true` is a bare flag, `false` and nothing are none, and parts joined by ` + ` are one option each.
 fn options(settings: &Settings) -> impl Iterator<Item = String> {
-    settings
-        .iter()
-        .filter_map(|(name, value)| match value.as_str() {
-            "true" => Some(format!("--{name}")),
-            "false" => None,
-            value => Some(format!("--{name}={value}")),
-        })
+    let settings = settings.iter().filter(|(name, _)| !name.starts_with('_'));
+    settings.flat_map(|(name, value)| match value.as_str() {
+        "true" => vec![format!("--{name}")],
+        "false" | "" => Vec::new(),
+        value => value
+            .split(" + ")
+            .map(|part| format!("--{name}={part}"))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(missing_docs)]
+    use super::*;
+
+    #[test]
+    fn settings_become_what_a_person_would_type() {
+        let settings = [
+            ("_rule", "t = f + 1"),
+            ("ahead", "true"),
+            ("approvals", "2"),
+            ("fault", "crashed + late=20"),
+            ("keep", "false"),
+            ("network", ""),
+        ];
+        let settings = settings
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let typed: Vec<String> = options(&settings).collect();
+        assert_eq!(
+            typed,
+            [
+                "--ahead",
+                "--approvals=2",
+                "--fault=crashed",
+                "--fault=late=20"
+            ]
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
 use super::environment::{Build, load_average, now};
@@ -32,7 +32,9 @@ pub(super) async fn measure(
     build: &Build,
 ) -> Result<Ended, Failure> {
     let unfinished = folder.unfinished()?;
-    let (program, words) = instrument.call(settings, &unfinished.join("records.jsonl"))?;
+    let records = std::path::absolute(unfinished.join("records.jsonl"))
+        .map_err(Failure::io("find the folder"))?;
+    let (program, words) = instrument.call(settings, &records)?;
     let (started, clock, load_before) = (now(), Instant::now(), load_average());
     let file = |name: &str| {
         File::create(unfinished.join(name)).map_err(Failure::io(format!("make {name}")))
@@ -61,14 +63,7 @@ pub(super) async fn measure(
     let measurement = Measurement {
         settings: settings.clone(),
         repetition: *repetition,
-        command: std::iter::once(instrument.name().to_owned())
-            .chain(
-                words
-                    .into_iter()
-                    .filter(|word| !word.starts_with("--records"))
-                    .skip(2),
-            )
-            .collect(),
+        command: instrument.typed(settings),
         started,
         seconds: clock.elapsed().as_secs_f64(),
         load_average: (load_before, load_average()),
@@ -99,7 +94,7 @@ async fn stop(child: &mut Child) {
         .and_then(|pid| i32::try_from(pid).ok())
         .and_then(Pid::from_raw);
     if let Some(pid) = pid {
-        let _ = kill_process(pid, Signal::INT);
+        let _ = kill_process_group(pid, Signal::INT);
     }
     let grace = std::time::Duration::from_secs(30);
     if tokio::time::timeout(grace, child.wait()).await.is_err() {

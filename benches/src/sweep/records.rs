@@ -8,6 +8,7 @@
 //! | `latency_ms` | how long it took, in milliseconds |
 //! | `failure` | present if it failed; its time then counts nowhere, itself as a failure |
 //! | any other `*_ms` | a phase of it, except `at_ms`, when it began |
+//! | any `*_bytes` | bytes of it |
 //! | texts | labels, such as `operation`: records with different labels are different lines in the plots |
 //!
 //! Anything else is for the reader of the file. So whatever writes such lines can be plotted.
@@ -29,8 +30,19 @@ pub(super) struct Run {
     pub(super) failed: u32,
     /// Phase → milliseconds of those that succeeded.
     pub(super) phases_ms: BTreeMap<String, Vec<f64>>,
+    /// What → bytes of those that succeeded.
+    pub(super) bytes: BTreeMap<String, Vec<f64>>,
     /// What the instrument's document says of the whole run.
     pub(super) facts: Facts,
+}
+
+impl Run {
+    /// A phase's part of all requests' time.
+    pub(super) fn share(&self, phase: &str) -> Option<f64> {
+        let whole: f64 = self.latency_ms.iter().sum();
+        let part: f64 = self.phases_ms.get(phase)?.iter().sum();
+        (whole > 0.0).then_some(part / whole)
+    }
 }
 
 /// Numbers of a whole run: requests a second, and what one request cost.
@@ -109,6 +121,9 @@ fn add(all: &mut Labelled, record: BTreeMap<String, Value>) -> Result<(), String
         {
             let phases = &mut run.phases_ms;
             phases.entry(phase.to_owned()).or_default().push(value);
+        }
+        if let (true, Some(value)) = (name.ends_with("_bytes"), value.as_f64()) {
+            run.bytes.entry(name.clone()).or_default().push(value);
         }
     }
     Ok(())

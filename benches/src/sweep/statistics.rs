@@ -77,7 +77,7 @@ pub(super) fn estimate(runs: &[&[f64]], statistics: &[Statistic]) -> Vec<Option<
         .collect()
 }
 
-/// The mean of one number a run.
+/// The mean of one number a run, of a kind that is never negative.
 pub(super) fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
     let count = values.len();
     let mean = values.iter().sum::<f64>() / count as f64;
@@ -92,7 +92,7 @@ pub(super) fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
     };
     Some(Estimate {
         value: mean,
-        low: half.map(|half| mean - half),
+        low: half.map(|half| (mean - half).max(0.0)),
         high: half.map(|half| mean + half),
     })
 }

@@ -1,7 +1,8 @@
 //! `summary.csv`: one row a point, with what was measured of it and the ends of its 95 % confidence intervals.
 //!
 //! Columns: the settings that vary and the records' labels; `runs`, `requests`, `failed`; then for each quantity its value,
-//! `…_low` and `…_high`. An end that the data do not bound is empty. Times are in milliseconds.
+//! `…_low` and `…_high`. `PHASE_share` is the phase's part of the whole time, between 0 and 1. An end that the data do not bound is
+//! empty. Times are in milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -153,7 +154,11 @@ impl Summary {
 
     /// The file.
     pub(super) fn csv(&self) -> String {
-        let mut head: Vec<String> = self.keys.clone();
+        let mut head: Vec<String> = self
+            .keys
+            .iter()
+            .map(|key| key.trim_start_matches('_').to_owned())
+            .collect();
         head.extend(["runs", "requests", "failed"].map(str::to_owned));
         for column in &self.columns {
             head.extend([
@@ -212,6 +217,17 @@ impl Row {
                     .flatten()
                     .map(|mean| (format!("{phase}_mean_ms"), mean)),
             );
+            let shares: Vec<f64> = runs.iter().filter_map(|run| run.share(phase)).collect();
+            values.extend(mean_of_runs(&shares).map(|share| (format!("{phase}_share"), share)));
+        }
+        let bytes: BTreeSet<&String> = runs.iter().flat_map(|run| run.bytes.keys()).collect();
+        for name in bytes {
+            let means: Vec<f64> = runs
+                .iter()
+                .filter_map(|run| run.bytes.get(name))
+                .map(|values| values.iter().sum::<f64>() / values.len().max(1) as f64)
+                .collect();
+            values.extend(mean_of_runs(&means).map(|mean| (name.clone(), mean)));
         }
         for (name, fact) in FACTS {
             let of_runs: Vec<f64> = runs.iter().filter_map(fact).collect();

@@ -16,7 +16,11 @@ pub(super) fn beside(plot: &Plot, summary: &Summary) -> String {
             .to_vec(),
         PlotKind::Phases => {
             let mean = std::iter::once("latency_mean_ms".to_owned());
-            mean.chain(plot.y.iter().cloned()).collect()
+            let shares = plot
+                .y
+                .iter()
+                .map(|column| column.replace("_mean_ms", "_share"));
+            mean.chain(plot.y.iter().cloned()).chain(shares).collect()
         }
         PlotKind::Knee => {
             let done = std::iter::once("requests_per_second".to_owned());
@@ -56,12 +60,12 @@ fn html(caption: &str, keys: &[&String], columns: &[&String], rows: &[&Row]) -> 
     for key in keys {
         head("", &setting(key));
     }
-    for name in ["runs", "requests", "failed"] {
-        head(" class=\"n\"", name);
-    }
     for name in columns {
         head(" class=\"n\"", &column(name));
         head(" class=\"n i\"", "95 % interval");
+    }
+    for name in ["runs", "requests", "failed"] {
+        head(" class=\"n\"", name);
     }
     out.push_str("</tr></thead><tbody>\n");
     for row in rows {
@@ -69,12 +73,12 @@ fn html(caption: &str, keys: &[&String], columns: &[&String], rows: &[&Row]) -> 
         for key in keys {
             let _ = write!(out, "<th scope=\"row\">{}</th>", escape(row.setting(key)));
         }
+        for name in columns {
+            cells(&mut out, row, name);
+        }
         let counts = [row.runs.len(), row.requests, row.failed as usize];
         for count in counts {
             let _ = write!(out, "<td class=\"n\">{count}</td>");
-        }
-        for name in columns {
-            cells(&mut out, row, name);
         }
         out.push_str("</tr>\n");
     }

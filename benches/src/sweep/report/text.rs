@@ -26,6 +26,7 @@ pub(super) fn column(name: &str) -> String {
         "nodes_cpu_ms" => "nodes' CPU per request (ms)".to_owned(),
         "bytes_sent" => "bytes sent per request".to_owned(),
         "bytes_received" => "bytes received per request".to_owned(),
+        _ if name.ends_with("_share") => name.replace('_', " "),
         _ => {
             let (name, unit) = match name.strip_suffix("_ms") {
                 Some(name) => (name, " (ms)"),
@@ -63,7 +64,7 @@ pub(super) fn setting(name: &str) -> String {
         "members" => "nodes, n".to_owned(),
         "threshold" => "threshold, t".to_owned(),
         "rate" => "requests offered each second".to_owned(),
-        _ => name.replace(['-', '_'], " "),
+        _ => name.trim_start_matches('_').replace(['-', '_'], " "),
     }
 }
 
@@ -77,6 +78,7 @@ pub(super) fn values(of: &Settings, names: &[String]) -> String {
                 "members" => format!("n = {value}"),
                 "threshold" => format!("t = {value}"),
                 _ if value.parse::<f64>().is_ok() => format!("{} {value}", setting(name)),
+                _ if value.is_empty() => format!("no {}", setting(name)),
                 _ if value == "true" => setting(name),
                 _ if value == "false" => format!("no {}", setting(name)),
                 _ => value.clone(),
