@@ -1,9 +1,10 @@
 //! What is measured across crates.
 //!
 //! Whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion); whole clusters of
-//! real processes under load ([`latency`], the program of that name); whole reads through the platform ([`mod@read`]); and experiments
-//! over these, with what came of them ([`sweep`], the program of that name).
+//! real processes under load ([`latency`], the program of that name); key generations ([`ceremony`], likewise); whole reads through
+//! the platform ([`mod@read`]); and experiments over all these, with what came of them ([`sweep`], likewise).
 
+pub mod ceremony;
 pub mod latency;
 pub mod read;
 mod request;

@@ -16,15 +16,15 @@ use sha2::{Digest, Sha512};
 
 /// The ciphersuite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ristretto255Sha512;
+pub struct Ristretto255Sha512;
 
 /// Integers modulo ℓ.
 #[derive(Clone, Copy)]
-pub(crate) struct ScalarField;
+pub struct ScalarField;
 
 /// ristretto255.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct RistrettoGroup;
+pub struct RistrettoGroup;
 
 const CONTEXT: &str = "FROST-RISTRETTO255-SHA512-v1";
 
