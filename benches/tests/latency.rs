@@ -86,7 +86,15 @@ fn a_closed_loop_reports_every_request_and_every_node() {
         assert_eq!((nodes.len(), answered), (3, 40));
         assert!(run["nodes_cpu_ms"].as_f64().unwrap() > 0.0);
         for phase in [
-            "receive", "decode", "turn", "approvals", "proofs", "share", "proof", "audit", "whole",
+            "receive",
+            "decode",
+            "turn",
+            "approvals",
+            "proofs",
+            "share",
+            "proof",
+            "audit",
+            "whole",
         ] {
             let of = &run["node_phases_ms"][phase];
             assert!(of["max"].as_f64().unwrap() > 0.0, "{phase} {of}");
@@ -94,21 +102,45 @@ fn a_closed_loop_reports_every_request_and_every_node() {
         assert!(run["network_ms"].as_f64().unwrap() > 0.0);
         assert!(run["asked"].as_f64().unwrap() >= 2.0);
         let probes = &run["probes"];
-        assert_eq!((probes["probes"].as_u64(), probes["answered"].as_f64()), (Some(4), Some(3.0)));
-        assert!(probes["n_th_answer_ms"]["p50"].as_f64() >= probes["t_th_answer_ms"]["p50"].as_f64());
-        for part in ["mask", "share_verification", "batch_verification", "combination", "opening"] {
-            assert!(probes["reader_ms"][part]["p50"].as_f64().unwrap() > 0.0, "{part}");
+        assert_eq!(
+            (probes["probes"].as_u64(), probes["answered"].as_f64()),
+            (Some(4), Some(3.0))
+        );
+        assert!(
+            probes["n_th_answer_ms"]["p50"].as_f64() >= probes["t_th_answer_ms"]["p50"].as_f64()
+        );
+        for part in [
+            "mask",
+            "share_verification",
+            "batch_verification",
+            "combination",
+            "opening",
+        ] {
+            assert!(
+                probes["reader_ms"][part]["p50"].as_f64().unwrap() > 0.0,
+                "{part}"
+            );
         }
         assert!(run["relay"].is_null());
-        assert!(nodes.iter().all(|node| node["bytes_sent"].as_f64().unwrap() > 0.0));
+        assert!(
+            nodes
+                .iter()
+                .all(|node| node["bytes_sent"].as_f64().unwrap() > 0.0)
+        );
         // The wrapped key, the ephemeral key and two approvals, to two nodes.
         assert!(run["bytes_sent"].as_f64().unwrap() > 2_000.0);
     }
     let connections = &report["connections"];
-    assert_eq!((connections["made"].as_u64(), connections["failed"].as_u64()), (Some(6), Some(0)));
+    assert_eq!(
+        (connections["made"].as_u64(), connections["failed"].as_u64()),
+        (Some(6), Some(0))
+    );
     // A resumed connection sends no certificate: otherwise it was none.
     let received = |kind: &str| connections[kind][1].as_f64().unwrap();
-    assert!(received("resumed_bytes") < received("cold_bytes"), "{connections}");
+    assert!(
+        received("resumed_bytes") < received("cold_bytes"),
+        "{connections}"
+    );
     let lines = std::fs::read_to_string(&records).unwrap();
     std::fs::remove_file(&records).unwrap();
     assert_eq!(lines.lines().count(), 40);
@@ -142,8 +174,24 @@ fn an_open_loop_counts_from_when_a_request_should_have_started() {
 #[test]
 fn a_cluster_with_faulty_nodes_far_away_still_answers() {
     let mut arguments = SMALL.to_vec();
-    arguments.extend(["--members", "5", "--fault", "crashed", "--fault", "wrong-share@2"]);
-    arguments.extend(["--fault", "late=100@1", "--round-trip", "20", "--jitter", "1", "--loss", "0.5"]);
+    arguments.extend([
+        "--members",
+        "5",
+        "--fault",
+        "crashed",
+        "--fault",
+        "wrong-share@2",
+    ]);
+    arguments.extend([
+        "--fault",
+        "late=100@1",
+        "--round-trip",
+        "20",
+        "--jitter",
+        "1",
+        "--loss",
+        "0.5",
+    ]);
     // Five members instead of the first two words' three.
     let output = latency(&arguments[2..]);
     let report = document(&output);
@@ -160,7 +208,10 @@ fn a_cluster_with_faulty_nodes_far_away_still_answers() {
         assert_eq!(nodes[node]["fault"], fault);
     }
     // Whoever lies or is gone is never used; the others are.
-    assert_eq!((nodes[1]["answered"].as_u64(), nodes[4]["answered"].as_u64()), (Some(0), Some(0)));
+    assert_eq!(
+        (nodes[1]["answered"].as_u64(), nodes[4]["answered"].as_u64()),
+        (Some(0), Some(0))
+    );
     assert!(nodes[2]["answered"].as_u64().unwrap() > 0);
     let relay = &run["relay"];
     assert!(relay["datagrams"].as_u64().unwrap() > 80, "{relay}");
@@ -181,7 +232,10 @@ fn all_nodes_in_one_process_with_the_audit_log_in_memory() {
     assert!(report["experiment"]["hedge_after_ms"].is_null());
     let run = &report["runs"][0];
     let together = run["nodes_together"]["cpu_ms"].as_f64().unwrap();
-    assert!(together > 0.0 && run["nodes_cpu_ms"].as_f64() == Some(together), "{run}");
+    assert!(
+        together > 0.0 && run["nodes_cpu_ms"].as_f64() == Some(together),
+        "{run}"
+    );
     assert_eq!(run["failed"], 0);
 }
 

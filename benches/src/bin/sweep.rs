@@ -3,17 +3,18 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use benches::{latency, read, sweep};
+use benches::{ceremony, latency, read, sweep};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let own_name = words.next();
     let mut rest: Vec<OsString> = words.collect();
+    if let Some(status) = latency::run_as_role(&rest) {
+        return status;
+    }
     match rest.first().and_then(|first| first.to_str()) {
-        Some("cryptonode" | "coordinator") => {
-            threshold_exchange::cli::run(own_name.into_iter().chain(rest))
-        }
+        Some("coordinator") => threshold_exchange::cli::run(own_name.into_iter().chain(rest)),
         Some(sweep::INSTRUMENT) => {
             // The sweep that started us may be killed: then this ends as by Ctrl-C, and stops its nodes.
             let _ = rustix::process::set_parent_process_death_signal(Some(
@@ -35,13 +36,16 @@ fn instrument(words: Vec<OsString>) -> ExitCode {
             let arguments = latency::Arguments::parse_from(words);
             on_runtime(async move { latency::run(&arguments).await })
         }
+        Some("ceremony") => ceremony::run(&ceremony::Arguments::parse_from(words)),
         Some("read") => {
             let arguments = read::Arguments::parse_from(words);
             on_runtime(async move { read::run(&arguments).await })
         }
         other => {
             let other = other.unwrap_or_default();
-            anstream::eprintln!("there is no instrument {other:?}; there are latency and read");
+            anstream::eprintln!(
+                "there is no instrument {other:?}; there are latency, read and ceremony"
+            );
             ExitCode::from(2)
         }
     }

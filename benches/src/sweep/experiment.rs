@@ -352,20 +352,30 @@ pub(super) fn label(point: &Settings) -> String {
 pub(super) struct Only(Vec<Settings>);
 
 impl Only {
-    /// Of texts such as `members=64,preset=wan`; a value may hold `=`. A setting that no point has is refused: it would choose nothing, silently.
+    /// Of texts such as `members=64,preset=wan`; a value may hold commas and `=`. A setting that no point has is refused: it would choose nothing, silently.
     pub(super) fn parse(texts: &[String], points: &[Settings]) -> Result<Self, Failure> {
         texts
             .iter()
             .map(|text| {
                 let refuse = |reason: String| Failure::Only(text.clone(), reason);
-                let wanted = text
-                    .split(',')
-                    .map(|part| {
-                        part.split_once('=')
-                            .map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
-                            .ok_or_else(|| refuse(format!("{part} is not NAME=VALUE")))
-                    })
-                    .collect::<Result<Settings, _>>()?;
+                let mut wanted = Settings::new();
+                let mut last: Option<String> = None;
+                for part in text.split(',') {
+                    match (part.split_once('='), &last) {
+                        (Some((name, value)), _) => {
+                            wanted.insert(name.trim().to_owned(), value.trim().to_owned());
+                            last = Some(name.trim().to_owned());
+                        }
+                        // A comma within a value.
+                        (None, Some(last)) => {
+                            wanted
+                                .entry(last.clone())
+                                .or_default()
+                                .push_str(&format!(",{part}"));
+                        }
+                        (None, None) => return Err(refuse(format!("{part} is not NAME=VALUE"))),
+                    }
+                }
                 if points.iter().any(|point| fits(&wanted, point)) {
                     Ok(wanted)
                 } else {

@@ -23,6 +23,8 @@ pub(super) enum Instrument {
     Latency,
     /// Whole reads through the platform, with the golden record.
     Read,
+    /// Key generations, in one process or of real nodes.
+    Ceremony,
     /// This project's operations beside others': a crate outside the workspace, built when it is first needed.
     Peers,
 }
@@ -50,6 +52,7 @@ impl Instrument {
         match self {
             Self::Latency => "latency",
             Self::Read => "read",
+            Self::Ceremony => "ceremony",
             Self::Peers => "peers",
         }
     }
@@ -59,6 +62,7 @@ impl Instrument {
         match self {
             Self::Latency => Some(crate::latency::Arguments::command()),
             Self::Read => Some(crate::read::Arguments::command()),
+            Self::Ceremony => Some(crate::ceremony::Arguments::command()),
             Self::Peers => None,
         }
     }

@@ -50,6 +50,8 @@ impl Run {
 pub(super) struct Facts {
     pub(super) requests_per_second: Option<f64>,
     pub(super) nodes_cpu_ms: Option<f64>,
+    pub(super) network_ms: Option<f64>,
+    pub(super) asked: Option<f64>,
     pub(super) bytes_sent: Option<f64>,
     pub(super) bytes_received: Option<f64>,
 }

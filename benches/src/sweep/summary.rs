@@ -22,13 +22,15 @@ const LATENCY: [(&str, Statistic); 4] = [
 /// A fact of whole runs.
 type Fact = fn(&Run) -> Option<f64>;
 
-const FACTS: [(&str, Fact); 5] = [
+const FACTS: [(&str, Fact); 7] = [
     ("requests_per_second", |run| run.facts.requests_per_second),
     ("failed_share", |run| {
         let all = run.latency_ms.len() as f64 + f64::from(run.failed);
         Some(f64::from(run.failed) / all)
     }),
     ("nodes_cpu_ms", |run| run.facts.nodes_cpu_ms),
+    ("network_ms", |run| run.facts.network_ms),
+    ("nodes_asked", |run| run.facts.asked),
     ("bytes_sent", |run| run.facts.bytes_sent),
     ("bytes_received", |run| run.facts.bytes_received),
 ];

@@ -24,6 +24,8 @@ pub(super) fn column(name: &str) -> String {
         "requests_per_second" => "requests/s".to_owned(),
         "failed_share" => "share that failed".to_owned(),
         "nodes_cpu_ms" => "nodes' CPU per request (ms)".to_owned(),
+        "network_ms" => "network (ms)".to_owned(),
+        "nodes_asked" => "nodes asked per request".to_owned(),
         "bytes_sent" => "bytes sent per request".to_owned(),
         "bytes_received" => "bytes received per request".to_owned(),
         _ if name.ends_with("_share") => name.replace('_', " "),
