@@ -35,7 +35,10 @@ fn ours(members: u16, threshold: u16) -> Operation {
                 Some(state) => Member::restore(local.clone(), state).unwrap(),
                 None => Member::new(local.clone()),
             };
-            steps.iter().map(|(state, question)| (before(state), question.clone())).collect()
+            steps
+                .iter()
+                .map(|(state, question)| (before(state), question.clone()))
+                .collect()
         },
         move |steps| {
             let rng = &mut rand::rng();
@@ -87,8 +90,10 @@ fn record(members: u16, threshold: u16) -> (LocalNode, [u8; 32], Vec<Step>) {
     };
     let proposal = Proposal::new(terms, rng).unwrap();
     let mut leader = Leader::new(proposal, &nodes[0].0.identity, NOW).unwrap();
-    let mut machines: Vec<Member> =
-        nodes.iter().map(|(local, _)| Member::new(local.clone())).collect();
+    let mut machines: Vec<Member> = nodes
+        .iter()
+        .map(|(local, _)| Member::new(local.clone()))
+        .collect();
     let (mut state, mut steps) = (None, Vec::new());
     let mut queue = leader.poll(NOW);
     while !queue.is_empty() {
@@ -96,11 +101,16 @@ fn record(members: u16, threshold: u16) -> (LocalNode, [u8; 32], Vec<Step>) {
             let LeaderEffect::Send { to, message } = effect else {
                 continue;
             };
-            let place = nodes.iter().position(|(_, card)| card.identity == to).unwrap();
+            let place = nodes
+                .iter()
+                .position(|(_, card)| card.identity == to)
+                .unwrap();
             if place == 1 {
                 steps.push((state.clone(), message.clone()));
             }
-            let mut output = machines[place].handle(&leader_id, message, NOW, rng).unwrap();
+            let mut output = machines[place]
+                .handle(&leader_id, message, NOW, rng)
+                .unwrap();
             if machines[place].stage() == MemberStage::Proposed {
                 output = machines[place].accept(NOW, rng).unwrap();
             }
@@ -115,8 +125,9 @@ fn record(members: u16, threshold: u16) -> (LocalNode, [u8; 32], Vec<Step>) {
 }
 
 fn frost(members: u16, threshold: u16) -> Operation {
-    let identifiers: Vec<Identifier> =
-        (1..=members).map(|i| Identifier::try_from(i).unwrap()).collect();
+    let identifiers: Vec<Identifier> = (1..=members)
+        .map(|i| Identifier::try_from(i).unwrap())
+        .collect();
     let me = identifiers[0];
     let mut secrets = BTreeMap::new();
     let mut first: BTreeMap<Identifier, round1::Package> = BTreeMap::new();

@@ -3,8 +3,8 @@
 //! | operation | reencrypt | umbral-pre |
 //! |---|---|---|
 //! | encrypt | `wrap` a key, with its proof | `encrypt` |
-//! | one node's fragment | both proofs of the request parsed and verified, share and proof | the capsule checked by its deserialisation, `reencrypt` |
-//! | one fragment verified | `Share::parse`, `verify` | `CapsuleFrag::verify` |
+//! | one node's fragment | the request parsed, both its proofs verified, share and proof, encoded | the capsule parsed and thereby verified, `reencrypt`, encoded |
+//! | one fragment verified | `Share::parse`, `verify` | `CapsuleFrag::from_bytes`, `verify` |
 //! | open from t | `Opening` with x_c·Y | `decrypt_reencrypted` |
 //! | verify t and open | the same after `verify_shares` | `verify` of each, `decrypt_reencrypted` |
 
@@ -15,7 +15,10 @@ use reencrypt::{
     EphemeralKey, EphemeralSecret, KeyShare, Opening, Progress, PublicKeyPackage, Scalar,
     SecretScalar, Share, VerifiedWrappedKey, WrappedKey, verify_request, verify_shares, wrap,
 };
-use umbral_pre::{SecretKey, Signer, decrypt_reencrypted, encrypt, generate_kfrags};
+use umbral_pre::{
+    Capsule, CapsuleFrag, DefaultDeserialize, DefaultSerialize, SecretKey, Signer,
+    decrypt_reencrypted, encrypt, generate_kfrags,
+};
 
 use crate::samples::Operation;
 
@@ -53,7 +56,10 @@ impl Cluster {
             (0..threshold).map(|_| SecretScalar::random(rng)).collect();
         let secret_at = |at: u16| {
             let at = Scalar::from(at);
-            let value = coefficients.iter().rev().fold(Scalar::ZERO, |sum, c| sum * at + c.expose());
+            let value = coefficients
+                .iter()
+                .rev()
+                .fold(Scalar::ZERO, |sum, c| sum * at + c.expose());
             SecretScalar::from_scalar(value).unwrap()
         };
         let public_key = secret_at(0).public();
@@ -63,7 +69,11 @@ impl Cluster {
             .collect();
         let package = PublicKeyPackage::new(public_key, 0, threshold, publics).unwrap();
         let wrapped = wrap(&public_key, &[1; 32], &SECRET, rng).unwrap();
-        Self { package, shares, wrapped }
+        Self {
+            package,
+            shares,
+            wrapped,
+        }
     }
 
     /// A node's work, from the request's bytes to the answer's.
@@ -73,7 +83,9 @@ impl Cluster {
             WrappedKey::parse_under(self.wrapped.as_bytes(), &self.package.public_key()).unwrap();
         let ephemeral = EphemeralKey::parse(ephemeral).unwrap();
         let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, rng).unwrap();
-        node.reencrypt(&wrapped, &ephemeral, rng).unwrap().to_bytes()
+        node.reencrypt(&wrapped, &ephemeral, rng)
+            .unwrap()
+            .to_bytes()
     }
 
     /// A reader's ephemeral key with the first t answers to it.
@@ -127,8 +139,10 @@ fn ours(members: u16, threshold: u16) -> Vec<Operation> {
             OURS,
             move || e.read(),
             move |(ephemeral, answers)| {
-                let shares: Vec<Share> =
-                    answers.iter().map(|(_, share)| Share::parse(share).unwrap()).collect();
+                let shares: Vec<Share> = answers
+                    .iter()
+                    .map(|(_, share)| Share::parse(share).unwrap())
+                    .collect();
                 let rng = &mut rand::rng();
                 verify_shares(&shares, &e2.package, &e2.wrapped, ephemeral.public(), rng).unwrap();
                 e2.open(ephemeral, &answers);
@@ -166,18 +180,21 @@ fn umbral(members: u16, threshold: u16) -> Vec<Operation> {
         }
     };
     let fragment = fragments[0].clone();
-    let (of_fragment, of_verify, of_open) = (capsule.clone(), capsule.clone(), capsule);
-    let unverified = answers[0].clone().unverify();
+    let capsule_bytes = capsule.to_bytes().unwrap();
+    let answer_bytes = answers[0].clone().unverify().to_bytes().unwrap();
+    let (of_verify, of_open) = (capsule.clone(), capsule);
     let (open_answers, verified_answers, open_verified) = (answers.clone(), answers, open.clone());
     vec![
         Operation::new(ENCRYPT, UMBRAL, move || {
             black_box(encrypt(&owner_public, &SECRET).unwrap());
         }),
         Operation::new(FRAGMENT, UMBRAL, move || {
-            black_box(umbral_pre::reencrypt(&of_fragment, fragment.clone()));
+            let capsule = Capsule::from_bytes(&capsule_bytes).unwrap();
+            let answer = umbral_pre::reencrypt(&capsule, fragment.clone());
+            black_box(answer.unverify().to_bytes().unwrap());
         }),
         Operation::new(VERIFY, UMBRAL, move || {
-            let fragment = unverified.clone();
+            let fragment = CapsuleFrag::from_bytes(&answer_bytes).unwrap();
             let verified = fragment.verify(&of_verify, &verifying, &owner_public, &reader_public);
             assert!(black_box(verified).is_ok());
         }),
@@ -186,7 +203,10 @@ fn umbral(members: u16, threshold: u16) -> Vec<Operation> {
             OPEN_VERIFIED,
             UMBRAL,
             move || -> Vec<_> {
-                verified_answers.iter().map(|answer| answer.clone().unverify()).collect()
+                verified_answers
+                    .iter()
+                    .map(|answer| answer.clone().unverify())
+                    .collect()
             },
             move |answers| {
                 let verified = answers

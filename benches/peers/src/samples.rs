@@ -31,7 +31,11 @@ impl Operation {
             work();
             started.elapsed()
         };
-        Self { name, implementation, once: Box::new(once) }
+        Self {
+            name,
+            implementation,
+            once: Box::new(once),
+        }
     }
 
     /// An operation that needs something made before each call, which does not count.
@@ -47,7 +51,11 @@ impl Operation {
             work(input);
             started.elapsed()
         };
-        Self { name, implementation, once: Box::new(once) }
+        Self {
+            name,
+            implementation,
+            once: Box::new(once),
+        }
     }
 }
 
@@ -72,7 +80,9 @@ pub fn take(mut operations: Vec<Operation>, count: u32) -> Samples {
     for _ in 0..count {
         for ((operation, calls), samples) in operations.iter_mut().zip(&calls).zip(&mut all) {
             let spent: Duration = (0..*calls).map(|_| (operation.once)()).sum();
-            samples.2.push(spent.as_secs_f64() * 1e3 / f64::from(*calls));
+            samples
+                .2
+                .push(spent.as_secs_f64() * 1e3 / f64::from(*calls));
         }
     }
     Samples(all)
@@ -100,7 +110,11 @@ impl Samples {
         self.0.iter().map(|(operation, implementation, samples)| {
             let mut sorted = samples.clone();
             sorted.sort_by(f64::total_cmp);
-            (*operation, *implementation, sorted[sorted.len().div_ceil(2) - 1])
+            (
+                *operation,
+                *implementation,
+                sorted[sorted.len().div_ceil(2) - 1],
+            )
         })
     }
 
@@ -117,7 +131,10 @@ impl Samples {
 
     /// For people.
     pub fn text(&self) -> String {
-        let mut out = format!("{:<36}{:<28}{:>12}\n", "operation", "implementation", "median, ms");
+        let mut out = format!(
+            "{:<36}{:<28}{:>12}\n",
+            "operation", "implementation", "median, ms"
+        );
         for (operation, implementation, median) in self.medians() {
             let _ = writeln!(out, "{operation:<36}{implementation:<28}{median:>12.4}");
         }

