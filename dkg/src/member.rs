@@ -269,7 +269,11 @@ impl Member {
                 acknowledgements,
                 ..
             } => running.confirm(&self.node, attempt, &acknowledgements, rng),
-            Message::Certificate { certificate, .. } => running.activate(certificate.into_vec()),
+            Message::Certificate {
+                certificate,
+                public_shares,
+                ..
+            } => running.activate(certificate.into_vec(), &public_shares, rng),
             Message::Abandon { signature, .. } => running.abandon(&signature),
             other => Err(running.out_of_step(other.name())),
         }

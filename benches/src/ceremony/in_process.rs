@@ -185,7 +185,7 @@ fn ceremony(members: u16, threshold: u16, whole: bool, seed: u64) -> Result<Cost
         leader = leader.with_whole_deals();
     }
     let mut leader_ms = 0.0;
-    let mut clock = |ms: &mut f64, from: f64| {
+    let clock = |ms: &mut f64, from: f64| {
         let now = thread_cpu_ms();
         *ms += now - from;
         now

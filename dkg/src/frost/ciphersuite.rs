@@ -140,4 +140,9 @@ impl Ciphersuite for Ristretto255Sha512 {
     fn H5(m: &[u8]) -> [u8; 64] {
         hash("com", m)
     }
+
+    /// For the key generation of `frost-core`, which is only measured beside this project's: no key here is made by it.
+    fn HDKG(m: &[u8]) -> Option<Scalar> {
+        Some(hash_to_scalar("dkg", m))
+    }
 }
