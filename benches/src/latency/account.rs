@@ -10,7 +10,6 @@ use testkit::relay::Statistics;
 
 use super::distribution::Distribution;
 use super::environment::load_average;
-use super::faults::Faults;
 use super::load::Load;
 use super::node_phases::NodePhases;
 use super::probe::Probes;
@@ -85,6 +84,8 @@ pub(super) struct Processor {
 #[derive(Debug, Serialize)]
 pub(super) struct NodeReport {
     pub(super) name: String,
+    /// Its index in the cluster, by which requests' records name it.
+    pub(super) index: u16,
     /// Requests that its share was used for.
     pub(super) answered: usize,
     /// Its fault, if it has one.
@@ -112,8 +113,8 @@ pub(super) struct Account {
     nodes: Vec<(String, Usage)>,
     together: Option<Usage>,
     relay: Option<Usage>,
-    /// With each node.
-    traffic: Vec<Traffic>,
+    /// With each node, by name.
+    traffic: BTreeMap<String, Traffic>,
     phases: NodePhases,
     load_average: f64,
 }
@@ -126,11 +127,7 @@ impl Account {
             nodes: running.usage(),
             together: running.usage_together(),
             relay: running.usage_of_relay(),
-            traffic: client
-                .traffic()
-                .into_iter()
-                .map(|(_, traffic)| traffic)
-                .collect(),
+            traffic: client.traffic().into_iter().collect(),
             load_average: load_average(),
         }
     }
@@ -142,7 +139,7 @@ impl Run {
         load: &Load,
         before: &Account,
         after: &Account,
-        faults: &Faults,
+        running: &Running,
         relay: Option<Statistics>,
         probes: Probes,
     ) -> Self {
@@ -162,40 +159,45 @@ impl Run {
             }
         };
         // A connection that was made anew begins at nothing: then less is counted than there was.
-        let traffic: Vec<[f64; 4]> = before
-            .traffic
-            .iter()
-            .zip(&after.traffic)
-            .map(|(before, after)| {
-                let more =
-                    |of: fn(&Traffic) -> u64| of(after).saturating_sub(of(before)) as f64 * each;
-                [
-                    more(|traffic| traffic.bytes_sent),
-                    more(|traffic| traffic.bytes_received),
-                    more(|traffic| traffic.datagrams_sent),
-                    more(|traffic| traffic.datagrams_received),
-                ]
+        let traffic = |name: &str| {
+            let (before, after) = (before.traffic.get(name), after.traffic.get(name));
+            let more = |of: fn(&Traffic) -> u64| {
+                after.map_or(0, of).saturating_sub(before.map_or(0, of)) as f64 * each
+            };
+            [
+                more(|traffic| traffic.bytes_sent),
+                more(|traffic| traffic.bytes_received),
+                more(|traffic| traffic.datagrams_sent),
+                more(|traffic| traffic.datagrams_received),
+            ]
+        };
+        let mut sum = [0.0; 4];
+        let nodes: Vec<NodeReport> = (1_u16..)
+            .zip(before.nodes.iter().zip(&after.nodes))
+            .map(|(number, ((name, before), (_, after)))| {
+                let traffic = traffic(name);
+                for (sum, more) in sum.iter_mut().zip(traffic) {
+                    *sum += more;
+                }
+                let [bytes_sent, bytes_received, ..] = traffic;
+                let index = running.index_of(name).unwrap_or_default();
+                NodeReport {
+                    name: name.clone(),
+                    index,
+                    answered: good.iter().filter(|s| s.answered.contains(&index)).count(),
+                    fault: running.faults.get(&number).copied(),
+                    processor: processor(*before, *after),
+                    bytes_sent,
+                    bytes_received,
+                }
             })
             .collect();
-        let sum = |column: usize| {
-            traffic
-                .iter()
-                .filter_map(|row| row.get(column))
-                .sum::<f64>()
-        };
-        let nodes: Vec<NodeReport> = (1_u16..)
-            .zip(before.nodes.iter().zip(&after.nodes).zip(&traffic))
-            .map(
-                |(index, (((name, before), (_, after)), [sent, received, ..]))| NodeReport {
-                    name: name.clone(),
-                    answered: good.iter().filter(|s| s.answered.contains(&index)).count(),
-                    fault: faults.get(&index).copied(),
-                    processor: processor(*before, *after),
-                    bytes_sent: *sent,
-                    bytes_received: *received,
-                },
-            )
-            .collect();
+        let [
+            bytes_sent,
+            bytes_received,
+            datagrams_sent,
+            datagrams_received,
+        ] = sum;
         let both = |of: fn(&Account) -> Option<Usage>| Some(processor(of(before)?, of(after)?));
         let nodes_together = both(|account| account.together);
         let relay = both(|account| account.relay)
@@ -234,10 +236,10 @@ impl Run {
             nodes_cpu_ms: nodes_together.as_ref().map_or(0.0, |all| all.cpu_ms)
                 + nodes.iter().map(|node| node.processor.cpu_ms).sum::<f64>(),
             nodes,
-            bytes_sent: sum(0),
-            bytes_received: sum(1),
-            datagrams_sent: sum(2),
-            datagrams_received: sum(3),
+            bytes_sent,
+            bytes_received,
+            datagrams_sent,
+            datagrams_received,
             node_phases_ms,
             network_ms,
             asked,

@@ -97,14 +97,7 @@ async fn measure(
         }
         let probes = probe::measure(&workload, first, arguments.probes).await;
         first = first.saturating_add(arguments.probes);
-        runs.push(Run::of(
-            &load,
-            &before,
-            &after,
-            &running.faults,
-            relay,
-            probes,
-        ));
+        runs.push(Run::of(&load, &before, &after, running, relay, probes));
     }
     workload.client().close().await;
     Ok(Report {

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use certs::{DEFAULT_LIFETIME_S, DEFAULT_TOLERANCE_S, Issuer};
-use cryptonode::client::{Client, ClientIdentity, ClientOptions, ClusterDescriptor};
+use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
 use cryptonode::node_files::AUDIT_FOLDER;
 use indicatif::ProgressBar;
 use tempfile::TempDir;
 use testkit::misbehaviour::Misbehaviour;
-use testkit::relay::{Network, RelayProcess, Statistics};
-use threshold_exchange::site::{Layout, Program, Site, SiteError, SitePlan};
+use testkit::relay::{Network, RelayProcess, Statistics, node};
+use threshold_exchange::site::{Layout, Node, Program, Site, SiteError, SitePlan};
 
 use super::Arguments;
 use super::arguments::{AuditPlace, Processes};
@@ -39,6 +39,8 @@ pub(super) struct Running {
     pub(super) network: Option<Network>,
     pub(super) faults: Faults,
     faulty: BTreeMap<u16, Child>,
+    /// The members' indices by name: they are in the order of their identities, not of their numbers.
+    indices: BTreeMap<String, u16>,
     /// All nodes, if they are in one process.
     together: Option<Child>,
     /// Where the audit logs are, if not in the nodes' folders.
@@ -89,6 +91,7 @@ impl Running {
             network,
             faults,
             faulty: BTreeMap::new(),
+            indices: BTreeMap::new(),
             together: None,
             _audit: audit,
         };
@@ -100,6 +103,12 @@ impl Running {
         running.introduce_to_relay()?;
         progress.set_message("generating the key");
         running.site.generate_key().await?;
+        running.indices = running
+            .cluster()?
+            .members()
+            .iter()
+            .map(|member| (member.name.clone(), member.index))
+            .collect();
         progress.set_message("making nodes fail");
         running.begin_faults().await?;
         if let (Some(relay), Some(network)) = (&mut running.relay, &running.network) {
@@ -159,14 +168,19 @@ impl Running {
         Ok(())
     }
 
-    /// A client that no node has seen before. It connects when it first calls.
-    pub(super) fn client(&self) -> Result<Client, Failure> {
+    /// The cluster's description, as its operators hand it out.
+    fn cluster(&self) -> Result<Cluster, Failure> {
         let path = self.site.layout().cluster();
         let text =
             fs::read_to_string(&path).map_err(SiteError::io(format!("read {}", path.display())))?;
-        let cluster = ClusterDescriptor::from_json(&text)
+        ClusterDescriptor::from_json(&text)
             .and_then(|descriptor| descriptor.check())
-            .map_err(|error| Failure::Client(error.to_string()))?;
+            .map_err(|error| Failure::Client(error.to_string()))
+    }
+
+    /// A client that no node has seen before. It connects when it first calls.
+    pub(super) fn client(&self) -> Result<Client, Failure> {
+        let cluster = self.cluster()?;
         let identity =
             ClientIdentity::generate().map_err(|error| Failure::Client(error.to_string()))?;
         Client::new(cluster, identity, self.options.clone())
@@ -177,30 +191,41 @@ impl Running {
     pub(super) async fn warm_client(&self) -> Result<Client, Failure> {
         let client = self.client()?;
         let lossy = self.network.is_some();
-        for (number, (name, connected)) in (1..).zip(client.connect().await) {
+        let faulty: Vec<String> = self.faults.keys().map(|number| node(*number)).collect();
+        for (name, connected) in client.connect().await {
             // On a network that loses datagrams an attempt may fail; the next request makes another.
-            if !self.faults.contains_key(&number) && !lossy {
+            if !faulty.contains(&name) && !lossy {
                 connected.map_err(|error| Failure::Client(format!("{name}: {error}")))?;
             }
         }
         Ok(client)
     }
 
-    /// The nodes without a fault, by index.
+    /// The nodes without a fault.
+    fn honest_nodes(&self) -> impl Iterator<Item = &Node> {
+        (1..)
+            .zip(self.site.nodes())
+            .filter(|(number, _)| !self.faults.contains_key(number))
+            .map(|(_, node)| node)
+    }
+
+    /// Their indices in the cluster.
     pub(super) fn honest(&self) -> Vec<u16> {
-        (1..=self.site.plan().nodes)
-            .filter(|number| !self.faults.contains_key(number))
+        self.honest_nodes()
+            .filter_map(|node| self.index_of(&node.name))
             .collect()
     }
 
-    /// The folders of the nodes without a fault.
+    /// Their folders.
     pub(super) fn honest_folders(&self) -> Vec<PathBuf> {
-        let honest = self.honest();
-        (1..)
-            .zip(self.site.nodes())
-            .filter(|(number, _)| honest.contains(number))
-            .map(|(_, node)| node.folder.clone())
+        self.honest_nodes()
+            .map(|node| node.folder.clone())
             .collect()
+    }
+
+    /// A node's index in the cluster.
+    pub(super) fn index_of(&self, name: &str) -> Option<u16> {
+        self.indices.get(name).copied()
     }
 
     /// What each node has used of the processors, in the order of their names: nothing if it has no process of its own.
