@@ -218,7 +218,7 @@ fn the_page_needs_nothing_else_and_can_be_read_without_eyes_or_mouse() {
     }
     assert_eq!(page.matches("class=\"pair\"").count(), 5);
     assert!(page.contains("11 of 12 measurements are done"));
-    assert!(page.contains("1 requests failed"));
+    assert!(page.contains("1 of 154 requests failed"));
     assert!(
         page.contains("The knee is at 200 requests/s"),
         "{:?}",

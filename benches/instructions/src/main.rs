@@ -3,7 +3,7 @@
 //! Time on a shared machine says little about a change of a few per cent; the number of instructions says it exactly, on any
 //! machine, in seconds. `instructions check` runs each [operation](operations) once under valgrind's callgrind, which counts what is
 //! executed inside [`region::measured`], and compares with `baseline/PLATFORM.toml`. All randomness is seeded, so that
-//! the same code gives the same count every time.
+//! the same code gives the same count every time, but for some hundredths of a per cent that where things lie in memory makes.
 //!
 //! What it does not see: valgrind has no AVX-512, so the count is that of the AVX2 code; caches, the disk, the network,
 //! and other processes count nothing. A baseline is of one architecture, one set of vector instructions and one compiler.

@@ -10,11 +10,15 @@ use crate::sweep::summary::{Row, Summary, number};
 /// Room for the axis below.
 const FOOT: f64 = HEIGHT - BOTTOM;
 /// The left end of the bars is where the longest name ends, but no further than this.
-const NAMES: f64 = 0.42 * WIDTH;
+const NAMES: f64 = 0.36 * WIDTH;
+/// The left end where names stand above their rows.
+const ABOVE: f64 = 8.0;
+/// The height of a name above.
+const NAME: f64 = 19.0;
 
 /// Stacked means of phases, one bar a row; `None` if nothing of it is measured.
 pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
-    const BAR: f64 = 26.0;
+    const BAR: f64 = 18.0;
     let rows = series::rows(plot, summary);
     let phases: Vec<&String> = plot
         .y
@@ -26,18 +30,25 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
     }
     let names: Vec<String> = rows.iter().map(|row| name_of(plot, row)).collect();
     let left = left_of(&names);
+    // Names that are too long for the side stand above.
+    let above = if left == ABOVE { NAME } else { 4.0 };
+    let step = above + BAR + 4.0;
     let total = |row: &Row| value(row, "latency_mean_ms");
     let ends = rows.iter().map(|row| {
         let high = row.values.get("latency_mean_ms").and_then(|mean| mean.high);
         high.unwrap_or(0.0).max(total(row))
     });
     let x = Scale::of(ends, false, (left, RIGHT));
-    let bottom = TOP + BAR * rows.len() as f64;
+    let bottom = TOP + step * rows.len() as f64;
     let mut drawing = Drawing::new(bottom + FOOT);
     foot(&mut drawing, &x, bottom, left, "mean time (ms)");
     for (place, (row, name)) in rows.iter().zip(&names).enumerate() {
-        let top = TOP + BAR * place as f64 + 4.0;
-        drawing.text("tick", (left - 6.0, top + 13.0), "end", name);
+        let top = TOP + step * place as f64 + above;
+        if left == ABOVE {
+            drawing.text("tick", (left + 3.0, top - 4.0), "start", name);
+        } else {
+            drawing.text("tick", (left - 6.0, top + 13.0), "end", name);
+        }
         let mut start = 0.0;
         for (style, phase) in phases.iter().enumerate() {
             let length = value(row, phase);
@@ -51,7 +62,7 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
                 "<g class=\"mark bar c{}\" data-says=\"{says}\"><title>{says}</title><rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/></g>",
                 style % 6,
                 to - from,
-                BAR - 8.0,
+                BAR,
                 says = escape(&says),
             ));
             start += length;
@@ -62,7 +73,7 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
                 "<rect class=\"rest\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/>",
                 x.at(start),
                 x.at(total(row)) - x.at(start),
-                BAR - 8.0
+                BAR
             ));
         }
         interval(
@@ -71,7 +82,7 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
             row,
             "latency_mean_ms",
             &x,
-            top + (BAR - 8.0) / 2.0,
+            top + BAR / 2.0,
         );
     }
     let entries: Vec<(usize, String)> = phases
@@ -103,9 +114,14 @@ pub(super) fn dots(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
         return None;
     }
     let mut lines: Vec<(f64, usize, &Row)> = Vec::new();
+    let names: Vec<String> = things.iter().map(|thing| (*thing).to_owned()).collect();
+    let left = left_of(&names);
     let (mut y, mut heads) = (TOP, Vec::new());
     for thing in &things {
         let first = y;
+        if left == ABOVE {
+            y += NAME - 4.0;
+        }
         for (style, (_, members)) in groups.iter().enumerate() {
             for row in members.iter().filter(|row| row.setting(&plot.x) == *thing) {
                 lines.push((y + LINE / 2.0 + 3.0, style, row));
@@ -113,10 +129,8 @@ pub(super) fn dots(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
             }
         }
         y += 8.0;
-        heads.push(((first + y) / 2.0, (*thing).to_owned(), y));
+        heads.push((first, *thing, y));
     }
-    let names: Vec<String> = heads.iter().map(|(_, name, _)| name.clone()).collect();
-    let left = left_of(&names);
     let ends = lines
         .iter()
         .filter_map(|(_, _, row)| row.values.get(column))
@@ -128,8 +142,12 @@ pub(super) fn dots(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
     let x = Scale::of(ends, plot.log_y, (left, RIGHT));
     let mut drawing = Drawing::new(y + FOOT);
     foot(&mut drawing, &x, y, left, &text::column(column));
-    for (middle, name, end) in &heads {
-        drawing.text("tick", (left - 6.0, middle + 4.0), "end", name);
+    for (first, name, end) in &heads {
+        if left == ABOVE {
+            drawing.text("tick", (left + 3.0, first + 13.0), "start", name);
+        } else {
+            drawing.text("tick", (left - 6.0, (first + end) / 2.0 + 4.0), "end", name);
+        }
         drawing.line("grid", (left, *end), (RIGHT, *end));
     }
     for (place, style, row) in lines {
@@ -179,7 +197,8 @@ fn left_of(names: &[String]) -> f64 {
         .map(|name| name.chars().count())
         .max()
         .unwrap_or(0);
-    (12.0 + 6.3 * longest as f64).min(NAMES)
+    let side = 12.0 + 6.6 * longest as f64;
+    if side > NAMES { ABOVE } else { side }
 }
 
 fn foot(drawing: &mut Drawing, x: &Scale, bottom: f64, left: f64, name: &str) {

@@ -108,9 +108,10 @@ fn warnings(begun: &Begun, summary: &Summary) -> String {
         ));
     }
     let failed: u64 = summary.rows.iter().map(|row| u64::from(row.failed)).sum();
+    let requests: usize = summary.rows.iter().map(|row| row.requests).sum();
     if failed > 0 {
         sentences.push(format!(
-            "{failed} requests failed; times are of those that succeeded, failures are counted in the tables."
+            "{failed} of {requests} requests failed; times are of those that succeeded, failures are counted in the tables."
         ));
     }
     sentences

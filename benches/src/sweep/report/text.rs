@@ -65,7 +65,7 @@ pub(super) fn setting(name: &str) -> String {
     match name {
         "members" => "nodes, n".to_owned(),
         "threshold" => "threshold, t".to_owned(),
-        "rate" => "requests offered each second".to_owned(),
+        "rate" => "offered requests/s".to_owned(),
         _ => name.trim_start_matches('_').replace(['-', '_'], " "),
     }
 }
@@ -79,6 +79,8 @@ pub(super) fn values(of: &Settings, names: &[String]) -> String {
             Some(match name.as_str() {
                 "members" => format!("n = {value}"),
                 "threshold" => format!("t = {value}"),
+                "rate" => format!("{value}/s"),
+                "bytes" | "approvals" | "organisations" | "requests" => format!("{value} {name}"),
                 _ if value.parse::<f64>().is_ok() => format!("{} {value}", setting(name)),
                 _ if value.is_empty() => format!("no {}", setting(name)),
                 _ if value == "true" => setting(name),
