@@ -47,10 +47,45 @@ use super::instrument::Instrument;
 pub(super) type Settings = BTreeMap<String, String>;
 
 /// Those that come with the program: name and text.
-const READY: &[(&str, &str)] = &[(
-    "latency-members",
-    include_str!("../../experiments/latency-members.toml"),
-)];
+const READY: &[(&str, &str)] = &[
+    (
+        "latency-members",
+        include_str!("../../experiments/latency-members.toml"),
+    ),
+    (
+        "latency-networks",
+        include_str!("../../experiments/latency-networks.toml"),
+    ),
+    (
+        "throughput",
+        include_str!("../../experiments/throughput.toml"),
+    ),
+    (
+        "ceremony-create",
+        include_str!("../../experiments/ceremony-create.toml"),
+    ),
+    (
+        "ceremony-real",
+        include_str!("../../experiments/ceremony-real.toml"),
+    ),
+    ("faults", include_str!("../../experiments/faults.toml")),
+    (
+        "approvals",
+        include_str!("../../experiments/approvals.toml"),
+    ),
+    (
+        "record-share",
+        include_str!("../../experiments/record-share.toml"),
+    ),
+    (
+        "peers-reencryption",
+        include_str!("../../experiments/peers-reencryption.toml"),
+    ),
+    (
+        "peers-key-generation",
+        include_str!("../../experiments/peers-key-generation.toml"),
+    ),
+];
 
 /// An experiment, checked.
 #[derive(Clone, Debug)]
