@@ -266,6 +266,22 @@ fn the_ready_experiments_are_sound() {
     for name in names {
         let whole = document(&sweep(&["check", name, "--json"]));
         let quick = document(&sweep(&["check", name, "--quick", "--json"]));
+        for point in whole["points"].as_array().unwrap() {
+            let number = |name: &str| {
+                point[name]
+                    .as_str()
+                    .map(|text| text.parse::<u32>().unwrap())
+            };
+            let real = name != "ceremony-create" && !name.starts_with("peers");
+            if let (true, Some(members), Some(threshold)) =
+                (real, number("members"), number("threshold"))
+            {
+                assert!(
+                    members + 1 >= 2 * threshold,
+                    "{name}: real nodes refuse {point}"
+                );
+            }
+        }
         let points = |of: &Value| of["points"].as_array().map_or(0, Vec::len);
         assert!(points(&whole) > 1, "{name}: {whole}");
         assert!(

@@ -67,7 +67,7 @@ impl Drawing {
         for tick in y_scale.ticks(5) {
             let place = y_scale.at(tick);
             self.line("grid", (LEFT, place), (RIGHT, place));
-            self.text("tick", (LEFT - 6.0, place + 4.0), "end", &number(tick));
+            self.text("tick", (LEFT - 6.0, place + 4.0), "end", &tick_text(tick));
         }
         let own = x_scale.ticks(6);
         self.x_ticks(x_scale, x_ticks.unwrap_or(&own), bottom);
@@ -90,7 +90,7 @@ impl Drawing {
     pub(super) fn x_ticks(&mut self, scale: &Scale, ticks: &[f64], bottom: f64) {
         let mut free = f64::NEG_INFINITY;
         for tick in ticks {
-            let (place, text) = (scale.at(*tick), number(*tick));
+            let (place, text) = (scale.at(*tick), tick_text(*tick));
             let half = 3.6 * text.len() as f64;
             self.line("grid", (place, TOP), (place, bottom + 4.0));
             if place - half > free {
@@ -120,6 +120,15 @@ impl Drawing {
             escape(description),
             self.body
         )
+    }
+}
+
+/// A tick's number, short.
+fn tick_text(value: f64) -> String {
+    match value {
+        _ if value >= 1e6 => format!("{}M", number(value / 1e6)),
+        _ if value >= 1e4 => format!("{}k", number(value / 1e3)),
+        _ => number(value),
     }
 }
 

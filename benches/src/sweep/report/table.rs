@@ -1,5 +1,6 @@
 //! Tables: the same numbers as in the CSV, character by character.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::series;
@@ -33,11 +34,26 @@ pub(super) fn beside(plot: &Plot, summary: &Summary) -> String {
         .iter()
         .filter(|c| columns.contains(c))
         .collect();
-    let keys: Vec<&String> = summary
-        .keys
-        .iter()
-        .filter(|key| rows.iter().any(|row| !row.setting(key).is_empty()))
+    let rows: Vec<&Row> = rows
+        .into_iter()
+        .filter(|row| {
+            columns
+                .iter()
+                .any(|column| row.values.contains_key(*column))
+        })
         .collect();
+    // What the plot tells apart, if that tells all rows apart.
+    let shown = |key: &&String| plot.x == **key || plot.series.contains(key);
+    let keys: Vec<&String> = summary.keys.iter().filter(shown).collect();
+    let distinct: BTreeSet<Vec<&str>> = rows
+        .iter()
+        .map(|row| keys.iter().map(|key| row.setting(key)).collect())
+        .collect();
+    let keys = if distinct.len() == rows.len() {
+        keys
+    } else {
+        summary.keys.iter().collect()
+    };
     html(&plot.title, &keys, &columns, &rows)
 }
 
