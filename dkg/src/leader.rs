@@ -9,10 +9,12 @@
 //! | phase | asks | until every member has answered |
 //! |---|---|---|
 //! | accepting | `propose` | `accepted`; `pending` is asked again, `rejected` fails |
-//! | dealing | `begin` | `dealt`, verified |
+//! | dealing | `begin` | `dealt`, verified; `ready` from whoever is no dealer |
 //! | acknowledging | `deals`; `whole-deals` of whoever answers `deals-wanted` | `acknowledged`; `complained` is judged, and fails the attempt |
-//! | confirming | `acknowledgements` | `confirmed` for the very result that the leader computes itself |
+//! | confirming | `acknowledgements`; `hand-over` of an old member that leaves | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
+//!
+//! In a reshare everybody with a seat is asked, new members and old ones; only the new ones acknowledge.
 //!
 //! # Members left out
 //!
@@ -133,9 +135,9 @@ impl Leader {
         }
         let signed = proposal.sign(identity)?;
         let abandon = signature::sign(identity, tags::ABANDON, &[proposal.hash()]);
-        let phase = Phase::first(proposal.members().len());
+        let phase = Phase::first(proposal.seats().len());
         Ok(Self {
-            peers: vec![Peer::default(); proposal.members().len()],
+            peers: vec![Peer::default(); proposal.seats().len()],
             roster: proposal.clone(),
             proposal,
             exclusions: Vec::new(),
@@ -282,7 +284,7 @@ impl Leader {
                 if let Some(attempt) = self.phase.attempt() {
                     self.roster = attempt.roster.clone();
                 }
-                self.peers = vec![Peer::default(); self.roster.members().len()];
+                self.peers = vec![Peer::default(); self.roster.seats().len()];
                 self.round_since = Some(now);
                 self.persist(effects);
                 if let Phase::Activating { certificate, .. } = &self.phase {
@@ -319,7 +321,7 @@ impl Leader {
     pub fn progress(&self) -> LeaderProgress {
         let waiting = self
             .roster
-            .members()
+            .seats()
             .iter()
             .zip(1u16..)
             .zip(&self.peers)
@@ -366,8 +368,8 @@ impl Leader {
                 .map(|fault| self.in_proposal(fault))
                 .collect();
             self.roster = self.proposal.clone();
-            self.phase = Phase::failed(faults, self.proposal.members().len());
-            self.peers = vec![Peer::default(); self.proposal.members().len()];
+            self.phase = Phase::failed(faults, self.proposal.seats().len());
+            self.peers = vec![Peer::default(); self.proposal.seats().len()];
             self.unreported = true;
             self.persist(effects);
         }
@@ -422,7 +424,7 @@ impl Leader {
         }
         let excluded = self.excluded();
         let mut in_flight = self.peers.iter().filter(|peer| peer.in_flight).count();
-        for ((place, member), index) in self.roster.members().iter().enumerate().zip(1u16..) {
+        for ((place, member), index) in self.roster.seats().iter().enumerate().zip(1u16..) {
             let Some(peer) = self.peers.get_mut(place) else {
                 break;
             };
