@@ -59,6 +59,7 @@ pub(crate) fn record(members: u16, threshold: u16) -> Recorded {
         created: NOW,
         expires: NOW + 3600,
         may_be_absent: 0,
+        base: None,
         allow_few_members: true,
         software: "bench".to_owned(),
     };

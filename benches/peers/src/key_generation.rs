@@ -85,6 +85,7 @@ fn record(members: u16, threshold: u16) -> (LocalNode, [u8; 32], Vec<Step>) {
         created: NOW,
         expires: NOW + 3600,
         may_be_absent: 0,
+        base: None,
         allow_few_members: true,
         software: "bench".to_owned(),
     };
