@@ -79,7 +79,7 @@ pub struct Statistics {
     pub overflowed: u64,
     /// Held back for later ones.
     pub reordered: u64,
-    /// Dropped because of a bound of the relay's own, or because nobody listens there: should be none.
+    /// Dropped because nobody listens there, as at a crashed node, or because of a bound of the relay's own.
     pub undeliverable: u64,
     /// How much later than due datagrams were sent, in microseconds: median, of the last hundred thousand.
     pub late_us_p50: f64,
