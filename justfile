@@ -51,6 +51,14 @@ long:
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
 
+# instructions of the hot functions beside the committed baseline; `just bench-check --write` makes a new one
+bench-check *ARGS:
+    cargo run --quiet --release -p instructions -- check {{ ARGS }}
+
+# experiments from a file to a report: `just sweep --list`, `just sweep run throughput --out DIR`
+sweep *ARGS:
+    cargo run --release -p benches --bin sweep -- {{ ARGS }}
+
 # what the continuous integration runs, on a clean checkout
 ci:
     bash .ci/run
