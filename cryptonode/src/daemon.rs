@@ -14,6 +14,8 @@ mod sealed;
 
 pub(crate) use door::Door;
 
+pub use crate::process::forbid_core_dumps;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
