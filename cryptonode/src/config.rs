@@ -47,6 +47,10 @@ pub struct CeremonySettings {
     pub accept_from: Vec<[u8; 32]>,
     /// How long an own proposal stays open, in seconds.
     pub open_for_s: u64,
+    /// How long the share of an earlier epoch is kept once all members have the new one, in seconds.
+    pub overlap_s: u64,
+    /// How often fellow members are asked for newer certificates of the keys, in seconds.
+    pub ask_every_s: u64,
 }
 
 /// `[limits]`.
@@ -92,6 +96,8 @@ struct RawConfig {
 struct RawCeremony {
     accept_from: Vec<String>,
     open_for_s: u64,
+    overlap_s: u64,
+    ask_every_s: u64,
 }
 
 impl Default for RawCeremony {
@@ -99,6 +105,8 @@ impl Default for RawCeremony {
         Self {
             accept_from: Vec::new(),
             open_for_s: dkg::DEFAULT_LIFETIME_S,
+            overlap_s: 600,
+            ask_every_s: 60,
         }
     }
 }
@@ -215,6 +223,8 @@ impl Config {
                 1..=dkg::MAX_LIFETIME_S,
                 raw.ceremony.open_for_s,
             ),
+            ("ceremony.overlap_s", 1..=604_800, raw.ceremony.overlap_s),
+            ("ceremony.ask_every_s", 1..=86_400, raw.ceremony.ask_every_s),
             (
                 "limits.connections",
                 1..=1_000_000,
@@ -249,6 +259,8 @@ impl Config {
             ceremony: CeremonySettings {
                 accept_from,
                 open_for_s: raw.ceremony.open_for_s,
+                overlap_s: raw.ceremony.overlap_s,
+                ask_every_s: raw.ceremony.ask_every_s,
             },
             limits: raw.limits,
         })

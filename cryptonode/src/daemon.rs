@@ -199,8 +199,8 @@ pub async fn run(
         });
     }
     let keyring = Arc::new(Keyring::new());
-    for key in store.active_keys()? {
-        keyring.insert(key).map_err(RecordsError::from)?;
+    for entry in store.keys()? {
+        keyring.put(entry);
     }
     let checkpoint_key = CheckpointKey::of_node(&config.name, &identity.signing)?;
     let known = store.audit_head()?;

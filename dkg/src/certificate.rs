@@ -302,6 +302,15 @@ impl CertifiedKey {
         self.result.epoch
     }
 
+    /// Epoch, attempt and hash together: of two results of one key, the greater counts.
+    pub fn result_name(&self) -> reencrypt::ResultName {
+        reencrypt::ResultName {
+            epoch: self.epoch(),
+            attempt: self.attempt(),
+            hash: self.result_hash(),
+        }
+    }
+
     /// The number of the attempt that made it.
     pub fn attempt(&self) -> u32 {
         self.attempt

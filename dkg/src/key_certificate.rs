@@ -4,7 +4,7 @@
 //! members sign, under Y itself ([`crate::frost`]), what the key is now; the format and its verification are in
 //! [`reencrypt::KeyCertificate`], where clients have them too.
 
-use reencrypt::{CertifiedMember, KeyCertificate, KeyStatement, ResultName};
+use reencrypt::{CertifiedMember, KeyCertificate, KeyStatement};
 
 use crate::certificate::CertifiedKey;
 
@@ -28,11 +28,7 @@ impl ToSign {
             })
             .collect();
         let statement = KeyStatement {
-            result: ResultName {
-                epoch: key.epoch(),
-                attempt: key.attempt(),
-                hash: key.result_hash(),
-            },
+            result: key.result_name(),
             members,
             threshold: key.package().threshold(),
             public_key: *key.public_key().as_bytes(),

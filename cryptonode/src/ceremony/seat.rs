@@ -10,8 +10,8 @@ use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
 use crate::daemon::clock_s;
-use crate::keyring::ActiveKey;
-use crate::store::{Change, RecordsError, Table, key_change, policy_change};
+use crate::keyring::{ActiveKey, InsertError};
+use crate::store::{Change, RecordsError, Table, entry_changes, policy_change};
 
 /// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
 const MAX_OPEN: usize = 64;
@@ -230,6 +230,7 @@ impl Ceremonies {
             .activated
             .map(|key| self.active_key(key))
             .transpose()?;
+        let mut key = None;
         if let Some(state) = output.persist {
             let mut changes = Vec::with_capacity(4);
             // What may still be needed after the decision stays in the table that can be erased.
@@ -242,19 +243,13 @@ impl Ceremonies {
             if let (MemberStage::New, Some(policy)) = (before, &self.around.policy) {
                 changes.push(policy_change(policy));
             }
-            changes.extend(activated.as_ref().map(key_change));
             // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
-            self.around.store.commit(&changes)?;
+            key = self.commit(changes, activated, &machine)?;
         }
         let stage = machine.stage();
         *place = Some(machine);
         drop(place);
-        if let Some(key) = activated {
-            let key = self
-                .around
-                .keyring
-                .insert(key)
-                .map_err(RecordsError::from)?;
+        if let Some(key) = key {
             let (id, made) = Made::of(&key)?;
             lock(&self.made).insert(id, Arc::new(made));
             tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
@@ -264,6 +259,44 @@ impl Ceremonies {
             self.notify();
         }
         Ok(output.reply)
+    }
+
+    /// Makes a step durable, with the share that came of it; then the keyring has it. A share of a lower result than this
+    /// node knows of is not used.
+    fn commit(
+        &self,
+        mut changes: Vec<Change>,
+        activated: Option<ActiveKey>,
+        machine: &Member,
+    ) -> Result<Option<Arc<ActiveKey>>, CeremonyError> {
+        let Surroundings { store, keyring, .. } = &self.around;
+        let Some(key) = activated else {
+            store.commit(&changes)?;
+            return Ok(None);
+        };
+        let name = *key.package.public_key().as_bytes();
+        let expires = machine.proposal().map_or(0, dkg::Proposal::expires);
+        let latest = expires.saturating_add(self.around.config.ceremony.overlap_s);
+        let outcome = keyring.change(
+            &name,
+            |entry| match entry.activate(key, clock_s(), latest) {
+                Err(InsertError::Share(error)) => {
+                    Err(CeremonyError::from(RecordsError::from(error)))
+                }
+                other => Ok(other),
+            },
+            |before, after| {
+                changes.extend(entry_changes(before, after));
+                Ok(store.commit(&changes)?)
+            },
+        )?;
+        match outcome {
+            Ok(key) => Ok(Some(key)),
+            Err(lower) => {
+                tracing::warn!(key = %hex::encode(name), "{lower}");
+                Ok(None)
+            }
+        }
     }
 
     /// The machine as the disk has it, after a write of which it is not known whether it succeeded.
@@ -297,9 +330,17 @@ impl Ceremonies {
                     })?
             }
         };
+        let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
+        let certified = dkg::verify_certificate(&key.certificate, &pinned).map_err(|error| {
+            RecordsError::Unreadable {
+                what: "the certificate of a new key",
+                reason: error.to_string(),
+            }
+        })?;
         let key = ActiveKey {
             share: key.share,
             package: key.package,
+            result: certified.result_name(),
             policy,
             members: key.members,
             certificate: key.certificate,

@@ -208,6 +208,7 @@ fn active(
     let key = ActiveKey {
         share,
         package: certified.package().clone(),
+        result: certified.result_name(),
         policy: policy.clone(),
         members: certified.members().to_vec(),
         certificate,

@@ -1,6 +1,6 @@
 //! The path of a share (protocol sections 5, 7 and 9): from a decoded request to bytes that may leave the node.
 //!
-//! 1. The key is known, and there are at least as many approvals as organisations are needed.
+//! 1. The key is known, the node has a share of the result that is asked for ([`crate::keyring::KeyEntry::choose`]), and there are at least as many approvals as organisations are needed.
 //! 2. Approvals of m distinct organisations bind the `write_id`, which is computed here from the bytes received, the bytes
 //!    of X, and this connection's client key, now.
 //! 3. Wrapped key and ephemeral key decode: group arithmetic, and so after the approvals.
@@ -21,22 +21,23 @@ use sha2::{Digest, Sha256};
 use super::accept::{ClientKey, Shared};
 use super::refusal::Refusal;
 use crate::audit::{AuditApproval, AuditRecord};
-use crate::keyring::ActiveKey;
-use crate::wire::v1::ByteBuf;
+use crate::keyring::Chosen;
+use crate::wire::v1::{Answer, ByteBuf, ResultVersion};
 
 /// A decoded request and the client who sent it.
 pub(super) struct ReencryptionRequest<'a> {
+    pub(super) result: Option<ResultVersion>,
     pub(super) approvals: &'a [ByteBuf],
     pub(super) wrapped_key: &'a [u8],
     pub(super) ephemeral_key: &'a [u8],
     pub(super) client: &'a ClientKey,
 }
 
-/// The share's bytes, once its record is durable.
+/// The share, once its record is durable.
 pub(super) async fn answer(
     shared: &Shared,
     request: &ReencryptionRequest<'_>,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
     if serving
         .clients
@@ -47,13 +48,8 @@ pub(super) async fn answer(
     }
     let public_key =
         WrappedKey::peek_public_key(request.wrapped_key).map_err(RequestError::from)?;
-    let key = serving
-        .keyring
-        .get(public_key)
-        .ok_or_else(|| Refusal::UnknownKey {
-            public_key: hex::encode(public_key),
-        })?;
-    let (given, needed) = (request.approvals.len(), key.policy.approvals_needed());
+    let chosen = serving.keyring.choose(public_key, request.result)?;
+    let (given, needed) = (request.approvals.len(), chosen.policy().approvals_needed());
     if given < usize::from(needed) {
         return Err(Refusal::TooFewApprovals { given, needed });
     }
@@ -61,11 +57,14 @@ pub(super) async fn answer(
     let (record, share) = {
         let turn = shared.admission.turn(&request.client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
-        make_share(&key, request, (serving.clock_ms)())?
+        make_share(&chosen, request, (serving.clock_ms)())?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     match within(shared.limits.audit, serving.audit.append(record)).await {
-        Some(Ok(_)) => Ok(share),
+        Some(Ok(_)) => Ok(Answer::Share {
+            share: ByteBuf::from(share),
+            newest: chosen.newest,
+        }),
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
             Err(Refusal::AuditUnavailable)
@@ -79,7 +78,7 @@ pub(super) async fn answer(
 
 /// Steps 2 to 5.
 fn make_share(
-    key: &ActiveKey,
+    chosen: &Chosen,
     request: &ReencryptionRequest<'_>,
     time_ms: u64,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
@@ -103,7 +102,10 @@ fn make_share(
         ephemeral_point,
         client_spki: &request.client.spki,
     };
-    let approved = key.policy.verify(&approvals, &binding, time_ms / 1000)?;
+    let key = &chosen.key;
+    let approved = chosen
+        .policy()
+        .verify(&approvals, &binding, time_ms / 1000)?;
 
     let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
         .map_err(RequestError::from)?;

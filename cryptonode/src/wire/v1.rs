@@ -48,6 +48,10 @@ pub const MAX_DOCUMENT_ANSWER: usize = 4 * 1024 * 1024;
 pub const MAX_RECORDS: usize = 4_096;
 /// Most bytes of audit records in one answer.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// Most members of a key.
+pub const MAX_MEMBERS: usize = 1_024;
+/// Longest address of a member in bytes.
+pub const MAX_ADDRESS: usize = 255;
 /// Most keys in one `status` answer.
 pub const MAX_KEYS: usize = 1_024;
 /// Longest refusal code in bytes: lower-case letters, digits and hyphens.
@@ -63,6 +67,9 @@ pub const MAX_CHECKPOINT: usize = 64 * 1024;
 pub enum Request {
     /// Re-encrypt a wrapped key to an ephemeral key; answered with [`Answer::Share`].
     Reencrypt {
+        /// The result of the key whose share is wanted; the node's newest if absent. Shares of two results never combine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<ResultVersion>,
         /// Approval certificates, DER, at most [`MAX_APPROVALS`] of at most [`certs::MAX_CERTIFICATE`] bytes.
         #[serde(deserialize_with = "at_most::<_, _, MAX_APPROVALS>")]
         approvals: Vec<ByteBuf>,
@@ -73,6 +80,13 @@ pub enum Request {
     },
     /// The public description of a key; answered with [`Answer::Key`].
     Key {
+        /// Y.
+        #[serde(with = "serde_bytes")]
+        public_key: [u8; 32],
+    },
+    /// The newest certificate of a key that the node knows of, whether or not it holds a share; answered with
+    /// [`Answer::KeyCertificate`].
+    KeyCertificate {
         /// Y.
         #[serde(with = "serde_bytes")]
         public_key: [u8; 32],
@@ -103,12 +117,25 @@ pub enum Answer {
     Share {
         /// The share (protocol section 5), [`SHARE`] bytes.
         share: ByteBuf,
+        /// There if the node knows of a newer result of this key, which as many members serve as it needs: ask for the
+        /// key's certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<ResultVersion>,
     },
     /// The public description of a key.
     Key {
         /// The cluster descriptor, JSON text, the same that operators hand out as `cluster.json`.
         descriptor: String,
         /// The certificate of the ceremony that made the key or last reshared it.
+        certificate: ByteBuf,
+    },
+    /// The newest certificate of a key that the node knows of.
+    KeyCertificate {
+        /// Where each member is, `host:port`, in index order, as far as the node knows; empty for one that it does not
+        /// know. Hints: nobody signed them, and a member's identity is what TLS proves.
+        #[serde(deserialize_with = "at_most::<_, _, MAX_MEMBERS>")]
+        addresses: Vec<String>,
+        /// The certificate, signed under Y ([`reencrypt::KeyCertificate`]).
         certificate: ByteBuf,
     },
     /// The member's reply in a ceremony.
@@ -156,7 +183,32 @@ pub enum Answer {
     },
 }
 
-/// A key that a node answers for.
+/// Names a result of a key: of two, the greater counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultVersion {
+    /// 0 at the key's creation, one more with each reshare.
+    pub epoch: u64,
+    /// The attempt of the ceremony that made it.
+    pub attempt: u32,
+}
+
+impl std::fmt::Display for ResultVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "epoch {}, attempt {}", self.epoch, self.attempt)
+    }
+}
+
+impl From<&reencrypt::ResultName> for ResultVersion {
+    fn from(name: &reencrypt::ResultName) -> Self {
+        Self {
+            epoch: name.epoch,
+            attempt: name.attempt,
+        }
+    }
+}
+
+/// A key that a node answers for; one with two results while their overlap lasts, twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyStatus {
@@ -164,6 +216,8 @@ pub struct KeyStatus {
     pub epoch: u64,
     /// The node's index in it, from 1.
     pub index: u16,
+    /// The attempt of the ceremony that made it.
+    pub attempt: u32,
     /// n, the number of members.
     pub members: u16,
     /// t, the shares needed.
@@ -263,7 +317,9 @@ impl Request {
     pub fn longest_answer(&self) -> usize {
         match self {
             Self::Reencrypt { .. } => MAX_SHARE_ANSWER,
-            Self::Key { .. } | Self::Audit { .. } => MAX_DOCUMENT_ANSWER,
+            Self::Key { .. } | Self::KeyCertificate { .. } | Self::Audit { .. } => {
+                MAX_DOCUMENT_ANSWER
+            }
             Self::Status {} | Self::Checkpoint {} => MAX_REQUEST,
             Self::Ceremony { .. } => MAX_ANSWER,
         }
@@ -279,6 +335,7 @@ impl Request {
     fn check(&self) -> Result<(), WireError> {
         match self {
             Self::Reencrypt {
+                result: _,
                 approvals,
                 wrapped_key,
                 ephemeral_key,
@@ -297,7 +354,11 @@ impl Request {
             Self::Ceremony { message } => {
                 field_at_most("message", message.len(), MAX_CEREMONY_MESSAGE)
             }
-            Self::Key { .. } | Self::Status {} | Self::Checkpoint {} | Self::Audit { .. } => Ok(()),
+            Self::Key { .. }
+            | Self::KeyCertificate { .. }
+            | Self::Status {}
+            | Self::Checkpoint {}
+            | Self::Audit { .. } => Ok(()),
         }
     }
 }
@@ -331,6 +392,7 @@ impl Answer {
         match self {
             Self::Share { .. } => "share",
             Self::Key { .. } => "key",
+            Self::KeyCertificate { .. } => "key_certificate",
             Self::Ceremony { .. } => "ceremony",
             Self::Status { .. } => "status",
             Self::Checkpoint { .. } => "checkpoint",
@@ -341,7 +403,21 @@ impl Answer {
 
     fn check(&self) -> Result<(), WireError> {
         match self {
-            Self::Share { share } => field_exactly("share", share.len(), SHARE),
+            Self::Share { share, .. } => field_exactly("share", share.len(), SHARE),
+            Self::KeyCertificate {
+                addresses,
+                certificate,
+            } => {
+                for address in addresses {
+                    field_at_most("addresses", address.len(), MAX_ADDRESS)?;
+                    printable("addresses", address)?;
+                }
+                field_at_most(
+                    "certificate",
+                    certificate.len(),
+                    reencrypt::MAX_KEY_CERTIFICATE,
+                )
+            }
             Self::Key {
                 descriptor,
                 certificate,
