@@ -13,8 +13,9 @@
 //! polynomial and e are gone when [`deal`] returns: after a crash the stored bytes of the deal are sent again, and
 //! nothing else can be.
 //!
-//! A deal travels whole from the dealer to the leader ([`Deal`]), and from there to each member with that member's
-//! ciphertext and its Merkle path only ([`RelayedDeal`]). Both carry the same signed [`DealHeader`].
+//! A deal travels whole from the dealer to the leader ([`Deal`]). From there each member gets the signed [`DealHeader`] with its own
+//! ciphertext and its Merkle path ([`DealExcerpt`]), beside the sums of all commitments; and the commitments too
+//! ([`RelayedDeal`]) only when it asks for them.
 
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
@@ -28,14 +29,13 @@ use crate::attempt::Attempt;
 use crate::fault::DealFault;
 use crate::knowledge::{Context, Proof};
 use crate::merkle::{self, Tree};
-use crate::proposal::Proposal;
 use crate::{signature, tags};
 
 /// The signed part of a deal, from which its digest follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DealHeader {
-    /// The dealer's index, 1…n.
+    /// The dealer's index: 1…n, in a reshare the one in the base.
     pub index: u16,
     /// A_0, the commitment to the constant term, 32 bytes.
     #[serde(with = "serde_bytes")]
@@ -72,7 +72,20 @@ pub struct Deal {
     pub commitments: ByteBuf,
 }
 
-/// A deal as the leader relays it to one member. Nothing of it is verified.
+/// What one member needs of a deal when it is given the sums of all commitments. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DealExcerpt {
+    /// The Merkle path from the ciphertext to the root, ⌈log2 n⌉ hashes of 32 bytes at most.
+    pub path: ByteBuf,
+    /// The signed part.
+    pub header: DealHeader,
+    /// The member's own c_ij, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ciphertext: [u8; 32],
+}
+
+/// A deal as the leader relays it to one member that wants it whole. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayedDeal {
@@ -93,8 +106,16 @@ pub(crate) struct OpenHeader {
     pub(crate) index: u16,
     pub(crate) digest: [u8; 64],
     pub(crate) ephemeral: Point,
-    /// A_0 … A_t−1.
+    /// A_0 … A_t−1; of an excerpt, A_0 alone.
     pub(crate) commitments: Vec<Point>,
+}
+
+/// What was relayed of a deal in either form, as far as the check of what the leader relayed needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Relayed<'a> {
+    pub(crate) header: &'a DealHeader,
+    pub(crate) ciphertext: &'a [u8; 32],
+    pub(crate) path: &'a [u8],
 }
 
 /// Both proofs of a header, decoded.
@@ -119,18 +140,16 @@ impl DealHeader {
         )
     }
 
-    /// Whether the member of the header's index signed it in this attempt.
-    pub(crate) fn is_signed(
-        &self,
-        proposal: &Proposal,
-        params: &[u8; 64],
-        digest: &[u8; 64],
-    ) -> bool {
+    /// Whether the dealer of the header's index signed it in this attempt.
+    pub(crate) fn is_signed(&self, attempt: &Attempt, digest: &[u8; 64]) -> bool {
         let index = self.index.to_le_bytes();
-        let items = self.signed_items(params, &index, digest);
-        proposal.identity(self.index).is_some_and(|dealer| {
-            signature::verify(dealer, tags::DEAL_SIGNATURE, &items, &self.signature)
-        })
+        let items = self.signed_items(&attempt.params, &index, digest);
+        attempt
+            .dealer(self.index)
+            .and_then(|dealer| attempt.roster.identity(dealer.seat))
+            .is_some_and(|dealer| {
+                signature::verify(dealer, tags::DEAL_SIGNATURE, &items, &self.signature)
+            })
     }
 
     /// What the dealer signs under its tag.
@@ -149,15 +168,17 @@ impl DealHeader {
         ]
     }
 
-    /// Decodes what the dealer signed: exactly t commitments and E, none of them the identity.
+    /// Decodes what the dealer signed: exactly t commitments and E, none of them the identity, and in a reshare the dealer's
+    /// public share of the base as the first.
     pub(crate) fn open(
         &self,
+        attempt: &Attempt,
         digest: [u8; 64],
         commitments: &[u8],
-        threshold: u16,
     ) -> Result<OpenHeader, DealFault> {
+        self.check_constant(attempt)?;
         let (rest, remainder) = commitments.as_chunks::<32>();
-        let expected = usize::from(threshold);
+        let expected = usize::from(attempt.roster.threshold());
         let got = rest.len() + usize::from(!remainder.is_empty()) + 1;
         if got != expected || !remainder.is_empty() {
             return Err(DealFault::CommitmentCount { expected, got });
@@ -169,12 +190,43 @@ impl DealHeader {
                 Point::from_bytes(bytes).map_err(|_| DealFault::Commitment(place))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        self.with_points(digest, points)
+    }
+
+    /// In a reshare A_0 must be the dealer's public share of the base.
+    fn check_constant(&self, attempt: &Attempt) -> Result<(), DealFault> {
+        let dealer = attempt
+            .dealer(self.index)
+            .ok_or(DealFault::Index(self.index))?;
+        match dealer.constant {
+            Some(constant) if *constant.as_bytes() != self.constant => Err(DealFault::BaseShare),
+            _ => Ok(()),
+        }
+    }
+
+    /// Decodes what stands in the header itself: A_0 and E, neither of them the identity, and in a reshare the dealer's
+    /// public share of the base as A_0.
+    pub(crate) fn open_excerpt(
+        &self,
+        attempt: &Attempt,
+        digest: [u8; 64],
+    ) -> Result<OpenHeader, DealFault> {
+        self.check_constant(attempt)?;
+        let constant = Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?;
+        self.with_points(digest, vec![constant])
+    }
+
+    fn with_points(
+        &self,
+        digest: [u8; 64],
+        commitments: Vec<Point>,
+    ) -> Result<OpenHeader, DealFault> {
         let ephemeral = Point::from_bytes(&self.ephemeral).map_err(|_| DealFault::Ephemeral)?;
         Ok(OpenHeader {
             index: self.index,
             digest,
             ephemeral,
-            commitments: points,
+            commitments,
         })
     }
 
@@ -216,20 +268,19 @@ impl Proofs {
 }
 
 impl Deal {
-    /// The leader's check of a deal that it got from member `from` itself: everything but the encrypted shares.
+    /// The leader's check of a deal that it got from the dealer of this index itself: everything but the encrypted shares.
     /// Whatever is wrong is the dealer's fault.
     pub(crate) fn verify_vartime(
         &self,
-        proposal: &Proposal,
         attempt: &Attempt,
-        from: u16,
+        dealer: u16,
     ) -> Result<OpenHeader, DealFault> {
         let header = &self.header;
-        if header.index != from {
+        if header.index != dealer {
             return Err(DealFault::Index(header.index));
         }
         let digest = header.digest(&attempt.params);
-        if !header.is_signed(proposal, &attempt.params, &digest) {
+        if !header.is_signed(attempt, &digest) {
             return Err(DealFault::Signature);
         }
         let (ciphertexts, remainder) = self.ciphertexts.as_chunks::<32>();
@@ -245,7 +296,7 @@ impl Deal {
         if Tree::new(ciphertexts).root() != header.ciphertexts_root {
             return Err(DealFault::CiphertextsRoot);
         }
-        let open = header.open(digest, &self.commitments, proposal.threshold())?;
+        let open = header.open(attempt, digest, &self.commitments)?;
         header
             .proofs(&attempt.params, &open)?
             .verify_vartime(&open)?;
@@ -257,22 +308,56 @@ impl Deal {
         Tree::new(self.ciphertexts.as_chunks::<32>().0)
     }
 
-    /// The deal as member `to` gets it. `None` if there is no such member.
-    pub(crate) fn relay_with(&self, tree: &Tree, to: u16) -> Option<RelayedDeal> {
+    /// What member `to` gets of the deal beside the sums. `None` if there is no such member.
+    pub(crate) fn excerpt_with(&self, tree: &Tree, to: u16) -> Option<DealExcerpt> {
         let place = usize::from(to).checked_sub(1)?;
-        Some(RelayedDeal {
+        Some(DealExcerpt {
             header: self.header.clone(),
-            commitments: self.commitments.clone(),
             ciphertext: *self.ciphertexts.as_chunks::<32>().0.get(place)?,
             path: ByteBuf::from(tree.path(place).concat()),
         })
     }
+
+    /// The deal as member `to` gets it when it wants it whole. `None` if there is no such member.
+    pub(crate) fn relay_with(&self, tree: &Tree, to: u16) -> Option<RelayedDeal> {
+        let DealExcerpt {
+            path,
+            header,
+            ciphertext,
+        } = self.excerpt_with(tree, to)?;
+        Some(RelayedDeal {
+            path,
+            header,
+            ciphertext,
+            commitments: self.commitments.clone(),
+        })
+    }
+}
+
+impl DealExcerpt {
+    pub(crate) fn relayed(&self) -> Relayed<'_> {
+        Relayed {
+            header: &self.header,
+            ciphertext: &self.ciphertext,
+            path: &self.path,
+        }
+    }
 }
 
 impl RelayedDeal {
+    pub(crate) fn relayed(&self) -> Relayed<'_> {
+        Relayed {
+            header: &self.header,
+            ciphertext: &self.ciphertext,
+            path: &self.path,
+        }
+    }
+}
+
+impl Relayed<'_> {
     /// Whether the ciphertext is the one that the dealer signed for member `to` of `members`.
     pub(crate) fn has_true_ciphertext(&self, to: u16, members: usize) -> bool {
-        verify_ciphertext(&self.header, &self.ciphertext, &self.path, to, members)
+        verify_ciphertext(self.header, self.ciphertext, self.path, to, members)
     }
 }
 
@@ -322,17 +407,18 @@ pub(crate) fn pad(
     )
 }
 
-/// Makes the deal of member `index`. Called once for an attempt: its bytes are stored, and sent again when asked for.
+/// Makes the deal of the dealer of this index. Called once for an attempt: its bytes are stored, and sent again when asked for.
+/// `constant` is the constant term of a reshare, random in a create.
 pub(crate) fn deal<R: CryptoRng>(
-    proposal: &Proposal,
     attempt: &Attempt,
     index: u16,
+    constant: Option<SecretScalar>,
     identity: &SigningKey,
     rng: &mut R,
 ) -> Deal {
-    let polynomial: Vec<SecretScalar> = (0..proposal.threshold())
-        .map(|_| SecretScalar::random(rng))
-        .collect();
+    let constant = constant.unwrap_or_else(|| SecretScalar::random(rng));
+    let others = (1..attempt.roster.threshold()).map(|_| SecretScalar::random(rng));
+    let polynomial: Vec<SecretScalar> = std::iter::once(constant).chain(others).collect();
     deal_polynomial(attempt, index, identity, &polynomial, rng)
 }
 

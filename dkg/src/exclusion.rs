@@ -18,7 +18,7 @@ use crate::proposal::Proposal;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exclusion {
-    /// The member's index in the proposal.
+    /// The member's seat in the proposal.
     pub member: u16,
     /// Why.
     pub grounds: Grounds,
@@ -76,14 +76,11 @@ impl Accused {
     fn open(&self, proposal: &Proposal) -> Option<(Attempt, Result<OpenHeader, DealFault>)> {
         let attempt = Attempt::new(proposal, self.attempt, self.acceptances.clone()).ok()?;
         let digest = self.header.digest(&attempt.params);
-        let signed = self
-            .header
-            .is_signed(&attempt.roster, &attempt.params, &digest);
+        let signed = self.header.is_signed(&attempt, &digest);
         if !signed || commitments_hash(&self.commitments) != self.header.commitments_hash {
             return None;
         }
-        let threshold = proposal.threshold();
-        let open = self.header.open(digest, &self.commitments, threshold);
+        let open = self.header.open(&attempt, digest, &self.commitments);
         Some((attempt, open))
     }
 }
@@ -124,7 +121,7 @@ impl Exclusion {
     }
 }
 
-/// The fault, with the culprit's index in the proposal.
+/// The fault, with the culprit's seat in the proposal.
 type Proved = Option<(u16, Fault)>;
 
 fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
@@ -137,7 +134,7 @@ fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
             .and_then(|proofs| proofs.verify_vartime(&open))
             .err()?,
     };
-    let dealer = accused.header.index;
+    let dealer = attempt.seat_of_dealer(accused.header.index);
     let fault = Fault::BadDeal { dealer, reason };
     Some((attempt.in_proposal(dealer)?, fault))
 }

@@ -28,7 +28,7 @@ impl ToSign {
             })
             .collect();
         let statement = KeyStatement {
-            result: key.result_name(),
+            result: key.name(),
             members,
             threshold: key.package().threshold(),
             public_key: *key.public_key().as_bytes(),

@@ -13,7 +13,7 @@
 //!         ◀───────────── accepted ──
 //!         ── begin (all N_j) ─────▶           step 1: a polynomial, its shares encrypted to every N_j
 //!         ◀──────────────── dealt ──
-//!         ── deals (of all) ──────▶           step 2: every share, proof and signature checked
+//!         ── deals, their sums ───▶           step 2: every proof and signature checked, and the share of the sum
 //!         ◀───────── acknowledged ──
 //!         ── acknowledgements ────▶           step 3: the share checked against the sums, stored, sealed for recovery
 //!         ◀──────────── confirmed ──
@@ -65,6 +65,7 @@
 //!     threshold: 1,
 //!     policy_hash: [7; 32],
 //!     members: vec![card],
+//!     base: None,
 //!     leader: identity,
 //!     created: now,
 //!     expires: now + 3600,
@@ -105,10 +106,12 @@
 
 mod acknowledge;
 mod attempt;
+mod base;
 mod certificate;
 mod confirm;
 pub mod custody;
 mod deal;
+mod dealers;
 mod exclusion;
 mod fault;
 mod frost;
@@ -124,16 +127,21 @@ mod sealed_share;
 mod shares;
 mod signature;
 mod signing;
+mod sums;
 mod tags;
 pub mod wire_v1;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
+pub use crate::base::{
+    Base, BaseName, BaseTerms, ConfirmedAttempt, Holding, MAX_ATTEMPTS_AHEAD, ResultName,
+    RetiredKey,
+};
 pub use crate::certificate::{
-    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate,
+    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate, verify_reshare,
 };
 pub use crate::confirm::Confirmation;
-pub use crate::deal::{Deal, DealHeader, RelayedDeal};
+pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
 pub use crate::exclusion::{Accused, Exclusion, Grounds};
 pub use crate::fault::{DealFault, Fault};
 pub use crate::frost::NonceCommitments;
@@ -145,11 +153,11 @@ pub use crate::member::{ActivatedKey, LocalNode, Member, MemberOutput, MemberSta
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};
 pub use crate::proposal::{
     DEFAULT_LIFETIME_S, Kind, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity,
-    PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
+    OldSeat, PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
 };
 pub use crate::sealed_share::SEALED_SHARE;
 pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
 pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};
-pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError, ResultName};
+pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError};

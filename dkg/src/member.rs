@@ -7,6 +7,7 @@
 //! | proposed | the proposal | its operator's [`Member::accept`] or [`Member::reject`] |
 //! | accepted | n, the secret of its encryption key | `begin`, with everybody's acceptance |
 //! | dealt | n, its own deal's bytes (the polynomial and e are already gone) | `deals` |
+//! | deals-wanted | n, the digests of all deals, the sums that do not fit | `whole-deals` |
 //! | acknowledged | n, x_j, the digests of all deals, the sums | `acknowledgements`, all about the same set |
 //! | complained | n, its complaints | nothing: the attempt fails by name |
 //! | confirmed | n, x_j as pending, its confirmation | `certificate`, with everybody's confirmation |
@@ -33,6 +34,8 @@
 //! operator does, and then erases n and x_j. Once it has *confirmed*, the key may exist, so it keeps its pending share
 //! until it sees the certificate, whatever anyone says.
 
+mod checks;
+mod hand_over;
 mod stage;
 mod state;
 mod steps;
@@ -43,11 +46,13 @@ use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
 use zeroize::Zeroizing;
 
 use crate::attempt::Acceptance;
+use crate::base::{Base, BaseName, ConfirmedAttempt, Holding, ResultName, RetiredKey};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
 use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
 
+use hand_over::{HandOver, check_proposed};
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
 use steps::Begin;
@@ -80,6 +85,8 @@ pub enum MemberStage {
     Accepted,
     /// Has dealt; waits for the others' deals.
     Dealt,
+    /// Its share does not fit the sums; it has asked for the whole deals to see why.
+    DealsWanted,
     /// Has shown that a dealer cheated; the attempt comes to nothing.
     Complained,
     /// All its shares are right; waits for the others to say so.
@@ -100,6 +107,7 @@ impl MemberStage {
             Self::Proposed => "proposed",
             Self::Accepted => "accepted",
             Self::Dealt => "dealt",
+            Self::DealsWanted => "deals-wanted",
             Self::Complained => "complained",
             Self::Acknowledged => "acknowledged",
             Self::Confirmed => "confirmed",
@@ -109,7 +117,7 @@ impl MemberStage {
     }
 }
 
-/// What the driver does next, in this order: write `persist` and `activated` durably, in one transaction; then send `reply`.
+/// What the driver does next, in this order: write everything but `reply` durably, in one transaction; then send `reply`.
 pub struct MemberOutput {
     /// The whole state of the machine, secrets included: to be sealed before it is written. `None` if nothing changed.
     pub persist: Option<Zeroizing<Vec<u8>>>,
@@ -117,6 +125,13 @@ pub struct MemberOutput {
     pub reply: Message,
     /// The key that this member now serves. Given once; after it the state holds no secret.
     pub activated: Option<ActivatedKey>,
+    /// The attempt on a base that this member has confirmed with this answer.
+    pub confirmed: Option<ConfirmedAttempt>,
+    /// The base that this member has handed on. Given once, to every old member of the attempt: with `activated` to those that
+    /// stay, alone to those that leave.
+    pub retired: Option<RetiredKey>,
+    /// What somebody has done wrong without effect; for the operator's log. It is not kept.
+    pub notice: Option<Fault>,
 }
 
 /// A key of which this node holds a share.
@@ -130,16 +145,22 @@ pub struct ActivatedKey {
     pub members: Vec<MemberIdentity>,
     /// SHA-256 of the approval policy that everybody agreed to.
     pub policy_hash: [u8; 32],
+    /// Which result of the key it is: of two, the greater is followed.
+    pub name: ResultName,
     /// The certificate's canonical bytes, for [`crate::verify_certificate`].
     pub certificate: Vec<u8>,
 }
 
 impl MemberOutput {
-    fn repeat(reply: Message) -> Self {
+    /// An answer that changes nothing.
+    pub fn repeat(reply: Message) -> Self {
         Self {
             persist: None,
             reply,
             activated: None,
+            confirmed: None,
+            retired: None,
+            notice: None,
         }
     }
 }
@@ -207,10 +228,26 @@ impl Member {
         Some(self.running.as_ref()?.attempt.as_ref()?.number)
     }
 
-    /// Answers one message from the member whose identity TLS established. `now` in seconds since the Unix epoch.
+    /// The base of the reshare that a message is about: of this ceremony, or of the one that the message proposes. `None` for a
+    /// create. The driver looks up what it holds of it, for [`Member::handle_reshare`].
+    pub fn base_of(&self, message: &Message) -> Option<BaseName> {
+        if let Some(proposal) = self.proposal() {
+            return proposal.base().map(Base::name);
+        }
+        let Message::Propose { proposal } = message else {
+            return None;
+        };
+        Proposal::from_bytes(&proposal.proposal)
+            .ok()?
+            .base()
+            .map(Base::name)
+    }
+
+    /// Answers one message of a create from the member whose identity TLS established. `now` in seconds since the Unix epoch.
     ///
     /// # Errors
     /// The fault, when the message is refused and nothing has changed; the driver answers with [`Message::refusal`].
+    /// [`Fault::BaseUnknown`] if it belongs to a reshare.
     pub fn handle<R: CryptoRng>(
         &mut self,
         from: &[u8; 32],
@@ -218,8 +255,34 @@ impl Member {
         now: u64,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        self.answer(from, message, None, now, rng)
+    }
+
+    /// As [`Member::handle`], for a reshare, with what this node holds of its base: see [`Member::base_of`].
+    ///
+    /// # Errors
+    /// The fault, when the message is refused and nothing has changed; the driver answers with [`Message::refusal`].
+    pub fn handle_reshare<R: CryptoRng>(
+        &mut self,
+        from: &[u8; 32],
+        message: Message,
+        holding: &Holding<'_>,
+        now: u64,
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
+        self.answer(from, message, Some(holding), now, rng)
+    }
+
+    fn answer<R: CryptoRng>(
+        &mut self,
+        from: &[u8; 32],
+        message: Message,
+        holding: Option<&Holding<'_>>,
+        now: u64,
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
         if let Message::Propose { proposal } = message {
-            return self.propose(from, proposal, now);
+            return self.propose(from, proposal, holding, now);
         }
         let running = self
             .running
@@ -245,16 +308,35 @@ impl Member {
                     excluded,
                     by_leader: from == running.proposal.leader(),
                 };
-                running.begin(&self.node, begin, rng)
+                running.begin(&self.node, begin, holding, rng)
             }
-            Message::Deals { attempt, deals, .. } => {
-                running.check_deals(&self.node, attempt, &deals, rng)
+            Message::Deals {
+                attempt,
+                deals,
+                sums,
+                ..
+            } => running.check_sums(&self.node, attempt, &deals, &sums, rng),
+            Message::WholeDeals { attempt, deals, .. } => {
+                running.check_whole_deals(&self.node, attempt, &deals, rng)
             }
             Message::Acknowledgements {
                 attempt,
                 acknowledgements,
                 ..
-            } => running.confirm(&self.node, attempt, &acknowledgements, rng),
+            } => running.confirm(&self.node, attempt, &acknowledgements, holding, rng),
+            Message::HandOver {
+                attempt,
+                sums,
+                acknowledgements,
+                ..
+            } => {
+                let asked = HandOver {
+                    number: attempt,
+                    sums,
+                    acknowledgements,
+                };
+                running.hand_over(&self.node, asked, holding)
+            }
             Message::Certificate { certificate, .. } => running.activate(certificate.into_vec()),
             Message::Abandon { signature, .. } => running.abandon(&signature),
             other => Err(running.out_of_step(other.name())),
@@ -266,6 +348,7 @@ impl Member {
         &mut self,
         from: &[u8; 32],
         signed: SignedProposal,
+        holding: Option<&Holding<'_>>,
         now: u64,
     ) -> Result<MemberOutput, Fault> {
         let proposal = signed.verify()?;
@@ -291,6 +374,7 @@ impl Member {
             });
         }
         self.check_terms(&proposal, index)?;
+        check_proposed(&proposal, index, holding)?;
         let running = Running {
             signed,
             proposal,
@@ -307,6 +391,9 @@ impl Member {
                 ceremony: running.proposal.id(),
             },
             activated: None,
+            confirmed: None,
+            retired: None,
+            notice: None,
         };
         self.running = Some(running);
         Ok(output)

@@ -4,17 +4,20 @@
 //! makes it. Everything that follows hashes those bytes, so that nobody can be brought to take part in a ceremony
 //! other than the one that was accepted.
 //!
-//! Members stand in the order of their identities; a member's index, 1…n, is its place. A [`Proposal`] has always been
+//! Members stand in the order of their identities; a member's index, 1…n, is its place. In a reshare the old members that are not
+//! new ones have the *seats* after them ([`crate::Base`]). A [`Proposal`] has always been
 //! checked: nothing but [`Proposal::new`] and [`Proposal::from_bytes`] makes one.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
-use reencrypt::Point;
+use reencrypt::{KeyCertificateError, Point};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::base::{Base, BaseFields, BaseTerms};
 use crate::{signature, tags, wire_v1};
 
 /// Version of this protocol. A node of another version is told so by name before anything starts.
@@ -36,6 +39,8 @@ pub const DEFAULT_LIFETIME_S: u64 = 24 * 3600;
 pub enum Kind {
     /// A new key, at epoch 0.
     Create,
+    /// An existing key, handed on by members of its base, at the next epoch.
+    Reshare,
 }
 
 /// A node as others know it.
@@ -61,15 +66,17 @@ pub struct Terms {
     pub threshold: u16,
     /// SHA-256 of the approval policy (protocol.md 7).
     pub policy_hash: [u8; 32],
-    /// The members, in any order.
+    /// The members of the new key or of the new epoch, in any order.
     pub members: Vec<MemberIdentity>,
-    /// The identity of the member that proposes and leads.
+    /// The result that is dealt anew; `None` for a new key.
+    pub base: Option<BaseTerms>,
+    /// The identity of the member, new or old, that proposes and leads.
     pub leader: [u8; 32],
     /// When it was made, seconds since the Unix epoch.
     pub created: u64,
     /// From when on it is void, seconds since the Unix epoch.
     pub expires: u64,
-    /// How many of the members an attempt may leave out: those that stay silent, decline or cheat. 0: all or nobody.
+    /// How many of the (new) members an attempt may leave out: those that stay silent, decline or cheat. 0: all or nobody.
     pub may_be_absent: u16,
     /// Allows n < 2t − 1, where t − 1 members that fall silent stop the key for ever.
     pub allow_few_members: bool,
@@ -82,8 +89,22 @@ pub struct Terms {
 pub struct Proposal {
     fields: Fields,
     hash: [u8; 64],
-    /// The members' identities, decoded.
+    base: Option<Arc<Base>>,
+    /// The new members, then the old ones that are not new.
+    seats: Vec<MemberIdentity>,
+    /// The identities of the seats, decoded.
     identities: Vec<VerifyingKey>,
+    /// The seats of the old members, in the base's order.
+    old: Vec<OldSeat>,
+}
+
+/// Where an old member sits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OldSeat {
+    /// Its index in the base.
+    pub index: u16,
+    /// Its seat.
+    pub seat: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +112,8 @@ pub struct Proposal {
 struct Fields {
     #[serde(with = "serde_bytes")]
     id: [u8; 16],
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<BaseFields>,
     kind: Kind,
     #[serde(with = "serde_bytes")]
     leader: [u8; 32],
@@ -212,6 +235,36 @@ pub enum ProposalError {
         /// t.
         threshold: u16,
     },
+    /// A create with a base, or a reshare without.
+    #[error("a reshare names its base, and a create has none")]
+    Kind,
+    /// The certificate of the base does not hold under its own Y.
+    #[error("the certificate of the key to be handed on is not valid: {0}")]
+    Base(KeyCertificateError),
+    /// Not one address of each old member.
+    #[error("the proposal has {got} addresses for the {expected} members of the base")]
+    BaseAddresses {
+        /// n of the base.
+        expected: usize,
+        /// How many there are.
+        got: usize,
+    },
+    /// Without the old members that may be absent, fewer than t of the base are left, or the list is not one of its members.
+    #[error(
+        "with {absent} of the {members} old members absent, fewer than {threshold} are left, and only {threshold} together can hand the key on: \
+         name fewer of them, each once and in index order"
+    )]
+    OldAbsence {
+        /// How many may be absent.
+        absent: usize,
+        /// n of the base.
+        members: usize,
+        /// t of the base.
+        threshold: u16,
+    },
+    /// The attempts' numbers are used up.
+    #[error("attempts cannot be numbered from {0} on")]
+    AttemptsAfter(u32),
     /// The signature is not the leader's.
     #[error("the proposal is not signed by its leader")]
     Signature,
@@ -233,13 +286,18 @@ impl ProposalError {
             Self::Leader => "proposal-leader",
             Self::Lifetime { .. } => "proposal-lifetime",
             Self::Absence { .. } => "proposal-absence",
+            Self::Kind => "proposal-kind",
+            Self::Base(_) => "proposal-base",
+            Self::BaseAddresses { .. } => "proposal-base-addresses",
+            Self::OldAbsence { .. } => "proposal-old-absence",
+            Self::AttemptsAfter(_) => "proposal-attempts-after",
             Self::Signature => "proposal-signature",
         }
     }
 }
 
 impl Proposal {
-    /// A proposal to create a key on these terms, under a random id. Sorts the members.
+    /// A proposal on these terms, under a random id: of a reshare if they name a base, else of a new key. Sorts the members.
     pub fn new<R: CryptoRng>(terms: Terms, rng: &mut R) -> Result<Self, ProposalError> {
         let mut id = [0; 16];
         rng.fill_bytes(&mut id);
@@ -248,7 +306,11 @@ impl Proposal {
         Self::from_fields(Fields {
             version: PROTOCOL_VERSION,
             id,
-            kind: Kind::Create,
+            kind: match terms.base {
+                Some(_) => Kind::Reshare,
+                None => Kind::Create,
+            },
+            base: terms.base.map(BaseFields::from),
             threshold: terms.threshold,
             policy_hash: terms.policy_hash,
             members,
@@ -272,11 +334,45 @@ impl Proposal {
     }
 
     fn from_fields(fields: Fields) -> Result<Self, ProposalError> {
-        let identities = fields.check()?;
+        let mut identities = fields.check()?;
+        let base = fields
+            .base
+            .as_ref()
+            .map(BaseFields::verify)
+            .transpose()?
+            .map(Arc::new);
+        let mut seats = fields.members.clone();
+        if let Some(base) = &base {
+            let old = base.certificate().members().iter().zip(base.addresses());
+            for (member, address) in old {
+                if fields.is_member(&member.identity) {
+                    continue;
+                }
+                let key = |what| ProposalError::Key {
+                    what,
+                    name: member.name.clone(),
+                };
+                identities.push(
+                    signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?,
+                );
+                seats.push(MemberIdentity {
+                    name: member.name.clone(),
+                    address: address.clone(),
+                    identity: member.identity,
+                    recovery_public: member.recovery_public,
+                });
+            }
+        }
+        if !seats.iter().any(|seat| seat.identity == fields.leader) {
+            return Err(ProposalError::Leader);
+        }
         let hash = reencrypt::hash(tags::PROPOSAL, &[&wire_v1::encode(&fields)]);
         Ok(Self {
+            old: old_seats(base.as_deref(), &seats),
             fields,
             hash,
+            base,
+            seats,
             identities,
         })
     }
@@ -328,29 +424,60 @@ impl Proposal {
         &self.fields.members
     }
 
-    /// The member of index 1…n.
-    pub fn member(&self, index: u16) -> Option<&MemberIdentity> {
-        usize::from(index)
+    /// Everybody who takes part, by seat: the members, then the old members of a reshare that are not among them. The first
+    /// has seat 1.
+    pub fn seats(&self) -> &[MemberIdentity] {
+        &self.seats
+    }
+
+    /// The result that is dealt anew. `None` in a create.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_deref()
+    }
+
+    /// The seats of the base's members, in the base's order. None in a create.
+    pub fn old_seats(&self) -> &[OldSeat] {
+        &self.old
+    }
+
+    /// Whether the seat is that of an old member that leaves: it gets no share.
+    pub fn is_leaving(&self, seat: u16) -> bool {
+        usize::from(seat) > self.fields.members.len()
+    }
+
+    /// The epoch of the key that comes of it: 0 for a new one.
+    pub fn epoch(&self) -> u64 {
+        self.base
+            .as_ref()
+            .map_or(0, |base| base.name().result.epoch.saturating_add(1))
+    }
+
+    /// The number of the first attempt: 1 in a create.
+    pub fn first_attempt(&self) -> u32 {
+        self.base
+            .as_ref()
+            .map_or(0, |base| base.attempts_after())
+            .saturating_add(1)
+    }
+
+    /// The member in seat 1, 2, ….
+    pub fn member(&self, seat: u16) -> Option<&MemberIdentity> {
+        usize::from(seat)
             .checked_sub(1)
-            .and_then(|place| self.fields.members.get(place))
+            .and_then(|place| self.seats.get(place))
     }
 
-    /// The index, 1…n, of an identity.
+    /// The seat of an identity: a new member's is its index, 1…n.
     pub fn index_of(&self, identity: &[u8; 32]) -> Option<u16> {
-        let place = self
-            .fields
-            .members
-            .binary_search_by(|member| member.identity.cmp(identity))
-            .ok()?;
-        u16::try_from(place + 1).ok()
+        seat_of(&self.seats, identity)
     }
 
-    /// The decoded identities of the members, in index order.
+    /// The decoded identities, by seat.
     pub(crate) fn identities(&self) -> &[VerifyingKey] {
         &self.identities
     }
 
-    /// The decoded identity of the member of index 1…n.
+    /// The decoded identity of the member in seat 1, 2, ….
     pub(crate) fn identity(&self, index: u16) -> Option<&VerifyingKey> {
         usize::from(index)
             .checked_sub(1)
@@ -389,35 +516,72 @@ impl Proposal {
         self.fields.may_be_absent
     }
 
-    /// The proposal as an attempt of these members carries it out: under the same hash, with their places as indices 1, 2, …
-    /// `None` unless `present` are indices of members in ascending order, the leader among them, and as many as the proposal asks for.
+    /// Whether an attempt may leave these seats out, the leader aside: no more new members than may be absent, and of the old ones
+    /// only those that the proposal names.
+    pub(crate) fn may_leave_out(&self, absent: &BTreeSet<u16>) -> bool {
+        let new = absent
+            .iter()
+            .filter(|seat| !self.is_leaving(**seat))
+            .count();
+        let named = |old: &OldSeat| {
+            self.base
+                .as_ref()
+                .is_some_and(|base| base.old_may_be_absent().contains(&old.index))
+        };
+        new <= usize::from(self.fields.may_be_absent)
+            && self
+                .old
+                .iter()
+                .all(|old| !absent.contains(&old.seat) || named(old))
+    }
+
+    /// The proposal as an attempt of these seats carries it out: under the same hash, with their places as seats 1, 2, …
+    /// `None` unless `present` are seats in ascending order, the leader's among them, and the others may be left out.
     pub(crate) fn among(&self, present: &[u16]) -> Option<Self> {
-        let all = self.fields.members.len();
         let ascending = present
             .iter()
             .zip(present.iter().skip(1))
             .all(|(a, b)| a < b);
-        if !ascending || present.len() + usize::from(self.fields.may_be_absent) < all {
+        let absent = self.absent_from(present);
+        if !ascending || !self.may_leave_out(&absent) {
             return None;
         }
-        let members = present
+        let seats = present
             .iter()
-            .map(|index| self.member(*index).cloned())
+            .map(|seat| self.member(*seat).cloned())
             .collect::<Option<Vec<_>>>()?;
         let identities = present
             .iter()
-            .map(|index| self.identity(*index).copied())
+            .map(|seat| self.identity(*seat).copied())
             .collect::<Option<Vec<_>>>()?;
+        let members = present
+            .iter()
+            .zip(&seats)
+            .filter(|(seat, _)| !self.is_leaving(**seat))
+            .map(|(_, member)| member.clone())
+            .collect();
         let roster = Self {
+            old: old_seats(self.base(), &seats),
             fields: Fields {
                 members,
                 ..self.fields.clone()
             },
             hash: self.hash,
+            base: self.base.clone(),
+            seats,
             identities,
         };
         roster.index_of(self.leader())?;
         Some(roster)
+    }
+
+    /// The seats that are not `present`.
+    pub(crate) fn absent_from(&self, present: &[u16]) -> BTreeSet<u16> {
+        (1u16..)
+            .zip(&self.seats)
+            .map(|(seat, _)| seat)
+            .filter(|seat| !present.contains(seat))
+            .collect()
     }
 
     /// Whether fewer than 2t − 1 members hold the key, so that t − 1 silent ones lose it.
@@ -494,16 +658,17 @@ impl Fields {
                 expires: self.expires,
             });
         }
-        check_text("software", &self.software, MAX_NAME)?;
-        let identities = self.check_members()?;
-        if !self
-            .members
-            .iter()
-            .any(|member| member.identity == self.leader)
-        {
-            return Err(ProposalError::Leader);
+        if (self.kind == Kind::Reshare) != self.base.is_some() {
+            return Err(ProposalError::Kind);
         }
-        Ok(identities)
+        check_text("software", &self.software, MAX_NAME)?;
+        self.check_members()
+    }
+
+    fn is_member(&self, identity: &[u8; 32]) -> bool {
+        self.members
+            .binary_search_by(|member| member.identity.cmp(identity))
+            .is_ok()
     }
 
     fn check_members(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
@@ -546,7 +711,27 @@ impl Fields {
     }
 }
 
-fn check_text(what: &'static str, text: &str, most: usize) -> Result<(), ProposalError> {
+/// The seat, from 1, of an identity.
+fn seat_of(seats: &[MemberIdentity], identity: &[u8; 32]) -> Option<u16> {
+    let place = seats.iter().position(|seat| seat.identity == *identity)?;
+    u16::try_from(place + 1).ok()
+}
+
+/// The seats of those old members that are there, in the base's order.
+fn old_seats(base: Option<&Base>, seats: &[MemberIdentity]) -> Vec<OldSeat> {
+    let Some(base) = base else {
+        return Vec::new();
+    };
+    (1u16..)
+        .zip(base.certificate().members())
+        .filter_map(|(index, member)| {
+            let seat = seat_of(seats, &member.identity)?;
+            Some(OldSeat { index, seat })
+        })
+        .collect()
+}
+
+pub(crate) fn check_text(what: &'static str, text: &str, most: usize) -> Result<(), ProposalError> {
     if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
         return Err(ProposalError::Text { what });
     }

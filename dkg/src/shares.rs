@@ -1,4 +1,5 @@
-//! A member's check of everybody's deals: signatures, digests, proofs of knowledge, and its own share of each.
+//! A member's check of everybody's whole deals: signatures, digests, proofs of knowledge, and its own share of each. It costs O(n·t)
+//! group operations, and is made only when the check of the sums has failed (see [`crate::sums`]).
 //!
 //! All proofs and all shares are verified together, as one multi-scalar multiplication: with fresh random 128-bit
 //! weights α_i, β_i, γ_i for dealer i,
@@ -18,27 +19,27 @@ use reencrypt::{Point, SecretScalar, decode_scalar};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::acknowledge::{Complaint, deal_set};
-use crate::attempt::{Attempt, altered};
-use crate::deal::{self, DealHeader, OpenHeader, Proofs, RelayedDeal};
-use crate::fault::Fault;
-use crate::proposal::Proposal;
+use crate::attempt::Attempt;
+use crate::deal::{self, DealHeader, OpenHeader, Proofs, Relayed, RelayedDeal};
+use crate::fault::{DealFault, Fault};
 use crate::signature::Batch;
+use crate::sums::{sum_commitments_vartime, sum_shares};
 use crate::tags;
 
 /// Deals whose signatures, counts and points are in order. Shares and proofs are not yet checked.
-struct Opened {
-    header: OpenHeader,
-    proofs: Proofs,
+pub(crate) struct Opened {
+    pub(crate) header: OpenHeader,
+    pub(crate) proofs: Proofs,
     /// s_ij, or `None` if the ciphertext is no scalar.
-    share: Option<Zeroizing<Scalar>>,
+    pub(crate) share: Option<Zeroizing<Scalar>>,
 }
 
 /// What a member knows once every deal is right.
 pub(crate) struct GoodDeals {
     pub(crate) set: [u8; 64],
-    /// S_0 … S_t−1, the sums of all dealers' commitments.
+    /// S_0 … S_t−1, the weighted sums of all dealers' commitments.
     pub(crate) sums: Vec<Point>,
-    /// x_j, the sum of all shares.
+    /// x_j, the weighted sum of all shares.
     pub(crate) share: SecretScalar,
 }
 
@@ -57,29 +58,40 @@ pub(crate) enum Verdict {
 
 /// What a member brings to the check.
 pub(crate) struct Checker<'a> {
-    pub(crate) proposal: &'a Proposal,
     pub(crate) attempt: &'a Attempt,
     /// The member's index j.
     pub(crate) index: u16,
     /// n_j.
     pub(crate) secret: &'a SecretScalar,
-    /// The member's own deal.
-    pub(crate) own: &'a DealHeader,
+    /// The member's own deal, if it is a dealer.
+    pub(crate) own: Option<&'a DealHeader>,
 }
 
 impl Checker<'_> {
-    /// Checks one deal of each member, in index order. An error changes nothing: the leader may send the right ones.
-    pub(crate) fn check<R: CryptoRng>(
+    /// Checks one whole deal of each dealer, in index order. An error changes nothing: the leader may send the right ones.
+    pub(crate) fn check_whole<R: CryptoRng>(
         &self,
         deals: &[RelayedDeal],
         rng: &mut R,
     ) -> Result<Verdict, Fault> {
-        let digests = self.check_signatures(deals)?;
+        let relayed: Vec<Relayed<'_>> = deals.iter().map(RelayedDeal::relayed).collect();
+        let digests = self.check_signatures(&relayed)?;
+        for deal in deals {
+            if deal::commitments_hash(&deal.commitments) != deal.header.commitments_hash {
+                return Err(Fault::RelayAltered {
+                    author: self.attempt.seat_of_dealer(deal.header.index),
+                    what: "commitments",
+                });
+            }
+        }
         let set = deal_set(&self.attempt.params, digests.iter());
         let opened = deals
             .iter()
             .zip(digests)
-            .map(|(relayed, digest)| self.open(relayed, digest))
+            .map(|(deal, digest)| {
+                let header = deal.header.open(self.attempt, digest, &deal.commitments);
+                self.open(&deal.relayed(), header)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if !self.all_hold_vartime(&opened, rng) {
             let complaints = self.blame_vartime(deals, &opened, rng)?;
@@ -87,17 +99,22 @@ impl Checker<'_> {
                 return Ok(Verdict::Complain { set, complaints });
             }
         }
-        let (sums, share) = add_up(&opened)?;
+        let commitments = opened.iter().map(|deal| deal.header.commitments.as_slice());
+        let sums = sum_commitments_vartime(commitments, &self.attempt.weights)?;
+        let share =
+            SecretScalar::from_scalar(*self.sum(&opened)).map_err(|_| Fault::UnusableResult)?;
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
-    /// Step 7: one deal of each member in order, each as its dealer signed it, this member's own as it made it. Whatever is
+    /// Step 7: one deal of each dealer in order, each as its dealer signed it, this member's own as it made it. Whatever is
     /// wrong here is the leader's doing. Returns the digests.
-    fn check_signatures(&self, deals: &[RelayedDeal]) -> Result<Vec<[u8; 64]>, Fault> {
-        let expected = self.attempt.members();
-        let in_order = (1..)
+    pub(crate) fn check_signatures(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
+        let dealers = &self.attempt.dealers;
+        let expected = dealers.len();
+        let in_order = dealers
+            .iter()
             .zip(deals)
-            .all(|(index, relayed)| relayed.header.index == index);
+            .all(|(dealer, relayed)| relayed.header.index == dealer.index);
         if deals.len() != expected || !in_order {
             return Err(Fault::DealCount {
                 expected,
@@ -106,41 +123,49 @@ impl Checker<'_> {
         }
         let mut digests = Vec::with_capacity(expected);
         let mut signatures = Batch::default();
-        for (relayed, identity) in deals.iter().zip(self.proposal.identities()) {
-            let header = &relayed.header;
+        for (relayed, dealer) in deals.iter().zip(dealers) {
+            let header = relayed.header;
             let altered = |what| Fault::RelayAltered {
-                author: header.index,
+                author: dealer.seat,
                 what,
             };
+            let identity = self.attempt.roster.identity(dealer.seat);
+            let identity = identity.ok_or_else(|| altered("deal"))?;
             let digest = header.digest(&self.attempt.params);
-            if header.index == self.index && header != self.own {
+            if dealer.seat == self.index && self.own.is_some_and(|own| own != header) {
                 return Err(Fault::OwnMessageAltered { what: "deal" });
             }
             let index = header.index.to_le_bytes();
             let items = header.signed_items(&self.attempt.params, &index, &digest);
             signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
-            if deal::commitments_hash(&relayed.commitments) != header.commitments_hash {
-                return Err(altered("commitments"));
-            }
-            if !relayed.has_true_ciphertext(self.index, expected) {
+            if !relayed.has_true_ciphertext(self.index, self.attempt.members()) {
                 return Err(altered("ciphertext"));
             }
             digests.push(digest);
         }
-        signatures
-            .verify()
-            .map_err(|places| altered(&places, "deal"))?;
+        signatures.verify().map_err(|places| Fault::RelayAltered {
+            author: places
+                .first()
+                .and_then(|place| dealers.get(*place))
+                .map(|dealer| dealer.seat)
+                .unwrap_or_default(),
+            what: "deal",
+        })?;
         Ok(digests)
     }
 
-    /// Step 8: decodes a deal and decrypts this member's share of it.
-    fn open(&self, relayed: &RelayedDeal, digest: [u8; 64]) -> Result<Opened, Fault> {
+    /// Step 8: decodes a deal's proofs and decrypts this member's share of it.
+    pub(crate) fn open(
+        &self,
+        relayed: &Relayed<'_>,
+        header: Result<OpenHeader, DealFault>,
+    ) -> Result<Opened, Fault> {
         let dealer = relayed.header.index;
-        let bad = |reason| Fault::BadDeal { dealer, reason };
-        let header = relayed
-            .header
-            .open(digest, &relayed.commitments, self.proposal.threshold())
-            .map_err(bad)?;
+        let bad = |reason| Fault::BadDeal {
+            dealer: self.attempt.seat_of_dealer(dealer),
+            reason,
+        };
+        let header = header.map_err(bad)?;
         let proofs = relayed
             .header
             .proofs(&self.attempt.params, &header)
@@ -158,7 +183,7 @@ impl Checker<'_> {
             encryption_key,
             &shared,
         );
-        let share = decode_scalar(&relayed.ciphertext)
+        let share = decode_scalar(relayed.ciphertext)
             .ok()
             .map(|ciphertext| Zeroizing::new(ciphertext - pad));
         pad.zeroize();
@@ -171,7 +196,7 @@ impl Checker<'_> {
 
     /// The equation of the module's head. The secret shares only enter the left side, in constant time.
     fn all_hold_vartime<R: CryptoRng>(&self, opened: &[Opened], rng: &mut R) -> bool {
-        let powers = powers(self.index, usize::from(self.proposal.threshold()));
+        let powers = powers(self.index, usize::from(self.attempt.roster.threshold()));
         let size = opened.len() * (powers.len() + 3);
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
@@ -209,14 +234,7 @@ impl Checker<'_> {
         opened: &[Opened],
         rng: &mut R,
     ) -> Result<Vec<Complaint>, Fault> {
-        for deal in opened {
-            deal.proofs
-                .verify_vartime(&deal.header)
-                .map_err(|reason| Fault::BadDeal {
-                    dealer: deal.header.index,
-                    reason,
-                })?;
-        }
+        self.blame_proofs_vartime(opened)?;
         let mut complaints = Vec::new();
         for (relayed, deal) in deals.iter().zip(opened) {
             let fits = deal
@@ -236,33 +254,25 @@ impl Checker<'_> {
         }
         Ok(complaints)
     }
-}
 
-/// Sums over all deals: of the commitments, and of this member's shares.
-fn add_up(opened: &[Opened]) -> Result<(Vec<Point>, SecretScalar), Fault> {
-    let sums = sum_commitments(opened.iter().map(|deal| deal.header.commitments.as_slice()))?;
-    let mut total = Zeroizing::new(Scalar::ZERO);
-    for share in opened.iter().filter_map(|deal| deal.share.as_ref()) {
-        *total += **share;
-    }
-    let share = SecretScalar::from_scalar(*total).map_err(|_| Fault::UnusableResult)?;
-    Ok((sums, share))
-}
-
-/// S_k = Σ_i A_ik for each k.
-pub(crate) fn sum_commitments<'a>(
-    mut deals: impl Iterator<Item = &'a [Point]>,
-) -> Result<Vec<Point>, Fault> {
-    let first = deals.next().ok_or(Fault::UnusableResult)?;
-    let mut sums: Vec<RistrettoPoint> = first.iter().map(|point| *point.as_ristretto()).collect();
-    for commitments in deals {
-        for (sum, commitment) in sums.iter_mut().zip(commitments) {
-            *sum += commitment.as_ristretto();
+    /// Looks at the proofs of each deal on its own. A false one voids its deal.
+    pub(crate) fn blame_proofs_vartime(&self, opened: &[Opened]) -> Result<(), Fault> {
+        for deal in opened {
+            deal.proofs
+                .verify_vartime(&deal.header)
+                .map_err(|reason| Fault::BadDeal {
+                    dealer: self.attempt.seat_of_dealer(deal.header.index),
+                    reason,
+                })?;
         }
+        Ok(())
     }
-    sums.into_iter()
-        .map(|sum| Point::from_ristretto(sum).ok_or(Fault::UnusableResult))
-        .collect()
+
+    /// x_j, of shares that are all there.
+    pub(crate) fn sum(&self, opened: &[Opened]) -> Zeroizing<Scalar> {
+        let shares = opened.iter().filter_map(|deal| deal.share.as_deref());
+        sum_shares(shares, &self.attempt.weights)
+    }
 }
 
 /// x^0 … x^(count−1).
@@ -316,7 +326,7 @@ pub(crate) fn share_fits(share: &Scalar, commitments: &[Point], x: u16) -> bool 
 }
 
 /// A random weight of 128 bits.
-fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
+pub(crate) fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
     let mut bytes = [0; 16];
     rng.fill_bytes(&mut bytes);
     Scalar::from(u128::from_le_bytes(bytes))

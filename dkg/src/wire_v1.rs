@@ -12,7 +12,7 @@ use serde_bytes::ByteBuf;
 use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::Acceptance;
 use crate::confirm::Confirmation;
-use crate::deal::{Deal, RelayedDeal};
+use crate::deal::{Deal, DealExcerpt, RelayedDeal};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::frost::NonceCommitments;
@@ -20,11 +20,11 @@ use crate::proposal::SignedProposal;
 
 /// The first byte of every message.
 pub const WIRE_VERSION: u8 = 1;
-/// The longest message, in bytes: all deals of 1,024 members with a threshold of 1,024. A ceremony of 64 members stays
-/// under 200 KB.
+/// The longest message, in bytes: all whole deals of 1,024 members with a threshold of 1,024. With the sums, a ceremony of 64 members
+/// stays under 60 KB.
 pub const MAX_MESSAGE: usize = 40 << 20;
-/// The longest proposal, in bytes: 1,024 members with the longest names and addresses.
-pub const MAX_PROPOSAL: usize = 512 << 10;
+/// The longest proposal, in bytes: 1,024 members with the longest names and addresses, and as many of a base with its certificate.
+pub const MAX_PROPOSAL: usize = 1 << 20;
 /// The longest certificate, in bytes.
 pub const MAX_CERTIFICATE: usize = 2 << 20;
 /// The longest sentence in a refusal, in bytes.
@@ -61,7 +61,7 @@ pub enum Message {
         /// The member's encryption key, signed.
         acceptance: Acceptance,
     },
-    /// Leader: all that take part have accepted; deal. Answered by `Dealt`.
+    /// Leader: all that take part have accepted; deal. Answered by `Dealt`, and by `Begun` from whoever is no dealer.
     Begin {
         /// The attempt's number, from 1.
         attempt: u32,
@@ -83,8 +83,37 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
     },
-    /// Leader: everybody's deals, each with this member's ciphertext. Answered by `Acknowledged` or `Complained`.
+    /// Member: takes part in the attempt, and has nothing to deal in it.
+    Begun {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Leader: everybody's deals as far as this member needs them, and the sums of their commitments. Answered by `Acknowledged` or
+    /// `DealsWanted`.
     Deals {
+        /// S_0 ‖ … ‖ S_t−1.
+        sums: ByteBuf,
+        /// In index order.
+        deals: Vec<DealExcerpt>,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: its share does not fit the sums, and it must see the whole deals to know why.
+    DealsWanted {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Leader: everybody's whole deals, each with this member's ciphertext. Answered by `Acknowledged` or `Complained`.
+    WholeDeals {
         /// In index order.
         deals: Vec<RelayedDeal>,
         /// The attempt's number.
@@ -123,6 +152,18 @@ pub enum Message {
         /// In index order.
         acknowledgements: Vec<Acknowledgement>,
     },
+    /// Leader, to an old member that leaves: all new members have acknowledged; confirm. Answered by `Confirmed`.
+    HandOver {
+        /// S_0 ‖ … ‖ S_t−1.
+        sums: ByteBuf,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Of the new members, in index order.
+        acknowledgements: Vec<Acknowledgement>,
+    },
     /// Member: holds its share, durably.
     Confirmed {
         /// The attempt's number.
@@ -159,6 +200,9 @@ pub enum Message {
     /// Any member: commit to nonces for a signature of the key's statement. Answered by `Committed`, or by `KeyCertificate`
     /// from a member that has the certificate already.
     Commit {
+        /// The hash of the result whose statement it is: two attempts of one ceremony can both have one.
+        #[serde(with = "serde_bytes")]
+        result: [u8; 64],
         /// The signing session, random.
         #[serde(with = "serde_bytes")]
         session: [u8; 16],
@@ -179,6 +223,9 @@ pub enum Message {
     },
     /// Any member: sign. Answered by `Signed`.
     Sign {
+        /// The hash of the result whose statement it is.
+        #[serde(with = "serde_bytes")]
+        result: [u8; 64],
         /// The signing session.
         #[serde(with = "serde_bytes")]
         session: [u8; 16],
@@ -202,6 +249,9 @@ pub enum Message {
     },
     /// Any member: the key's certificate, signed under Y. Answered by `Kept`; also an answer to `Commit` and `Sign`.
     KeyCertificate {
+        /// The hash of the result that it states.
+        #[serde(with = "serde_bytes")]
+        result: [u8; 64],
         /// The ceremony's id.
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
@@ -311,7 +361,11 @@ impl Message {
             | Self::Accepted { ceremony, .. }
             | Self::Begin { ceremony, .. }
             | Self::Dealt { ceremony, .. }
+            | Self::Begun { ceremony, .. }
+            | Self::HandOver { ceremony, .. }
             | Self::Deals { ceremony, .. }
+            | Self::DealsWanted { ceremony, .. }
+            | Self::WholeDeals { ceremony, .. }
             | Self::Acknowledged { ceremony, .. }
             | Self::Complained { ceremony, .. }
             | Self::Acknowledgements { ceremony, .. }
@@ -335,11 +389,25 @@ impl Message {
         match self {
             Self::Begin { attempt, .. }
             | Self::Dealt { attempt, .. }
+            | Self::Begun { attempt, .. }
+            | Self::HandOver { attempt, .. }
             | Self::Deals { attempt, .. }
+            | Self::DealsWanted { attempt, .. }
+            | Self::WholeDeals { attempt, .. }
             | Self::Acknowledged { attempt, .. }
             | Self::Complained { attempt, .. }
             | Self::Acknowledgements { attempt, .. }
             | Self::Confirmed { attempt, .. } => Some(*attempt),
+            _ => None,
+        }
+    }
+
+    /// The hash of the result whose statement is signed; by it a driver finds the key.
+    pub fn result(&self) -> Option<&[u8; 64]> {
+        match self {
+            Self::Commit { result, .. }
+            | Self::Sign { result, .. }
+            | Self::KeyCertificate { result, .. } => Some(result),
             _ => None,
         }
     }
@@ -353,7 +421,11 @@ impl Message {
             Self::Accepted { .. } => "accepted",
             Self::Begin { .. } => "begin",
             Self::Dealt { .. } => "dealt",
+            Self::Begun { .. } => "begun",
+            Self::HandOver { .. } => "hand-over",
             Self::Deals { .. } => "deals",
+            Self::DealsWanted { .. } => "deals-wanted",
+            Self::WholeDeals { .. } => "whole-deals",
             Self::Acknowledged { .. } => "acknowledged",
             Self::Complained { .. } => "complained",
             Self::Acknowledgements { .. } => "acknowledgements",

@@ -35,13 +35,15 @@ const MAX_NAME: usize = 64;
 
 /// Names one result of a key: the sharing that one attempt of a ceremony made. Of two results of one key the greater
 /// counts, compared by epoch, then attempt, then hash.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ResultName {
     /// 0 at the key's creation, one more with each reshare.
     pub epoch: u64,
     /// The number of the attempt that made it.
     pub attempt: u32,
     /// The hash that all its members confirmed.
+    #[serde(with = "serde_bytes")]
     pub hash: [u8; 64],
 }
 
@@ -295,6 +297,16 @@ impl KeyCertificate {
         })
     }
 
+    /// Verifies a certificate under the Y that it names itself. Whoever relies on it compares that with the Y that it means.
+    ///
+    /// # Errors
+    /// [`KeyCertificateError`] for the first thing that is wrong.
+    pub fn verify_any(bytes: &[u8]) -> Result<Self, KeyCertificateError> {
+        let signed: Signed = decode(bytes)?;
+        let statement: Statement = decode(&signed.statement)?;
+        Self::verify(bytes, &statement.public_key)
+    }
+
     /// All that the members signed.
     #[must_use]
     pub fn statement(&self) -> &KeyStatement {
@@ -323,6 +335,12 @@ impl KeyCertificate {
     #[must_use]
     pub fn result(&self) -> &ResultName {
         &self.statement.result
+    }
+
+    /// The name of the result that it is about.
+    #[must_use]
+    pub fn name(&self) -> ResultName {
+        self.statement.result
     }
 
     /// Epoch and attempt: of two certificates of one key, the greater pair counts.

@@ -58,6 +58,10 @@ impl Seat {
             MemberStage::Proposed => Some(format!(
                 "It waits for this node's operator: cryptonode ceremony accept {id}"
             )),
+            MemberStage::DealsWanted => Some(
+                "This member's share does not fit the sums; it waits for the whole deals to see why."
+                    .to_owned(),
+            ),
             MemberStage::Complained => Some(
                 "This member has shown that a dealer gave it a wrong share; the leader names it."
                     .to_owned(),
@@ -249,6 +253,9 @@ impl Ceremonies {
         let stage = machine.stage();
         *place = Some(machine);
         drop(place);
+        if let Some(fault) = output.notice {
+            tracing::warn!(ceremony = %hex::encode(id), code = fault.code(), "done nevertheless: {fault}");
+        }
         if let Some(key) = key {
             let (id, made) = Made::of(&key)?;
             lock(&self.made).insert(id, Arc::new(made));
@@ -330,17 +337,10 @@ impl Ceremonies {
                     })?
             }
         };
-        let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
-        let certified = dkg::verify_certificate(&key.certificate, &pinned).map_err(|error| {
-            RecordsError::Unreadable {
-                what: "the certificate of a new key",
-                reason: error.to_string(),
-            }
-        })?;
         let key = ActiveKey {
             share: key.share,
             package: key.package,
-            result: certified.result_name(),
+            result: key.name,
             policy,
             members: key.members,
             certificate: key.certificate,
@@ -360,8 +360,7 @@ impl Ceremonies {
                 let persist = machine.expire(clock_s());
                 Ok(MemberOutput {
                     persist,
-                    reply: Message::Abandoned { ceremony: id },
-                    activated: None,
+                    ..MemberOutput::repeat(Message::Abandoned { ceremony: id })
                 })
             });
             if let Err(error) = expired {

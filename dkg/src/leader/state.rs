@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
-use super::rounds::{DealSet, Phase, Round, VerifiedDeal};
+use super::deals::{DealSet, VerifiedDeal};
+use super::rounds::{Phase, Round};
 use super::{Leader, Peer};
 use crate::acknowledge::Acknowledgement;
 use crate::attempt::{Acceptance, Attempt};
@@ -84,7 +85,7 @@ pub(super) fn encode(leader: &Leader) -> Vec<u8> {
             attempt: attempt.number,
             acceptances: attempt.acceptances.clone(),
         },
-        Phase::Acknowledging(deals, _) => StoredPhase::Acknowledging {
+        Phase::Acknowledging { deals, .. } => StoredPhase::Acknowledging {
             attempt: deals.attempt.number,
             acceptances: deals.attempt.acceptances.clone(),
             deals: whole(deals),
@@ -153,12 +154,13 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
         }
     }
     Ok(Leader {
-        peers: vec![Peer::default(); roster.members().len()],
+        peers: vec![Peer::default(); roster.seats().len()],
         roster,
         proposal,
         exclusions: stored.exclusions,
         patience_s: stored.patience_s,
         round_since: None,
+        whole_deals: false,
         told: 0,
         signed: stored.proposal,
         abandon: stored.abandon,
@@ -173,25 +175,27 @@ fn restore_phase(
     proposal: &Proposal,
     stored: StoredPhase,
 ) -> Result<(Phase, Proposal), StateError> {
-    let members = proposal.members().len();
+    let seats = proposal.seats().len();
     let attempt = |number, acceptances| {
         Attempt::new(proposal, number, acceptances).map_err(|_| StateError::Inconsistent)
     };
     let deals = |number, acceptances, deals: Vec<Deal>| {
         let attempt = attempt(number, acceptances)?;
-        let verified = (1u16..)
+        let verified = attempt
+            .dealers
+            .iter()
             .zip(&deals)
-            .map(|(from, deal)| VerifiedDeal::new(&attempt.roster, &attempt, from, deal))
+            .map(|(dealer, deal)| VerifiedDeal::new(&attempt, dealer.seat, deal))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| StateError::Inconsistent)?;
-        if verified.len() != attempt.members() {
+        if verified.len() != attempt.dealers.len() || deals.len() != verified.len() {
             return Err(StateError::Inconsistent);
         }
-        Ok(DealSet::new(attempt, verified))
+        DealSet::new(attempt, verified).map_err(|_| StateError::Inconsistent)
     };
     let mut roster = proposal.clone();
     let phase = match stored {
-        StoredPhase::Accepting => Phase::first(members),
+        StoredPhase::Accepting => Phase::first(seats),
         StoredPhase::Dealing {
             attempt: number,
             acceptances,
@@ -200,11 +204,7 @@ fn restore_phase(
             attempt,
             acceptances,
             deals: whole,
-        } => {
-            let deals = deals(attempt, acceptances, whole)?;
-            let round = Round::new(deals.deals.len());
-            Phase::Acknowledging(deals, round)
-        }
+        } => Phase::acknowledging(deals(attempt, acceptances, whole)?),
         StoredPhase::Confirming {
             attempt,
             acceptances,
@@ -218,7 +218,7 @@ fn restore_phase(
             Phase::Activating {
                 certificate: certificate.into_vec(),
                 public_key: key.public_key(),
-                round: Round::new(roster.members().len()),
+                round: Round::new(roster.seats().len()),
             }
         }
         StoredPhase::Completed { certificate } => {
@@ -235,7 +235,7 @@ fn restore_phase(
                 code: fault.code,
                 sentence: fault.sentence,
             };
-            Phase::failed(faults.into_iter().map(recorded).collect(), members)
+            Phase::failed(faults.into_iter().map(recorded).collect(), seats)
         }
     };
     if let Some(attempt) = phase.attempt() {

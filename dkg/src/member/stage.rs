@@ -10,10 +10,11 @@ use super::MemberStage;
 use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::{Acceptance, Attempt};
 use crate::confirm::Confirmation;
-use crate::deal::{Deal, DealHeader, RelayedDeal};
+use crate::deal::{Deal, DealHeader};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::proposal::{Proposal, SignedProposal};
+use crate::sums::{decode_sums, encode_sums};
 
 /// A ceremony that has been proposed.
 pub(super) struct Running {
@@ -35,9 +36,9 @@ pub(super) struct Running {
 pub(super) struct Secrets {
     /// n_j, from the acceptance on.
     pub(super) encryption: Option<SecretScalar>,
-    /// x_j, from the acknowledgement on.
+    /// x_j, from the acknowledgement on; none in the seat of an old member that leaves.
     pub(super) share: Option<SecretScalar>,
-    /// x_j of each pending result.
+    /// x_j of each pending result; none in the seat of an old member that leaves.
     pub(super) pending: Vec<SecretScalar>,
 }
 
@@ -57,6 +58,12 @@ pub(super) enum Stage {
         acceptance: Acceptance,
     },
     Dealt(Dealing),
+    DealsWanted {
+        dealing: Dealing,
+        headers: Vec<DealHeader>,
+        /// The sums that the leader sent, whatever they are.
+        sums: ByteBuf,
+    },
     Complained {
         dealing: Dealing,
         headers: Vec<DealHeader>,
@@ -77,25 +84,29 @@ pub(super) enum Stage {
     },
 }
 
-/// An attempt that has begun, with this member's own deal.
+/// An attempt that has begun, with this member's own deal if it is a dealer.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dealing {
     pub(super) number: u32,
     pub(super) acceptances: Vec<Acceptance>,
-    pub(super) deal: Deal,
+    pub(super) deal: Option<Deal>,
 }
 
-/// All deals are right.
+/// All deals are right; or an old member that leaves has been shown that the new members say so.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Verified {
     pub(super) dealing: Dealing,
-    /// The signed part of every deal, in index order.
+    /// The signed part of every deal, in index order. None in the seat of an old member that leaves.
     headers: Vec<DealHeader>,
     /// S_0 ‖ … ‖ S_t−1.
-    sums: ByteBuf,
-    pub(super) acknowledgement: Acknowledgement,
+    pub(super) sums: ByteBuf,
+    /// The hash of the set of deals.
+    #[serde(with = "serde_bytes")]
+    pub(super) set: [u8; 64],
+    /// `None` in the seat of an old member that leaves.
+    pub(super) acknowledgement: Option<Acknowledgement>,
 }
 
 /// The deals that were answered.
@@ -107,6 +118,7 @@ impl Stage {
             Self::Proposed => MemberStage::Proposed,
             Self::Accepted { .. } => MemberStage::Accepted,
             Self::Dealt(_) => MemberStage::Dealt,
+            Self::DealsWanted { .. } => MemberStage::DealsWanted,
             Self::Complained { .. } => MemberStage::Complained,
             Self::Acknowledged(_) => MemberStage::Acknowledged,
             Self::Confirmed { .. } => MemberStage::Confirmed,
@@ -122,7 +134,9 @@ impl Stage {
 
     pub(super) fn dealing(&self) -> Option<&Dealing> {
         match self {
-            Self::Dealt(dealing) | Self::Complained { dealing, .. } => Some(dealing),
+            Self::Dealt(dealing)
+            | Self::DealsWanted { dealing, .. }
+            | Self::Complained { dealing, .. } => Some(dealing),
             _ => self.verified().map(|verified| &verified.dealing),
         }
     }
@@ -147,7 +161,9 @@ impl Stage {
 
     pub(super) fn seen(&self) -> Option<Seen<'_>> {
         match self {
-            Self::Complained { headers, .. } => Some(Seen(headers)),
+            Self::DealsWanted { headers, .. } | Self::Complained { headers, .. } => {
+                Some(Seen(headers))
+            }
             _ => self.verified().map(|verified| Seen(&verified.headers)),
         }
     }
@@ -203,69 +219,65 @@ impl Verified {
         sums: &[Point],
         acknowledgement: Acknowledgement,
     ) -> Self {
-        let sums = ByteBuf::from(
-            sums.iter()
-                .flat_map(|sum| *sum.as_bytes())
-                .collect::<Vec<u8>>(),
-        );
         Self {
             dealing,
             headers,
-            sums,
-            acknowledgement,
+            sums: ByteBuf::from(encode_sums(sums)),
+            set: acknowledgement.set,
+            acknowledgement: Some(acknowledgement),
         }
     }
 
-    pub(super) fn sums(&self) -> Option<Vec<Point>> {
-        let (sums, remainder) = self.sums.as_chunks::<32>();
-        if !remainder.is_empty() {
-            return None;
+    /// What an old member that leaves has been shown.
+    pub(super) fn of_hand_over(dealing: Dealing, set: [u8; 64], sums: ByteBuf) -> Self {
+        Self {
+            dealing,
+            headers: Vec::new(),
+            sums,
+            set,
+            acknowledgement: None,
         }
-        sums.iter()
-            .map(|bytes| Point::from_bytes(bytes).ok())
-            .collect()
+    }
+
+    /// Whether this is the result that was shown.
+    pub(super) fn is_of(&self, set: &[u8; 64], sums: &[u8]) -> bool {
+        self.set == *set && *self.sums == *sums
+    }
+
+    pub(super) fn sums(&self, threshold: u16) -> Option<Vec<Point>> {
+        decode_sums(&self.sums, threshold)
     }
 }
 
 impl Seen<'_> {
     /// Whether a set of deals is the one that was answered, by digests. If not, the evidence of whose doing it is.
-    pub(super) fn check_repeated(
+    pub(super) fn check_repeated<'a>(
         &self,
-        proposal: &Proposal,
         attempt: &Attempt,
-        deals: &[RelayedDeal],
+        headers: impl ExactSizeIterator<Item = &'a DealHeader>,
     ) -> Result<(), Fault> {
-        let expected = self.0.len();
-        if deals.len() != expected {
-            return Err(Fault::DealCount {
-                expected,
-                got: deals.len(),
-            });
+        let (expected, got) = (self.0.len(), headers.len());
+        if got != expected {
+            return Err(Fault::DealCount { expected, got });
         }
-        for (known, other) in self
-            .0
-            .iter()
-            .zip(deals.iter().map(|relayed| &relayed.header))
-        {
+        for (known, other) in self.0.iter().zip(headers) {
             if known.index != other.index {
-                return Err(Fault::DealCount {
-                    expected,
-                    got: deals.len(),
-                });
+                return Err(Fault::DealCount { expected, got });
             }
             let digest = other.digest(&attempt.params);
             if known.digest(&attempt.params) == digest {
                 continue;
             }
-            if other.is_signed(proposal, &attempt.params, &digest) {
+            let seat = attempt.seat_of_dealer(known.index);
+            if other.is_signed(attempt, &digest) {
                 let evidence = Box::new((known.clone(), other.clone()));
                 return Err(Fault::TwoDeals {
-                    dealer: known.index,
+                    dealer: seat,
                     evidence,
                 });
             }
             return Err(Fault::RelayAltered {
-                author: known.index,
+                author: seat,
                 what: "deal",
             });
         }

@@ -6,17 +6,18 @@
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, SecretScalar};
 
+use super::hand_over::{check_base, constant};
 use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
 use super::state::MAX_PENDING;
 use super::{ActivatedKey, LocalNode, MemberOutput, state};
-use crate::acknowledge::{Acknowledgement, Complaints, check_acknowledgements};
-use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
+use crate::acknowledge::{Acknowledgement, check_acknowledgements};
+use crate::attempt::{Acceptance, Attempt};
+use crate::base::Holding;
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
-use crate::deal::{self, RelayedDeal};
+use crate::deal;
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
-use crate::shares::{Checker, Verdict};
 use crate::tags;
 use crate::wire_v1::Message;
 
@@ -73,6 +74,7 @@ impl Running {
         &mut self,
         node: &LocalNode,
         begin: Begin,
+        holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
         let number = begin.number;
@@ -97,8 +99,21 @@ impl Running {
         if !attempt.acceptances.contains(&own) {
             return Err(Fault::OwnMessageAltered { what: "acceptance" });
         }
-        let index = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
-        let deal = deal::deal(&attempt.roster, &attempt, index, &node.identity, rng);
+        check_base(&self.proposal, holding, number)?;
+        let seat = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
+        let deal = match attempt.dealer_in(seat) {
+            Some(dealer) => {
+                let constant = constant(&self.proposal, dealer, holding)?;
+                Some(deal::deal(
+                    &attempt,
+                    dealer.index,
+                    constant,
+                    &node.identity,
+                    rng,
+                ))
+            }
+            None => None,
+        };
         let dealing = Dealing {
             number,
             acceptances: attempt.acceptances.clone(),
@@ -121,19 +136,16 @@ impl Running {
         number: u32,
         by_leader: bool,
     ) -> Result<Attempt, Fault> {
-        if !by_leader && (number > FIRST_ATTEMPT || !excluded.is_empty()) {
+        let first = self.proposal.first_attempt();
+        if !by_leader && (number > first || !excluded.is_empty()) {
             return Err(Fault::NotLeader);
         }
         let attempt = Attempt::new(&self.proposal, number, acceptances)?;
         let present = attempt.present();
         let named: Vec<u16> = excluded.iter().map(|exclusion| exclusion.member).collect();
-        let absent: Vec<u16> = (1u16..)
-            .zip(self.proposal.members())
-            .map(|(index, _)| index)
-            .filter(|index| !present.contains(index))
-            .collect();
-        let earlier = usize::try_from(number - FIRST_ATTEMPT).unwrap_or(usize::MAX);
-        if named != absent || named.len() < earlier || self.pending.len() >= MAX_PENDING {
+        let absent = self.proposal.absent_from(&present);
+        let earlier = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        if !absent.iter().eq(&named) || named.len() < earlier || self.pending.len() >= MAX_PENDING {
             return Err(Fault::ExclusionCount { attempt: number });
         }
         for exclusion in excluded {
@@ -145,25 +157,22 @@ impl Running {
     /// Leaves the attempt that this member is at. What it has confirmed is kept.
     fn set_aside(&mut self) {
         let share = self.secrets.share.take();
-        if let (
-            Stage::Confirmed {
-                verified,
-                confirmation,
-            },
-            Some(share),
-        ) = (&self.stage, share)
+        if let Stage::Confirmed {
+            verified,
+            confirmation,
+        } = &self.stage
         {
             self.pending.push(Pending {
                 verified: verified.clone(),
                 confirmation: confirmation.clone(),
             });
-            self.secrets.pending.push(share);
+            self.secrets.pending.extend(share);
         }
     }
 
     /// Goes back to the last result that this member has confirmed, if there is one; the attempt since is erased.
     fn fall_back(&mut self) -> bool {
-        let (Some(pending), Some(share)) = (self.pending.pop(), self.secrets.pending.pop()) else {
+        let Some(pending) = self.pending.pop() else {
             return false;
         };
         let Pending {
@@ -173,7 +182,7 @@ impl Running {
         let dealing = &verified.dealing;
         self.attempt =
             Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone()).ok();
-        self.secrets.share = Some(share);
+        self.secrets.share = self.secrets.pending.pop();
         self.stage = Stage::Confirmed {
             verified,
             confirmation,
@@ -186,94 +195,21 @@ impl Running {
         self.stage.keeps_share() || !self.pending.is_empty()
     }
 
-    /// This member's index in its attempt.
-    fn own_index(&self, attempt: &Attempt) -> Result<u16, Fault> {
+    /// This member's seat in its attempt.
+    pub(super) fn own_index(&self, attempt: &Attempt) -> Result<u16, Fault> {
         attempt.of_proposal(self.index).ok_or(Fault::NotListed)
     }
 
     fn dealt(&self, dealing: &Dealing) -> Message {
-        Message::Dealt {
-            ceremony: self.proposal.id(),
-            attempt: dealing.number,
-            deal: Box::new(dealing.deal.clone()),
-        }
-    }
-
-    /// Steps 7 to 10: checks everybody's deal, and acknowledges or complains.
-    pub(super) fn check_deals<R: CryptoRng>(
-        &mut self,
-        node: &LocalNode,
-        number: u32,
-        deals: &[RelayedDeal],
-        rng: &mut R,
-    ) -> Result<MemberOutput, Fault> {
-        let attempt = self.attempt_of(number, "deals")?;
-        if let Some(seen) = self.stage.seen() {
-            seen.check_repeated(&attempt.roster, attempt, deals)?;
-            return self.repeat_answer();
-        }
-        let (Stage::Dealt(dealing), Some(secret)) = (&self.stage, &self.secrets.encryption) else {
-            return Err(self.out_of_step("deals"));
-        };
-        let index = self.own_index(attempt)?;
-        let checker = Checker {
-            proposal: &attempt.roster,
-            attempt,
-            index,
-            secret,
-            own: &dealing.deal.header,
-        };
-        let verdict = checker.check(deals, rng)?;
-        let headers = deals.iter().map(|relayed| relayed.header.clone()).collect();
-        let dealing = dealing.clone();
-        match verdict {
-            Verdict::Good(good) => {
-                let acknowledgement =
-                    Acknowledgement::new(&attempt.params, index, good.set, &node.identity);
-                self.secrets.share = Some(good.share);
-                self.stage = Stage::Acknowledged(Verified::new(
-                    dealing,
-                    headers,
-                    &good.sums,
-                    acknowledgement,
-                ));
-            }
-            Verdict::Complain { set, complaints } => {
-                let complaints =
-                    Complaints::new(&attempt.params, index, set, complaints, &node.identity);
-                self.stage = Stage::Complained {
-                    dealing,
-                    headers,
-                    complaints,
-                };
-            }
-        }
-        let reply = self.repeat_answer()?.reply;
-        Ok(self.changed(reply))
-    }
-
-    fn repeat_answer(&self) -> Result<MemberOutput, Fault> {
-        let ceremony = self.proposal.id();
-        let reply = match &self.stage {
-            Stage::Complained {
-                dealing,
-                complaints,
-                ..
-            } => Message::Complained {
+        let (ceremony, attempt) = (self.proposal.id(), dealing.number);
+        match &dealing.deal {
+            Some(deal) => Message::Dealt {
                 ceremony,
-                attempt: dealing.number,
-                complaints: complaints.clone(),
+                attempt,
+                deal: Box::new(deal.clone()),
             },
-            other => match other.verified() {
-                Some(verified) => Message::Acknowledged {
-                    ceremony,
-                    attempt: verified.dealing.number,
-                    acknowledgement: verified.acknowledgement.clone(),
-                },
-                None => return Err(self.out_of_step("deals")),
-            },
-        };
-        Ok(MemberOutput::repeat(reply))
+            None => Message::Begun { attempt, ceremony },
+        }
     }
 
     /// Steps 12 to 16: everybody has acknowledged the same deals; checks the share a second time, and confirms the result.
@@ -282,21 +218,25 @@ impl Running {
         node: &LocalNode,
         number: u32,
         acknowledgements: &[Acknowledgement],
+        holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
         let attempt = self.attempt_of(number, "acknowledgements")?;
-        let Some(verified) = self.stage.verified() else {
+        let verified = self.stage.verified();
+        let own = verified.and_then(|verified| verified.acknowledgement.as_ref());
+        let (Some(verified), Some(own)) = (verified, own) else {
             return Err(self.out_of_step("acknowledgements"));
         };
         check_acknowledgements(
             &attempt.roster,
             &attempt.params,
-            &verified.acknowledgement,
+            Some(own),
             acknowledgements,
         )?;
-        if let Some(reply) = self.confirmed() {
-            return Ok(MemberOutput::repeat(reply));
+        if self.stage.confirmation().is_some() {
+            return self.repeat_confirmation();
         }
+        check_base(&self.proposal, holding, number)?;
         let Some(share) = &self.secrets.share else {
             return Err(self.out_of_step("acknowledgements"));
         };
@@ -307,20 +247,21 @@ impl Running {
             verified: verified.clone(),
             confirmation,
         };
-        match self.confirmed() {
-            Some(reply) => Ok(self.changed(reply)),
-            None => Err(self.out_of_step("acknowledgements")),
-        }
+        let reply = self.repeat_confirmation()?.reply;
+        Ok(self.confirmed_now(number, reply))
     }
 
-    fn confirmed(&self) -> Option<Message> {
-        let verified = self.stage.verified()?;
-        let confirmation = self.stage.confirmation()?.clone();
-        Some(Message::Confirmed {
+    pub(super) fn repeat_confirmation(&self) -> Result<MemberOutput, Fault> {
+        let (Some(verified), Some(confirmation)) =
+            (self.stage.verified(), self.stage.confirmation())
+        else {
+            return Err(self.out_of_step("acknowledgements"));
+        };
+        Ok(MemberOutput::repeat(Message::Confirmed {
             ceremony: self.proposal.id(),
             attempt: verified.dealing.number,
-            confirmation,
-        })
+            confirmation: confirmation.clone(),
+        }))
     }
 
     /// Step 18: all have confirmed; hands the share over and erases what is left of the attempt. The certificate may be of this
@@ -368,19 +309,26 @@ impl Running {
             },
             _ => return Err(Fault::OtherResult),
         };
-        let share = share.ok_or(Fault::OtherResult)?;
-        let activated = self.activated(key, certificate, &pending, share)?;
+        let dealing = &pending.verified.dealing;
+        let attempt = Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone())?;
+        self.check_certified(&key, &attempt, &pending)?;
+        let retired = self.retired(&key, &attempt, &certificate);
+        let activated = match share {
+            Some(share) => Some(self.activated(key, certificate, &attempt, share)?),
+            None if self.is_leaving() => None,
+            None => return Err(Fault::OtherResult),
+        };
         if !current {
             // What this member has confirmed since is kept; an attempt that it has not is not gone on with.
             self.set_aside();
         }
         if let Some(place) = earlier {
             self.pending.remove(place);
-            drop(self.secrets.pending.remove(place));
+            if place < self.secrets.pending.len() {
+                drop(self.secrets.pending.remove(place));
+            }
         }
-        let number = pending.verified.dealing.number;
-        let acceptances = pending.verified.dealing.acceptances.clone();
-        self.attempt = Some(Attempt::new(&self.proposal, number, acceptances)?);
+        self.attempt = Some(attempt);
         self.stage = Stage::Activated {
             verified: pending.verified,
             confirmation: pending.confirmation,
@@ -388,31 +336,40 @@ impl Running {
         self.secrets.encryption = None;
         self.secrets.share = None;
         Ok(MemberOutput {
-            activated: Some(activated),
+            activated,
+            retired,
             ..self.changed(reply)
         })
     }
 
     /// Checks a certificate against the result that this member has confirmed itself.
-    fn activated(
+    fn check_certified(
         &self,
-        key: CertifiedKey,
-        certificate: Vec<u8>,
+        key: &CertifiedKey,
+        attempt: &Attempt,
         pending: &Pending,
-        share: &SecretScalar,
-    ) -> Result<ActivatedKey, Fault> {
-        let dealing = &pending.verified.dealing;
-        let attempt = Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone())?;
-        let index = self.own_index(&attempt)?;
-        let same_result = key.result_hash() == result(&attempt, &pending.verified)?.hash();
+    ) -> Result<(), Fault> {
+        let same_result = key.result_hash() == result(attempt, &pending.verified)?.hash();
         if *key.proposal() != self.proposal || !same_result {
             return Err(Fault::OtherResult);
         }
-        if key.confirmation(index) != Some(&pending.confirmation) {
+        if key.confirmation(self.own_index(attempt)?) != Some(&pending.confirmation) {
             return Err(Fault::OwnMessageAltered {
                 what: "confirmation",
             });
         }
+        Ok(())
+    }
+
+    /// The key as it is handed over.
+    fn activated(
+        &self,
+        key: CertifiedKey,
+        certificate: Vec<u8>,
+        attempt: &Attempt,
+        share: &SecretScalar,
+    ) -> Result<ActivatedKey, Fault> {
+        let index = self.own_index(attempt)?;
         let secret = SecretScalar::from_canonical_bytes(&share.to_bytes())
             .map_err(|_| Fault::UnusableResult)?;
         let share = KeyShare::new(index, key.epoch(), key.public_key(), secret)
@@ -424,6 +381,7 @@ impl Running {
             package: key.package().clone(),
             members: attempt.roster.members().to_vec(),
             policy_hash: *self.proposal.policy_hash(),
+            name: key.name(),
             certificate,
         })
     }
@@ -473,12 +431,11 @@ impl Running {
     pub(super) fn changed(&self, reply: Message) -> MemberOutput {
         MemberOutput {
             persist: Some(state::encode(self)),
-            reply,
-            activated: None,
+            ..MemberOutput::repeat(reply)
         }
     }
 
-    fn attempt_of(&self, number: u32, message: &'static str) -> Result<&Attempt, Fault> {
+    pub(super) fn attempt_of(&self, number: u32, message: &'static str) -> Result<&Attempt, Fault> {
         match &self.attempt {
             Some(attempt) if attempt.number == number => Ok(attempt),
             Some(_) => Err(Fault::Attempt(number)),
@@ -501,14 +458,8 @@ impl Running {
 
 /// The result that everybody computes from the deals of an attempt.
 fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
-    Ok(AttemptResult {
-        params: attempt.params,
-        epoch: 0,
-        set: verified.acknowledgement.set,
-        qualified: (1u16..)
-            .zip(&attempt.acceptances)
-            .map(|(index, _)| index)
-            .collect(),
-        sums: verified.sums().ok_or(Fault::UnusableResult)?,
-    })
+    let sums = verified
+        .sums(attempt.roster.threshold())
+        .ok_or(Fault::UnusableResult)?;
+    AttemptResult::new(attempt, verified.set, sums)
 }

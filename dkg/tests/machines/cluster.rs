@@ -149,6 +149,12 @@ impl Cluster {
         }
     }
 
+    /// The same, with a leader that relays the whole deals from the start.
+    pub fn with_whole_deals(mut self) -> Self {
+        self.leader = self.leader.with_whole_deals();
+        self
+    }
+
     pub fn leader_id(&self) -> [u8; 32] {
         *self.proposal.leader()
     }
@@ -341,6 +347,7 @@ pub fn terms(threshold: u16, nodes: &[Node]) -> Terms {
         threshold,
         policy_hash: POLICY,
         members: nodes.iter().map(|node| node.card.clone()).collect(),
+        base: None,
         leader: nodes[0].card.identity,
         created: NOW,
         expires: NOW + 3600,

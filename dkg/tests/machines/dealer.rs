@@ -3,7 +3,7 @@
 //! It shares no code with the machines, so an honest deal of it that is accepted shows that the pages say enough.
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
-use dkg::{Acceptance, Deal, DealHeader, Proposal, RelayedDeal};
+use dkg::{Acceptance, Deal, DealExcerpt, DealHeader, Proposal, RelayedDeal};
 use ed25519_dalek::{Signer, SigningKey};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -23,19 +23,42 @@ pub struct Dealer {
 }
 
 pub fn params(proposal: &Proposal, attempt: u32, acceptances: &[Acceptance]) -> Vec<u8> {
+    let count = |length: usize| u16::try_from(length).unwrap().to_le_bytes().to_vec();
+    let takes_part = |seat: u16| acceptances.iter().any(|one| one.index == seat);
     let mut items: Vec<Vec<u8>> = vec![
         hash("cryptonode/v1/dkg-proposal", &[&proposal.to_bytes()]).to_vec(),
         attempt.to_le_bytes().to_vec(),
-        vec![],
-        vec![0, 0],
-        vec![0, 0],
-        u16::try_from(acceptances.len())
-            .unwrap()
-            .to_le_bytes()
-            .to_vec(),
-        proposal.threshold().to_le_bytes().to_vec(),
     ];
-    for (member, acceptance) in proposal.members().iter().zip(acceptances) {
+    match proposal.base() {
+        None => items.extend([vec![], vec![0, 0], vec![0, 0]]),
+        Some(base) => {
+            let certificate = base.certificate();
+            let old: Vec<_> = proposal
+                .old_seats()
+                .iter()
+                .filter(|old| takes_part(old.seat))
+                .collect();
+            items.push(certificate.result_hash().to_vec());
+            items.push(count(old.len()));
+            items.push(certificate.package().threshold().to_le_bytes().to_vec());
+            for old in old {
+                items.push(old.index.to_le_bytes().to_vec());
+                items.push(
+                    certificate.members()[usize::from(old.index) - 1]
+                        .identity
+                        .to_vec(),
+                );
+            }
+        }
+    }
+    let members: Vec<_> = acceptances
+        .iter()
+        .filter(|one| usize::from(one.index) <= proposal.members().len())
+        .collect();
+    items.push(count(members.len()));
+    items.push(proposal.threshold().to_le_bytes().to_vec());
+    for acceptance in members {
+        let member = &proposal.members()[usize::from(acceptance.index) - 1];
         items.push(member.identity.to_vec());
         items.push(member.recovery_public.to_vec());
         items.push(acceptance.encryption_key.to_vec());
@@ -81,13 +104,31 @@ fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
 
 impl Dealer {
     pub fn new(proposal: &Proposal, acceptances: &[Acceptance], index: u16, seed: u64) -> Self {
+        Self::with_constant(proposal, 1, acceptances, index, None, seed)
+    }
+
+    /// A dealer of a reshare, or of any attempt.
+    pub fn with_constant(
+        proposal: &Proposal,
+        attempt: u32,
+        acceptances: &[Acceptance],
+        index: u16,
+        constant: Option<Scalar>,
+        seed: u64,
+    ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let polynomial: Vec<Scalar> = (0..proposal.threshold())
+        let mut polynomial: Vec<Scalar> = (0..proposal.threshold())
             .map(|_| random_scalar(&mut rng))
             .collect();
+        polynomial[0] = constant.unwrap_or(polynomial[0]);
         let e = random_scalar(&mut rng);
+        let params = params(proposal, attempt, acceptances);
+        let acceptances: Vec<&Acceptance> = acceptances
+            .iter()
+            .filter(|one| usize::from(one.index) <= proposal.members().len())
+            .collect();
         let mut dealer = Self {
-            params: params(proposal, 1, acceptances),
+            params,
             index,
             commitments: polynomial
                 .iter()
@@ -237,14 +278,44 @@ fn path(leaves: &[[u8; 32]], place: usize) -> Vec<u8> {
     }
 }
 
-/// A deal as a leader relays it to member `to`.
-pub fn relay(deal: &Deal, to: u16) -> RelayedDeal {
+/// A deal as a leader relays it to member `to` beside the sums.
+pub fn excerpt(deal: &Deal, to: u16) -> DealExcerpt {
     let ciphertexts = deal.ciphertexts.as_chunks::<32>().0;
     let place = usize::from(to) - 1;
-    RelayedDeal {
+    DealExcerpt {
         header: deal.header.clone(),
-        commitments: deal.commitments.clone(),
         ciphertext: ciphertexts[place],
         path: ByteBuf::from(path(ciphertexts, place)),
     }
+}
+
+/// A deal as a leader relays it whole to member `to`.
+pub fn relay(deal: &Deal, to: u16) -> RelayedDeal {
+    let DealExcerpt {
+        path,
+        header,
+        ciphertext,
+    } = excerpt(deal, to);
+    RelayedDeal {
+        path,
+        header,
+        ciphertext,
+        commitments: deal.commitments.clone(),
+    }
+}
+
+/// S_0 ‖ … ‖ S_t−1 of plain sums.
+pub fn sums(deals: &[Deal]) -> ByteBuf {
+    let points = |deal: &Deal| -> Vec<RistrettoPoint> {
+        std::iter::once(&deal.header.constant)
+            .chain(deal.commitments.as_chunks::<32>().0)
+            .map(decompress)
+            .collect()
+    };
+    let all: Vec<Vec<RistrettoPoint>> = deals.iter().map(points).collect();
+    let sums = (0..all[0].len()).flat_map(|k| {
+        let sum: RistrettoPoint = all.iter().map(|points| points[k]).sum();
+        sum.compress().to_bytes()
+    });
+    ByteBuf::from(sums.collect::<Vec<u8>>())
 }
