@@ -9,6 +9,7 @@
 //! last checkpoint is signed. A second signal stops at once, which a crash-safe node survives like any crash.
 
 mod commands;
+mod key_view;
 
 use std::net::SocketAddr;
 use std::path::Path;

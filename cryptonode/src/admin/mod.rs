@@ -9,7 +9,7 @@ mod server;
 
 pub use client::{AdminError, request};
 pub use protocol::{
-    AuditStatus, Command, ExportedKey, KeyView, Line, MAX_COMMAND, MAX_LINE, NodeStatus,
+    AuditStatus, Command, EpochView, ExportedKey, KeyView, Line, MAX_COMMAND, MAX_LINE, NodeStatus,
 };
 pub(crate) use server::{AdminSocket, CommandError, Commands};
 

@@ -34,4 +34,6 @@ pub use self::descriptor::{
 };
 pub use self::outcome::{ClusterError, NodeOutcome, Outcome};
 pub use self::peer::{Dialer, Peer, PeerOptions, Traffic, call};
+#[cfg(feature = "node")]
+pub(crate) use self::view::describe;
 pub use crate::tls::TlsIdentity as ClientIdentity;

@@ -206,7 +206,10 @@ pub(super) enum ViewError {
 }
 
 /// What a certificate says, as a descriptor. Members that nobody told an address of are listed with one that leads nowhere.
-fn describe(certificate: &KeyCertificate, addresses: &[Vec<String>]) -> ClusterDescriptor {
+pub(crate) fn describe(
+    certificate: &KeyCertificate,
+    addresses: &[Vec<String>],
+) -> ClusterDescriptor {
     // Two members may have one name; a descriptor tells them apart.
     let mut names = HashSet::new();
     let members = (1_u16..)

@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Node;
-use crate::admin::{
-    AuditStatus, Command, CommandError, Commands, ExportedKey, KeyView, NodeStatus,
-};
+use super::key_view::{MISSED, OVERLAP, SERVING, exported, view};
+use crate::admin::{AuditStatus, Command, CommandError, Commands, KeyView, NodeStatus};
 use crate::ceremony::{CeremonyError, Wish};
-use crate::keyring::ActiveKey;
-use crate::server;
+use crate::keyring::KeyEntry;
 
 impl From<CeremonyError> for CommandError {
     fn from(error: CeremonyError) -> Self {
@@ -33,6 +31,9 @@ impl Commands for Node {
                 Command::Status {} => to_value(&self.status()),
                 Command::CeremonyPropose {
                     threshold,
+                    reshare,
+                    absent,
+                    after_attempt,
                     members,
                     open_for_s,
                     may_be_absent,
@@ -41,6 +42,9 @@ impl Commands for Node {
                 } => {
                     let wish = Wish {
                         threshold,
+                        reshare,
+                        absent,
+                        after_attempt,
                         members,
                         open_for_s,
                         may_be_absent,
@@ -78,13 +82,8 @@ impl Commands for Node {
                 }
                 Command::KeyList {} => to_value(&self.keys()),
                 Command::KeyExport { public_key } => {
-                    let key = self.key(public_key.as_deref())?;
-                    to_value(&ExportedKey {
-                        key: view(&key),
-                        descriptor: server::descriptor(&key).to_json(),
-                        certificate: hex::encode(&key.certificate),
-                        key_certificate: self.ceremonies.key_certificate(&key).map(hex::encode),
-                    })
+                    let entry = self.key(public_key.as_deref())?;
+                    to_value(&exported(&entry)?)
                 }
                 Command::AuditCheckpoint {} => {
                     let note = self
@@ -106,47 +105,27 @@ fn to_value(value: &impl serde::Serialize) -> Result<Value, CommandError> {
     })
 }
 
-fn view(key: &ActiveKey) -> KeyView {
-    KeyView {
-        public_key: hex::encode(key.package.public_key().as_bytes()),
-        epoch: key.package.epoch(),
-        index: key.share.index(),
-        threshold: key.package.threshold(),
-        members: key.members.len(),
-        member_names: key
-            .members
-            .iter()
-            .map(|member| member.name.clone())
-            .collect(),
-        policy_hash: hex::encode(key.policy.hash()),
-        approvals_needed: key.policy.approvals_needed(),
-        organisations: key
-            .policy
-            .organisations()
-            .iter()
-            .map(|organisation| organisation.name.clone())
-            .collect(),
-    }
-}
-
 impl Node {
     fn keys(&self) -> Vec<KeyView> {
-        self.keyring.iter().map(|key| view(&key)).collect()
+        let entries = self.keyring.entries();
+        entries.iter().filter_map(|entry| view(entry)).collect()
     }
 
-    fn key(&self, head: Option<&str>) -> Result<Arc<ActiveKey>, CommandError> {
+    fn key(&self, head: Option<&str>) -> Result<Arc<KeyEntry>, CommandError> {
         let head = head.unwrap_or_default().to_lowercase();
         let mut fitting = self
             .keyring
-            .iter()
-            .filter(|key| hex::encode(key.package.public_key().as_bytes()).starts_with(&head));
+            .entries()
+            .into_iter()
+            .filter(|entry| view(entry).is_some())
+            .filter(|entry| hex::encode(entry.public_key()).starts_with(&head));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (Some(_), Some(_)) => Err(CommandError::new(
                 "ambiguous-key",
                 "several keys fit: give more digits of one, as `cryptonode key list` shows them",
             )),
-            (None, _) if self.keyring.is_empty() => Err(CommandError::new(
+            (None, _) if self.keys().is_empty() => Err(CommandError::new(
                 "no-key",
                 "this node has no key yet: make one with `cryptonode ceremony propose` on one of the members",
             )),
@@ -160,10 +139,17 @@ impl Node {
     fn status(&self) -> NodeStatus {
         let failure = self.audit.health().err().map(|error| error.to_string());
         let mut not_ready: Vec<String> = failure.iter().cloned().collect();
-        if self.keyring.is_empty() {
+        let keys = self.keys();
+        let served = |key: &KeyView| key.state == SERVING || key.state == OVERLAP;
+        if keys.is_empty() {
             not_ready
                 .push("no key is active: no ceremony has been completed on this node".to_owned());
+        } else if !keys.iter().any(served) {
+            not_ready.push("no key is served".to_owned());
         }
+        // A key that was handed on is nothing to be put right.
+        let missed = keys.iter().filter(|key| key.state == MISSED);
+        not_ready.extend(missed.filter_map(|key| key.sentence.clone()));
         NodeStatus {
             name: self.config.name.clone(),
             identity: hex::encode(self.identity),
@@ -174,7 +160,7 @@ impl Node {
             ready: not_ready.is_empty(),
             not_ready,
             restored: self.ceremonies.is_restored(),
-            keys: self.keys(),
+            keys,
             ceremonies: self
                 .ceremonies
                 .list()

@@ -47,6 +47,8 @@ pub struct KeyState {
     pub overlap: Option<Overlap>,
     /// The results that this node knows of, in order of their names.
     pub history: Vec<PastResult>,
+    /// The highest attempt that this node has confirmed in a reshare, for each base.
+    pub confirmed: Vec<(ResultName, u32)>,
     /// The approval policy of the newest result, where it is not in a share's record: it governs the earlier one too.
     pub policy: Option<certs::Policy>,
 }
@@ -281,6 +283,35 @@ impl KeyEntry {
         absent.max(held)
     }
 
+    /// The highest result of which this node has seen a certificate, or that it has a share of.
+    #[must_use]
+    pub fn newest_heard_of(&self) -> Option<ResultName> {
+        let newest = self.state.newest.as_ref();
+        let announced = newest.map(|newest| newest.certificate.name());
+        self.newest_known().max(announced)
+    }
+
+    /// The highest attempt on this base that this node has confirmed; 0 for none.
+    #[must_use]
+    pub fn confirmed(&self, base: &ResultName) -> u32 {
+        let mut confirmed = self.state.confirmed.iter();
+        confirmed
+            .find(|(confirmed, _)| confirmed == base)
+            .map_or(0, |&(_, attempt)| attempt)
+    }
+
+    /// This node confirms an attempt on a base. Kept at least as long as the base is.
+    pub fn confirm(&mut self, base: ResultName, attempt: u32) {
+        let confirmed = &mut self.state.confirmed;
+        match confirmed.iter_mut().find(|(known, _)| *known == base) {
+            Some((_, highest)) => *highest = attempt.max(*highest),
+            None => confirmed.push((base, attempt)),
+        }
+        confirmed.sort();
+        let surplus = confirmed.len().saturating_sub(MAX_HISTORY);
+        confirmed.drain(..surplus);
+    }
+
     /// The share to answer a request with.
     ///
     /// # Errors
@@ -375,19 +406,17 @@ impl KeyEntry {
             since: now,
             erased: None,
         });
-        let missed = self.state.absence.take();
-        let earlier = self.current.take();
-        if let Some(earlier) = earlier {
-            self.drop_previous(now);
-            self.previous = Some(earlier);
+        self.state.absence = None;
+        // An earlier share that was not served with any more is of no use to anybody now.
+        self.drop_previous(now);
+        self.previous = self.current.take();
+        if key.result.epoch > 0 {
+            // Also where there is no earlier share: others are told of the new result in this time.
             self.state.overlap = Some(Overlap {
                 successor: key.result,
                 ends: None,
                 latest,
             });
-        } else if missed.is_some() {
-            // It did not serve with the earlier share, and nobody needs it for that now.
-            self.drop_previous(now);
         }
         self.state.policy = None;
         let key = Arc::new(key);

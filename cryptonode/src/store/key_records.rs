@@ -60,6 +60,7 @@ struct StoredState {
     absence: Option<(AbsenceKind, StoredName)>,
     overlap: Option<StoredOverlap>,
     history: Vec<StoredPast>,
+    confirmed: Vec<(StoredName, u32)>,
     policy: Option<ByteBuf>,
 }
 
@@ -189,6 +190,11 @@ fn state_change(public_key: &[u8; 32], state: &KeyState) -> Change {
                 erased: past.erased,
             })
             .collect(),
+        confirmed: state
+            .confirmed
+            .iter()
+            .map(|(base, attempt)| (base.into(), *attempt))
+            .collect(),
         policy: state
             .policy
             .as_ref()
@@ -282,6 +288,11 @@ fn key_state(public_key: &[u8; 32], bytes: &[u8]) -> Result<KeyState, RecordsErr
                 since: past.since,
                 erased: past.erased,
             })
+            .collect(),
+        confirmed: stored
+            .confirmed
+            .iter()
+            .map(|(base, attempt)| (base.into(), *attempt))
             .collect(),
         policy,
     })
