@@ -329,7 +329,14 @@ fn two_dead_of_five_are_replaced_and_who_comes_back_does_not_serve() {
         "n3,n4,n5",
     ];
     refused(&mut site.on("n1", &words), 1);
-    let options = ["--absent", "n4,n5", "--members", "n1,n2,n3,n6,n7"];
+    let options = [
+        "--absent",
+        "n4,n5",
+        "--members",
+        "n1,n2,n3,n6,n7",
+        "--patience-s",
+        "3",
+    ];
     let made = reshare(&site, &key, &options);
     assert_eq!(
         made["reshare"]["may_be_absent"],

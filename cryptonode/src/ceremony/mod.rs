@@ -250,7 +250,11 @@ impl Ceremonies {
         let led = Arc::new(Led::new(
             proposal,
             &self.around.signing,
-            wish.patience_s.unwrap_or(dkg::DEFAULT_PATIENCE_S),
+            // Who is said to be absent is not waited for as long as others are.
+            wish.patience_s.unwrap_or(match wish.may_be_absent {
+                0 if !wish.absent.is_empty() => 30,
+                _ => dkg::DEFAULT_PATIENCE_S,
+            }),
             created,
         )?);
         let mut effects = led.begin().into_iter();

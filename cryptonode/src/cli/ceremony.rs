@@ -63,8 +63,9 @@ Examples:
         /// them by itself, and names them with the evidence.
         #[arg(long, value_name = "COUNT", default_value_t = 0)]
         may_be_absent: u16,
-        /// How long a member may keep silent in a step before it is left out, in seconds [default: 300].
-        #[arg(long, value_name = "SECONDS", requires = "may_be_absent")]
+        /// How long a member that may be left out may keep silent in a step until it is, in seconds [default: 300, or 30 if it
+        /// can only be one of those named by --absent].
+        #[arg(long, value_name = "SECONDS")]
         patience_s: Option<u32>,
         /// Allow fewer than 2t − 1 members, although some of them falling silent then loses the key.
         #[arg(long)]

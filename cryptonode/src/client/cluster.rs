@@ -253,6 +253,7 @@ impl Client {
 
     /// Closes all connections and tells the nodes so.
     pub async fn close(&self) {
+        self.following.close();
         self.dialer.close().await;
     }
 

@@ -11,6 +11,7 @@
 //! that the newest members cannot answer yet falls back to it.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,8 @@ pub(super) struct Following {
     views: Mutex<Views>,
     searching: tokio::sync::Mutex<()>,
     wake: Notify,
+    /// The client is closed: nobody is asked any more.
+    closed: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -74,6 +77,7 @@ impl Following {
             }),
             searching: tokio::sync::Mutex::default(),
             wake: Notify::new(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -96,6 +100,16 @@ impl Following {
             .clone()
     }
 
+    /// Ends the search in the background.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// A node's answer says that there is a result as new as this.
     pub(super) fn heard_of(&self, newest: ResultVersion) {
         if newest > self.views().current.version() {
@@ -110,7 +124,7 @@ impl Following {
             let mut waited = every;
             loop {
                 // Only for a while at a time, so that the client can go.
-                let Some(this) = Weak::upgrade(&following) else {
+                let Some(this) = Weak::upgrade(&following).filter(|this| !this.is_closed()) else {
                     return;
                 };
                 if waited >= every {

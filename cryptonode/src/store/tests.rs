@@ -231,6 +231,26 @@ fn an_erased_ceremony_leaves_no_key_behind() {
 }
 
 #[test]
+fn an_erased_share_does_not_come_back_with_an_old_copy_of_the_file() {
+    let dir = created();
+    let share = Change::put(Table::Key, b"y1, epoch 0", value(b"share"));
+    open(dir.path()).unwrap().commit(&[share]).unwrap();
+    let file = dir.path().join(STORE_FILE);
+    let old = fs::read(&file).unwrap();
+    let store = open(dir.path()).unwrap();
+    assert!(store.get(Table::Key, b"y1, epoch 0").unwrap().is_some());
+    store
+        .commit(&[
+            Change::erase(Table::Key, b"y1, epoch 0"),
+            Change::put(Table::Key, b"y1, epoch 1", value(b"new share")),
+        ])
+        .unwrap();
+    drop(store);
+    fs::write(&file, old).unwrap();
+    assert!(matches!(open(dir.path()), Err(StoreError::Corrupt { .. })));
+}
+
+#[test]
 fn a_ceremony_whose_key_is_gone_is_damage() {
     let dir = created();
     open(dir.path())
