@@ -9,10 +9,12 @@
 //! | phase | asks | until every member has answered |
 //! |---|---|---|
 //! | accepting | `propose` | `accepted`; `pending` is asked again, `rejected` fails |
-//! | dealing | `begin` | `dealt`, verified |
+//! | dealing | `begin` | `dealt`, verified; `ready` from whoever is no dealer |
 //! | acknowledging | `deals`; `whole-deals` of whoever answers `deals-wanted` | `acknowledged`; `complained` is judged, and fails the attempt |
-//! | confirming | `acknowledgements` | `confirmed` for the very result that the leader computes itself |
+//! | confirming | `acknowledgements`; `hand-over` of an old member that leaves | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
+//!
+//! In a reshare everybody with a seat is asked, new members and old ones; only the new ones acknowledge.
 //!
 //! # Members left out
 //!

@@ -28,14 +28,22 @@
 //! With the key in use, t members sign under Y itself who the members are ([`KeyCertificate`]), so that a client that knows
 //! only the 32 bytes of Y can check it: [`SigningSession`] asks, [`Signer`] answers.
 //!
+//! # Handing a key on
+//!
+//! A proposal with a [`Base`] is a *reshare*: t of the old members deal their shares of Y to the new members, by the same steps, and
+//! everybody who takes part confirms. Members, n, t and the policy may change, or nothing but the shares. [`Proposal::seats`] are all
+//! who take part. [`verify_reshare`] verifies the outcome for whoever knows Y alone.
+//!
 //! # Driving a member
 //!
 //! For each message that arrives from a peer of which TLS established the identity:
 //!
 //! 1. [`Message::from_bytes`]; [`Message::ceremony`] finds the stored machine ([`Member::restore`]), or
 //!    [`Member::new`] for an id not known yet;
-//! 2. [`Member::handle`]. An error changes nothing, and is answered with [`Message::refusal`];
-//! 3. write [`MemberOutput::persist`] (sealed) and [`MemberOutput::activated`] in one durable transaction;
+//! 2. [`Member::handle`]; if [`Member::base_of`] names a base, [`Member::handle_reshare`] with what the node holds of it
+//!    ([`Holding`]). An error changes nothing, and is answered with [`Message::refusal`];
+//! 3. write [`MemberOutput::persist`] (sealed), [`MemberOutput::activated`], [`MemberOutput::confirmed`] and
+//!    [`MemberOutput::retired`] in one durable transaction;
 //! 4. send [`MemberOutput::reply`]. If the process dies before this, the leader asks again.
 //!
 //! After a `propose`, when the configuration accepts this proposer by itself, call [`Member::accept`] at once and answer with
@@ -144,7 +152,7 @@ pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
 pub use crate::exclusion::{Accused, Exclusion, Grounds};
 pub use crate::fault::{DealFault, Fault};
-pub use crate::frost::NonceCommitments;
+pub use crate::frost::{NonceCommitments, Ristretto255Sha512, RistrettoGroup, ScalarField};
 pub use crate::leader::{
     DEFAULT_PATIENCE_S, Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting,
     WaitingFor,

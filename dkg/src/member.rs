@@ -28,6 +28,13 @@
 //! share is kept beside the new attempt, since a certificate of it may exist and come out at any time. Whichever certificate
 //! comes is activated. Attempts only ever go up.
 //!
+//! # A reshare
+//!
+//! t_old of the old members deal; everybody else answers `begin` without a deal. An old member that leaves holds no share: it goes
+//! from dealt to confirmed by `hand-over`, and to activated by the certificate, which retires its base. What the node holds
+//! of the base, and the highest attempt on it that it has confirmed, come with each message ([`Holding`]) and are not kept here; a
+//! confirmation gives the new number out, to be written together with the state.
+//!
 //! # Giving up
 //!
 //! Up to `acknowledged` the member gives up when the proposal expires, when its leader calls it off or when its own
@@ -337,7 +344,11 @@ impl Member {
                 };
                 running.hand_over(&self.node, asked, holding)
             }
-            Message::Certificate { certificate, .. } => running.activate(certificate.into_vec()),
+            Message::Certificate {
+                certificate,
+                public_shares,
+                ..
+            } => running.activate(certificate.into_vec(), &public_shares, rng),
             Message::Abandon { signature, .. } => running.abandon(&signature),
             other => Err(running.out_of_step(other.name())),
         }

@@ -8,17 +8,25 @@
 //! new ones have the *seats* after them ([`crate::Base`]). A [`Proposal`] has always been
 //! checked: nothing but [`Proposal::new`] and [`Proposal::from_bytes`] makes one.
 
-use std::collections::BTreeSet;
+mod error;
+mod fields;
+mod seats;
+
 use std::sync::Arc;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
-use reencrypt::{KeyCertificateError, Point};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::base::{Base, BaseFields, BaseTerms};
 use crate::{signature, tags, wire_v1};
+
+pub use error::ProposalError;
+pub(crate) use fields::check_text;
+use fields::{Fields, members_asked_for};
+pub use seats::OldSeat;
+use seats::{old_seats, seat_of};
 
 /// Version of this protocol. A node of another version is told so by name before anything starts.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -98,38 +106,6 @@ pub struct Proposal {
     old: Vec<OldSeat>,
 }
 
-/// Where an old member sits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OldSeat {
-    /// Its index in the base.
-    pub index: u16,
-    /// Its seat.
-    pub seat: u16,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fields {
-    #[serde(with = "serde_bytes")]
-    id: [u8; 16],
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    base: Option<BaseFields>,
-    kind: Kind,
-    #[serde(with = "serde_bytes")]
-    leader: [u8; 32],
-    created: u64,
-    expires: u64,
-    members: Vec<MemberIdentity>,
-    version: u16,
-    software: String,
-    threshold: u16,
-    #[serde(with = "serde_bytes")]
-    policy_hash: [u8; 32],
-    /// How many of the members may be left out of an attempt.
-    may_be_absent: u16,
-    allow_few_members: bool,
-}
-
 /// A proposal's bytes with the signature of its leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -139,161 +115,6 @@ pub struct SignedProposal {
     /// The leader's signature over `H("cryptonode/v1/dkg-propose", hash of the proposal)`, 64 bytes.
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
-}
-
-/// Why terms are no proposal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposalError {
-    /// The bytes are not a proposal in its one encoding.
-    #[error("the proposal cannot be read: {0}")]
-    Encoding(#[from] wire_v1::WireError),
-    /// Made for another version of the protocol.
-    #[error(
-        "the proposal is for version {theirs} of the protocol and this node speaks version {ours}: bring all members to one version"
-    )]
-    Version {
-        /// The version that this code speaks.
-        ours: u16,
-        /// The version that the proposal names.
-        theirs: u16,
-    },
-    /// No member, or too many.
-    #[error("a key has 1 to {MAX_MEMBERS} members, the proposal has {0}")]
-    MemberCount(usize),
-    /// t is 0 or more than n.
-    #[error(
-        "the threshold must be between 1 and the number of members: it is {threshold} of {members}"
-    )]
-    Threshold {
-        /// t.
-        threshold: u16,
-        /// n.
-        members: usize,
-    },
-    /// n < 2t − 1 without leave.
-    #[error("with a threshold of {threshold}, {needed} members are asked for and the proposal has {members}: if {tolerated} of them fall silent, the key is lost; \
-             lower the threshold, add members, or allow it explicitly", tolerated = members.saturating_sub(usize::from(*threshold)) + 1)]
-    FewMembers {
-        /// t.
-        threshold: u16,
-        /// n.
-        members: usize,
-        /// 2t − 1.
-        needed: usize,
-    },
-    /// Members are not in the order of their identities.
-    #[error("the members of the proposal are not in the order of their identities")]
-    Order,
-    /// One identity, recovery key, name or address twice.
-    #[error(
-        "two members of the proposal have the same {what}: {name} is one of them; each node needs its own"
-    )]
-    Duplicate {
-        /// `identity`, `recovery key` or `name`.
-        what: &'static str,
-        /// The second member that has it.
-        name: String,
-    },
-    /// A member's identity or recovery key is not a usable key.
-    #[error("the {what} of member {name} is not a valid key: ask its operator for the card again")]
-    Key {
-        /// `identity` or `recovery key`.
-        what: &'static str,
-        /// The member.
-        name: String,
-    },
-    /// An empty, long or unprintable text.
-    #[error(
-        "the {what} of a member of the proposal, or of its software, is empty, too long, or has control characters"
-    )]
-    Text {
-        /// `name`, `address` or `software`.
-        what: &'static str,
-    },
-    /// The leader is not one of the members.
-    #[error("the leader of the proposal is not among its members")]
-    Leader,
-    /// Expires before it is made, or stays open for more than 30 days.
-    #[error(
-        "the proposal is open from {created} to {expires}: it must expire after it is made and within 30 days"
-    )]
-    Lifetime {
-        /// Seconds since the Unix epoch.
-        created: u64,
-        /// Seconds since the Unix epoch.
-        expires: u64,
-    },
-    /// Without those that may be absent, too few are left for the threshold.
-    #[error(
-        "with {absent} of {members} members absent too few are left for a threshold of {threshold}: let fewer be absent, lower the threshold, or allow few members explicitly"
-    )]
-    Absence {
-        /// How many may be absent.
-        absent: u16,
-        /// n.
-        members: usize,
-        /// t.
-        threshold: u16,
-    },
-    /// A create with a base, or a reshare without.
-    #[error("a reshare names its base, and a create has none")]
-    Kind,
-    /// The certificate of the base does not hold under its own Y.
-    #[error("the certificate of the key to be handed on is not valid: {0}")]
-    Base(KeyCertificateError),
-    /// Not one address of each old member.
-    #[error("the proposal has {got} addresses for the {expected} members of the base")]
-    BaseAddresses {
-        /// n of the base.
-        expected: usize,
-        /// How many there are.
-        got: usize,
-    },
-    /// Without the old members that may be absent, fewer than t of the base are left, or the list is not one of its members.
-    #[error(
-        "with {absent} of the {members} old members absent, fewer than {threshold} are left, and only {threshold} together can hand the key on: \
-         name fewer of them, each once and in index order"
-    )]
-    OldAbsence {
-        /// How many may be absent.
-        absent: usize,
-        /// n of the base.
-        members: usize,
-        /// t of the base.
-        threshold: u16,
-    },
-    /// The attempts' numbers are used up.
-    #[error("attempts cannot be numbered from {0} on")]
-    AttemptsAfter(u32),
-    /// The signature is not the leader's.
-    #[error("the proposal is not signed by its leader")]
-    Signature,
-}
-
-impl ProposalError {
-    /// A stable name for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Encoding(error) => error.code(),
-            Self::Version { .. } => "other-version",
-            Self::MemberCount(_) => "proposal-member-count",
-            Self::Threshold { .. } => "proposal-threshold",
-            Self::FewMembers { .. } => "proposal-few-members",
-            Self::Order => "proposal-order",
-            Self::Duplicate { .. } => "proposal-duplicate",
-            Self::Key { .. } => "proposal-key",
-            Self::Text { .. } => "proposal-text",
-            Self::Leader => "proposal-leader",
-            Self::Lifetime { .. } => "proposal-lifetime",
-            Self::Absence { .. } => "proposal-absence",
-            Self::Kind => "proposal-kind",
-            Self::Base(_) => "proposal-base",
-            Self::BaseAddresses { .. } => "proposal-base-addresses",
-            Self::OldAbsence { .. } => "proposal-old-absence",
-            Self::AttemptsAfter(_) => "proposal-attempts-after",
-            Self::Signature => "proposal-signature",
-        }
-    }
 }
 
 impl Proposal {
@@ -516,74 +337,6 @@ impl Proposal {
         self.fields.may_be_absent
     }
 
-    /// Whether an attempt may leave these seats out, the leader aside: no more new members than may be absent, and of the old ones
-    /// only those that the proposal names.
-    pub(crate) fn may_leave_out(&self, absent: &BTreeSet<u16>) -> bool {
-        let new = absent
-            .iter()
-            .filter(|seat| !self.is_leaving(**seat))
-            .count();
-        let named = |old: &OldSeat| {
-            self.base
-                .as_ref()
-                .is_some_and(|base| base.old_may_be_absent().contains(&old.index))
-        };
-        new <= usize::from(self.fields.may_be_absent)
-            && self
-                .old
-                .iter()
-                .all(|old| !absent.contains(&old.seat) || named(old))
-    }
-
-    /// The proposal as an attempt of these seats carries it out: under the same hash, with their places as seats 1, 2, …
-    /// `None` unless `present` are seats in ascending order, the leader's among them, and the others may be left out.
-    pub(crate) fn among(&self, present: &[u16]) -> Option<Self> {
-        let ascending = present
-            .iter()
-            .zip(present.iter().skip(1))
-            .all(|(a, b)| a < b);
-        let absent = self.absent_from(present);
-        if !ascending || !self.may_leave_out(&absent) {
-            return None;
-        }
-        let seats = present
-            .iter()
-            .map(|seat| self.member(*seat).cloned())
-            .collect::<Option<Vec<_>>>()?;
-        let identities = present
-            .iter()
-            .map(|seat| self.identity(*seat).copied())
-            .collect::<Option<Vec<_>>>()?;
-        let members = present
-            .iter()
-            .zip(&seats)
-            .filter(|(seat, _)| !self.is_leaving(**seat))
-            .map(|(_, member)| member.clone())
-            .collect();
-        let roster = Self {
-            old: old_seats(self.base(), &seats),
-            fields: Fields {
-                members,
-                ..self.fields.clone()
-            },
-            hash: self.hash,
-            base: self.base.clone(),
-            seats,
-            identities,
-        };
-        roster.index_of(self.leader())?;
-        Some(roster)
-    }
-
-    /// The seats that are not `present`.
-    pub(crate) fn absent_from(&self, present: &[u16]) -> BTreeSet<u16> {
-        (1u16..)
-            .zip(&self.seats)
-            .map(|(seat, _)| seat)
-            .filter(|seat| !present.contains(seat))
-            .collect()
-    }
-
     /// Whether fewer than 2t − 1 members hold the key, so that t − 1 silent ones lose it.
     pub fn has_few_members(&self) -> bool {
         self.fields.members.len() < members_asked_for(self.fields.threshold)
@@ -604,136 +357,4 @@ impl SignedProposal {
         }
         Ok(proposal)
     }
-}
-
-/// 2t − 1: with so many members, t honest ones hold shares if t − 1 do not.
-fn members_asked_for(threshold: u16) -> usize {
-    (2 * usize::from(threshold)).saturating_sub(1)
-}
-
-impl Fields {
-    fn check(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
-        if self.version != PROTOCOL_VERSION {
-            return Err(ProposalError::Version {
-                ours: PROTOCOL_VERSION,
-                theirs: self.version,
-            });
-        }
-        let count = self.members.len();
-        if !(1..=MAX_MEMBERS).contains(&count) {
-            return Err(ProposalError::MemberCount(count));
-        }
-        let threshold = self.threshold;
-        if threshold == 0 || usize::from(threshold) > count {
-            return Err(ProposalError::Threshold {
-                threshold,
-                members: count,
-            });
-        }
-        let needed = members_asked_for(threshold);
-        if count < needed && !self.allow_few_members {
-            return Err(ProposalError::FewMembers {
-                threshold,
-                members: count,
-                needed,
-            });
-        }
-        let absent = self.may_be_absent;
-        let left = count.saturating_sub(usize::from(absent));
-        let needed = if self.allow_few_members {
-            usize::from(threshold)
-        } else {
-            needed
-        };
-        if absent != 0 && left < needed {
-            return Err(ProposalError::Absence {
-                absent,
-                members: count,
-                threshold,
-            });
-        }
-        if self.expires <= self.created || self.expires - self.created > MAX_LIFETIME_S {
-            return Err(ProposalError::Lifetime {
-                created: self.created,
-                expires: self.expires,
-            });
-        }
-        if (self.kind == Kind::Reshare) != self.base.is_some() {
-            return Err(ProposalError::Kind);
-        }
-        check_text("software", &self.software, MAX_NAME)?;
-        self.check_members()
-    }
-
-    fn is_member(&self, identity: &[u8; 32]) -> bool {
-        self.members
-            .binary_search_by(|member| member.identity.cmp(identity))
-            .is_ok()
-    }
-
-    fn check_members(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
-        let mut recovery_keys = BTreeSet::new();
-        let mut names = BTreeSet::new();
-        let mut identities = Vec::with_capacity(self.members.len());
-        let mut previous: Option<&MemberIdentity> = None;
-        for member in &self.members {
-            check_text("name", &member.name, MAX_NAME)?;
-            check_text("address", &member.address, MAX_ADDRESS)?;
-            let duplicate = |what| ProposalError::Duplicate {
-                what,
-                name: member.name.clone(),
-            };
-            let key = |what| ProposalError::Key {
-                what,
-                name: member.name.clone(),
-            };
-            if let Some(previous) = previous {
-                match previous.identity.cmp(&member.identity) {
-                    std::cmp::Ordering::Less => {}
-                    std::cmp::Ordering::Equal => return Err(duplicate("identity")),
-                    std::cmp::Ordering::Greater => return Err(ProposalError::Order),
-                }
-            }
-            if !recovery_keys.insert(member.recovery_public) {
-                return Err(duplicate("recovery key"));
-            }
-            if !names.insert(&member.name) {
-                return Err(duplicate("name"));
-            }
-            identities
-                .push(signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?);
-            if Point::from_bytes(&member.recovery_public).is_err() {
-                return Err(key("recovery key"));
-            }
-            previous = Some(member);
-        }
-        Ok(identities)
-    }
-}
-
-/// The seat, from 1, of an identity.
-fn seat_of(seats: &[MemberIdentity], identity: &[u8; 32]) -> Option<u16> {
-    let place = seats.iter().position(|seat| seat.identity == *identity)?;
-    u16::try_from(place + 1).ok()
-}
-
-/// The seats of those old members that are there, in the base's order.
-fn old_seats(base: Option<&Base>, seats: &[MemberIdentity]) -> Vec<OldSeat> {
-    let Some(base) = base else {
-        return Vec::new();
-    };
-    (1u16..)
-        .zip(base.certificate().members())
-        .filter_map(|(index, member)| {
-            let seat = seat_of(seats, &member.identity)?;
-            Some(OldSeat { index, seat })
-        })
-        .collect()
-}
-
-pub(crate) fn check_text(what: &'static str, text: &str, most: usize) -> Result<(), ProposalError> {
-    if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
-        return Err(ProposalError::Text { what });
-    }
-    Ok(())
 }

@@ -61,7 +61,7 @@ pub enum Message {
         /// The member's encryption key, signed.
         acceptance: Acceptance,
     },
-    /// Leader: all that take part have accepted; deal. Answered by `Dealt`, and by `Begun` from whoever is no dealer.
+    /// Leader: all that take part have accepted; deal. Answered by `Dealt`, and by `Ready` from whoever is no dealer.
     Begin {
         /// The attempt's number, from 1.
         attempt: u32,
@@ -84,7 +84,7 @@ pub enum Message {
         ceremony: [u8; 16],
     },
     /// Member: takes part in the attempt, and has nothing to deal in it.
-    Begun {
+    Ready {
         /// The attempt's number.
         attempt: u32,
         /// The ceremony's id.
@@ -181,6 +181,8 @@ pub enum Message {
         ceremony: [u8; 16],
         /// The certificate's canonical bytes.
         certificate: ByteBuf,
+        /// Y_1 ‖ … ‖ Y_n, which follow from the certificate: to check them costs less than to compute them. Empty: not given.
+        public_shares: ByteBuf,
     },
     /// Member: serves with its share.
     Activated {
@@ -361,7 +363,7 @@ impl Message {
             | Self::Accepted { ceremony, .. }
             | Self::Begin { ceremony, .. }
             | Self::Dealt { ceremony, .. }
-            | Self::Begun { ceremony, .. }
+            | Self::Ready { ceremony, .. }
             | Self::HandOver { ceremony, .. }
             | Self::Deals { ceremony, .. }
             | Self::DealsWanted { ceremony, .. }
@@ -389,7 +391,7 @@ impl Message {
         match self {
             Self::Begin { attempt, .. }
             | Self::Dealt { attempt, .. }
-            | Self::Begun { attempt, .. }
+            | Self::Ready { attempt, .. }
             | Self::HandOver { attempt, .. }
             | Self::Deals { attempt, .. }
             | Self::DealsWanted { attempt, .. }
@@ -421,7 +423,7 @@ impl Message {
             Self::Accepted { .. } => "accepted",
             Self::Begin { .. } => "begin",
             Self::Dealt { .. } => "dealt",
-            Self::Begun { .. } => "begun",
+            Self::Ready { .. } => "ready",
             Self::HandOver { .. } => "hand-over",
             Self::Deals { .. } => "deals",
             Self::DealsWanted { .. } => "deals-wanted",

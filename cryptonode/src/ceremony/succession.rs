@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use dkg::{MemberStage, Message};
 use futures_util::future::join_all;
-use reencrypt::{KeyCertificate, ResultName};
+use reencrypt::{KeyCertificate, PublicKeyPackage, ResultName};
 use serde_bytes::ByteBuf;
 
 use super::lead::ask;
@@ -213,6 +213,7 @@ impl Ceremonies {
         let message = Message::Certificate {
             ceremony,
             certificate: ByteBuf::from(current.certificate.clone()),
+            public_shares: ByteBuf::from(packed(&current.package)),
         };
         let answer = tokio::time::timeout(ANSWER, ask(peer, &message)).await;
         matches!(answer, Ok(Ok(Message::Activated { .. })))
@@ -348,6 +349,7 @@ impl Ceremonies {
         let message = Message::Certificate {
             ceremony,
             certificate,
+            public_shares: ByteBuf::from(packed(certified.package())),
         };
         let (this, own) = (Arc::clone(self), self.around.own.identity);
         let reply = blocking(move || this.answer_message(&own, message)).await??;
@@ -365,6 +367,12 @@ impl Ceremonies {
         }
         Ok(Arc::new(self.dialer.peer_at(&addresses, identity)?))
     }
+}
+
+/// Y_1 ‖ … ‖ Y_n: to check them costs a member less than to compute them.
+fn packed(package: &PublicKeyPackage) -> Vec<u8> {
+    let shares = package.public_shares().iter();
+    shares.flat_map(|share| *share.as_bytes()).collect()
 }
 
 fn missed(entry: &KeyEntry) -> bool {

@@ -42,6 +42,8 @@ pub(super) enum Phase {
     Activating {
         certificate: Vec<u8>,
         public_key: Point,
+        /// Y_1 ‖ … ‖ Y_n.
+        public_shares: Vec<u8>,
         round: Round<()>,
     },
     Completed {
@@ -247,9 +249,14 @@ impl Phase {
                 attempt: deals.attempt.number,
                 acknowledgements: acknowledgements.clone(),
             },
-            Self::Activating { certificate, .. } => Message::Certificate {
+            Self::Activating {
+                certificate,
+                public_shares,
+                ..
+            } => Message::Certificate {
                 ceremony,
                 certificate: ByteBuf::from(certificate.clone()),
+                public_shares: ByteBuf::from(public_shares.clone()),
             },
             Self::Failed { .. } => Message::Abandon {
                 ceremony,
@@ -305,7 +312,7 @@ impl Phase {
             },
             (
                 Self::Dealing(attempt, round),
-                Message::Begun {
+                Message::Ready {
                     attempt: number, ..
                 },
             ) if *number == attempt.number && attempt.dealer_in(member).is_none() => {
@@ -428,7 +435,7 @@ impl Phase {
             Message::Pending { .. } | Message::Rejected { .. } | Message::Accepted { .. } => {
                 LeaderPhase::Accepting
             }
-            Message::Dealt { .. } | Message::Begun { .. } => LeaderPhase::Dealing,
+            Message::Dealt { .. } | Message::Ready { .. } => LeaderPhase::Dealing,
             Message::Acknowledged { .. }
             | Message::DealsWanted { .. }
             | Message::Complained { .. } => LeaderPhase::Acknowledging,
@@ -481,9 +488,11 @@ impl Phase {
                     &round.take(),
                 );
                 let public_key = *result.sums.first().ok_or(Fault::UnusableResult)?;
+                let package = certificate::package(&deals.attempt.roster, result)?;
                 Self::Activating {
                     certificate,
                     public_key,
+                    public_shares: encode_sums(package.public_shares()),
                     round: Round::new(seats),
                 }
             }
@@ -491,6 +500,7 @@ impl Phase {
                 certificate,
                 public_key,
                 round,
+                ..
             } if round.is_complete() => Self::Completed {
                 certificate: std::mem::take(certificate),
                 public_key: *public_key,

@@ -208,7 +208,7 @@ impl Running {
                 attempt,
                 deal: Box::new(deal.clone()),
             },
-            None => Message::Begun { attempt, ceremony },
+            None => Message::Ready { attempt, ceremony },
         }
     }
 
@@ -266,7 +266,12 @@ impl Running {
 
     /// Step 18: all have confirmed; hands the share over and erases what is left of the attempt. The certificate may be of this
     /// attempt or of an earlier one that this member has confirmed.
-    pub(super) fn activate(&mut self, certificate: Vec<u8>) -> Result<MemberOutput, Fault> {
+    pub(super) fn activate<R: CryptoRng>(
+        &mut self,
+        certificate: Vec<u8>,
+        public_shares: &[u8],
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
         let reply = Message::Activated {
             ceremony: self.proposal.id(),
         };
@@ -280,7 +285,7 @@ impl Running {
         if !self.keeps_share() {
             return Err(self.out_of_step("certificate"));
         }
-        let key = CertifiedKey::verify_unpinned(&certificate)?;
+        let key = CertifiedKey::verify_with(&certificate, &self.proposal, public_shares, rng)?;
         if done == Some(key.attempt()) {
             return Ok(MemberOutput::repeat(reply));
         }
@@ -309,8 +314,7 @@ impl Running {
             },
             _ => return Err(Fault::OtherResult),
         };
-        let dealing = &pending.verified.dealing;
-        let attempt = Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone())?;
+        let attempt = self.attempt_in(&pending.verified.dealing)?;
         self.check_certified(&key, &attempt, &pending)?;
         let retired = self.retired(&key, &attempt, &certificate);
         let activated = match share {
@@ -340,6 +344,14 @@ impl Running {
             retired,
             ..self.changed(reply)
         })
+    }
+
+    /// The attempt of a dealing: the present one, or an earlier one anew.
+    fn attempt_in(&self, dealing: &Dealing) -> Result<Attempt, Fault> {
+        match &self.attempt {
+            Some(attempt) if attempt.number == dealing.number => Ok(attempt.clone()),
+            _ => Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone()),
+        }
     }
 
     /// Checks a certificate against the result that this member has confirmed itself.

@@ -37,7 +37,7 @@ fn rogue_constant(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
 
 type Cheat = fn(&Cluster, &[Acceptance]) -> dkg::Deal;
 
-/// The cheat deals falsely in the first attempt; `begun` sees every `begin`.
+/// The cheat deals falsely in the first attempt; `ready` sees every `begin`.
 fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mut Message, usize)) {
     let mut acceptances = Vec::new();
     cluster.run_with(|cluster, step| match step {
@@ -248,6 +248,7 @@ fn a_certificate_that_was_withheld_is_followed_when_it_comes_out() {
                 let question = Message::Certificate {
                     ceremony: cluster.proposal.id(),
                     certificate: serde_bytes::ByteBuf::from(withheld.clone().unwrap()),
+                    public_shares: serde_bytes::ByteBuf::new(),
                 };
                 let from = cluster.leader_id();
                 let answer = cluster.nodes[1].serve(&from, question, &mut cluster.rng);
@@ -273,6 +274,7 @@ fn a_certificate_that_was_withheld_is_followed_when_it_comes_out() {
             let question = Message::Certificate {
                 ceremony: cluster.proposal.id(),
                 certificate: serde_bytes::ByteBuf::from(withheld.clone()),
+                public_shares: serde_bytes::ByteBuf::new(),
             };
             let answer = cluster.nodes[place].serve(&from, question, &mut cluster.rng);
             assert!(

@@ -319,3 +319,33 @@ pub fn sums(deals: &[Deal]) -> ByteBuf {
     });
     ByteBuf::from(sums.collect::<Vec<u8>>())
 }
+
+/// S_0 ‖ … ‖ S_t−1 of the deals of a reshare, under the Lagrange coefficients of their dealers.
+pub fn weighted_sums(deals: &[Deal]) -> ByteBuf {
+    let weight = |deal: &Deal| -> Scalar {
+        let others = deals
+            .iter()
+            .filter(|other| other.header.index != deal.header.index);
+        others
+            .map(|other| {
+                let (i, k) = (deal.header.index, other.header.index);
+                Scalar::from(k) * (Scalar::from(k) - Scalar::from(i)).invert()
+            })
+            .product()
+    };
+    let count = 1 + deals[0].commitments.len() / 32;
+    let sums = (0..count).flat_map(|k| {
+        let sum: RistrettoPoint = deals
+            .iter()
+            .map(|deal| {
+                let point = match k {
+                    0 => &deal.header.constant,
+                    _ => &deal.commitments.as_chunks::<32>().0[k - 1],
+                };
+                weight(deal) * decompress(point)
+            })
+            .sum();
+        sum.compress().to_bytes()
+    });
+    ByteBuf::from(sums.collect::<Vec<u8>>())
+}

@@ -39,6 +39,8 @@ pub struct Run {
     pub completed: bool,
     pub culprits: Option<Vec<(MemberIdentity, Fault)>>,
     pub exclusions: Vec<Exclusion>,
+    /// Its leader's process dies after so many turns, and is started again.
+    pub dies_after: Option<usize>,
 }
 
 /// What passes between the leader and a node.
@@ -52,8 +54,8 @@ pub struct World {
     pub nodes: BTreeMap<String, Node>,
     pub rng: StdRng,
     pub now: u64,
-    /// Every state that was ever written.
-    pub written: Vec<Vec<u8>>,
+    /// Every state that was ever written, with its ceremony.
+    pub written: Vec<([u8; 16], Vec<u8>)>,
 }
 
 impl Node {
@@ -79,11 +81,6 @@ impl Node {
 
     pub fn machine(&self, ceremony: &[u8; 16]) -> &Member {
         &self.machines[ceremony]
-    }
-
-    /// The newest result of which it holds a share.
-    pub fn newest_key(&self) -> Option<&ActivatedKey> {
-        self.keys.values().next_back()
     }
 
     /// Loses what is not on its disk.
@@ -249,6 +246,7 @@ impl World {
             completed: false,
             culprits: None,
             exclusions: Vec::new(),
+            dies_after: None,
         }
     }
 
@@ -332,12 +330,33 @@ impl World {
         indices
     }
 
-    /// Runs a ceremony until it is over, or nothing more happens before `rounds` questions have been asked.
-    pub fn run(&mut self, run: &mut Run, mut network: impl FnMut(&mut World, &str, Event<'_>)) {
+    /// Runs a ceremony until it is over.
+    pub fn run(&mut self, run: &mut Run, network: impl FnMut(&mut World, &str, Event<'_>)) {
+        self.run_for(30_000, run, network);
+        assert!(
+            run.is_over(),
+            "it does not end: {:?}",
+            run.leader.progress()
+        );
+    }
+
+    /// Runs a ceremony until it is over, or so many turns have passed.
+    pub fn run_for(
+        &mut self,
+        turns: usize,
+        run: &mut Run,
+        mut network: impl FnMut(&mut World, &str, Event<'_>),
+    ) {
         let mut queue = VecDeque::new();
         let effects = run.leader.poll(self.now);
         queue.extend(run.carry_out(effects));
-        for _ in 0..30_000 {
+        for turn in 0..turns {
+            if run.dies_after == Some(turn) {
+                run.leader = Leader::restore(run.disk.as_ref().unwrap()).unwrap();
+                queue.clear();
+                let effects = run.leader.poll(self.now);
+                queue.extend(run.carry_out(effects));
+            }
             let Some((to, mut message)) = queue.pop_front() else {
                 if run.is_over() {
                     return;
@@ -363,7 +382,6 @@ impl World {
             };
             queue.extend(run.carry_out(effects));
         }
-        panic!("the ceremony does not end: {:?}", run.leader.progress());
     }
 
     /// The leader's node asks a node; everything crosses the wire.
@@ -371,7 +389,9 @@ impl World {
         let message = Message::from_bytes(&message.to_bytes()).unwrap();
         let node = self.nodes.get_mut(name).unwrap();
         let reply = node.serve(proposal.leader(), message, self.now, &mut self.rng);
-        self.written.extend(node.disks.get(&proposal.id()).cloned());
+        let id = proposal.id();
+        self.written
+            .extend(node.disks.get(&id).map(|state| (id, state.clone())));
         reply
     }
 
