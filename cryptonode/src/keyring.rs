@@ -9,10 +9,10 @@
 //! ([`KeyEntry`]). Then it is erased, on the disk too.
 
 mod entry;
+mod refusal;
 
-pub use entry::{
-    Absence, AbsenceKind, Chosen, KeyEntry, KeyRefusal, KeyState, Newest, Overlap, PastResult,
-};
+pub use entry::{Absence, AbsenceKind, Chosen, KeyEntry, KeyState, Newest, Overlap, PastResult};
+pub use refusal::KeyRefusal;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -187,9 +187,7 @@ impl Ceremonies {
             self.spawn_lead(led, first);
         }
         self.relearn_own();
-        if !self.is_restored() {
-            self.keep(tokio::spawn(Arc::clone(self).look_after_keys()));
-        }
+        self.keep(tokio::spawn(Arc::clone(self).look_after_keys()));
         let this = Arc::clone(self);
         let mut stopping = self.stopping.subscribe();
         self.keep(tokio::spawn(async move {

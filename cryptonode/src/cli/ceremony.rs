@@ -265,7 +265,7 @@ fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
         let mut before = vec![
             field("reshares", &reshare.public_key),
             field(
-                "now",
+                "from",
                 format!(
                     "epoch {}, {} of {}",
                     reshare.epoch,

@@ -79,15 +79,26 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
                 field("epoch", format!("{} (attempt {})", key.epoch, key.attempt)),
                 field("threshold", format!("{} of {}", key.threshold, key.members)),
                 field("members", key.member_names.join(", ")),
-                field("this node's index", key.index),
+                field(
+                    "this node's index",
+                    match key.index {
+                        0 => "none".to_owned(),
+                        index => index.to_string(),
+                    },
+                ),
                 field(
                     "policy",
-                    format!(
-                        "{} ({} of {})",
-                        key.policy_hash,
-                        key.approvals_needed,
-                        key.organisations.join(", ")
-                    ),
+                    if key.approvals_needed == 0 {
+                        // Of a key that this node has no share of.
+                        key.policy_hash.clone()
+                    } else {
+                        format!(
+                            "{} ({} of {})",
+                            key.policy_hash,
+                            key.approvals_needed,
+                            key.organisations.join(", ")
+                        )
+                    },
                 ),
                 field("certificate", format!("{} bytes", certificate.len() / 2)),
                 field(

@@ -70,7 +70,8 @@ pub(super) fn view(entry: &KeyEntry) -> Option<KeyView> {
     };
     // What is served; and of a key that is not, what it has become.
     let newest = state.newest.as_ref().map(|newest| &newest.certificate);
-    match (entry.current(), newest, entry.previous()) {
+    let served = entry.served().next();
+    match (served, newest, entry.previous()) {
         (Some(key), _, _) | (None, None, Some(key)) => {
             view.epoch = key.result.epoch;
             view.attempt = key.result.attempt;
