@@ -182,13 +182,13 @@ fn a_kill_between_commits_keeps_what_was_committed() {
     let store = open(dir.path()).unwrap();
     for n in 0..20u8 {
         store
-            .commit(&[Change::put(Table::Key, &[n], value(&[n; 40]))])
+            .commit(&[Change::put(Table::Policy, &[n], value(&[n; 40]))])
             .unwrap();
         // What the disk has at this moment is what a killed process leaves: the database was not closed.
         let copy = tempfile::tempdir().unwrap();
         fs::copy(dir.path().join(STORE_FILE), copy.path().join(STORE_FILE)).unwrap();
         let after = open(copy.path()).unwrap();
-        assert_eq!(after.list(Table::Key).unwrap().len(), usize::from(n) + 1);
+        assert_eq!(after.list(Table::Policy).unwrap().len(), usize::from(n) + 1);
     }
 }
 
