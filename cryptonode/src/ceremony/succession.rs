@@ -255,8 +255,13 @@ impl Ceremonies {
             let newest = answers
                 .iter()
                 .max_by_key(|(certificate, ..)| certificate.name());
-            if let Some((certificate, addresses, peer)) = newest {
-                self.heard_of(&key, certificate, addresses, peer).await?;
+            if let Some((certificate, addresses, _)) = newest {
+                let from: Vec<&Peer> = answers
+                    .iter()
+                    .filter(|(other, ..)| other.name() == certificate.name())
+                    .map(|(.., peer)| peer.as_ref())
+                    .collect();
+                self.heard_of(&key, certificate, addresses, &from).await?;
             }
         }
         Ok(())
@@ -268,7 +273,7 @@ impl Ceremonies {
         key: &[u8; 32],
         certificate: &KeyCertificate,
         addresses: &[String],
-        from: &Peer,
+        from: &[&Peer],
     ) -> Result<(), CeremonyError> {
         let name = certificate.name();
         let Some(entry) = self.around.keyring.entry(key) else {
@@ -313,7 +318,7 @@ impl Ceremonies {
     async fn catch_up(
         self: &Arc<Self>,
         key: &[u8; 32],
-        from: &Peer,
+        from: &[&Peer],
     ) -> Result<bool, CeremonyError> {
         let seats = lock(&self.seats).clone();
         let open = seats.values().any(|seat| {
@@ -331,12 +336,7 @@ impl Ceremonies {
         if !open {
             return Ok(false);
         }
-        let request = Request::Key { public_key: *key };
-        let answer = tokio::time::timeout(ANSWER, from.call(&request)).await;
-        let Ok(Ok(Answer::Key { certificate, .. })) = answer else {
-            return Ok(true);
-        };
-        let Ok(certified) = dkg::verify_reshare(&certificate, key) else {
+        let Some((certified, certificate)) = ceremony_certificate(key, from).await else {
             return Ok(true);
         };
         let ceremony = certified.proposal().id();
@@ -367,6 +367,25 @@ impl Ceremonies {
         }
         Ok(Arc::new(self.dialer.peer_at(&addresses, identity)?))
     }
+}
+
+/// The certificate of the ceremony that made a key's newest result, from the first of these that gives it: those that hand on
+/// what they know may have no share of it themselves.
+async fn ceremony_certificate(
+    key: &[u8; 32],
+    from: &[&Peer],
+) -> Option<(dkg::CertifiedKey, ByteBuf)> {
+    let request = Request::Key { public_key: *key };
+    for peer in from {
+        let answer = tokio::time::timeout(ANSWER, peer.call(&request)).await;
+        let Ok(Ok(Answer::Key { certificate, .. })) = answer else {
+            continue;
+        };
+        if let Ok(certified) = dkg::verify_reshare(&certificate, key) {
+            return Some((certified, certificate));
+        }
+    }
+    None
 }
 
 /// Y_1 ‖ … ‖ Y_n: to check them costs a member less than to compute them.
