@@ -173,13 +173,14 @@ pub(crate) struct Node {
     pub(crate) started: Instant,
 }
 
-/// Runs the node until it is told to stop. `announce` is called once, when it serves.
+/// Runs the node until it is told to stop. `announce` is called once, when it serves. The passphrase is wiped as soon as the
+/// store is open.
 ///
 /// # Errors
 /// [`StartError`] if it cannot start; nothing on the disk was changed then that a start does not change.
 pub async fn run(
     prepared: Prepared,
-    passphrase: &Passphrase,
+    passphrase: Passphrase,
     options: RunOptions,
     announce: impl FnOnce(&Ready),
 ) -> Result<(), StartError> {
@@ -192,8 +193,9 @@ pub async fn run(
     // Installed before anything else, so that a signal during the start is not lost.
     let mut stops = Stops::install(options)?;
     let store = Arc::new(tokio::task::block_in_place(|| {
-        Store::open(folder.path(), passphrase)
+        Store::open(folder.path(), &passphrase)
     })?);
+    drop(passphrase);
     let identity = store.identity()?;
     if PublicIdentity::of(&identity) != public {
         return Err(StartError::OtherIdentity {

@@ -69,7 +69,7 @@ pub(super) fn run(command: &Run, output: &mut Output) -> Result<(), Failure> {
             tracing::warn!("nobody reads standard output: the ready line was lost");
         }
     };
-    let result = runtime.block_on(daemon::run(prepared, &passphrase, options, announce));
+    let result = runtime.block_on(daemon::run(prepared, passphrase, options, announce));
     runtime.shutdown_background();
     result.map_err(Failure::from)
 }
