@@ -95,7 +95,8 @@ impl Ceremonies {
         if own.name == name {
             return Ok(own.clone());
         }
-        let cards = self.around.config.members.iter();
+        let config = self.around.live.now();
+        let cards = config.members.iter();
         let mut configured = cards.filter_map(|card| card.member().ok());
         configured
             .find(|member| member.name == name)

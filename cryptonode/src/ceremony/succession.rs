@@ -38,7 +38,7 @@ impl Ceremonies {
     /// Looks after the keys until the node stops.
     pub(super) async fn look_after_keys(self: Arc<Self>) {
         let mut stopping = self.stopping.subscribe();
-        let ask_every = Duration::from_secs(self.around.config.ceremony.ask_every_s);
+        let ask_every = Duration::from_secs(self.around.live.now().ceremony.ask_every_s);
         // Who has been found to have a result, as far as is known since the start.
         let mut having: BTreeMap<ResultName, HashSet<Identity>> = BTreeMap::new();
         let (mut asked, mut told) = (None::<Instant>, None::<Instant>);
@@ -165,7 +165,7 @@ impl Ceremonies {
             self.push_to_leaving(&entry, &successor, &members, known)
                 .await;
             if all {
-                let ends = clock_s().saturating_add(self.around.config.ceremony.overlap_s);
+                let ends = clock_s().saturating_add(self.around.live.now().ceremony.overlap_s);
                 self.change_key(key, move |entry| entry.set_end(&successor, ends))
                     .await?;
                 tracing::info!(key = %hex::encode(key), result = %successor, ends, "all members have the new result");
@@ -288,7 +288,7 @@ impl Ceremonies {
             return Ok(());
         }
         let (own, now) = (self.around.own.identity, clock_s());
-        let erase_at = now.saturating_add(self.around.config.ceremony.overlap_s);
+        let erase_at = now.saturating_add(self.around.live.now().ceremony.overlap_s);
         let missed_before = missed(&entry);
         let (certificate, addresses) = (certificate.clone(), addresses.to_vec());
         let learned = self
