@@ -134,7 +134,7 @@ pub use crate::certificate::{
 };
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealHeader, RelayedDeal};
-pub use crate::exclusion::{Accused, Exclusion, Grounds};
+pub use crate::exclusion::{Accused, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 pub use crate::fault::{DealFault, Fault};
 pub use crate::frost::NonceCommitments;
 pub use crate::key_certificate::{CertifiedMember, KeyCertificate, KeyCertificateError};

@@ -390,7 +390,7 @@ impl Proposal {
     }
 
     /// The proposal as an attempt of these members carries it out: under the same hash, with their places as indices 1, 2, …
-    /// `None` unless `present` are indices of members in ascending order, the leader among them, and as many as the proposal asks for.
+    /// `None` unless `present` are indices of members in ascending order, and as many as the proposal asks for.
     pub(crate) fn among(&self, present: &[u16]) -> Option<Self> {
         let all = self.fields.members.len();
         let ascending = present
@@ -408,16 +408,14 @@ impl Proposal {
             .iter()
             .map(|index| self.identity(*index).copied())
             .collect::<Option<Vec<_>>>()?;
-        let roster = Self {
+        Some(Self {
             fields: Fields {
                 members,
                 ..self.fields.clone()
             },
             hash: self.hash,
             identities,
-        };
-        roster.index_of(self.leader())?;
-        Some(roster)
+        })
     }
 
     /// Whether fewer than 2t − 1 members hold the key, so that t − 1 silent ones lose it.

@@ -55,6 +55,8 @@ pub(super) enum Phase {
         certificate: Vec<u8>,
         public_key: Point,
     },
+    /// Another leads.
+    StoodAside,
     Failed {
         faults: Vec<Fault>,
         round: Round<()>,
@@ -64,8 +66,10 @@ pub(super) enum Phase {
 /// What the questions are made of.
 pub(super) struct Asked<'a> {
     pub(super) signed: &'a SignedProposal,
-    pub(super) abandon: &'a [u8; 64],
+    /// Only the proposal's leader can call it off.
+    pub(super) abandon: Option<&'a [u8; 64]>,
     pub(super) exclusions: &'a [Exclusion],
+    pub(super) accused: &'a [Exclusion],
 }
 
 /// What an answer does.
@@ -239,6 +243,7 @@ impl Phase {
             Self::Confirming { .. } => LeaderPhase::Confirming,
             Self::Activating { .. } => LeaderPhase::Activating,
             Self::Completed { .. } => LeaderPhase::Completed,
+            Self::StoodAside => LeaderPhase::StoodAside,
             Self::Failed { .. } => LeaderPhase::Failed,
         }
     }
@@ -249,6 +254,16 @@ impl Phase {
             self,
             Self::Activating { .. } | Self::Completed { .. } | Self::Failed { .. }
         )
+    }
+
+    /// Until the key exists, while this leader leads.
+    pub(super) fn is_going_on(&self) -> bool {
+        self.can_fail() && !matches!(self, Self::StoodAside)
+    }
+
+    /// Whether a certificate that a member shows is news. Also when nothing came of it under this leader.
+    pub(super) fn may_learn_of_a_key(&self) -> bool {
+        self.is_going_on() || self.has_failed()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -262,7 +277,7 @@ impl Phase {
             Self::Acknowledging(_, round) => round.waits_for(index),
             Self::Confirming { round, .. } => round.waits_for(index),
             Self::Activating { round, .. } | Self::Failed { round, .. } => round.waits_for(index),
-            Self::Completed { .. } => false,
+            Self::Completed { .. } | Self::StoodAside => false,
         }
     }
 
@@ -305,11 +320,18 @@ impl Phase {
                 ceremony,
                 certificate: ByteBuf::from(certificate.clone()),
             },
-            Self::Failed { .. } => Message::Abandon {
-                ceremony,
-                signature: *asked.abandon,
+            Self::Failed { .. } => match asked.abandon {
+                Some(signature) => Message::Abandon {
+                    ceremony,
+                    signature: *signature,
+                    excluded: asked.accused.to_vec(),
+                },
+                None => Message::Notice {
+                    ceremony,
+                    excluded: asked.accused.to_vec(),
+                },
             },
-            Self::Completed { .. } => return None,
+            Self::Completed { .. } | Self::StoodAside => return None,
         })
     }
 
@@ -423,12 +445,16 @@ impl Phase {
                 })
             }
             (Self::Activating { .. }, _) => Step::AskAgain(WaitingFor::Answer),
-            // A question of the attempt before may have been answered after this attempt's first.
+            // A question of the attempt before may have been answered after this attempt's first. And a member that still
+            // hears of another leader is asked again.
             (phase, Message::Refused { code, sentence, .. })
-                if code == "attempt"
-                    && phase
-                        .attempt()
-                        .is_some_and(|attempt| attempt.number > FIRST_ATTEMPT) =>
+                if code == "not-the-leader"
+                    // A restored leader looks for members that it has not proposed to yet.
+                    || code == "other-ceremony" && matches!(phase, Self::Accepting(_))
+                    || code == "attempt"
+                        && phase
+                            .attempt()
+                            .is_some_and(|attempt| attempt.number > FIRST_ATTEMPT) =>
             {
                 Step::AskAgain(WaitingFor::Refusal {
                     code: legible(code, 64),

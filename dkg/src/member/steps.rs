@@ -3,8 +3,11 @@
 //! The numbers are those of `docs/protocol/key-generation.md`. Each function first looks whether the step is done, and then answers as it did. The stage, the secrets and the attempt
 //! change together or not at all.
 
+use std::cmp::Ordering;
+
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, SecretScalar};
+use serde_bytes::ByteBuf;
 
 use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
 use super::state::MAX_PENDING;
@@ -14,7 +17,7 @@ use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
 use crate::deal::{self, RelayedDeal};
-use crate::exclusion::Exclusion;
+use crate::exclusion::{self, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 use crate::fault::Fault;
 use crate::shares::{Checker, Verdict};
 use crate::tags;
@@ -79,8 +82,15 @@ impl Running {
         if let Some(dealing) = self.stage.dealing()
             && number <= dealing.number
         {
-            dealing.check_repeated(&self.proposal, number, &begin.acceptances)?;
-            return Ok(MemberOutput::repeat(self.dealt(dealing)));
+            let same = dealing.check_repeated(&self.proposal, number, &begin.acceptances);
+            return match same {
+                Ok(()) => Ok(MemberOutput::repeat(self.dealt(dealing))),
+                Err(fault @ Fault::TwoAcceptances { .. }) => Err(fault),
+                Err(fault) => self.elsewhere().ok_or(fault).map(MemberOutput::repeat),
+            };
+        }
+        if let Some(certificate) = self.certified() {
+            return Ok(MemberOutput::repeat(certificate));
         }
         let own = match &self.stage {
             Stage::Accepted { acceptance } => Some(acceptance),
@@ -124,22 +134,109 @@ impl Running {
         if !by_leader && (number > FIRST_ATTEMPT || !excluded.is_empty()) {
             return Err(Fault::NotLeader);
         }
-        let attempt = Attempt::new(&self.proposal, number, acceptances)?;
-        let present = attempt.present();
-        let named: Vec<u16> = excluded.iter().map(|exclusion| exclusion.member).collect();
-        let absent: Vec<u16> = (1u16..)
-            .zip(self.proposal.members())
-            .map(|(index, _)| index)
-            .filter(|index| !present.contains(index))
-            .collect();
-        let earlier = usize::try_from(number - FIRST_ATTEMPT).unwrap_or(usize::MAX);
-        if named != absent || named.len() < earlier || self.pending.len() >= MAX_PENDING {
+        if self.pending.len() >= MAX_PENDING {
             return Err(Fault::ExclusionCount { attempt: number });
         }
-        for exclusion in excluded {
-            exclusion.verify(&self.proposal)?;
+        exclusion::check_begin(&self.proposal, number, acceptances, excluded)
+    }
+
+    /// The `begin` of the attempt that this member is in, for somebody who asks about another.
+    fn elsewhere(&self) -> Option<Message> {
+        if let Some(certificate) = self.certified() {
+            return Some(certificate);
         }
-        Ok(attempt)
+        let attempt = self.attempt.as_ref()?;
+        Some(Message::Begun {
+            ceremony: self.proposal.id(),
+            attempt: attempt.number,
+            excluded: self.exclusions.clone(),
+            acceptances: attempt.acceptances.clone(),
+        })
+    }
+
+    /// The certificate that this member has activated.
+    fn certified(&self) -> Option<Message> {
+        Some(Message::Certificate {
+            ceremony: self.proposal.id(),
+            certificate: self.stage.certificate()?.clone(),
+        })
+    }
+
+    /// Somebody leads, at this attempt.
+    pub(super) fn follow(&self, number: u32) -> MemberOutput {
+        let own = self.attempt.as_ref().map_or(0, |attempt| attempt.number);
+        let elsewhere = match self.certified() {
+            None if own <= number => None,
+            None => self.elsewhere(),
+            certified => certified,
+        };
+        MemberOutput::repeat(elsewhere.unwrap_or(Message::Following {
+            ceremony: self.proposal.id(),
+            attempt: own,
+        }))
+    }
+
+    /// Evidence with which no other attempt follows. What does not convict is forgotten.
+    pub(super) fn note(&mut self, told: Vec<Exclusion>) -> MemberOutput {
+        if let Some(certificate) = self.certified() {
+            return MemberOutput::repeat(certificate);
+        }
+        let reply = Message::Noted {
+            ceremony: self.proposal.id(),
+        };
+        if self.accuse(exclusion::proved(told, &self.proposal)) {
+            self.changed(reply)
+        } else {
+            MemberOutput::repeat(reply)
+        }
+    }
+
+    /// Keeps what is new, once for each member.
+    fn accuse(&mut self, told: Vec<Exclusion>) -> bool {
+        let before = self.accused.len();
+        for exclusion in told {
+            let known = |other: &Exclusion| other.member == exclusion.member;
+            if !self.accused.iter().any(known)
+                && !self.exclusions.iter().any(|other| *other == exclusion)
+            {
+                self.accused.push(exclusion);
+            }
+        }
+        self.accused.len() > before
+    }
+
+    /// The answer to a question in which two things were found that one member signed: the evidence, so that whoever asks does not
+    /// take the refusal amiss. Every other fault remains one.
+    pub(super) fn with_evidence(&self, fault: Fault) -> Result<MemberOutput, Fault> {
+        let exclusion = match (&fault, &self.attempt) {
+            (Fault::TwoDeals { dealer, evidence }, Some(attempt)) => {
+                let (first, second) = evidence.as_ref().clone();
+                attempt.in_proposal(*dealer).map(|member| Exclusion {
+                    member,
+                    grounds: Grounds::TwoDeals(Box::new(TwoDeals {
+                        first,
+                        second,
+                        attempt: attempt.number,
+                        acceptances: attempt.acceptances.clone(),
+                    })),
+                })
+            }
+            (Fault::TwoAcceptances { member, evidence }, _) => {
+                let (first, second) = evidence.as_ref().clone();
+                Some(Exclusion {
+                    member: *member,
+                    grounds: Grounds::TwoAcceptances(Box::new(TwoAcceptances { first, second })),
+                })
+            }
+            _ => None,
+        };
+        let Some(exclusion) = exclusion else {
+            return Err(fault);
+        };
+        Ok(MemberOutput::repeat(Message::Notice {
+            ceremony: self.proposal.id(),
+            excluded: vec![exclusion],
+        }))
     }
 
     /// Leaves the attempt that this member is at. What it has confirmed is kept.
@@ -207,6 +304,9 @@ impl Running {
         deals: &[RelayedDeal],
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
         let attempt = self.attempt_of(number, "deals")?;
         if let Some(seen) = self.stage.seen() {
             seen.check_repeated(&attempt.roster, attempt, deals)?;
@@ -284,6 +384,9 @@ impl Running {
         acknowledgements: &[Acknowledgement],
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
         let attempt = self.attempt_of(number, "acknowledgements")?;
         let Some(verified) = self.stage.verified() else {
             return Err(self.out_of_step("acknowledgements"));
@@ -384,6 +487,7 @@ impl Running {
         self.stage = Stage::Activated {
             verified: pending.verified,
             confirmation: pending.confirmation,
+            certificate: ByteBuf::from(activated.certificate.clone()),
         };
         self.secrets.encryption = None;
         self.secrets.share = None;
@@ -429,12 +533,25 @@ impl Running {
     }
 
     /// Section 9: the leader calls the ceremony off.
-    pub(super) fn abandon(&mut self, call: &[u8; 64]) -> Result<MemberOutput, Fault> {
+    pub(super) fn abandon(
+        &mut self,
+        call: &[u8; 64],
+        told: Vec<Exclusion>,
+    ) -> Result<MemberOutput, Fault> {
         if !self.proposal.is_signed_by_leader(tags::ABANDON, call) {
             return Err(Fault::AbandonSignature);
         }
+        if let Some(certificate) = self.certified() {
+            return Ok(MemberOutput::repeat(certificate));
+        }
         if self.keeps_share() {
-            return Err(Fault::AlreadyConfirmed);
+            return match self.accuse(exclusion::proved(told, &self.proposal)) {
+                true => Ok(self.changed(Message::refusal(
+                    Some(self.proposal.id()),
+                    &Fault::AlreadyConfirmed,
+                ))),
+                false => Err(Fault::AlreadyConfirmed),
+            };
         }
         let reply = Message::Abandoned {
             ceremony: self.proposal.id(),
@@ -442,6 +559,14 @@ impl Running {
         if matches!(self.stage, Stage::Closed { .. }) {
             return Ok(MemberOutput::repeat(reply));
         }
+        // The leader's signature is on the call: what it merely says is kept as its word.
+        let told = told
+            .into_iter()
+            .take(self.proposal.members().len())
+            .filter(|told| self.proposal.member(told.member).is_some())
+            .filter(|told| told.verify(&self.proposal).is_ok())
+            .collect();
+        self.accuse(told);
         self.close("its leader called it off".to_owned(), false);
         Ok(self.changed(reply))
     }
@@ -475,6 +600,17 @@ impl Running {
             persist: Some(state::encode(self)),
             reply,
             activated: None,
+        }
+    }
+
+    /// The answer to a question about an attempt that this member has left.
+    fn left_behind(&self, number: u32) -> Option<Message> {
+        let attempt = self.attempt.as_ref()?;
+        match (attempt.number.cmp(&number), self.certified()) {
+            (Ordering::Equal, _) => None,
+            (_, Some(certificate)) => Some(certificate),
+            (Ordering::Greater, None) => self.elsewhere(),
+            (Ordering::Less, None) => None,
         }
     }
 
