@@ -198,6 +198,13 @@ impl Member {
         self.running.as_mut()?.turn(now, patience_s)
     }
 
+    /// This node leads from now on: it takes over, or goes on after a restart. Other members hear of it by its questions.
+    pub fn take_lead(&mut self, now: u64) {
+        if let Some(running) = &mut self.running {
+            running.watch.take(running.index, now);
+        }
+    }
+
     /// What this member begins with if it leads from now on, with the call to abandon if it is the proposal's leader.
     pub(crate) fn inherits(&self) -> Option<(Inheritance, Option<[u8; 64]>)> {
         let running = self.running.as_ref()?;

@@ -26,7 +26,8 @@ impl Leader {
     ///
     /// # Errors
     /// [`Fault::OutOfStep`] if the member knows no proposal.
-    pub fn take_over(member: &Member) -> Result<Self, Fault> {
+    pub fn take_over(member: &mut Member, now: u64) -> Result<Self, Fault> {
+        member.take_lead(now);
         let Some((inherited, abandon)) = member.inherits() else {
             return Err(Fault::OutOfStep {
                 message: "leading",

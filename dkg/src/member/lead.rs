@@ -59,6 +59,11 @@ impl Watch {
         self.leader
     }
 
+    pub(super) fn take(&mut self, own: u16, now: u64) {
+        self.leader = own;
+        self.advanced(now);
+    }
+
     /// This member was brought a step further.
     pub(super) fn advanced(&mut self, now: u64) {
         self.heard = Some(now);

@@ -148,7 +148,9 @@ fn history(seed: u64, weather: Weather, then: impl FnOnce(&mut World)) -> World 
 }
 
 fn seeds(all: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
-    let only: Option<u64> = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let only: Option<u64> = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     all.filter(move |seed| only.is_none_or(|only| only == *seed))
 }
 
@@ -189,7 +191,10 @@ fn the_leader_vanishes_at_any_moment_and_another_goes_on() {
         taken += usize::from(world.led_by.len() > 1);
     }
     if std::env::var("SEED").is_err() {
-        assert!(keys > 600 && taken > 400, "{keys} keys, {taken} successions");
+        assert!(
+            keys > 600 && taken > 400,
+            "{keys} keys, {taken} successions"
+        );
     }
 }
 

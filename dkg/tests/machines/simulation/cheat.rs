@@ -77,7 +77,9 @@ impl World {
                 })
             }
             // It finds its own deal altered, and does not say so.
-            (Cheat::WrongShare | Cheat::ManyDeals, _) if matches!(reply, Message::Refused { .. }) => {
+            (Cheat::WrongShare | Cheat::ManyDeals, _)
+                if matches!(reply, Message::Refused { .. }) =>
+            {
                 None
             }
             (
@@ -184,7 +186,8 @@ impl World {
                     && self.players[own].node.member.attempt().is_some()
                     && self.withheld.is_empty() =>
             {
-                let leader = Leader::take_over(&self.players[own].node.member).unwrap();
+                let leader =
+                    Leader::take_over(&mut self.players[own].node.member, self.now).unwrap();
                 self.players[own].leader = Some(leader.with_patience(PATIENCE));
                 self.led_by.push(own);
                 self.note(format!("{own} pushes in"));

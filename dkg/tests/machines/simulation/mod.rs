@@ -150,7 +150,11 @@ impl World {
         }
         if weather.leader_dies {
             // Most of what matters happens in the first seconds of a history.
-            let moment = if world.chance(700) { 40 } else { storm_ends - NOW };
+            let moment = if world.chance(700) {
+                40
+            } else {
+                storm_ends - NOW
+            };
             let at = NOW + world.below(moment);
             world.schedule(at, Event::Dies(0));
         }
@@ -196,7 +200,7 @@ impl World {
 
     fn wake(&mut self, place: usize, at: u64) {
         let player = &mut self.players[place];
-        if at < player.wake_at || player.wake_at < self.now {
+        if at < player.wake_at {
             player.wake_at = at;
             self.schedule(at, Event::Wake(place));
         }
@@ -224,7 +228,13 @@ impl World {
         let lost = !self.is_calm() && self.chance(self.weather.lost);
         if lost || !self.can_reach(from, to) {
             let at = self.now + 1 + self.below(5);
-            self.schedule(at, Event::Lost { leader: from, member: to });
+            self.schedule(
+                at,
+                Event::Lost {
+                    leader: from,
+                    member: to,
+                },
+            );
             return;
         }
         if !self.is_calm() && self.chance(self.weather.doubled) {
@@ -257,16 +267,29 @@ impl World {
     fn is_over(&self) -> bool {
         self.weather.cheat.is_none()
             && self.players.iter().all(|player| {
-                player.dead
-                    || player.node.member.stage() == MemberStage::Activated && player.up
+                player.dead || player.node.member.stage() == MemberStage::Activated && player.up
             })
     }
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Wake(place) => self.drive(place),
+            Event::Wake(place) => {
+                if self.players[place].wake_at <= self.now {
+                    self.players[place].wake_at = u64::MAX;
+                }
+                self.drive(place);
+            }
             Event::Up(place) if !self.players[place].dead => {
-                self.players[place].up = true;
+                let now = self.now;
+                let player = &mut self.players[place];
+                player.up = true;
+                let leads = player
+                    .leader
+                    .as_ref()
+                    .is_some_and(|leader| leader.progress().phase != LeaderPhase::StoodAside);
+                if leads {
+                    player.node.member.take_lead(now);
+                }
                 self.note(format!("{place} is back"));
                 self.drive(place);
             }
@@ -323,6 +346,7 @@ impl World {
             Member::new(player.node.local.clone()),
         );
         player.node.member = member.with_patience(PATIENCE);
+        player.wake_at = u64::MAX;
         player.leader = player
             .leader_disk
             .as_ref()
@@ -335,7 +359,13 @@ impl World {
     /// A member's turn.
     fn serve(&mut self, from: usize, to: usize, message: Message) {
         if !self.can_reach(from, to) {
-            self.schedule(self.now + 1, Event::Lost { leader: from, member: to });
+            self.schedule(
+                self.now + 1,
+                Event::Lost {
+                    leader: from,
+                    member: to,
+                },
+            );
             return;
         }
         let calm = self.is_calm();
@@ -352,7 +382,13 @@ impl World {
             Ok(output) => {
                 if !calm && self.chance(self.weather.crash_before_writing) {
                     self.crash(to);
-                    self.schedule(now + 3, Event::Lost { leader: from, member: to });
+                    self.schedule(
+                        now + 3,
+                        Event::Lost {
+                            leader: from,
+                            member: to,
+                        },
+                    );
                     return;
                 }
                 self.write(to, output)
@@ -361,14 +397,26 @@ impl World {
         };
         if !calm && self.chance(self.weather.crash_before_sending) {
             self.crash(to);
-            self.schedule(now + 3, Event::Lost { leader: from, member: to });
+            self.schedule(
+                now + 3,
+                Event::Lost {
+                    leader: from,
+                    member: to,
+                },
+            );
             return;
         }
         if self.cheat() == Some(to) {
             match self.falsify(from, to, &question, reply) {
                 Some(other) => reply = other,
                 None => {
-                    self.schedule(now + 5, Event::Lost { leader: from, member: to });
+                    self.schedule(
+                        now + 5,
+                        Event::Lost {
+                            leader: from,
+                            member: to,
+                        },
+                    );
                     return;
                 }
             }
@@ -385,9 +433,22 @@ impl World {
         let lost = !calm && self.chance(self.weather.lost);
         let at = now + self.delay();
         if lost || !self.can_reach(from, to) {
-            self.schedule(at + 3, Event::Lost { leader: from, member: to });
+            self.schedule(
+                at + 3,
+                Event::Lost {
+                    leader: from,
+                    member: to,
+                },
+            );
         } else {
-            self.schedule(at, Event::Answer { from: to, to: from, message: reply });
+            self.schedule(
+                at,
+                Event::Answer {
+                    from: to,
+                    to: from,
+                    message: reply,
+                },
+            );
         }
         self.drive(to);
     }
@@ -491,7 +552,7 @@ impl World {
             .is_some_and(|leader| leader.progress().phase != LeaderPhase::StoodAside);
         let turn = player.node.member.takes_over_at(now);
         if !leads && turn.is_some_and(|turn| now >= turn) {
-            let leader = Leader::take_over(&player.node.member).unwrap();
+            let leader = Leader::take_over(&mut player.node.member, now).unwrap();
             player.leader = Some(leader.with_patience(PATIENCE));
             player.leader_disk = None;
             self.led_by.push(place);
