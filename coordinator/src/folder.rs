@@ -11,6 +11,7 @@
 //! clusters/              KEY.json, the clusters that datasets may use
 //! record/                the organisations' peers, each with its own store
 //! bodies/, uploads/      encrypted bodies, and notes about those not yet committed
+//! api-keys.sqlite        which API keys there are, without the keys
 //! users/, client.toml    the first administrator's key and a profile for the command line
 //! lock                   held by the process that uses the folder
 //! ```
@@ -168,6 +169,8 @@ impl Folder {
         bodies => "bodies",
         /// Notes about bodies that are not committed.
         uploads => "uploads",
+        /// The list of API keys, without the keys.
+        api_keys => "api-keys.sqlite",
         /// Keys of users that `init` made.
         users => "users",
         /// The profile that `init` made for the command line.

@@ -138,6 +138,9 @@ pub enum SetupError {
     /// The administrator's key, or the profile.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The API keys.
+    #[error(transparent)]
+    ApiKeys(#[from] auth::AuthError),
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -160,6 +163,7 @@ impl SetupError {
             Self::Organisation(e) => e.code(),
             Self::MasterKey(e) => e.code(),
             Self::Client(e) => e.code(),
+            Self::ApiKeys(e) => e.code(),
             Self::Config(e) => e.code(),
             Self::Folder(e) => e.code(),
         }
@@ -263,12 +267,22 @@ async fn fill(
 
     let key_name = format!("{}.pem", options.administrator);
     let administrator = user_key::create(&folder.users().join(&key_name))?;
-    let keys = auth::ApiKeys::new(Zeroizing::new(secret.to_vec()));
+    let keys = auth::ApiKeys::open(Zeroizing::new(secret.to_vec()), &folder.api_keys())
+        .map_err(auth::AuthError::from)?;
+    let first_key = |tenant: &str| -> Result<ApiKey, SetupError> {
+        let terms = auth::KeyTerms {
+            tenant: tenant.to_owned(),
+            name: "init".to_owned(),
+            scopes: auth::Scopes::all(),
+            expires_ms: None,
+        };
+        Ok(ApiKey::new(keys.issue(terms, now_ms())?.key))
+    };
     let profile = Profile {
         url: Some(format!("http://{}", options.listen)),
         tenant: Some(options.tenant.clone()),
-        api_key: Some(ApiKey::new(keys.issue(options.tenant.as_str()))),
-        operator_key: Some(ApiKey::new(keys.issue(OPERATOR))),
+        api_key: Some(first_key(options.tenant.as_str())?),
+        operator_key: Some(first_key(OPERATOR)?),
         user: Some(options.administrator.clone()),
         key: Some(Path::new("users").join(key_name)),
         ledger: Some(hex::encode(genesis.id())),
@@ -339,11 +353,10 @@ pub async fn open_record(
         })
 }
 
-/// The API's secret of a folder.
+/// The API keys of a folder.
 pub fn api_keys(folder: &Folder, master: &SealedMasterKey) -> Result<auth::ApiKeys, SetupError> {
-    Ok(auth::ApiKeys::new(
-        master.read_sealed(&folder.secret(API_SECRET), API_SECRET)?,
-    ))
+    let secret = master.read_sealed(&folder.secret(API_SECRET), API_SECRET)?;
+    Ok(auth::ApiKeys::open(secret, &folder.api_keys()).map_err(auth::AuthError::from)?)
 }
 
 fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupError> {

@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::deal::evaluate;
-    use crate::shares::sum_commitments;
+    use crate::sums::{equal_weights, sum_commitments_vartime};
     use crate::{MemberIdentity, RecoveryPhrase, Terms};
 
     /// Dealers 1 and 2 give member 3 errors that cancel when both count. A check of the plain sum over all dealers does
@@ -177,10 +177,11 @@ mod tests {
                 epoch: 0,
                 set: [0; 64],
                 qualified: qualified.iter().map(|&dealer| dealer as u16 + 1).collect(),
-                sums: sum_commitments(
+                sums: sum_commitments_vartime(
                     qualified
                         .iter()
                         .map(|&dealer| commitments[dealer].as_slice()),
+                    &equal_weights(qualified.len()),
                 )
                 .unwrap(),
             };

@@ -13,8 +13,9 @@
 //! polynomial and e are gone when [`deal`] returns: after a crash the stored bytes of the deal are sent again, and
 //! nothing else can be.
 //!
-//! A deal travels whole from the dealer to the leader ([`Deal`]), and from there to each member with that member's
-//! ciphertext and its Merkle path only ([`RelayedDeal`]). Both carry the same signed [`DealHeader`].
+//! A deal travels whole from the dealer to the leader ([`Deal`]). From there each member gets the signed [`DealHeader`] with its own
+//! ciphertext and its Merkle path ([`DealExcerpt`]), beside the sums of all commitments; and the commitments too
+//! ([`RelayedDeal`]) only when it asks for them.
 
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
@@ -72,7 +73,20 @@ pub struct Deal {
     pub commitments: ByteBuf,
 }
 
-/// A deal as the leader relays it to one member. Nothing of it is verified.
+/// What one member needs of a deal when it is given the sums of all commitments. Nothing of it is verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DealExcerpt {
+    /// The Merkle path from the ciphertext to the root, ⌈log2 n⌉ hashes of 32 bytes at most.
+    pub path: ByteBuf,
+    /// The signed part.
+    pub header: DealHeader,
+    /// The member's own c_ij, 32 bytes.
+    #[serde(with = "serde_bytes")]
+    pub ciphertext: [u8; 32],
+}
+
+/// A deal as the leader relays it to one member that wants it whole. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayedDeal {
@@ -93,8 +107,16 @@ pub(crate) struct OpenHeader {
     pub(crate) index: u16,
     pub(crate) digest: [u8; 64],
     pub(crate) ephemeral: Point,
-    /// A_0 … A_t−1.
+    /// A_0 … A_t−1; of an excerpt, A_0 alone.
     pub(crate) commitments: Vec<Point>,
+}
+
+/// What was relayed of a deal in either form, as far as the check of what the leader relayed needs it.
+#[derive(Clone, Copy)]
+pub(crate) struct Relayed<'a> {
+    pub(crate) header: &'a DealHeader,
+    pub(crate) ciphertext: &'a [u8; 32],
+    pub(crate) path: &'a [u8],
 }
 
 /// Both proofs of a header, decoded.
@@ -169,12 +191,26 @@ impl DealHeader {
                 Point::from_bytes(bytes).map_err(|_| DealFault::Commitment(place))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        self.with_points(digest, points)
+    }
+
+    /// Decodes what stands in the header itself: A_0 and E, neither of them the identity.
+    pub(crate) fn open_excerpt(&self, digest: [u8; 64]) -> Result<OpenHeader, DealFault> {
+        let constant = Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?;
+        self.with_points(digest, vec![constant])
+    }
+
+    fn with_points(
+        &self,
+        digest: [u8; 64],
+        commitments: Vec<Point>,
+    ) -> Result<OpenHeader, DealFault> {
         let ephemeral = Point::from_bytes(&self.ephemeral).map_err(|_| DealFault::Ephemeral)?;
         Ok(OpenHeader {
             index: self.index,
             digest,
             ephemeral,
-            commitments: points,
+            commitments,
         })
     }
 
@@ -257,22 +293,56 @@ impl Deal {
         Tree::new(self.ciphertexts.as_chunks::<32>().0)
     }
 
-    /// The deal as member `to` gets it. `None` if there is no such member.
-    pub(crate) fn relay_with(&self, tree: &Tree, to: u16) -> Option<RelayedDeal> {
+    /// What member `to` gets of the deal beside the sums. `None` if there is no such member.
+    pub(crate) fn excerpt_with(&self, tree: &Tree, to: u16) -> Option<DealExcerpt> {
         let place = usize::from(to).checked_sub(1)?;
-        Some(RelayedDeal {
+        Some(DealExcerpt {
             header: self.header.clone(),
-            commitments: self.commitments.clone(),
             ciphertext: *self.ciphertexts.as_chunks::<32>().0.get(place)?,
             path: ByteBuf::from(tree.path(place).concat()),
         })
     }
+
+    /// The deal as member `to` gets it when it wants it whole. `None` if there is no such member.
+    pub(crate) fn relay_with(&self, tree: &Tree, to: u16) -> Option<RelayedDeal> {
+        let DealExcerpt {
+            path,
+            header,
+            ciphertext,
+        } = self.excerpt_with(tree, to)?;
+        Some(RelayedDeal {
+            path,
+            header,
+            ciphertext,
+            commitments: self.commitments.clone(),
+        })
+    }
+}
+
+impl DealExcerpt {
+    pub(crate) fn relayed(&self) -> Relayed<'_> {
+        Relayed {
+            header: &self.header,
+            ciphertext: &self.ciphertext,
+            path: &self.path,
+        }
+    }
 }
 
 impl RelayedDeal {
+    pub(crate) fn relayed(&self) -> Relayed<'_> {
+        Relayed {
+            header: &self.header,
+            ciphertext: &self.ciphertext,
+            path: &self.path,
+        }
+    }
+}
+
+impl Relayed<'_> {
     /// Whether the ciphertext is the one that the dealer signed for member `to` of `members`.
     pub(crate) fn has_true_ciphertext(&self, to: u16, members: usize) -> bool {
-        verify_ciphertext(&self.header, &self.ciphertext, &self.path, to, members)
+        verify_ciphertext(self.header, self.ciphertext, self.path, to, members)
     }
 }
 

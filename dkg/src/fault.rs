@@ -174,6 +174,9 @@ pub enum Fault {
         /// What it signed, both times, as evidence.
         evidence: Box<(DealHeader, DealHeader)>,
     },
+    /// The leader sent other sums than those of the deals.
+    #[error("the sums are not those of the deals: the leader made them up")]
+    FalseSums,
     /// A complaint that its own evidence refutes.
     #[error("member {member} complained of the deal of member {dealer} without cause")]
     FalseComplaint {
@@ -381,6 +384,7 @@ impl Fault {
             Self::RelayAltered { .. } => "relay-altered",
             Self::BadDeal { reason, .. } => reason.code(),
             Self::TwoDeals { .. } => "two-deals",
+            Self::FalseSums => "false-sums",
             Self::FalseComplaint { .. } => "false-complaint",
             Self::Count { .. } => "list-count",
             Self::Unsigned { .. } => "unsigned",

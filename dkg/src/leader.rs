@@ -10,7 +10,7 @@
 //! |---|---|---|
 //! | accepting | `propose` | `accepted`; `pending` is asked again, `rejected` fails |
 //! | dealing | `begin` | `dealt`, verified |
-//! | acknowledging | `deals` | `acknowledged`; `complained` is judged, and fails the attempt |
+//! | acknowledging | `deals`; `whole-deals` of whoever answers `deals-wanted` | `acknowledged`; `complained` is judged, and fails the attempt |
 //! | confirming | `acknowledgements` | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
 //!
@@ -29,6 +29,7 @@
 //! the members hold their shares until somebody brings it out.
 
 mod absence;
+mod deals;
 mod progress;
 mod rounds;
 mod state;
@@ -68,6 +69,7 @@ pub struct Leader {
     patience_s: u32,
     /// When the open round began, as far as this process knows.
     round_since: Option<u64>,
+    whole_deals: bool,
     told: usize,
     signed: SignedProposal,
     /// The index in the proposal of the member that leads here.
@@ -175,6 +177,7 @@ impl Leader {
             exclusions: Vec::new(),
             patience_s: DEFAULT_PATIENCE_S,
             round_since: None,
+            whole_deals: false,
             told: 0,
             signed,
             own,
@@ -194,6 +197,14 @@ impl Leader {
     #[must_use]
     pub fn with_patience(mut self, seconds: u32) -> Self {
         self.patience_s = seconds;
+        self
+    }
+
+    /// Gives everybody the whole deals at once, which costs each member O(n·t) group operations instead of O(n + t): for
+    /// measurements. A restored leader sends the sums again.
+    #[must_use]
+    pub fn with_whole_deals(mut self) -> Self {
+        self.whole_deals = true;
         self
     }
 
@@ -484,6 +495,7 @@ impl Leader {
                 abandon: self.abandon.as_ref(),
                 exclusions: &excluded,
                 accused: &self.accused,
+                whole_deals: self.whole_deals,
             };
             let Some(message) = self.phase.question(&asked, self.proposal.id(), index) else {
                 continue;

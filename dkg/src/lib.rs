@@ -13,7 +13,7 @@
 //!         ◀───────────── accepted ──
 //!         ── begin (all N_j) ─────▶           step 1: a polynomial, its shares encrypted to every N_j
 //!         ◀──────────────── dealt ──
-//!         ── deals (of all) ──────▶           step 2: every share, proof and signature checked
+//!         ── deals, their sums ───▶           step 2: every proof and signature checked, and the share of the sum
 //!         ◀───────── acknowledged ──
 //!         ── acknowledgements ────▶           step 3: the share checked against the sums, stored, sealed for recovery
 //!         ◀──────────── confirmed ──
@@ -124,6 +124,7 @@ mod sealed_share;
 mod shares;
 mod signature;
 mod signing;
+mod sums;
 mod tags;
 pub mod wire_v1;
 
@@ -133,7 +134,7 @@ pub use crate::certificate::{
     CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate,
 };
 pub use crate::confirm::Confirmation;
-pub use crate::deal::{Deal, DealHeader, RelayedDeal};
+pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
 pub use crate::exclusion::{Accused, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 pub use crate::fault::{DealFault, Fault};
 pub use crate::frost::NonceCommitments;

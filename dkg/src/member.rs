@@ -7,6 +7,7 @@
 //! | proposed | the proposal | its operator's [`Member::accept`] or [`Member::reject`] |
 //! | accepted | n, the secret of its encryption key | `begin`, with everybody's acceptance |
 //! | dealt | n, its own deal's bytes (the polynomial and e are already gone) | `deals` |
+//! | deals-wanted | n, the digests of all deals, the sums that do not fit | `whole-deals` |
 //! | acknowledged | n, x_j, the digests of all deals, the sums | `acknowledgements`, all about the same set |
 //! | complained | n, its complaints | nothing: the attempt fails by name |
 //! | confirmed | n, x_j as pending, its confirmation | `certificate`, with everybody's confirmation |
@@ -39,6 +40,7 @@
 //! operator does, and then erases n and x_j. Once it has *confirmed*, the key may exist, so it keeps its pending share
 //! until it sees the certificate, whatever anyone says.
 
+mod checks;
 mod lead;
 mod stage;
 mod state;
@@ -93,6 +95,8 @@ pub enum MemberStage {
     Accepted,
     /// Has dealt; waits for the others' deals.
     Dealt,
+    /// Its share does not fit the sums; it has asked for the whole deals to see why.
+    DealsWanted,
     /// Has shown that a dealer cheated; the attempt comes to nothing.
     Complained,
     /// All its shares are right; waits for the others to say so.
@@ -113,6 +117,7 @@ impl MemberStage {
             Self::Proposed => "proposed",
             Self::Accepted => "accepted",
             Self::Dealt => "dealt",
+            Self::DealsWanted => "deals-wanted",
             Self::Complained => "complained",
             Self::Acknowledged => "acknowledged",
             Self::Confirmed => "confirmed",
@@ -130,6 +135,8 @@ pub struct MemberOutput {
     pub reply: Message,
     /// The key that this member now serves. Given once; after it the state holds no secret.
     pub activated: Option<ActivatedKey>,
+    /// What somebody has done wrong without effect; for the operator's log. It is not kept.
+    pub notice: Option<Fault>,
 }
 
 /// A key of which this node holds a share.
@@ -153,6 +160,7 @@ impl MemberOutput {
             persist: None,
             reply,
             activated: None,
+            notice: None,
         }
     }
 }
@@ -313,8 +321,14 @@ impl Member {
                 };
                 running.begin(&self.node, begin, rng)
             }
-            Message::Deals { attempt, deals, .. } => {
-                running.check_deals(&self.node, attempt, &deals, rng)
+            Message::Deals {
+                attempt,
+                deals,
+                sums,
+                ..
+            } => running.check_sums(&self.node, attempt, &deals, &sums, rng),
+            Message::WholeDeals { attempt, deals, .. } => {
+                running.check_whole_deals(&self.node, attempt, &deals, rng)
             }
             Message::Acknowledgements {
                 attempt,
@@ -393,6 +407,7 @@ impl Member {
                 ceremony: running.proposal.id(),
             },
             activated: None,
+            notice: None,
         };
         self.running = Some(running);
         Ok(output)

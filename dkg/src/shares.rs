@@ -1,4 +1,5 @@
-//! A member's check of everybody's deals: signatures, digests, proofs of knowledge, and its own share of each.
+//! A member's check of everybody's whole deals: signatures, digests, proofs of knowledge, and its own share of each. It costs O(n·t)
+//! group operations, and is made only when the check of the sums has failed (see [`crate::sums`]).
 //!
 //! All proofs and all shares are verified together, as one multi-scalar multiplication: with fresh random 128-bit
 //! weights α_i, β_i, γ_i for dealer i,
@@ -19,26 +20,27 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::acknowledge::{Complaint, deal_set};
 use crate::attempt::{Attempt, altered};
-use crate::deal::{self, DealHeader, OpenHeader, Proofs, RelayedDeal};
-use crate::fault::Fault;
+use crate::deal::{self, DealHeader, OpenHeader, Proofs, Relayed, RelayedDeal};
+use crate::fault::{DealFault, Fault};
 use crate::proposal::Proposal;
 use crate::signature::Batch;
+use crate::sums::{sum_commitments_vartime, sum_shares};
 use crate::tags;
 
 /// Deals whose signatures, counts and points are in order. Shares and proofs are not yet checked.
-struct Opened {
-    header: OpenHeader,
-    proofs: Proofs,
+pub(crate) struct Opened {
+    pub(crate) header: OpenHeader,
+    pub(crate) proofs: Proofs,
     /// s_ij, or `None` if the ciphertext is no scalar.
-    share: Option<Zeroizing<Scalar>>,
+    pub(crate) share: Option<Zeroizing<Scalar>>,
 }
 
 /// What a member knows once every deal is right.
 pub(crate) struct GoodDeals {
     pub(crate) set: [u8; 64],
-    /// S_0 … S_t−1, the sums of all dealers' commitments.
+    /// S_0 … S_t−1, the weighted sums of all dealers' commitments.
     pub(crate) sums: Vec<Point>,
-    /// x_j, the sum of all shares.
+    /// x_j, the weighted sum of all shares.
     pub(crate) share: SecretScalar,
 }
 
@@ -65,21 +67,36 @@ pub(crate) struct Checker<'a> {
     pub(crate) secret: &'a SecretScalar,
     /// The member's own deal.
     pub(crate) own: &'a DealHeader,
+    /// The weights of the dealers, in the order of their deals.
+    pub(crate) weights: &'a [Scalar],
 }
 
 impl Checker<'_> {
-    /// Checks one deal of each member, in index order. An error changes nothing: the leader may send the right ones.
-    pub(crate) fn check<R: CryptoRng>(
+    /// Checks one whole deal of each member, in index order. An error changes nothing: the leader may send the right ones.
+    pub(crate) fn check_whole<R: CryptoRng>(
         &self,
         deals: &[RelayedDeal],
         rng: &mut R,
     ) -> Result<Verdict, Fault> {
-        let digests = self.check_signatures(deals)?;
+        let relayed: Vec<Relayed<'_>> = deals.iter().map(RelayedDeal::relayed).collect();
+        let digests = self.check_signatures(&relayed)?;
+        for deal in deals {
+            if deal::commitments_hash(&deal.commitments) != deal.header.commitments_hash {
+                return Err(Fault::RelayAltered {
+                    author: deal.header.index,
+                    what: "commitments",
+                });
+            }
+        }
         let set = deal_set(&self.attempt.params, digests.iter());
+        let threshold = self.proposal.threshold();
         let opened = deals
             .iter()
             .zip(digests)
-            .map(|(relayed, digest)| self.open(relayed, digest))
+            .map(|(deal, digest)| {
+                let header = deal.header.open(digest, &deal.commitments, threshold);
+                self.open(&deal.relayed(), header)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         if !self.all_hold_vartime(&opened, rng) {
             let complaints = self.blame_vartime(deals, &opened, rng)?;
@@ -87,13 +104,16 @@ impl Checker<'_> {
                 return Ok(Verdict::Complain { set, complaints });
             }
         }
-        let (sums, share) = add_up(&opened)?;
+        let commitments = opened.iter().map(|deal| deal.header.commitments.as_slice());
+        let sums = sum_commitments_vartime(commitments, self.weights)?;
+        let share =
+            SecretScalar::from_scalar(*self.sum(&opened)).map_err(|_| Fault::UnusableResult)?;
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
     /// Step 7: one deal of each member in order, each as its dealer signed it, this member's own as it made it. Whatever is
     /// wrong here is the leader's doing. Returns the digests.
-    fn check_signatures(&self, deals: &[RelayedDeal]) -> Result<Vec<[u8; 64]>, Fault> {
+    pub(crate) fn check_signatures(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
         let expected = self.attempt.members();
         let in_order = (1..)
             .zip(deals)
@@ -107,7 +127,7 @@ impl Checker<'_> {
         let mut digests = Vec::with_capacity(expected);
         let mut signatures = Batch::default();
         for (relayed, identity) in deals.iter().zip(self.proposal.identities()) {
-            let header = &relayed.header;
+            let header = relayed.header;
             let altered = |what| Fault::RelayAltered {
                 author: header.index,
                 what,
@@ -119,9 +139,6 @@ impl Checker<'_> {
             let index = header.index.to_le_bytes();
             let items = header.signed_items(&self.attempt.params, &index, &digest);
             signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
-            if deal::commitments_hash(&relayed.commitments) != header.commitments_hash {
-                return Err(altered("commitments"));
-            }
             if !relayed.has_true_ciphertext(self.index, expected) {
                 return Err(altered("ciphertext"));
             }
@@ -133,14 +150,15 @@ impl Checker<'_> {
         Ok(digests)
     }
 
-    /// Step 8: decodes a deal and decrypts this member's share of it.
-    fn open(&self, relayed: &RelayedDeal, digest: [u8; 64]) -> Result<Opened, Fault> {
+    /// Step 8: decodes a deal's proofs and decrypts this member's share of it.
+    pub(crate) fn open(
+        &self,
+        relayed: &Relayed<'_>,
+        header: Result<OpenHeader, DealFault>,
+    ) -> Result<Opened, Fault> {
         let dealer = relayed.header.index;
         let bad = |reason| Fault::BadDeal { dealer, reason };
-        let header = relayed
-            .header
-            .open(digest, &relayed.commitments, self.proposal.threshold())
-            .map_err(bad)?;
+        let header = header.map_err(bad)?;
         let proofs = relayed
             .header
             .proofs(&self.attempt.params, &header)
@@ -158,7 +176,7 @@ impl Checker<'_> {
             encryption_key,
             &shared,
         );
-        let share = decode_scalar(&relayed.ciphertext)
+        let share = decode_scalar(relayed.ciphertext)
             .ok()
             .map(|ciphertext| Zeroizing::new(ciphertext - pad));
         pad.zeroize();
@@ -209,14 +227,7 @@ impl Checker<'_> {
         opened: &[Opened],
         rng: &mut R,
     ) -> Result<Vec<Complaint>, Fault> {
-        for deal in opened {
-            deal.proofs
-                .verify_vartime(&deal.header)
-                .map_err(|reason| Fault::BadDeal {
-                    dealer: deal.header.index,
-                    reason,
-                })?;
-        }
+        self.blame_proofs_vartime(opened)?;
         let mut complaints = Vec::new();
         for (relayed, deal) in deals.iter().zip(opened) {
             let fits = deal
@@ -236,33 +247,25 @@ impl Checker<'_> {
         }
         Ok(complaints)
     }
-}
 
-/// Sums over all deals: of the commitments, and of this member's shares.
-fn add_up(opened: &[Opened]) -> Result<(Vec<Point>, SecretScalar), Fault> {
-    let sums = sum_commitments(opened.iter().map(|deal| deal.header.commitments.as_slice()))?;
-    let mut total = Zeroizing::new(Scalar::ZERO);
-    for share in opened.iter().filter_map(|deal| deal.share.as_ref()) {
-        *total += **share;
-    }
-    let share = SecretScalar::from_scalar(*total).map_err(|_| Fault::UnusableResult)?;
-    Ok((sums, share))
-}
-
-/// S_k = Σ_i A_ik for each k.
-pub(crate) fn sum_commitments<'a>(
-    mut deals: impl Iterator<Item = &'a [Point]>,
-) -> Result<Vec<Point>, Fault> {
-    let first = deals.next().ok_or(Fault::UnusableResult)?;
-    let mut sums: Vec<RistrettoPoint> = first.iter().map(|point| *point.as_ristretto()).collect();
-    for commitments in deals {
-        for (sum, commitment) in sums.iter_mut().zip(commitments) {
-            *sum += commitment.as_ristretto();
+    /// Looks at the proofs of each deal on its own. A false one voids its deal.
+    pub(crate) fn blame_proofs_vartime(&self, opened: &[Opened]) -> Result<(), Fault> {
+        for deal in opened {
+            deal.proofs
+                .verify_vartime(&deal.header)
+                .map_err(|reason| Fault::BadDeal {
+                    dealer: deal.header.index,
+                    reason,
+                })?;
         }
+        Ok(())
     }
-    sums.into_iter()
-        .map(|sum| Point::from_ristretto(sum).ok_or(Fault::UnusableResult))
-        .collect()
+
+    /// x_j, of shares that are all there.
+    pub(crate) fn sum(&self, opened: &[Opened]) -> Zeroizing<Scalar> {
+        let shares = opened.iter().filter_map(|deal| deal.share.as_deref());
+        sum_shares(shares, self.weights)
+    }
 }
 
 /// x^0 … x^(count−1).
@@ -316,7 +319,7 @@ pub(crate) fn share_fits(share: &Scalar, commitments: &[Point], x: u16) -> bool 
 }
 
 /// A random weight of 128 bits.
-fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
+pub(crate) fn weight<R: CryptoRng>(rng: &mut R) -> Scalar {
     let mut bytes = [0; 16];
     rng.fill_bytes(&mut bytes);
     Scalar::from(u128::from_le_bytes(bytes))

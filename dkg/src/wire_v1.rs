@@ -12,7 +12,7 @@ use serde_bytes::ByteBuf;
 use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::Acceptance;
 use crate::confirm::Confirmation;
-use crate::deal::{Deal, RelayedDeal};
+use crate::deal::{Deal, DealExcerpt, RelayedDeal};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::frost::NonceCommitments;
@@ -20,8 +20,8 @@ use crate::proposal::SignedProposal;
 
 /// The first byte of every message.
 pub const WIRE_VERSION: u8 = 1;
-/// The longest message, in bytes: all deals of 1,024 members with a threshold of 1,024. A ceremony of 64 members stays
-/// under 200 KB.
+/// The longest message, in bytes: all whole deals of 1,024 members with a threshold of 1,024. With the sums, a ceremony of 64 members
+/// stays under 60 KB.
 pub const MAX_MESSAGE: usize = 40 << 20;
 /// The longest proposal, in bytes: 1,024 members with the longest names and addresses.
 pub const MAX_PROPOSAL: usize = 512 << 10;
@@ -83,8 +83,29 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
     },
-    /// Leader: everybody's deals, each with this member's ciphertext. Answered by `Acknowledged` or `Complained`.
+    /// Leader: everybody's deals as far as this member needs them, and the sums of their commitments. Answered by `Acknowledged` or
+    /// `DealsWanted`.
     Deals {
+        /// S_0 ‖ … ‖ S_t−1.
+        sums: ByteBuf,
+        /// In index order.
+        deals: Vec<DealExcerpt>,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: its share does not fit the sums, and it must see the whole deals to know why.
+    DealsWanted {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Leader: everybody's whole deals, each with this member's ciphertext. Answered by `Acknowledged` or `Complained`.
+    WholeDeals {
         /// In index order.
         deals: Vec<RelayedDeal>,
         /// The attempt's number.
@@ -357,6 +378,8 @@ impl Message {
             | Self::Begin { ceremony, .. }
             | Self::Dealt { ceremony, .. }
             | Self::Deals { ceremony, .. }
+            | Self::DealsWanted { ceremony, .. }
+            | Self::WholeDeals { ceremony, .. }
             | Self::Acknowledged { ceremony, .. }
             | Self::Complained { ceremony, .. }
             | Self::Acknowledgements { ceremony, .. }
@@ -386,6 +409,8 @@ impl Message {
             Self::Begin { attempt, .. }
             | Self::Dealt { attempt, .. }
             | Self::Deals { attempt, .. }
+            | Self::DealsWanted { attempt, .. }
+            | Self::WholeDeals { attempt, .. }
             | Self::Acknowledged { attempt, .. }
             | Self::Complained { attempt, .. }
             | Self::Acknowledgements { attempt, .. }
@@ -404,6 +429,8 @@ impl Message {
             Self::Begin { .. } => "begin",
             Self::Dealt { .. } => "dealt",
             Self::Deals { .. } => "deals",
+            Self::DealsWanted { .. } => "deals-wanted",
+            Self::WholeDeals { .. } => "whole-deals",
             Self::Acknowledged { .. } => "acknowledged",
             Self::Complained { .. } => "complained",
             Self::Acknowledgements { .. } => "acknowledgements",

@@ -1,7 +1,7 @@
 //! The platform over HTTP (RFC 9110), version 1.
 //!
 //! Every route but `/healthz` needs an API key ([`auth`]); the key's tenant must be the tenant in the path, and another tenant's
-//! objects do not exist. Operators' routes need an operator's key. What changes the record is a transaction that
+//! objects do not exist. Operators' routes need an operator's key, and every route a scope that the key must have. What changes the record is a transaction that
 //! its author signed: the API key opens the door, the signature decides.
 //!
 //! Bodies stream in and out and are never held whole. Errors are problem details ([`problem`]); every answer carries
@@ -11,6 +11,7 @@
 
 pub mod auth;
 mod documents;
+mod keys;
 mod problem;
 mod record;
 mod serve;
@@ -33,12 +34,12 @@ use uuid::Uuid;
 pub use self::problem::Problem;
 pub use self::serve::serve;
 pub use self::views::{
-    ClusterView, DatasetView, DocumentView, Page, PeerView, PermissionsView, PreparedView,
-    ReceiptView, StatusView, UserView, VersionView,
+    ClusterView, DatasetView, DocumentView, IssuedKeyView, Page, PeerView, PermissionsView,
+    PreparedView, ReceiptView, StatusView, UserView, VersionView,
 };
-use crate::platform::{Platform, PlatformError};
+use crate::platform::{Platform, PlatformError, now_ms};
 use crate::record::Identifier;
-use auth::ApiKeys;
+use auth::{ApiKeys, AuthError, Caller, Scope};
 
 /// What stands in the place of the tenant in an operator's API key. No tenant has such a name.
 pub const OPERATOR: &str = "~operator";
@@ -56,104 +57,154 @@ pub struct Api {
 
 type Handlers = MethodRouter<Arc<Api>>;
 
-fn routes() -> Vec<(Method, &'static str, Handlers)> {
+/// The scopes of which a key must have one to use a route.
+type Needs = &'static [Scope];
+const ANY: Needs = &Scope::ALL;
+const READ: Needs = &[Scope::Read];
+const WRITE: Needs = &[Scope::Write];
+const AUDIT: Needs = &[Scope::Audit];
+const KEYS: Needs = &[Scope::Keys];
+/// Which of them it is, the transaction decides.
+const SUBMIT: Needs = &[Scope::Read, Scope::Write, Scope::Manage];
+
+fn routes() -> Vec<(Method, &'static str, Needs, Handlers)> {
     vec![
         (
             Method::GET,
             "/v1/operator/audit/export",
+            AUDIT,
             get(record::export),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/status",
+            ANY,
             get(record::status),
         ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/transactions",
+            SUBMIT,
             post(record::submit),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/users",
+            READ,
             get(record::users),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/datasets",
+            READ,
             get(record::datasets),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/datasets/{dataset}",
+            READ,
             get(record::dataset),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/audit/checkpoint",
+            AUDIT,
             get(record::checkpoint),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/datasets/{dataset}/documents",
+            READ,
             get(documents::list),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}",
+            READ,
             get(documents::versions),
         ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/uploads",
+            WRITE,
             post(documents::prepare_write),
         ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/uploads/{id}",
+            WRITE,
             post(documents::commit_write),
         ),
         (
             Method::DELETE,
             "/v1/tenants/{tenant}/uploads/{id}",
+            WRITE,
             delete(documents::discard_write),
         ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/reads",
+            READ,
             post(documents::prepare_read),
         ),
         (
             Method::POST,
             "/v1/tenants/{tenant}/reads/{id}",
+            READ,
             post(documents::commit_read),
         ),
         (
             Method::GET,
             "/v1/tenants/{tenant}/reads/{id}",
+            READ,
             get(documents::report),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/keys",
+            KEYS,
+            get(keys::list),
+        ),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/keys",
+            KEYS,
+            post(keys::create),
+        ),
+        (
+            Method::POST,
+            "/v1/tenants/{tenant}/keys/{key}/rotate",
+            KEYS,
+            post(keys::rotate),
+        ),
+        (
+            Method::DELETE,
+            "/v1/tenants/{tenant}/keys/{key}",
+            KEYS,
+            delete(keys::revoke),
         ),
     ]
 }
 
-/// Method and path of every route that needs an API key.
-pub fn route_table() -> Vec<(Method, &'static str)> {
+/// Method and path of every route that needs an API key, and the scopes of which the key must have one.
+pub fn route_table() -> Vec<(Method, &'static str, &'static [Scope])> {
     routes()
         .into_iter()
-        .map(|(method, path, _)| (method, path))
+        .map(|(method, path, needs, _)| (method, path, needs))
         .collect()
 }
 
 /// The whole API.
 pub fn router(platform: Arc<Platform>, keys: ApiKeys) -> Router {
     let api = Arc::new(Api { platform, keys });
-    let protected = routes()
-        .into_iter()
-        .fold(Router::new(), |router, (_, path, handlers)| {
-            router.route(path, handlers)
-        });
+    let protected =
+        routes()
+            .into_iter()
+            .fold(Router::new(), |router, (_, path, needs, handlers)| {
+                let door = from_fn_with_state((api.clone(), needs), authenticate);
+                router.route(path, handlers.route_layer(door))
+            });
     protected
-        .route_layer(from_fn_with_state(api.clone(), authenticate))
         .route("/healthz", get(record::health))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
@@ -166,7 +217,7 @@ pub fn router(platform: Arc<Platform>, keys: ApiKeys) -> Router {
 struct Tenant(Identifier);
 
 async fn authenticate(
-    State(api): State<Arc<Api>>,
+    State((api, needs)): State<(Arc<Api>, Needs)>,
     params: RawPathParams,
     mut request: Request,
     next: Next,
@@ -175,25 +226,44 @@ async fn authenticate(
         .headers()
         .get(header::AUTHORIZATION)
         .map(HeaderValue::as_bytes);
-    let refusal = match api.keys.verify(header) {
-        Err(e) => Problem::from(e),
-        Ok(caller) => {
-            let tenant = params
-                .iter()
-                .find(|(name, _)| *name == "tenant")
-                .map(|(_, value)| value);
-            match (tenant, Identifier::new(&caller.tenant)) {
-                (Some(asked), Ok(own)) if asked == own.as_str() => {
-                    request.extensions_mut().insert(Tenant(own));
-                    return Ok(next.run(request).await);
-                }
-                (None, _) if caller.tenant == OPERATOR => return Ok(next.run(request).await),
-                _ => Problem::not_found(),
+    let tenant = params
+        .iter()
+        .find(|(name, _)| *name == "tenant")
+        .map(|(_, value)| value);
+    match admit(&api.keys, header, tenant, needs) {
+        Ok((caller, tenant)) => {
+            request.extensions_mut().insert(caller);
+            if let Some(tenant) = tenant {
+                request.extensions_mut().insert(Tenant(tenant));
             }
+            Ok(next.run(request).await)
         }
+        Err(refusal) => {
+            drain(request.into_body()).await;
+            Err(refusal)
+        }
+    }
+}
+
+/// Who asks, if its key opens a route of this tenant, or an operator's if there is no tenant in the path. A key of another tenant is
+/// not told what its scopes would be good for.
+fn admit(
+    keys: &ApiKeys,
+    header: Option<&[u8]>,
+    tenant: Option<&str>,
+    needs: Needs,
+) -> Result<(Caller, Option<Identifier>), Problem> {
+    let caller = keys.verify(header, now_ms())?;
+    let own = match (tenant, Identifier::new(&caller.tenant)) {
+        (Some(asked), Ok(own)) if asked == own.as_str() => Some(own),
+        (None, _) if caller.tenant == OPERATOR => None,
+        _ => return Err(Problem::not_found()),
     };
-    drain(request.into_body()).await;
-    Err(refusal)
+    if needs.iter().any(|scope| caller.scopes.contains(*scope)) {
+        return Ok((caller, own));
+    }
+    let missing = needs.first().copied().unwrap_or(Scope::Keys);
+    Err(AuthError::Scope(missing).into())
 }
 
 /// Gives each request an identifier, its caller's own if it is a short plain word, and renders problems.

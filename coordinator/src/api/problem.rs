@@ -123,7 +123,16 @@ impl IntoResponse for Problem {
 
 impl From<AuthError> for Problem {
     fn from(e: AuthError) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, e.code(), e.to_string())
+        let status = match &e {
+            AuthError::Missing | AuthError::Invalid | AuthError::Expired | AuthError::Revoked => {
+                StatusCode::UNAUTHORIZED
+            }
+            AuthError::Scope(_) => StatusCode::FORBIDDEN,
+            AuthError::Unknown => StatusCode::NOT_FOUND,
+            AuthError::Terms(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            AuthError::Registry(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self::new(status, e.code(), e.to_string())
     }
 }
 

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
+use super::auth::{AuthError, Caller, Scope};
 use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView};
 use super::{Api, Problem, Tenant, bounded};
 use crate::platform::PlatformError;
@@ -74,9 +75,14 @@ pub(super) async fn status(
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<(StatusCode, Json<ReceiptView>), Problem> {
     let signed = signed(request.into_body()).await?;
+    let needed = Scope::of(signed.transaction());
+    if !caller.scopes.contains(needed) {
+        return Err(AuthError::Scope(needed).into());
+    }
     // A key of one tenant is no way in for another one's users. An organisation answers for itself.
     if matches!(signed.author(), Author::User(author) if author.tenant != tenant)
         || elsewhere(&signed, &tenant)

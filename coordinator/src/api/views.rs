@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::auth::KeyRecord;
+use crate::client::profile::ApiKey;
 use crate::record::{
     Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier,
     KeyWrapping, Permissions, Receipt, Storage, User, UserName, UserRole, VersionName,
@@ -269,4 +271,14 @@ pub struct Page<T> {
     /// What to give as `after` for the next part; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+/// A key that was just made.
+#[derive(Serialize, Deserialize)]
+pub struct IssuedKeyView {
+    /// What is known of it.
+    #[serde(flatten)]
+    pub record: KeyRecord,
+    /// The key, shown this once.
+    pub api_key: ApiKey,
 }

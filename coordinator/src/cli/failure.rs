@@ -1,5 +1,6 @@
 //! Why a command failed: a stable code and an exit status for programs, a sentence for people.
 
+use crate::api::auth::AuthError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::daemon::DaemonError;
@@ -59,7 +60,7 @@ fn status(code: &str) -> u8 {
         | "user-expired" | "not-administrator" | "not-what-was-meant" => exit::REFUSED,
         code if code.starts_with("config-")
             || code.starts_with("descriptor-")
-            || code.starts_with("api-key-") =>
+            || code.starts_with("api-key-") && code != "api-key-scope" =>
         {
             exit::CONFIGURATION
         }
@@ -109,6 +110,7 @@ macro_rules! from {
 }
 
 from!(
+    AuthError,
     ClusterAddError,
     ConfigError,
     DaemonError,

@@ -10,6 +10,7 @@ mod datasets;
 mod documents;
 mod exit;
 mod failure;
+mod keys;
 mod logging;
 mod operator;
 mod output;
@@ -57,9 +58,9 @@ enum Command {
     /// The clusters of crypto nodes that datasets may use.
     #[command(subcommand)]
     Cluster(operator::ClusterCommand),
-    /// Tenants' API keys.
+    /// API keys: make, list, rotate, revoke.
     #[command(subcommand)]
-    Key(operator::KeyCommand),
+    Key(keys::KeyCommand),
     /// Tenants.
     #[command(subcommand)]
     Tenant(operator::TenantCommand),
@@ -140,7 +141,7 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
         Command::Init(it) => operator::init(it, output),
         Command::Run(it) => operator::run(&it, output),
         Command::Cluster(it) => operator::cluster(&it, output),
-        Command::Key(it) => operator::key(&it, output),
+        Command::Key(it) => keys::run(&it, connect, output),
         Command::Tenant(it) => operator::tenant(&it, connect, output),
         Command::Config(it) => operator::config(&it, output),
         Command::Client(it) => connect::client(&it, connect, output),

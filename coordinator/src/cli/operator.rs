@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::output::{field, table};
 use super::{Connect, Failure, Output, block_on, exit};
-use crate::api::OPERATOR;
+use crate::api::auth::{KeyTerms, Scopes};
 use crate::client::{ClientError, user_key};
 use crate::config::Config;
 use crate::daemon::{self, Ready, RunOptions};
 use crate::folder::Folder;
 use crate::master_key::{Passphrase, SealedMasterKey};
 use crate::organisations;
-use crate::platform::{add_cluster, list_clusters};
+use crate::platform::{add_cluster, list_clusters, now_ms};
 use crate::record::{Author, Identifier, TenantRegister, Transaction};
 use crate::setup::{self, InitOptions};
 
@@ -38,7 +38,7 @@ pub(super) struct PassphraseSource {
 
 impl PassphraseSource {
     /// Reads it; `twice` asks again, for a new one.
-    fn obtain(&self, twice: bool) -> Result<Passphrase, Failure> {
+    pub(super) fn obtain(&self, twice: bool) -> Result<Passphrase, Failure> {
         let credential =
             std::env::var_os("CREDENTIALS_DIRECTORY").map(|dir| Path::new(&dir).join("passphrase"));
         let file = self
@@ -244,50 +244,6 @@ pub(super) fn cluster(command: &ClusterCommand, output: &Output) -> Result<(), F
     }
 }
 
-/// Commands about API keys.
-#[derive(Debug, Subcommand)]
-pub(super) enum KeyCommand {
-    /// Make an API key, for a tenant or for operators. It is printed once and kept nowhere.
-    #[command(
-        after_help = "Example:\n  (umask 077; coordinator key create --dir D --for-tenant acme > acme.key)"
-    )]
-    Create {
-        #[command(flatten)]
-        dir: Dir,
-        /// The tenant that the key opens.
-        #[arg(
-            long,
-            value_name = "TENANT",
-            required_unless_present = "operator",
-            conflicts_with = "operator"
-        )]
-        for_tenant: Option<Identifier>,
-        /// A key for operators, who may export the whole record.
-        #[arg(long)]
-        operator: bool,
-        #[command(flatten)]
-        passphrase: PassphraseSource,
-    },
-}
-
-pub(super) fn key(command: &KeyCommand, output: &Output) -> Result<(), Failure> {
-    let KeyCommand::Create {
-        dir,
-        for_tenant,
-        operator: _,
-        passphrase,
-    } = command;
-    let folder = Folder::open(&dir.dir)?;
-    let master = SealedMasterKey::open(&folder.master_key(), &passphrase.obtain(false)?)?;
-    let keys = setup::api_keys(&folder, &master)?;
-    let tenant = for_tenant.as_ref().map_or(OPERATOR, Identifier::as_str);
-    let key = keys.issue(tenant);
-    output.result(
-        &json!({ "tenant": tenant, "api_key": key.as_str() }),
-        &[key.to_string()],
-    )
-}
-
 /// Commands about tenants.
 #[derive(Debug, Subcommand)]
 pub(super) enum TenantCommand {
@@ -347,7 +303,15 @@ pub(super) fn tenant(
         let _ = std::fs::remove_file(new_key);
     }
     let receipt = registered?;
-    let api_key = setup::api_keys(&folder, &master)?.issue(name.as_str());
+    let terms = KeyTerms {
+        tenant: name.to_string(),
+        name: "administrator".to_owned(),
+        scopes: Scopes::all(),
+        expires_ms: None,
+    };
+    let api_key = setup::api_keys(&folder, &master)?
+        .issue(terms, now_ms())?
+        .key;
     let value = json!({
         "tenant": name, "administrator": administrator, "key": new_key, "api_key": api_key.as_str(), "receipt": receipt,
     });

@@ -152,6 +152,16 @@ pub(super) fn field(name: &str, value: impl std::fmt::Display) -> String {
     format!("{STRONG}{name}:{STRONG:#} {value}")
 }
 
+/// A time as people and programs read it (RFC 3339, UTC), from milliseconds since the Unix epoch.
+pub(super) fn instant(ms: u64) -> String {
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+    i64::try_from(ms / 1000)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{ms} ms"))
+}
+
 /// A table with aligned columns; the first row is the heading.
 pub(super) fn table(heading: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     let width = |column: usize| {

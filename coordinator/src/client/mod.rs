@@ -25,12 +25,16 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
 pub use transfer::{Got, OnProgress, PutOptions, Written};
 
-use crate::api::{DatasetView, DocumentView, Page, ReceiptView, StatusView, UserView, VersionView};
+use crate::api::auth::{KeyRecord, Scopes};
+use crate::api::{
+    DatasetView, DocumentView, IssuedKeyView, Page, ReceiptView, StatusView, UserView, VersionView,
+};
 use crate::platform::{ReadReport, now_ms};
 use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransaction, UserName};
 
@@ -204,6 +208,37 @@ impl Client {
         String::from_utf8(bytes).map_err(|e| self.answer(&e))
     }
 
+    /// The tenant's API keys, those that are over included. Needs the scope `keys`, like the three calls below.
+    pub async fn keys(&self) -> Result<Vec<KeyRecord>, ClientError> {
+        let page: Page<KeyRecord> = self.json(self.request(Method::GET, &["keys"])).await?;
+        Ok(page.items)
+    }
+
+    /// Makes an API key for the tenant, at most with the scopes of the client's own; the answer is the only time that it is shown.
+    pub async fn create_key(
+        &self,
+        name: &str,
+        scopes: Scopes,
+        expires_in_s: Option<u64>,
+    ) -> Result<IssuedKeyView, ClientError> {
+        let body = json!({ "name": name, "scopes": scopes, "expires_in_s": expires_in_s });
+        self.json(self.request(Method::POST, &["keys"]).json(&body))
+            .await
+    }
+
+    /// Makes a key with the terms of another, which goes on for `grace_s` seconds.
+    pub async fn rotate_key(&self, id: &str, grace_s: u64) -> Result<IssuedKeyView, ClientError> {
+        let request = self.request(Method::POST, &["keys", &plain(id)?, "rotate"]);
+        self.json(request.json(&json!({ "grace_s": grace_s })))
+            .await
+    }
+
+    /// Revokes a key: from the next request on it opens nothing.
+    pub async fn revoke_key(&self, id: &str) -> Result<KeyRecord, ClientError> {
+        self.json(self.request(Method::DELETE, &["keys", &plain(id)?]))
+            .await
+    }
+
     /// Signs a transaction as the user and puts it onto the record.
     pub async fn submit(&self, transaction: Transaction) -> Result<ReceiptView, ClientError> {
         let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
@@ -321,6 +356,16 @@ impl Client {
             url: self.url.clone(),
             reason: reason.to_string(),
         }
+    }
+}
+
+/// A key's id, which a person may have typed: nothing of it may change the path.
+fn plain(id: &str) -> Result<String, ClientError> {
+    match id.bytes().all(|b| b.is_ascii_alphanumeric()) && !id.is_empty() {
+        true => Ok(id.to_owned()),
+        false => Err(ClientError::Request {
+            reason: "a key's id has letters and digits only".to_owned(),
+        }),
     }
 }
 

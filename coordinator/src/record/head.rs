@@ -148,14 +148,19 @@ impl SignedHead {
     }
 }
 
-/// One note with the signatures of several, which must have the same text.
+/// One note with the signatures of several, which must have the same text. Each must be signed by one of `keys` at least, so
+/// that nobody's note brings in signatures that would spoil the others'.
 ///
 /// # Errors
-/// [`HeadError::Different`] if not; [`HeadError`] for what is no head.
-pub fn merge<'a>(notes: impl IntoIterator<Item = &'a str>) -> Result<String, HeadError> {
+/// [`HeadError::Different`] if they say different things; [`HeadError::Checkpoint`] if one of them is not signed, or falsely.
+pub fn merge<'a>(
+    notes: impl IntoIterator<Item = &'a str>,
+    keys: &[NoteKey],
+) -> Result<String, HeadError> {
     let mut merged = String::new();
     for note in notes {
         let parsed = SignedHead::parse(note)?;
+        parsed.verify(keys, 1)?;
         let text = parsed.note.text();
         if merged.is_empty() {
             merged = note.to_owned();
@@ -169,6 +174,6 @@ pub fn merge<'a>(notes: impl IntoIterator<Item = &'a str>) -> Result<String, Hea
             return Err(HeadError::Different);
         }
     }
-    SignedHead::parse(&merged)?;
+    SignedHead::parse(&merged)?.verify(keys, 1)?;
     Ok(merged)
 }

@@ -3,6 +3,7 @@
 //! Only [`super::apply`] changes a state. Rows are public to every organisation that takes part.
 
 use super::{
+    genesis::usable_key,
     identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
     permission::Permissions,
     root::{Hash, StateTree},
@@ -13,6 +14,7 @@ use super::{
         Storage, UserRole,
     },
 };
+use certs::checkpoint::NoteKey;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
 
@@ -295,6 +297,17 @@ impl State {
         self.organisations
             .iter()
             .map(|(_, organisation)| organisation)
+    }
+
+    /// The keys by which the organisations sign heads.
+    pub fn head_keys(&self) -> impl Iterator<Item = NoteKey> {
+        self.organisations().filter_map(|organisation| {
+            NoteKey::new(
+                organisation.name.as_str(),
+                usable_key(&organisation.head_key)?,
+            )
+            .ok()
+        })
     }
 
     /// Changes of the organisations that wait for more endorsements, by id.

@@ -2,7 +2,8 @@
 
 use crate::{ledger::*, solo::Site, solo::options};
 use coordinator::record::{
-    ApprovalTerms, Role, Solo, Transaction,
+    ApprovalTerms, Role, SignedTransaction, Solo, Transaction,
+    head::Head,
     peer::{Peer, Proposal},
 };
 use rusqlite::Connection;
@@ -253,6 +254,95 @@ async fn who_has_other_blocks_than_the_quorum_is_left_out_by_name() {
     assert!(
         site.record
             .with_state(|state| state.tenant(&id("different")).is_none())
+    );
+    let (read, ..) = site.read("acme/eve").await;
+    assert_eq!(
+        site.codes(read).await,
+        ["ok", "peer-unavailable", "ok", "ok"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_ahead_by_a_block_that_does_not_hold_is_left_out_by_name() {
+    let mut site = Site::with_document().await;
+    site.record.close().await;
+    let name = "beta";
+    let path = site.folder.path().join("beta.sqlite");
+    let mut beta = Peer::open(
+        &path,
+        &site.founders.genesis,
+        site.founders.peer(name),
+        ApprovalTerms::default(),
+    )
+    .unwrap();
+    let (height, parent, time_ms) = beta.tip();
+    let own = signed(
+        &site.founders.genesis.id(),
+        "alpha",
+        tenant_register("forged"),
+        site.now(),
+    );
+    let candidates = vec![own.clone()];
+    beta.execute(&Proposal {
+        height: height + 1,
+        parent,
+        time_ms,
+        candidates,
+    })
+    .unwrap();
+    let mut block = beta.replica().block(height + 1).unwrap().unwrap();
+    drop(beta);
+
+    // Another signature under the transaction, which is not the author's; everything above it is as beta would have made it.
+    let mut signature = *own.signature();
+    signature[1] ^= 1;
+    let forged = SignedTransaction::from_parts(own.content().clone(), signature);
+    let connection = store(site.folder.path(), name);
+    let mut tree = certs::merkle::Tree::new();
+    let mut rows = connection
+        .prepare("SELECT bytes FROM transactions ORDER BY position")
+        .unwrap();
+    let leaves: Vec<Vec<u8>> = rows
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for bytes in &leaves[..leaves.len() - 1] {
+        tree.push(certs::merkle::leaf_hash(bytes));
+    }
+    tree.push(certs::merkle::leaf_hash(forged.as_bytes()));
+    block.header.transactions_root = tree.root();
+    let head = Head::new(&site.founders.genesis.origin(), &block.header)
+        .sign(name, &key("head beta"))
+        .unwrap();
+    connection
+        .execute(
+            "UPDATE blocks SET header = ?1, signed_head = ?2 WHERE height = ?3",
+            rusqlite::params![block.header.to_bytes(), head, height + 1],
+        )
+        .unwrap();
+    connection
+        .execute(
+            "UPDATE transactions SET bytes = ?1 WHERE height = ?2",
+            rusqlite::params![forged.as_bytes(), height + 1],
+        )
+        .unwrap();
+    drop(rows);
+    drop(connection);
+
+    site.reopen(|_| {}).await;
+    let faulty: Vec<_> = site
+        .record
+        .peers()
+        .into_iter()
+        .filter_map(|peer| Some((peer.organisation, peer.fault?)))
+        .collect();
+    assert_eq!(faulty.len(), 1, "{faulty:?}");
+    assert_eq!(faulty[0].0, id(name));
+    assert!(faulty[0].1.contains("do not hold"), "{}", faulty[0].1);
+    assert!(
+        site.record
+            .with_state(|state| state.tenant(&id("forged")).is_none())
     );
     let (read, ..) = site.read("acme/eve").await;
     assert_eq!(

@@ -1,5 +1,6 @@
-//! Every route refuses whoever has no key, a bad key, or another tenant's key.
+//! Every route refuses whoever has no key, a bad key, another tenant's key, or a key without the scope.
 
+use coordinator::api::auth::Scope;
 use coordinator::api::route_table;
 use coordinator::client::profile::Profile;
 use serde_json::Value;
@@ -14,6 +15,7 @@ fn path(template: &str, tenant: &str) -> String {
         .replace("{dataset}", "designs")
         .replace("{document}", "bridge")
         .replace("{id}", SOME_ID)
+        .replace("{key}", "0011223344556677")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,8 +35,8 @@ async fn every_route_refuses_whoever_has_no_right_to_it() {
     };
     let http = reqwest::Client::new();
     let table = route_table();
-    assert!(table.len() >= 15);
-    for (method, template) in table {
+    assert!(table.len() >= 19);
+    for (method, template, needs) in table {
         let is_operators = !template.contains("{tenant}");
         let url = format!("{}{}", site.url, path(template, "main"));
         let ask = async |key: Option<&str>| {
@@ -100,9 +102,24 @@ async fn every_route_refuses_whoever_has_no_right_to_it() {
             (404, "not-found"),
             "{method} {template}"
         );
+        // A key with every scope but those that the route takes.
+        let others: Vec<Scope> = Scope::ALL
+            .into_iter()
+            .filter(|scope| !needs.contains(scope))
+            .collect();
+        if !others.is_empty() {
+            let limited = limited_key(&site, is_operators, &others);
+            let (status, code, _) = ask(Some(&limited)).await;
+            assert_eq!(
+                (status, code.as_str()),
+                (403, "api-key-scope"),
+                "{method} {template}"
+            );
+        }
         // The right key gets past the door.
-        let (status, _, _) = ask(Some(if is_operators { operator } else { own })).await;
+        let (status, code, _) = ask(Some(if is_operators { operator } else { own })).await;
         assert_ne!(status, 401, "{method} {template}");
+        assert_ne!(code, "api-key-scope", "{method} {template}");
     }
     // And what no route is there for.
     let response = http
@@ -127,6 +144,80 @@ async fn every_route_refuses_whoever_has_no_right_to_it() {
         .await
         .unwrap();
     assert_eq!(health["status"], "ok");
+}
+
+/// A key with these scopes, made in the folder while the platform runs.
+fn limited_key(site: &Site, operators: bool, scopes: &[Scope]) -> String {
+    let (dir, passphrase) = (site.dir(), site.passphrase());
+    let mut arguments = vec!["key", "create", "limited", "--dir", dir.to_str().unwrap()];
+    arguments.extend(["--passphrase-file", passphrase.to_str().unwrap()]);
+    arguments.extend(match operators {
+        true => vec!["--operator"],
+        false => vec!["--for-tenant", "main"],
+    });
+    for scope in scopes {
+        arguments.extend(["--scope", scope.name()]);
+    }
+    site.cli(&arguments)["api_key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_listed_rotated_and_revoked_over_the_api() {
+    let site = Site::start();
+    let use_key = |key: &str, arguments: &[&str]| {
+        let file = site.file("some.key");
+        coordinator::folder::write_private(&file, key.as_bytes()).unwrap();
+        let mut all = vec!["--api-key-file", file.to_str().unwrap()];
+        all.extend(arguments);
+        site.try_cli(&all)
+    };
+    let code = |outcome| crate::site::failure(outcome).2["error"]["code"].clone();
+    let first = site.cli(&[
+        "key", "create", "reports", "--scope", "read", "--days", "30",
+    ]);
+    let first_key = first["api_key"].as_str().unwrap();
+    assert_eq!(first["scopes"], serde_json::json!(["read"]));
+    crate::site::success(use_key(first_key, &["ls"]));
+    // It only reads, whoever signs.
+    let refused = ["dataset", "create", "designs", "--encryption", "none"];
+    assert_eq!(code(use_key(first_key, &refused)), "api-key-scope");
+    assert_eq!(code(use_key(first_key, &["key", "ls"])), "api-key-scope");
+    // A key gives no more than it has.
+    let manager = site.cli(&["key", "create", "manager", "--scope", "keys"]);
+    let manager_key = manager["api_key"].as_str().unwrap();
+    let more = ["key", "create", "more", "--scope", "read"];
+    assert_eq!(code(use_key(manager_key, &more)), "api-key-scope");
+    let first_id = first["id"].as_str().unwrap();
+    let rotate = ["key", "rotate", first_id];
+    assert_eq!(code(use_key(manager_key, &rotate)), "api-key-scope");
+
+    // Rotated without a grace, the old one is over and the new one is as it was.
+    let second = site.cli(&["key", "rotate", first_id, "--grace-s", "0"]);
+    let second_key = second["api_key"].as_str().unwrap();
+    assert_eq!(second["scopes"], first["scopes"]);
+    crate::site::success(use_key(second_key, &["ls"]));
+    assert_eq!(code(use_key(first_key, &["ls"])), "api-key-expired");
+    // With one, both work.
+    let second_id = second["id"].as_str().unwrap();
+    let third = site.cli(&["key", "rotate", second_id]);
+    crate::site::success(use_key(second_key, &["ls"]));
+    crate::site::success(use_key(third["api_key"].as_str().unwrap(), &["ls"]));
+    site.cli(&["key", "revoke", second_id]);
+    assert_eq!(code(use_key(second_key, &["ls"])), "api-key-revoked");
+
+    let list = site.cli(&["key", "ls"]);
+    let names: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| key["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["init", "reports", "manager", "reports", "reports"]);
+    assert_eq!(list[1]["replaced_by"], second["id"]);
+    assert!(list[3]["revoked_ms"].is_u64());
+    assert!(!list.to_string().contains("api_key"), "shown once");
+    let (_, _, unknown) = site.fails(&["key", "revoke", "0011223344556677"]);
+    assert_eq!(unknown["error"]["code"], "api-key-unknown");
 }
 
 /// Registers another tenant; its API key.

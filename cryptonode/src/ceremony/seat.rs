@@ -58,6 +58,10 @@ impl Seat {
             MemberStage::Proposed => Some(format!(
                 "It waits for this node's operator: cryptonode ceremony accept {id}"
             )),
+            MemberStage::DealsWanted => Some(
+                "This member's share does not fit the sums; it waits for the whole deals to see why."
+                    .to_owned(),
+            ),
             MemberStage::Complained => Some(
                 "This member has shown that a dealer gave it a wrong share; the leader names it."
                     .to_owned(),
@@ -249,6 +253,9 @@ impl Ceremonies {
         let stage = machine.stage();
         *place = Some(machine);
         drop(place);
+        if let Some(fault) = output.notice {
+            tracing::warn!(ceremony = %hex::encode(id), code = fault.code(), "done nevertheless: {fault}");
+        }
         if let Some(key) = activated {
             let key = self
                 .around
@@ -321,6 +328,7 @@ impl Ceremonies {
                     persist,
                     reply: Message::Abandoned { ceremony: id },
                     activated: None,
+                    notice: None,
                 })
             });
             if let Err(error) = expired {

@@ -169,7 +169,7 @@ impl Leader {
                 Grounds::VoidDeal(Accused::new(attempt, &deal.header, &deal.commitments))
             }
             (
-                Phase::Acknowledging(deals, _),
+                Phase::Acknowledging { deals, .. },
                 Fault::BadDeal { dealer, .. } | Fault::FalseComplaint { dealer, .. },
                 Some(Message::Complained { complaints, .. }),
             ) => match deals.deal(*dealer) {

@@ -1,44 +1,35 @@
 //! The rounds: what is asked, which answers count, and what follows when all have answered.
 
+use std::collections::BTreeSet;
+
 use reencrypt::Point;
 use serde_bytes::ByteBuf;
 
+use super::deals::{DealSet, VerifiedDeal};
 use super::progress::{LeaderPhase, WaitingFor};
-use crate::acknowledge::{Acknowledgement, Complaints, deal_set};
+use crate::acknowledge::Acknowledgement;
 use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
 use crate::certificate;
 use crate::confirm::{AttemptResult, Confirmation};
-use crate::deal::{Deal, OpenHeader};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
-use crate::merkle::Tree;
 use crate::proposal::{Proposal, SignedProposal};
-use crate::shares::sum_commitments;
 use crate::wire_v1::{MAX_SENTENCE, Message, legible};
 
 /// The answers to one question, in index order.
 pub(super) struct Round<T>(Vec<Option<T>>);
-
-/// A deal that the leader has verified, ready to be relayed.
-pub(super) struct VerifiedDeal {
-    pub(super) deal: Deal,
-    open: OpenHeader,
-    tree: Tree,
-}
-
-/// All deals of an attempt.
-pub(super) struct DealSet {
-    pub(super) attempt: Attempt,
-    pub(super) deals: Vec<VerifiedDeal>,
-    pub(super) set: [u8; 64],
-}
 
 /// The open round, with everything that the rounds before have made.
 pub(super) enum Phase {
     /// `None` for those that are left out.
     Accepting(Round<Option<Acceptance>>),
     Dealing(Attempt, Round<VerifiedDeal>),
-    Acknowledging(DealSet, Round<Acknowledgement>),
+    Acknowledging {
+        deals: DealSet,
+        /// Those that want the whole deals.
+        wanted: BTreeSet<u16>,
+        round: Round<Acknowledgement>,
+    },
     Confirming {
         deals: DealSet,
         acknowledgements: Vec<Acknowledgement>,
@@ -70,13 +61,15 @@ pub(super) struct Asked<'a> {
     pub(super) abandon: Option<&'a [u8; 64]>,
     pub(super) exclusions: &'a [Exclusion],
     pub(super) accused: &'a [Exclusion],
+    /// Whether everybody gets the whole deals.
+    pub(super) whole_deals: bool,
 }
 
 /// What an answer does.
 pub(super) enum Step {
     /// Nothing: it answers a question of an earlier round, or one that was answered.
     Stale,
-    /// It counts.
+    /// It counts, or calls for another question at once.
     Kept,
     /// It does not count yet.
     AskAgain(WaitingFor),
@@ -130,70 +123,6 @@ impl Round<Option<Acceptance>> {
     }
 }
 
-impl VerifiedDeal {
-    pub(super) fn new(
-        proposal: &Proposal,
-        attempt: &Attempt,
-        from: u16,
-        deal: &Deal,
-    ) -> Result<Self, Fault> {
-        let open = deal
-            .verify_vartime(proposal, attempt, from)
-            .map_err(|reason| Fault::BadDeal {
-                dealer: from,
-                reason,
-            })?;
-        Ok(Self {
-            tree: deal.tree(),
-            deal: deal.clone(),
-            open,
-        })
-    }
-}
-
-impl DealSet {
-    pub(super) fn new(attempt: Attempt, deals: Vec<VerifiedDeal>) -> Self {
-        let set = deal_set(&attempt.params, deals.iter().map(|deal| &deal.open.digest));
-        Self {
-            attempt,
-            deals,
-            set,
-        }
-    }
-
-    /// The result that everybody computes.
-    pub(super) fn result(&self) -> Result<AttemptResult, Fault> {
-        Ok(AttemptResult {
-            params: self.attempt.params,
-            epoch: 0,
-            set: self.set,
-            qualified: self.deals.iter().map(|deal| deal.open.index).collect(),
-            sums: sum_commitments(
-                self.deals
-                    .iter()
-                    .map(|deal| deal.open.commitments.as_slice()),
-            )?,
-        })
-    }
-
-    /// The deal of the dealer of this index.
-    pub(super) fn deal(&self, dealer: u16) -> Option<&Deal> {
-        usize::from(dealer)
-            .checked_sub(1)
-            .and_then(|place| self.deals.get(place))
-            .map(|verified| &verified.deal)
-    }
-
-    fn judge(&self, proposal: &Proposal, complaints: &Complaints) -> Vec<Fault> {
-        let deals: Vec<_> = self
-            .deals
-            .iter()
-            .map(|deal| (&deal.deal.header, &deal.open))
-            .collect();
-        complaints.judge_vartime(proposal, &self.attempt, &self.set, &deals)
-    }
-}
-
 impl Phase {
     pub(super) fn first(members: usize) -> Self {
         Self::Accepting(Round::new(members))
@@ -208,7 +137,9 @@ impl Phase {
     pub(super) fn attempt(&self) -> Option<&Attempt> {
         match self {
             Self::Dealing(attempt, _) => Some(attempt),
-            Self::Acknowledging(deals, _) | Self::Confirming { deals, .. } => Some(&deals.attempt),
+            Self::Acknowledging { deals, .. } | Self::Confirming { deals, .. } => {
+                Some(&deals.attempt)
+            }
             _ => None,
         }
     }
@@ -220,26 +151,30 @@ impl Phase {
         }
     }
 
-    pub(super) fn confirming(
-        deals: DealSet,
-        acknowledgements: Vec<Acknowledgement>,
-    ) -> Result<Self, Fault> {
-        let result = deals.result()?;
-        let round = Round::new(deals.deals.len());
-        Ok(Self::Confirming {
+    pub(super) fn acknowledging(deals: DealSet) -> Self {
+        Self::Acknowledging {
+            round: Round::new(deals.attempt.members()),
+            wanted: BTreeSet::new(),
+            deals,
+        }
+    }
+
+    pub(super) fn confirming(deals: DealSet, acknowledgements: Vec<Acknowledgement>) -> Self {
+        let result = deals.result();
+        Self::Confirming {
             hash: result.hash(),
             result: Box::new(result),
+            round: Round::new(deals.attempt.members()),
             deals,
             acknowledgements,
-            round,
-        })
+        }
     }
 
     pub(super) fn public(&self) -> LeaderPhase {
         match self {
             Self::Accepting(_) => LeaderPhase::Accepting,
             Self::Dealing(..) => LeaderPhase::Dealing,
-            Self::Acknowledging(..) => LeaderPhase::Acknowledging,
+            Self::Acknowledging { .. } => LeaderPhase::Acknowledging,
             Self::Confirming { .. } => LeaderPhase::Confirming,
             Self::Activating { .. } => LeaderPhase::Activating,
             Self::Completed { .. } => LeaderPhase::Completed,
@@ -274,7 +209,7 @@ impl Phase {
         match self {
             Self::Accepting(round) => round.waits_for(index),
             Self::Dealing(_, round) => round.waits_for(index),
-            Self::Acknowledging(_, round) => round.waits_for(index),
+            Self::Acknowledging { round, .. } => round.waits_for(index),
             Self::Confirming { round, .. } => round.waits_for(index),
             Self::Activating { round, .. } | Self::Failed { round, .. } => round.waits_for(index),
             Self::Completed { .. } | Self::StoodAside => false,
@@ -298,15 +233,10 @@ impl Phase {
                 excluded: asked.exclusions.to_vec(),
                 acceptances: attempt.acceptances.clone(),
             },
-            Self::Acknowledging(deals, _) => Message::Deals {
-                ceremony,
-                attempt: deals.attempt.number,
-                deals: deals
-                    .deals
-                    .iter()
-                    .map(|verified| verified.deal.relay_with(&verified.tree, index))
-                    .collect::<Option<_>>()?,
-            },
+            Self::Acknowledging { deals, wanted, .. } => {
+                let whole = asked.whole_deals || wanted.contains(&index);
+                deals.question(ceremony, index, whole)?
+            }
             Self::Confirming {
                 deals,
                 acknowledgements,
@@ -382,7 +312,7 @@ impl Phase {
                 }
             }
             (
-                Self::Acknowledging(deals, round),
+                Self::Acknowledging { deals, round, .. },
                 Message::Acknowledged {
                     attempt,
                     acknowledgement,
@@ -402,8 +332,18 @@ impl Phase {
                     round.keep(index, acknowledgement.clone())
                 }
             }
+            (Self::Acknowledging { deals, wanted, .. }, Message::DealsWanted { attempt, .. })
+                if *attempt == deals.attempt.number =>
+            {
+                // At once the first time; later if it keeps asking, or its first call comes twice.
+                if wanted.insert(index) {
+                    Step::Kept
+                } else {
+                    Step::AskAgain(WaitingFor::Answer)
+                }
+            }
             (
-                Self::Acknowledging(deals, _),
+                Self::Acknowledging { deals, .. },
                 Message::Complained {
                     attempt,
                     complaints,
@@ -493,7 +433,9 @@ impl Phase {
                 LeaderPhase::Accepting
             }
             Message::Dealt { .. } => LeaderPhase::Dealing,
-            Message::Acknowledged { .. } | Message::Complained { .. } => LeaderPhase::Acknowledging,
+            Message::Acknowledged { .. }
+            | Message::DealsWanted { .. }
+            | Message::Complained { .. } => LeaderPhase::Acknowledging,
             Message::Confirmed { .. } => LeaderPhase::Confirming,
             _ => return false,
         };
@@ -515,14 +457,12 @@ impl Phase {
                 let acceptances = round.take().into_iter().flatten().collect();
                 Self::dealing(Attempt::new(proposal, FIRST_ATTEMPT, acceptances)?)
             }
-            Self::Dealing(attempt, round) if round.is_complete() => Self::Acknowledging(
-                DealSet::new(attempt.clone(), round.take()),
-                Round::new(members),
-            ),
-            Self::Acknowledging(deals, round) if round.is_complete() => {
+            Self::Dealing(attempt, round) if round.is_complete() => {
+                Self::acknowledging(DealSet::new(attempt.clone(), round.take())?)
+            }
+            Self::Acknowledging { deals, round, .. } if round.is_complete() => {
                 let acknowledgements = round.take();
-                let (attempt, verified) = (deals.attempt.clone(), std::mem::take(&mut deals.deals));
-                Self::confirming(DealSet::new(attempt, verified), acknowledgements)?
+                Self::confirming(deals.take(), acknowledgements)
             }
             Self::Confirming {
                 deals,

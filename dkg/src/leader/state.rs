@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
 
-use super::rounds::{DealSet, Phase, Round, VerifiedDeal};
+use super::deals::{DealSet, VerifiedDeal};
+use super::rounds::{Phase, Round};
 use super::{Leader, Peer};
 use crate::acknowledge::Acknowledgement;
 use crate::attempt::{Acceptance, Attempt};
@@ -88,7 +89,7 @@ pub(super) fn encode(leader: &Leader) -> Vec<u8> {
             attempt: attempt.number,
             acceptances: attempt.acceptances.clone(),
         },
-        Phase::Acknowledging(deals, _) => StoredPhase::Acknowledging {
+        Phase::Acknowledging { deals, .. } => StoredPhase::Acknowledging {
             attempt: deals.attempt.number,
             acceptances: deals.attempt.acceptances.clone(),
             deals: whole(deals),
@@ -169,6 +170,7 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
         exclusions: stored.exclusions,
         patience_s: stored.patience_s,
         round_since: None,
+        whole_deals: false,
         told: 0,
         signed: stored.proposal,
         own: stored.own,
@@ -203,7 +205,7 @@ fn restore_phase(
         if verified.len() != attempt.members() {
             return Err(StateError::Inconsistent);
         }
-        Ok(DealSet::new(attempt, verified))
+        DealSet::new(attempt, verified).map_err(|_| StateError::Inconsistent)
     };
     let mut roster = proposal.clone();
     let phase = match stored {
@@ -216,18 +218,13 @@ fn restore_phase(
             attempt,
             acceptances,
             deals: whole,
-        } => {
-            let deals = deals(attempt, acceptances, whole)?;
-            let round = Round::new(deals.deals.len());
-            Phase::Acknowledging(deals, round)
-        }
+        } => Phase::acknowledging(deals(attempt, acceptances, whole)?),
         StoredPhase::Confirming {
             attempt,
             acceptances,
             deals: whole,
             acknowledgements,
-        } => Phase::confirming(deals(attempt, acceptances, whole)?, acknowledgements)
-            .map_err(|_| StateError::Inconsistent)?,
+        } => Phase::confirming(deals(attempt, acceptances, whole)?, acknowledgements),
         StoredPhase::Activating { certificate } => {
             let key = certified(proposal, &certificate)?;
             roster = key.roster().clone();

@@ -134,6 +134,21 @@ impl Leader {
                 self.elsewhere(member, begun, excluded.clone(), now, effects);
                 Some(Learned::AskAgain)
             }
+            // Another leader has told it something false about this attempt, or the qualified deals do not add up: neither is its fault.
+            Message::Refused { code, .. } if code == "false-sums" || code == "share-mismatch" => {
+                let member = self.proposal.index_of(from)?;
+                let own = self.phase.attempt().filter(|_| self.phase.is_going_on())?;
+                let (number, acceptances) = (own.number, own.acceptances.clone());
+                if !self.raised_by.insert(member) {
+                    return None;
+                }
+                let excluded = self.excluded();
+                let number = number.saturating_add(1);
+                let next =
+                    exclusion::check_begin(&self.proposal, number, acceptances, &excluded).ok()?;
+                self.go_on_with(next, now, effects);
+                Some(Learned::AskAgain)
+            }
             Message::Notice { excluded, .. } => {
                 let proved = exclusion::proved(excluded.clone(), &self.proposal);
                 if proved.is_empty() {

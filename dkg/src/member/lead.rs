@@ -142,6 +142,7 @@ impl Running {
             Stage::Proposed | Stage::Activated { .. } | Stage::Closed { .. } => false,
             Stage::Accepted { .. }
             | Stage::Dealt(_)
+            | Stage::DealsWanted { .. }
             | Stage::Complained { .. }
             | Stage::Acknowledged(_)
             | Stage::Confirmed { .. } => true,

@@ -11,10 +11,11 @@ use super::lead::Watch;
 use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::{Acceptance, Attempt};
 use crate::confirm::Confirmation;
-use crate::deal::{Deal, DealHeader, RelayedDeal};
+use crate::deal::{Deal, DealHeader};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::proposal::{Proposal, SignedProposal};
+use crate::sums::{decode_sums, encode_sums};
 
 /// A ceremony that has been proposed.
 pub(super) struct Running {
@@ -61,6 +62,12 @@ pub(super) enum Stage {
         acceptance: Acceptance,
     },
     Dealt(Dealing),
+    DealsWanted {
+        dealing: Dealing,
+        headers: Vec<DealHeader>,
+        /// The sums that the leader sent, whatever they are.
+        sums: ByteBuf,
+    },
     Complained {
         dealing: Dealing,
         headers: Vec<DealHeader>,
@@ -98,9 +105,9 @@ pub(super) struct Dealing {
 pub(super) struct Verified {
     pub(super) dealing: Dealing,
     /// The signed part of every deal, in index order.
-    headers: Vec<DealHeader>,
+    pub(super) headers: Vec<DealHeader>,
     /// S_0 ‖ … ‖ S_t−1.
-    sums: ByteBuf,
+    pub(super) sums: ByteBuf,
     pub(super) acknowledgement: Acknowledgement,
 }
 
@@ -113,6 +120,7 @@ impl Stage {
             Self::Proposed => MemberStage::Proposed,
             Self::Accepted { .. } => MemberStage::Accepted,
             Self::Dealt(_) => MemberStage::Dealt,
+            Self::DealsWanted { .. } => MemberStage::DealsWanted,
             Self::Complained { .. } => MemberStage::Complained,
             Self::Acknowledged(_) => MemberStage::Acknowledged,
             Self::Confirmed { .. } => MemberStage::Confirmed,
@@ -128,7 +136,9 @@ impl Stage {
 
     pub(super) fn dealing(&self) -> Option<&Dealing> {
         match self {
-            Self::Dealt(dealing) | Self::Complained { dealing, .. } => Some(dealing),
+            Self::Dealt(dealing)
+            | Self::DealsWanted { dealing, .. }
+            | Self::Complained { dealing, .. } => Some(dealing),
             _ => self.verified().map(|verified| &verified.dealing),
         }
     }
@@ -160,7 +170,9 @@ impl Stage {
 
     pub(super) fn seen(&self) -> Option<Seen<'_>> {
         match self {
-            Self::Complained { headers, .. } => Some(Seen(headers)),
+            Self::DealsWanted { headers, .. } | Self::Complained { headers, .. } => {
+                Some(Seen(headers))
+            }
             _ => self.verified().map(|verified| Seen(&verified.headers)),
         }
     }
@@ -216,55 +228,34 @@ impl Verified {
         sums: &[Point],
         acknowledgement: Acknowledgement,
     ) -> Self {
-        let sums = ByteBuf::from(
-            sums.iter()
-                .flat_map(|sum| *sum.as_bytes())
-                .collect::<Vec<u8>>(),
-        );
         Self {
             dealing,
             headers,
-            sums,
+            sums: ByteBuf::from(encode_sums(sums)),
             acknowledgement,
         }
     }
 
-    pub(super) fn sums(&self) -> Option<Vec<Point>> {
-        let (sums, remainder) = self.sums.as_chunks::<32>();
-        if !remainder.is_empty() {
-            return None;
-        }
-        sums.iter()
-            .map(|bytes| Point::from_bytes(bytes).ok())
-            .collect()
+    pub(super) fn sums(&self, threshold: u16) -> Option<Vec<Point>> {
+        decode_sums(&self.sums, threshold)
     }
 }
 
 impl Seen<'_> {
     /// Whether a set of deals is the one that was answered, by digests. If not, the evidence of whose doing it is.
-    pub(super) fn check_repeated(
+    pub(super) fn check_repeated<'a>(
         &self,
         proposal: &Proposal,
         attempt: &Attempt,
-        deals: &[RelayedDeal],
+        headers: impl ExactSizeIterator<Item = &'a DealHeader>,
     ) -> Result<(), Fault> {
-        let expected = self.0.len();
-        if deals.len() != expected {
-            return Err(Fault::DealCount {
-                expected,
-                got: deals.len(),
-            });
+        let (expected, got) = (self.0.len(), headers.len());
+        if got != expected {
+            return Err(Fault::DealCount { expected, got });
         }
-        for (known, other) in self
-            .0
-            .iter()
-            .zip(deals.iter().map(|relayed| &relayed.header))
-        {
+        for (known, other) in self.0.iter().zip(headers) {
             if known.index != other.index {
-                return Err(Fault::DealCount {
-                    expected,
-                    got: deals.len(),
-                });
+                return Err(Fault::DealCount { expected, got });
             }
             let digest = other.digest(&attempt.params);
             if known.digest(&attempt.params) == digest {

@@ -171,7 +171,10 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
 fn is_consistent(running: &Running) -> bool {
     let (encryption, share) = match running.stage {
         Stage::Proposed | Stage::Activated { .. } | Stage::Closed { .. } => (false, false),
-        Stage::Accepted { .. } | Stage::Dealt(_) | Stage::Complained { .. } => (true, false),
+        Stage::Accepted { .. }
+        | Stage::Dealt(_)
+        | Stage::DealsWanted { .. }
+        | Stage::Complained { .. } => (true, false),
         Stage::Acknowledged(_) | Stage::Confirmed { .. } => (true, true),
     };
     let secrets = &running.secrets;
@@ -187,11 +190,10 @@ fn is_consistent(running: &Running) -> bool {
             .dealing()
             .and_then(|dealing| dealing.acceptance(running.index)),
     };
-    let sums_fit = running.stage.verified().is_none_or(|verified| {
-        verified
-            .sums()
-            .is_some_and(|sums| sums.len() == usize::from(running.proposal.threshold()))
-    });
+    let sums_fit = running
+        .stage
+        .verified()
+        .is_none_or(|verified| verified.sums(running.proposal.threshold()).is_some());
     let key_fits = match (&secrets.encryption, acceptance) {
         (Some(secret), Some(acceptance)) => {
             *secret.public().as_bytes() == acceptance.encryption_key

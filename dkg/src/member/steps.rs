@@ -12,14 +12,13 @@ use serde_bytes::ByteBuf;
 use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
 use super::state::MAX_PENDING;
 use super::{ActivatedKey, LocalNode, MemberOutput, state};
-use crate::acknowledge::{Acknowledgement, Complaints, check_acknowledgements};
+use crate::acknowledge::{Acknowledgement, check_acknowledgements};
 use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
-use crate::deal::{self, RelayedDeal};
+use crate::deal;
 use crate::exclusion::{self, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 use crate::fault::Fault;
-use crate::shares::{Checker, Verdict};
 use crate::tags;
 use crate::wire_v1::Message;
 
@@ -284,7 +283,7 @@ impl Running {
     }
 
     /// This member's index in its attempt.
-    fn own_index(&self, attempt: &Attempt) -> Result<u16, Fault> {
+    pub(super) fn own_index(&self, attempt: &Attempt) -> Result<u16, Fault> {
         attempt.of_proposal(self.index).ok_or(Fault::NotListed)
     }
 
@@ -294,86 +293,6 @@ impl Running {
             attempt: dealing.number,
             deal: Box::new(dealing.deal.clone()),
         }
-    }
-
-    /// Steps 7 to 10: checks everybody's deal, and acknowledges or complains.
-    pub(super) fn check_deals<R: CryptoRng>(
-        &mut self,
-        node: &LocalNode,
-        number: u32,
-        deals: &[RelayedDeal],
-        rng: &mut R,
-    ) -> Result<MemberOutput, Fault> {
-        if let Some(elsewhere) = self.left_behind(number) {
-            return Ok(MemberOutput::repeat(elsewhere));
-        }
-        let attempt = self.attempt_of(number, "deals")?;
-        if let Some(seen) = self.stage.seen() {
-            seen.check_repeated(&attempt.roster, attempt, deals)?;
-            return self.repeat_answer();
-        }
-        let (Stage::Dealt(dealing), Some(secret)) = (&self.stage, &self.secrets.encryption) else {
-            return Err(self.out_of_step("deals"));
-        };
-        let index = self.own_index(attempt)?;
-        let checker = Checker {
-            proposal: &attempt.roster,
-            attempt,
-            index,
-            secret,
-            own: &dealing.deal.header,
-        };
-        let verdict = checker.check(deals, rng)?;
-        let headers = deals.iter().map(|relayed| relayed.header.clone()).collect();
-        let dealing = dealing.clone();
-        match verdict {
-            Verdict::Good(good) => {
-                let acknowledgement =
-                    Acknowledgement::new(&attempt.params, index, good.set, &node.identity);
-                self.secrets.share = Some(good.share);
-                self.stage = Stage::Acknowledged(Verified::new(
-                    dealing,
-                    headers,
-                    &good.sums,
-                    acknowledgement,
-                ));
-            }
-            Verdict::Complain { set, complaints } => {
-                let complaints =
-                    Complaints::new(&attempt.params, index, set, complaints, &node.identity);
-                self.stage = Stage::Complained {
-                    dealing,
-                    headers,
-                    complaints,
-                };
-            }
-        }
-        let reply = self.repeat_answer()?.reply;
-        Ok(self.changed(reply))
-    }
-
-    fn repeat_answer(&self) -> Result<MemberOutput, Fault> {
-        let ceremony = self.proposal.id();
-        let reply = match &self.stage {
-            Stage::Complained {
-                dealing,
-                complaints,
-                ..
-            } => Message::Complained {
-                ceremony,
-                attempt: dealing.number,
-                complaints: complaints.clone(),
-            },
-            other => match other.verified() {
-                Some(verified) => Message::Acknowledged {
-                    ceremony,
-                    attempt: verified.dealing.number,
-                    acknowledgement: verified.acknowledgement.clone(),
-                },
-                None => return Err(self.out_of_step("deals")),
-            },
-        };
-        Ok(MemberOutput::repeat(reply))
     }
 
     /// Steps 12 to 16: everybody has acknowledged the same deals; checks the share a second time, and confirms the result.
@@ -600,11 +519,12 @@ impl Running {
             persist: Some(state::encode(self)),
             reply,
             activated: None,
+            notice: None,
         }
     }
 
     /// The answer to a question about an attempt that this member has left.
-    fn left_behind(&self, number: u32) -> Option<Message> {
+    pub(super) fn left_behind(&self, number: u32) -> Option<Message> {
         let attempt = self.attempt.as_ref()?;
         match (attempt.number.cmp(&number), self.certified()) {
             (Ordering::Equal, _) => None,
@@ -614,7 +534,7 @@ impl Running {
         }
     }
 
-    fn attempt_of(&self, number: u32, message: &'static str) -> Result<&Attempt, Fault> {
+    pub(super) fn attempt_of(&self, number: u32, message: &'static str) -> Result<&Attempt, Fault> {
         match &self.attempt {
             Some(attempt) if attempt.number == number => Ok(attempt),
             Some(_) => Err(Fault::Attempt(number)),
@@ -645,6 +565,8 @@ fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault
             .zip(&attempt.acceptances)
             .map(|(index, _)| index)
             .collect(),
-        sums: verified.sums().ok_or(Fault::UnusableResult)?,
+        sums: verified
+            .sums(attempt.roster.threshold())
+            .ok_or(Fault::UnusableResult)?,
     })
 }

@@ -1,10 +1,11 @@
-//! Deals that are wrong, dealt to an honest leader and relayed by an accomplice. Each is refused, and its dealer named.
+//! Deals that are wrong, dealt to an honest leader and relayed by an accomplice, whole and in excerpts. Each is refused, and its dealer
+//! named.
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use dkg::{Acceptance, Deal, DealFault, Fault, MemberStage, Message};
 
 use crate::cluster::{Cluster, Step};
-use crate::dealer::{Dealer, relay};
+use crate::dealer::{Dealer, excerpt, relay};
 
 /// 0-based: the dealer that cheats, and the member that is cheated. Neither leads.
 const CHEAT: usize = 1;
@@ -38,7 +39,8 @@ fn dealt_to_the_leader(cluster: &mut Cluster, cheat: &Cheat<'_>) {
     });
 }
 
-/// The leader is an accomplice: it relays the deal without looking at it. Returns what the victim answers.
+/// The leader is an accomplice: it relays the deal without looking at it, beside the sums of the honest deals or whole. Returns what the
+/// victim answers.
 fn relayed_by_the_leader(cluster: &mut Cluster, cheat: &Cheat<'_>) -> Message {
     let mut acceptances = Vec::new();
     let mut verdict = None;
@@ -50,9 +52,17 @@ fn relayed_by_the_leader(cluster: &mut Cluster, cheat: &Cheat<'_>) -> Message {
             },
         ) => acceptances.clone_from(all),
         Step::Question(VICTIM, Message::Deals { deals, .. }) => {
+            deals[CHEAT] = excerpt(&cheat(cluster, &acceptances), index(VICTIM));
+        }
+        Step::Question(VICTIM, Message::WholeDeals { deals, .. }) => {
             deals[CHEAT] = relay(&cheat(cluster, &acceptances), index(VICTIM));
         }
-        Step::Answer(VICTIM, reply @ (Message::Refused { .. } | Message::Complained { .. })) => {
+        Step::Answer(
+            VICTIM,
+            reply @ (Message::Refused { .. }
+            | Message::Complained { .. }
+            | Message::DealsWanted { .. }),
+        ) => {
             verdict.get_or_insert_with(|| reply.clone());
         }
         _ => {}
@@ -61,25 +71,35 @@ fn relayed_by_the_leader(cluster: &mut Cluster, cheat: &Cheat<'_>) -> Message {
     verdict.unwrap()
 }
 
-/// Both ways, for a deal that is void by what its dealer signed.
+/// All ways, for a deal that is void by what its dealer signed. What only the whole deal shows leads to a call for it.
 fn assert_void(code: &str, cheat: &Cheat<'_>) {
     let mut cluster = Cluster::new(3, 5, 1);
     dealt_to_the_leader(&mut cluster, cheat);
     cluster.assert_failed_by(CHEAT, code);
 
-    let mut cluster = Cluster::new(3, 5, 2);
-    match relayed_by_the_leader(&mut cluster, cheat) {
-        Message::Refused {
-            code: got, culprit, ..
-        } => assert_eq!((got.as_str(), culprit), (code, index(CHEAT))),
-        other => panic!("{other:?}"),
+    let whole = Cluster::new(3, 5, 2).with_whole_deals();
+    for (mut cluster, is_whole) in [(Cluster::new(3, 5, 2), false), (whole, true)] {
+        match relayed_by_the_leader(&mut cluster, cheat) {
+            Message::Refused {
+                code: got, culprit, ..
+            } => assert_eq!((got.as_str(), culprit), (code, index(CHEAT))),
+            Message::DealsWanted { .. } if !is_whole && !SHOWN_BY_EXCERPTS.contains(&code) => {}
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(
+            cluster.nodes[VICTIM].member.stage(),
+            MemberStage::Closed,
+            "closed when it was called off"
+        );
     }
-    assert_eq!(
-        cluster.nodes[VICTIM].member.stage(),
-        MemberStage::Closed,
-        "closed when it was called off"
-    );
 }
+
+/// What the signed part of a deal shows by itself.
+const SHOWN_BY_EXCERPTS: [&str; 3] = [
+    "deal-constant-proof",
+    "deal-ephemeral",
+    "deal-ephemeral-proof",
+];
 
 fn dealer(cluster: &Cluster, acceptances: &[Acceptance], place: usize) -> Dealer {
     Dealer::new(
@@ -157,8 +177,8 @@ fn a_ciphertext_that_is_no_scalar_is_complained_of() {
 }
 
 #[test]
-fn errors_of_two_dealers_that_cancel_in_the_sum_name_both() {
-    let mut cluster = Cluster::new(3, 5, 6);
+fn whole_deals_with_errors_that_cancel_in_the_sum_name_both_dealers() {
+    let mut cluster = Cluster::new(3, 5, 6).with_whole_deals();
     let mut acceptances: Vec<Acceptance> = Vec::new();
     cluster.run_with(|cluster, step| match step {
         Step::Question(

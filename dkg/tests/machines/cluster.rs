@@ -149,6 +149,12 @@ impl Cluster {
         }
     }
 
+    /// The same, with a leader that relays the whole deals from the start.
+    pub fn with_whole_deals(mut self) -> Self {
+        self.leader = self.leader.with_whole_deals();
+        self
+    }
+
     pub fn leader_id(&self) -> [u8; 32] {
         *self.proposal.leader()
     }

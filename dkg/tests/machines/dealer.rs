@@ -3,7 +3,7 @@
 //! It shares no code with the machines, so an honest deal of it that is accepted shows that the pages say enough.
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
-use dkg::{Acceptance, Deal, DealHeader, Proposal, RelayedDeal};
+use dkg::{Acceptance, Deal, DealExcerpt, DealHeader, Proposal, RelayedDeal};
 use ed25519_dalek::{Signer, SigningKey};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -237,14 +237,44 @@ fn path(leaves: &[[u8; 32]], place: usize) -> Vec<u8> {
     }
 }
 
-/// A deal as a leader relays it to member `to`.
-pub fn relay(deal: &Deal, to: u16) -> RelayedDeal {
+/// A deal as a leader relays it to member `to` beside the sums.
+pub fn excerpt(deal: &Deal, to: u16) -> DealExcerpt {
     let ciphertexts = deal.ciphertexts.as_chunks::<32>().0;
     let place = usize::from(to) - 1;
-    RelayedDeal {
+    DealExcerpt {
         header: deal.header.clone(),
-        commitments: deal.commitments.clone(),
         ciphertext: ciphertexts[place],
         path: ByteBuf::from(path(ciphertexts, place)),
     }
+}
+
+/// A deal as a leader relays it whole to member `to`.
+pub fn relay(deal: &Deal, to: u16) -> RelayedDeal {
+    let DealExcerpt {
+        path,
+        header,
+        ciphertext,
+    } = excerpt(deal, to);
+    RelayedDeal {
+        path,
+        header,
+        ciphertext,
+        commitments: deal.commitments.clone(),
+    }
+}
+
+/// S_0 ‖ … ‖ S_t−1 of plain sums.
+pub fn sums(deals: &[Deal]) -> ByteBuf {
+    let points = |deal: &Deal| -> Vec<RistrettoPoint> {
+        std::iter::once(&deal.header.constant)
+            .chain(deal.commitments.as_chunks::<32>().0)
+            .map(decompress)
+            .collect()
+    };
+    let all: Vec<Vec<RistrettoPoint>> = deals.iter().map(points).collect();
+    let sums = (0..all[0].len()).flat_map(|k| {
+        let sum: RistrettoPoint = all.iter().map(|points| points[k]).sum();
+        sum.compress().to_bytes()
+    });
+    ByteBuf::from(sums.collect::<Vec<u8>>())
 }

@@ -9,7 +9,7 @@ use reencrypt::{Point, SecretScalar, hash};
 use serde_bytes::ByteBuf;
 
 use crate::cluster::{Cluster, Step};
-use crate::dealer::{Dealer, relay};
+use crate::dealer::{Dealer, excerpt, sums};
 
 /// 0-based: the member that cheats, and the member that is cheated. Neither leads.
 const CHEAT: usize = 1;
@@ -30,18 +30,42 @@ fn dealer(cluster: &Cluster, acceptances: &[Acceptance], place: usize) -> Dealer
 
 #[test]
 fn a_leader_that_alters_a_relayed_deal_is_found_out_and_no_dealer_blamed() {
-    type Alter = fn(&mut dkg::RelayedDeal);
-    let cases: [(&str, Alter); 4] = [
-        ("relay-altered", |deal| deal.ciphertext[0] ^= 1),
-        ("relay-altered", |deal| deal.commitments[3] ^= 1),
-        ("relay-altered", |deal| deal.header.constant_proof[3] ^= 1),
-        ("relay-altered", |deal| deal.path[3] ^= 1),
+    type Alter = fn(&mut Message);
+    fn of_excerpt(message: &mut Message) -> &mut dkg::DealExcerpt {
+        match message {
+            Message::Deals { deals, .. } => &mut deals[CHEAT],
+            other => panic!("{other:?}"),
+        }
+    }
+    fn of_whole(message: &mut Message) -> &mut dkg::RelayedDeal {
+        match message {
+            Message::WholeDeals { deals, .. } => &mut deals[CHEAT],
+            other => panic!("{other:?}"),
+        }
+    }
+    let cases: [(bool, Alter); 7] = [
+        (false, |deals| of_excerpt(deals).ciphertext[0] ^= 1),
+        (false, |deals| {
+            of_excerpt(deals).header.constant_proof[3] ^= 1
+        }),
+        (false, |deals| of_excerpt(deals).path[3] ^= 1),
+        (true, |deals| of_whole(deals).ciphertext[0] ^= 1),
+        (true, |deals| of_whole(deals).commitments[3] ^= 1),
+        (true, |deals| of_whole(deals).header.constant_proof[3] ^= 1),
+        (true, |deals| of_whole(deals).path[3] ^= 1),
     ];
-    for (expected, alter) in cases {
+    let expected = "relay-altered";
+    for (whole, alter) in cases {
         let mut cluster = Cluster::new(3, 5, 8);
+        if whole {
+            cluster = cluster.with_whole_deals();
+        }
         let mut verdict = None;
         cluster.run_with(|_, step| match step {
-            Step::Question(VICTIM, Message::Deals { deals, .. }) => alter(&mut deals[CHEAT]),
+            Step::Question(
+                VICTIM,
+                message @ (Message::Deals { .. } | Message::WholeDeals { .. }),
+            ) => alter(message),
             Step::Answer(VICTIM, Message::Refused { code, culprit, .. }) => {
                 verdict.get_or_insert((code.clone(), *culprit));
             }
@@ -72,7 +96,7 @@ fn evidence_of(
 #[test]
 fn a_dealer_that_signs_two_deals_is_convicted_by_them() {
     let mut cluster = Cluster::new(2, 3, 9);
-    let (mut acceptances, mut shown, mut tried) = (Vec::new(), Vec::new(), false);
+    let (mut acceptances, mut shown, mut tried) = (Vec::new(), None, false);
     cluster.run_with(|cluster, step| match step {
         Step::Question(
             VICTIM,
@@ -80,19 +104,26 @@ fn a_dealer_that_signs_two_deals_is_convicted_by_them() {
                 acceptances: all, ..
             },
         ) => acceptances.clone_from(all),
-        Step::Question(VICTIM, Message::Deals { deals, .. }) => shown.clone_from(deals),
+        Step::Question(VICTIM, message @ Message::Deals { .. }) => shown = Some(message.clone()),
         Step::Question(VICTIM, message @ Message::Acknowledgements { .. }) => {
             // The victim has acknowledged. Now the leader brings another deal of the cheat.
             let other =
                 dealer(cluster, &acceptances, CHEAT).finish(&cluster.nodes[CHEAT].local.identity);
             let (ceremony, from) = (message.ceremony().unwrap(), cluster.leader_id());
             let mut rng = StdRng::seed_from_u64(0);
+            let Some(Message::Deals {
+                deals: shown, sums, ..
+            }) = shown.clone()
+            else {
+                panic!()
+            };
             let mut deals = shown.clone();
-            deals[CHEAT] = relay(&other, index(VICTIM));
+            deals[CHEAT] = excerpt(&other, index(VICTIM));
             let question = Message::Deals {
                 ceremony,
                 attempt: 1,
                 deals,
+                sums,
             };
             let fault = evidence_of(cluster, &from, question, &mut rng);
             let Fault::TwoDeals { dealer, evidence } = fault else {
@@ -111,7 +142,7 @@ fn a_dealer_that_signs_two_deals_is_convicted_by_them() {
 #[test]
 fn members_that_were_shown_different_deals_do_not_confirm() {
     let mut cluster = Cluster::new(2, 3, 10);
-    let (mut acceptances, mut verdict) = (Vec::new(), None);
+    let (mut acceptances, mut verdict, mut dealt) = (Vec::new(), None, Vec::new());
     cluster.run_with(|cluster, step| match step {
         Step::Question(
             VICTIM,
@@ -119,11 +150,20 @@ fn members_that_were_shown_different_deals_do_not_confirm() {
                 acceptances: all, ..
             },
         ) => acceptances.clone_from(all),
+        Step::Answer(_, Message::Dealt { deal, .. }) => dealt.push((**deal).clone()),
         // Cheat and leader together: the victim gets another deal than the rest.
-        Step::Question(VICTIM, Message::Deals { deals, .. }) => {
+        Step::Question(
+            VICTIM,
+            Message::Deals {
+                deals, sums: told, ..
+            },
+        ) => {
             let other =
                 dealer(cluster, &acceptances, CHEAT).finish(&cluster.nodes[CHEAT].local.identity);
-            deals[CHEAT] = relay(&other, index(VICTIM));
+            deals[CHEAT] = excerpt(&other, index(VICTIM));
+            dealt.sort_by_key(|deal| deal.header.index);
+            dealt[CHEAT] = other;
+            *told = sums(&dealt);
         }
         Step::Answer(VICTIM, reply @ Message::Acknowledged { .. }) => verdict = Some(reply.clone()),
         _ => {}
@@ -248,7 +288,7 @@ fn a_copied_encryption_key_is_refused() {
 
 /// A member complains of an honest dealer, opening its share truly or falsely.
 pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
-    let mut cluster = Cluster::with_absent(2, 3, may_be_absent, seed);
+    let mut cluster = Cluster::with_absent(2, 3, may_be_absent, seed).with_whole_deals();
     let rng = &mut StdRng::seed_from_u64(seed);
     let secret = SecretScalar::random(rng);
     let mut acceptances: Vec<Acceptance> = Vec::new();
@@ -266,7 +306,7 @@ pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
                 acceptances: all, ..
             },
         ) => acceptances.clone_from(all),
-        Step::Question(CHEAT, Message::Deals { deals, .. }) => question = Some(deals.clone()),
+        Step::Question(CHEAT, Message::WholeDeals { deals, .. }) => question = Some(deals.clone()),
         Step::Answer(CHEAT, reply) => {
             let ceremony = cluster.proposal.id();
             if let Some(deals) = question.take() {

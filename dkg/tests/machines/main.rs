@@ -19,4 +19,5 @@ mod restart;
 mod schedule;
 mod signing;
 mod simulation;
+mod sums;
 mod wire;

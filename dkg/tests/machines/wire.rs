@@ -7,22 +7,33 @@ use rand::rngs::StdRng;
 
 use crate::cluster::{Cluster, NOW, Step};
 
-/// Every message of a ceremony of three, and the members' states before each.
+/// Every message between the leader and member 2 in a ceremony of three, the sums being false, so that the whole deals are sent too.
 fn traffic() -> (Cluster, Vec<Message>) {
     let mut cluster = Cluster::new(2, 3, 1);
     let mut messages = Vec::new();
     cluster.run_with(|_, step| match step {
-        Step::Question(1, message) | Step::Answer(1, message) => messages.push(message.clone()),
+        Step::Question(1, message) => {
+            make_sums_false(message);
+            messages.push(message.clone());
+        }
+        Step::Answer(1, message) => messages.push(message.clone()),
         _ => {}
     });
     cluster.assert_completed();
     (cluster, messages)
 }
 
+/// Swaps the first two sums.
+fn make_sums_false(message: &mut Message) {
+    if let Message::Deals { sums, .. } = message {
+        sums[..64].rotate_left(32);
+    }
+}
+
 #[test]
 fn every_message_has_one_encoding() {
     let (_, messages) = traffic();
-    assert_eq!(messages.len(), 10);
+    assert_eq!(messages.len(), 12);
     for message in messages {
         let bytes = message.to_bytes();
         assert_eq!(Message::from_bytes(&bytes).unwrap(), message);
@@ -57,13 +68,25 @@ fn announced_lengths_reserve_nothing() {
 
 #[test]
 fn no_altered_byte_of_a_question_changes_the_result() {
-    // Each question to member 2, with one bit of each byte flipped: refused, or understood as before.
+    // Each question to member 2, with one bit of each byte flipped: refused, or the whole deals are asked for.
+    for whole_too in [false, true] {
+        flip_every_byte(whole_too);
+    }
+}
+
+fn flip_every_byte(whole_too: bool) {
     let mut cluster = Cluster::new(2, 3, 2);
     let rng = &mut StdRng::seed_from_u64(5);
     cluster.run_with(|cluster, step| {
         let Step::Question(1, message) = step else {
             return;
         };
+        if whole_too {
+            make_sums_false(message);
+            if !matches!(message, Message::WholeDeals { .. }) {
+                return;
+            }
+        }
         let (bytes, from) = (message.to_bytes(), cluster.leader_id());
         let state = cluster.nodes[1].disk.clone();
         for place in 0..bytes.len() {
@@ -85,6 +108,8 @@ fn no_altered_byte_of_a_question_changes_the_result() {
                 Ok(output) if matches!(output.reply, Message::Begun { .. }) => {
                     assert!(output.persist.is_none());
                 }
+                // Nobody has signed the sums; the whole deals will tell.
+                Ok(output) if matches!(output.reply, Message::DealsWanted { .. }) => {}
                 // Nothing else of a question may be altered and yet be answered.
                 Ok(output) => panic!(
                     "byte {place} of `{}` altered, and answered `{}`",
@@ -179,7 +204,18 @@ fn rename(message: Message, id: [u8; 16]) -> Message {
             excluded: Vec::new(),
             acceptances,
         },
-        Message::Deals { attempt, deals, .. } => Message::Deals {
+        Message::Deals {
+            attempt,
+            deals,
+            sums,
+            ..
+        } => Message::Deals {
+            ceremony: id,
+            attempt,
+            deals,
+            sums,
+        },
+        Message::WholeDeals { attempt, deals, .. } => Message::WholeDeals {
             ceremony: id,
             attempt,
             deals,

@@ -10,7 +10,8 @@
 //!    gets the record from the others at the next start. Without a quorum the record stops; nothing more becomes final.
 //!
 //! At start the peers are brought to one height: the longest chain with which a quorum agrees, whose blocks those behind execute and
-//! verify themselves. A crash between two peers' commits therefore loses nothing that was answered.
+//! verify themselves. A crash between two peers' commits therefore loses nothing that was answered. A peer whose blocks do not
+//! hold is left out, and the others agree without it; so is one that cannot write what it should take over.
 //!
 //! The orderer can delay transactions and choose times. It can do nothing else to the record; but all peers being here, whoever
 //! owns the machine owns all their keys. Several owners need an engine between machines.
@@ -30,6 +31,7 @@ use crate::record::{
     peer::{ApprovalRefusal, ApprovalTerms, PeerKeys, Replica},
     signed::{SignedTransaction, TransactionId},
 };
+use certs::checkpoint::NoteKey;
 use futures_util::future::{BoxFuture, join_all};
 use member::Command;
 use order::Request;
@@ -202,13 +204,16 @@ impl Engine for Solo {
         let (answer, answered) = oneshot::channel();
         let sent = self.request(Request::Heads { answer });
         let within = self.answer_within;
+        let keys = self
+            .replica()
+            .with_state(|state| state.head_keys().collect::<Vec<_>>());
         Box::pin(async move {
             sent?;
             let heads = answered.await.map_err(|_| RecordError::Closing)?;
             let heads = heads.into_iter().map(|head| timeout(within, head));
             let notes = join_all(heads).await.into_iter().flatten().flatten();
             let notes: Vec<String> = notes.collect();
-            most_signed(&notes).ok_or_else(|| RecordError::Halted {
+            most_signed(&notes, &keys).ok_or_else(|| RecordError::Halted {
                 reason: "no peer signs a head".to_owned(),
             })
         })
@@ -256,13 +261,9 @@ impl Engine for Solo {
     }
 }
 
-/// One note with the signatures of all that say the same as most.
-fn most_signed(notes: &[String]) -> Option<String> {
-    let claim = |note: &String| {
-        SignedHead::parse(note)
-            .ok()
-            .map(|signed| signed.claimed().clone())
-    };
+/// One note with the signatures of all that say the same as most. What none of `keys` signed does not count.
+fn most_signed(notes: &[String], keys: &[NoteKey]) -> Option<String> {
+    let claim = |note: &String| SignedHead::parse(note).ok()?.verify(keys, 1).ok();
     let claims: Vec<_> = notes.iter().map(claim).collect();
     let most = claims.iter().flatten().max_by_key(|claim| {
         claims
@@ -275,7 +276,7 @@ fn most_signed(notes: &[String]) -> Option<String> {
         .iter()
         .zip(&claims)
         .filter(|(_, claim)| claim.as_ref() == Some(most));
-    head::merge(same.map(|(note, _)| note.as_str())).ok()
+    head::merge(same.map(|(note, _)| note.as_str()), keys).ok()
 }
 
 /// How the peers are, for everybody who asks.

@@ -292,6 +292,12 @@ impl Peer {
         &self.keys.organisation
     }
 
+    /// Closes the store; the keys are what opens it again.
+    #[must_use]
+    pub fn into_keys(self) -> PeerKeys {
+        self.keys
+    }
+
     /// Its copy of the record, for queries.
     #[must_use]
     pub fn replica(&self) -> Arc<Replica> {

@@ -9,10 +9,11 @@ use crate::record::{
     engine::PeerStatus,
     genesis::{Genesis, quorum},
     identifier::Identifier,
-    peer::{Peer, PeerError, PeerKeys, PeerOpenError, StoreError},
+    peer::{Peer, PeerError, PeerKeys, PeerOpenError, Replica, StoreError},
     root::Hash,
 };
 use std::{
+    collections::BTreeMap,
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
@@ -62,18 +63,6 @@ pub enum SoloOpenError {
         "the peers' stores have different blocks and no side has a quorum; keep them all as evidence, and restore those of the organisations that you trust"
     )]
     Fork,
-    /// A peer could not take over the others' blocks.
-    #[error(
-        "the peer of {organisation} cannot take over the blocks of {from}: {source}. If they do not hold, {from}'s store is at fault: move it away as evidence and start again"
-    )]
-    CatchUp {
-        /// Whose.
-        organisation: Identifier,
-        /// Whose blocks.
-        from: Identifier,
-        /// Why.
-        source: PeerError,
-    },
     /// A store could not be read while comparing.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -103,7 +92,6 @@ impl SoloOpenError {
             Self::Peer { .. } => "record-peer",
             Self::TooFew { .. } => "record-too-few-peers",
             Self::Fork => "record-fork",
-            Self::CatchUp { .. } => "record-catch-up",
             Self::Keys(_) => "record-keys",
             Self::Thread(_) => "record-thread",
         }
@@ -129,8 +117,18 @@ pub(super) fn open(
         return Err(SoloOpenError::Twice(twice.clone()));
     }
     let mut peers = open_peers(folder, genesis, keys, options)?;
-    let faults = agree(&mut peers)?;
-    start(peers, faults, options, &lock)
+    let mut forgers = BTreeMap::new();
+    loop {
+        match agree(&mut peers, &forgers)? {
+            Agreement::Reached(faults) => return start(peers, faults, options, &lock),
+            Agreement::Without(organisation, fault) => {
+                forgers.insert(organisation, fault);
+                // Who found it out holds half of the bad block in memory, and only a new start is clear of that.
+                let keys = peers.into_iter().map(Peer::into_keys).collect();
+                peers = open_peers(folder, genesis, keys, options)?;
+            }
+        }
+    }
 }
 
 /// One process at a time: the lock goes with the last thread that holds it, also if the process is killed.
@@ -186,8 +184,24 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> SoloOpenError {
     SoloOpenError::Thread("a peer's thread has panicked".to_owned())
 }
 
-/// Brings all peers that can to the block that a quorum stands for; returns for each peer what is wrong with it.
-fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
+/// How an attempt to bring the peers together ended.
+enum Agreement {
+    /// They are; for each peer what is wrong with it.
+    Reached(Vec<Option<String>>),
+    /// This organisation's store has blocks that do not hold: the others are to agree without it.
+    Without(Identifier, String),
+}
+
+/// Brings all peers that can to the block that a quorum stands for. `forgers` have no say.
+fn agree(
+    peers: &mut [Peer],
+    forgers: &BTreeMap<Identifier, String>,
+) -> Result<Agreement, SoloOpenError> {
+    let trusted: Vec<bool> = peers
+        .iter()
+        .map(|peer| !forgers.contains_key(peer.organisation()))
+        .collect();
+    let trusted = |peer: usize| trusted.get(peer) == Some(&true);
     let tips: Vec<(u64, Hash)> = peers
         .iter()
         .map(|peer| (peer.tip().0, peer.tip().1))
@@ -202,9 +216,12 @@ fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
         beginnings.push(of_leader);
     }
     let backing = |leader: &usize| {
-        beginnings
-            .get(*leader)
-            .map_or(0, |of| of.iter().filter(|it| **it).count())
+        beginnings.get(*leader).map_or(0, |of| {
+            (0..)
+                .zip(of)
+                .filter(|(peer, it)| **it && trusted(*peer))
+                .count()
+        })
     };
     let needed = |leader: &usize| {
         peers.get(*leader).map_or(usize::MAX, |peer| {
@@ -212,17 +229,19 @@ fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
         })
     };
     let backed: Vec<usize> = (0..peers.len())
-        .filter(|leader| backing(leader) >= needed(leader))
+        .filter(|leader| trusted(*leader) && backing(leader) >= needed(leader))
         .collect();
     let Some(leader) = backed
         .iter()
         .copied()
         .max_by_key(|leader| tips.get(*leader).map(|tip| tip.0))
     else {
-        let best = (0..peers.len()).max_by_key(backing);
+        let best = (0..peers.len())
+            .filter(|leader| trusted(*leader))
+            .max_by_key(backing);
         let found = best.as_ref().map_or(0, backing);
         let needed = best.as_ref().map_or(quorum(1), needed);
-        return Err(if peers.len() >= needed {
+        return Err(if peers.len() - forgers.len() >= needed {
             SoloOpenError::Fork
         } else {
             SoloOpenError::TooFew { found, needed }
@@ -243,21 +262,30 @@ fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
     };
     let mut faults = Vec::with_capacity(peers.len());
     for (peer, agrees) in peers.iter_mut().zip(of_leader) {
+        if let Some(fault) = forgers.get(peer.organisation()) {
+            faults.push(Some(fault.clone()));
+            continue;
+        }
         if !agrees {
             faults.push(Some(
                 "its store has other blocks than those of the quorum".to_owned(),
             ));
             continue;
         }
-        for number in peer.tip().0 + 1..=height {
-            let block = replica.block(number)?.ok_or(SoloOpenError::Fork)?;
-            let organisation = peer.organisation().clone();
-            peer.adopt(&block)
-                .map_err(|source| SoloOpenError::CatchUp {
-                    organisation,
-                    from: from.clone(),
-                    source,
-                })?;
+        match catch_up(peer, &replica, height)? {
+            None => {}
+            Some(error @ PeerError::Refused { .. }) => {
+                let fault = format!(
+                    "its store has blocks that do not hold; keep it as evidence and give the peer an empty one ({error})"
+                );
+                return Ok(Agreement::Without(from, fault));
+            }
+            Some(error) => {
+                faults.push(Some(format!(
+                    "it could not take over the others' blocks: {error}"
+                )));
+                continue;
+            }
         }
         match peer.keys_on_record() {
             Some(true) => faults.push(None),
@@ -274,7 +302,22 @@ fn agree(peers: &mut [Peer]) -> Result<Vec<Option<String>>, SoloOpenError> {
     if found < needed {
         return Err(SoloOpenError::TooFew { found, needed });
     }
-    Ok(faults)
+    Ok(Agreement::Reached(faults))
+}
+
+/// Has a peer execute the blocks that it lacks, up to this one; `Some` says why it cannot.
+fn catch_up(
+    peer: &mut Peer,
+    from: &Replica,
+    height: u64,
+) -> Result<Option<PeerError>, SoloOpenError> {
+    for number in peer.tip().0 + 1..=height {
+        let block = from.block(number)?.ok_or(SoloOpenError::Fork)?;
+        if let Err(error) = peer.adopt(&block) {
+            return Ok(Some(error));
+        }
+    }
+    Ok(None)
 }
 
 fn start(

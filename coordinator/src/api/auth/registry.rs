@@ -1,0 +1,180 @@
+//! Which API keys there are: a small SQLite file in the platform's folder.
+//!
+//! It holds no secret: a key's last part is a MAC over its tenant and id, which is computed again when it is shown. What is
+//! here is what can change: name, scopes, expiry, revocation. Every request looks its key up here, so a key that is revoked, by
+//! whichever process, opens nothing from the next request on.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::scope::Scopes;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS api_keys (
+        id TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        name TEXT NOT NULL,
+        scopes TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        expires_ms INTEGER,
+        revoked_ms INTEGER,
+        replaced_by TEXT
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS api_keys_by_tenant ON api_keys (tenant, created_ms);
+";
+/// Most keys of one tenant.
+pub const MAX_KEYS: u64 = 1_000;
+
+/// What is known of a key. Times are milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// The key's identifier: 16 hexadecimal digits, no secret.
+    pub id: String,
+    /// The tenant that it opens.
+    pub tenant: String,
+    /// What people call it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created_ms: u64,
+    /// From when on it opens nothing; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_ms: Option<u64>,
+    /// The key that took its place in a rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
+}
+
+/// Why the registry cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the list of API keys cannot be used: {0}; put the disk in order, or restore api-keys.sqlite from a backup"
+)]
+pub struct RegistryError(#[from] rusqlite::Error);
+
+/// The list of keys. Several processes may have it open.
+pub(super) struct Registry(Mutex<Connection>);
+
+impl Registry {
+    /// Opens the list, or begins one.
+    pub(super) fn open(path: &Path) -> Result<Self, RegistryError> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(5))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of this tenant with this id.
+    pub(super) fn get(&self, tenant: &str, id: &str) -> Result<Option<KeyRecord>, RegistryError> {
+        Ok(self
+            .connection()
+            .prepare_cached("SELECT * FROM api_keys WHERE id = ?1 AND tenant = ?2")?
+            .query_row([id, tenant], record)
+            .optional()?)
+    }
+
+    /// A tenant's keys, the oldest first.
+    pub(super) fn list(&self, tenant: &str) -> Result<Vec<KeyRecord>, RegistryError> {
+        let connection = self.connection();
+        let mut rows = connection
+            .prepare_cached("SELECT * FROM api_keys WHERE tenant = ?1 ORDER BY created_ms, id")?;
+        let records = rows.query_map([tenant], record)?;
+        Ok(records.collect::<Result<_, _>>()?)
+    }
+
+    /// Puts a key in, unless its tenant has [`MAX_KEYS`] that are not revoked; whether it did. If it takes the place of another, that
+    /// one ends at `ends_ms` at the latest.
+    pub(super) fn insert(
+        &self,
+        key: &KeyRecord,
+        replaces: Option<(&str, u64)>,
+    ) -> Result<bool, RegistryError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction()?;
+        let count: i64 = transaction.query_row(
+            "SELECT count(*) FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL",
+            [&key.tenant],
+            |row| row.get(0),
+        )?;
+        if u64::try_from(count).unwrap_or(u64::MAX) >= MAX_KEYS {
+            return Ok(false);
+        }
+        transaction.execute(
+            "INSERT INTO api_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL)",
+            params![
+                key.id,
+                key.tenant,
+                key.name,
+                key.scopes.to_string(),
+                integer(key.created_ms),
+                key.expires_ms.map(integer)
+            ],
+        )?;
+        if let Some((old, ends_ms)) = replaces {
+            transaction.execute(
+                "UPDATE api_keys SET replaced_by = ?1, expires_ms = min(coalesce(expires_ms, ?2), ?2)
+                 WHERE id = ?3 AND tenant = ?4",
+                params![key.id, integer(ends_ms), old, key.tenant],
+            )?;
+        }
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Revokes a key for good; the record of it, if there is such a key. Doing it again changes nothing.
+    pub(super) fn revoke(
+        &self,
+        tenant: &str,
+        id: &str,
+        now_ms: u64,
+    ) -> Result<Option<KeyRecord>, RegistryError> {
+        self.connection().execute(
+            "UPDATE api_keys SET revoked_ms = ?1 WHERE id = ?2 AND tenant = ?3 AND revoked_ms IS NULL",
+            params![integer(now_ms), id, tenant],
+        )?;
+        self.get(tenant, id)
+    }
+}
+
+/// SQLite's integers are signed; times beyond them never come.
+fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn record(row: &Row<'_>) -> Result<KeyRecord, rusqlite::Error> {
+    let time = |column: &str| -> Result<Option<u64>, rusqlite::Error> {
+        Ok(row
+            .get::<_, Option<i64>>(column)?
+            .map(|it| u64::try_from(it).unwrap_or(0)))
+    };
+    let scopes: String = row.get("scopes")?;
+    Ok(KeyRecord {
+        id: row.get("id")?,
+        tenant: row.get("tenant")?,
+        name: row.get("name")?,
+        scopes: scopes.parse().map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(
+                3,
+                rusqlite::types::Type::Text,
+                Box::new(error),
+            )
+        })?,
+        created_ms: time("created_ms")?.unwrap_or(0),
+        expires_ms: time("expires_ms")?,
+        revoked_ms: time("revoked_ms")?,
+        replaced_by: row.get("replaced_by")?,
+    })
+}

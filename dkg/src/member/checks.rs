@@ -1,0 +1,200 @@
+//! Step 2 of a member: the sum of all deals is checked, and the whole deals only if it does not hold.
+//!
+//! ```text
+//! dealt ── deals, good ──────────────────────────────▶ acknowledged
+//!       ── deals, bad ──▶ deals-wanted ── whole-deals ──▶ acknowledged, or complained
+//!       ── whole-deals ──────────────────────────────▶ acknowledged, or complained
+//! ```
+//!
+//! Once the whole deals have decided, a repeated `deals` is answered with the decision.
+
+use curve25519_dalek::Scalar;
+use rand_core::CryptoRng;
+use serde_bytes::ByteBuf;
+
+use super::stage::{Dealing, Running, Stage, Verified};
+use super::{LocalNode, MemberOutput};
+use crate::acknowledge::{Acknowledgement, Complaints};
+use crate::attempt::Attempt;
+use crate::deal::{DealExcerpt, DealHeader, RelayedDeal};
+use crate::fault::Fault;
+use crate::shares::{Checker, GoodDeals, Verdict};
+use crate::sums::{SummedVerdict, encode_sums, equal_weights};
+use crate::wire_v1::Message;
+
+impl Running {
+    /// Steps 7 to 9: checks the sum of all deals, and acknowledges or wants the whole deals.
+    pub(super) fn check_sums<R: CryptoRng>(
+        &mut self,
+        node: &LocalNode,
+        number: u32,
+        deals: &[DealExcerpt],
+        sums: &[u8],
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
+        let attempt = self.attempt_of(number, "deals")?;
+        let headers = deals.iter().map(|excerpt| &excerpt.header);
+        if let Some(seen) = self.stage.seen() {
+            seen.check_repeated(&attempt.roster, attempt, headers)?;
+            if let Some(verified) = self.stage.verified()
+                && *verified.sums != *sums
+            {
+                return self.doubt(sums);
+            }
+            return self.repeat_answer();
+        }
+        let Stage::Dealt(dealing) = &self.stage else {
+            return Err(self.out_of_step("deals"));
+        };
+        let weights = equal_weights(attempt.members());
+        let checker = self.checker(attempt, dealing, &weights, "deals")?;
+        let verdict = checker.check_sums(deals, sums, rng)?;
+        let (dealing, headers) = (dealing.clone(), headers.cloned().collect());
+        match verdict {
+            SummedVerdict::Good(good) => self.acknowledge(node, dealing, headers, good)?,
+            SummedVerdict::WholeDealsWanted => {
+                self.stage = Stage::DealsWanted {
+                    dealing,
+                    headers,
+                    sums: ByteBuf::from(sums),
+                };
+            }
+        }
+        let reply = self.repeat_answer()?.reply;
+        Ok(self.changed(reply))
+    }
+
+    /// Steps 7 to 10 with whole deals: checks every one, and acknowledges or complains.
+    pub(super) fn check_whole_deals<R: CryptoRng>(
+        &mut self,
+        node: &LocalNode,
+        number: u32,
+        deals: &[RelayedDeal],
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
+        let attempt = self.attempt_of(number, "whole-deals")?;
+        let headers = deals.iter().map(|relayed| &relayed.header);
+        if let Some(seen) = self.stage.seen() {
+            seen.check_repeated(&attempt.roster, attempt, headers.clone())?;
+        }
+        let (dealing, told) = match &self.stage {
+            Stage::Dealt(dealing) => (dealing, None),
+            Stage::DealsWanted { dealing, sums, .. } => (dealing, Some(sums.clone())),
+            stage if stage.seen().is_some() => return self.repeat_answer(),
+            _ => return Err(self.out_of_step("whole-deals")),
+        };
+        let weights = equal_weights(attempt.members());
+        let checker = self.checker(attempt, dealing, &weights, "whole-deals")?;
+        let verdict = checker.check_whole(deals, rng)?;
+        let (dealing, headers) = (dealing.clone(), headers.cloned().collect());
+        let mut notice = None;
+        match verdict {
+            Verdict::Good(good) => {
+                let false_sums = told.is_some_and(|told| *told != encode_sums(&good.sums));
+                notice = false_sums.then_some(Fault::FalseSums);
+                self.acknowledge(node, dealing, headers, good)?;
+            }
+            Verdict::Complain { set, complaints } => {
+                let (params, index) = (&attempt.params, self.own_index(attempt)?);
+                let complaints = Complaints::new(params, index, set, complaints, &node.identity);
+                self.stage = Stage::Complained {
+                    dealing,
+                    headers,
+                    complaints,
+                };
+            }
+        }
+        let reply = self.repeat_answer()?.reply;
+        Ok(MemberOutput {
+            notice,
+            ..self.changed(reply)
+        })
+    }
+
+    /// Two leaders have told different sums of the same deals. One of them is false; the whole deals tell. Who has confirmed by then
+    /// stands by it, and the attempt must be repeated.
+    fn doubt(&mut self, sums: &[u8]) -> Result<MemberOutput, Fault> {
+        let Stage::Acknowledged(verified) = &self.stage else {
+            return Err(Fault::FalseSums);
+        };
+        let (dealing, headers) = (verified.dealing.clone(), verified.headers.clone());
+        self.secrets.share = None;
+        self.stage = Stage::DealsWanted {
+            dealing,
+            headers,
+            sums: ByteBuf::from(sums),
+        };
+        let reply = self.repeat_answer()?.reply;
+        Ok(self.changed(reply))
+    }
+
+    fn checker<'a>(
+        &'a self,
+        attempt: &'a Attempt,
+        dealing: &'a Dealing,
+        weights: &'a [Scalar],
+        message: &'static str,
+    ) -> Result<Checker<'a>, Fault> {
+        let Some(secret) = &self.secrets.encryption else {
+            return Err(self.out_of_step(message));
+        };
+        Ok(Checker {
+            proposal: &attempt.roster,
+            attempt,
+            index: self.own_index(attempt)?,
+            secret,
+            own: &dealing.deal.header,
+            weights,
+        })
+    }
+
+    fn acknowledge(
+        &mut self,
+        node: &LocalNode,
+        dealing: Dealing,
+        headers: Vec<DealHeader>,
+        good: GoodDeals,
+    ) -> Result<(), Fault> {
+        let attempt = self.attempt_of(dealing.number, "deals")?;
+        let (params, index) = (&attempt.params, self.own_index(attempt)?);
+        let acknowledgement = Acknowledgement::new(params, index, good.set, &node.identity);
+        self.secrets.share = Some(good.share);
+        let verified = Verified::new(dealing, headers, &good.sums, acknowledgement);
+        self.stage = Stage::Acknowledged(verified);
+        Ok(())
+    }
+
+    fn repeat_answer(&self) -> Result<MemberOutput, Fault> {
+        let ceremony = self.proposal.id();
+        let reply = match &self.stage {
+            Stage::DealsWanted { dealing, .. } => Message::DealsWanted {
+                ceremony,
+                attempt: dealing.number,
+            },
+            Stage::Complained {
+                dealing,
+                complaints,
+                ..
+            } => Message::Complained {
+                ceremony,
+                attempt: dealing.number,
+                complaints: complaints.clone(),
+            },
+            other => match other.verified() {
+                Some(verified) => Message::Acknowledged {
+                    ceremony,
+                    attempt: verified.dealing.number,
+                    acknowledgement: verified.acknowledgement.clone(),
+                },
+                None => return Err(self.out_of_step("deals")),
+            },
+        };
+        Ok(MemberOutput::repeat(reply))
+    }
+}
