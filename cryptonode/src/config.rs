@@ -47,6 +47,8 @@ pub struct CeremonySettings {
     pub accept_from: Vec<[u8; 32]>,
     /// How long an own proposal stays open, in seconds.
     pub open_for_s: u64,
+    /// How long a leader may keep silent before this node takes over, and a member before it is left out, in seconds.
+    pub patience_s: u32,
 }
 
 /// `[limits]`.
@@ -92,6 +94,7 @@ struct RawConfig {
 struct RawCeremony {
     accept_from: Vec<String>,
     open_for_s: u64,
+    patience_s: u32,
 }
 
 impl Default for RawCeremony {
@@ -99,6 +102,7 @@ impl Default for RawCeremony {
         Self {
             accept_from: Vec::new(),
             open_for_s: dkg::DEFAULT_LIFETIME_S,
+            patience_s: dkg::DEFAULT_PATIENCE_S,
         }
     }
 }
@@ -216,6 +220,11 @@ impl Config {
                 raw.ceremony.open_for_s,
             ),
             (
+                "ceremony.patience_s",
+                1..=86_400,
+                raw.ceremony.patience_s.into(),
+            ),
+            (
                 "limits.connections",
                 1..=1_000_000,
                 raw.limits.connections.into(),
@@ -249,6 +258,7 @@ impl Config {
             ceremony: CeremonySettings {
                 accept_from,
                 open_for_s: raw.ceremony.open_for_s,
+                patience_s: raw.ceremony.patience_s,
             },
             limits: raw.limits,
         })

@@ -213,6 +213,11 @@ impl Leader {
         &self.exclusions
     }
 
+    /// Whose fault it is that no other attempt follows, with the evidence.
+    pub fn accused(&self) -> &[Exclusion] {
+        &self.accused
+    }
+
     /// The number of the attempt that goes on, until its result is certified.
     pub fn attempt(&self) -> Option<u32> {
         self.phase.attempt().map(|attempt| attempt.number)

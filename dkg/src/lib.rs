@@ -49,6 +49,10 @@
 //! effects in order: write `Persist`, deliver `Send` (to the own node without a network), and feed the outcome back with
 //! [`Leader::handle_reply`] or [`Leader::unreachable`].
 //!
+//! Any member may have to lead: when [`Member::takes_over_at`] has come and no leader of this ceremony runs here, make one with
+//! [`Leader::take_over`]. When [`Member::led_by`] names another while one runs, call [`Leader::stand_aside`]. After a restart tell the member
+//! by [`Member::take_lead`] that its node still leads.
+//!
 //! ```
 //! use dkg::{Leader, LeaderEffect, LocalNode, Member, MemberIdentity, Proposal, RecoveryPhrase, Terms};
 //!
@@ -127,6 +131,7 @@ mod signing;
 mod sums;
 mod tags;
 pub mod wire_v1;
+mod words;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
@@ -154,3 +159,4 @@ pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
 pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};
+pub use crate::words::PROPOSAL_WORDS;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use dkg::{ActivatedKey, Fault, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
-use super::view::excluded;
+use super::view::{excluded, proposer};
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
@@ -35,6 +35,11 @@ impl Seat {
             .is_some_and(|machine| !is_decided(machine.stage()))
     }
 
+    /// Works with the machine in a way that changes nothing that must outlive a restart.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Member) -> T) -> Option<T> {
+        lock(&self.machine).as_mut().map(work)
+    }
+
     pub(super) fn stage(&self) -> Option<MemberStage> {
         lock(&self.machine).as_ref().map(Member::stage)
     }
@@ -46,9 +51,7 @@ impl Seat {
         let proposal = machine.proposal()?;
         let stage = machine.stage();
         let id = hex::encode(proposal.id());
-        let leader = proposal
-            .index_of(proposal.leader())
-            .and_then(|index| proposal.member(index));
+        let leader = machine.led_by();
         let outcome = match stage {
             MemberStage::Activated => Some("activated"),
             MemberStage::Closed => Some("abandoned"),
@@ -76,6 +79,11 @@ impl Seat {
             id,
             led: false,
             leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
+            proposed_by: proposer(proposal),
+            words: proposal.words(),
+            created: proposal.created(),
+            may_be_absent: proposal.may_be_absent(),
+            software: proposal.software().to_owned(),
             step: stage.name().to_owned(),
             decided: is_decided(stage),
             outcome: outcome.map(str::to_owned),
@@ -91,7 +99,10 @@ impl Seat {
             culprits: Vec::new(),
             sentence,
             attempt: machine.attempt(),
-            excluded: excluded(machine.exclusions(), proposal),
+            excluded: excluded(
+                machine.exclusions().iter().chain(machine.accused()),
+                proposal,
+            ),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         Some((proposal.created(), view))
@@ -197,7 +208,7 @@ impl Ceremonies {
         }
         let seat = seats
             .entry(*id)
-            .or_insert_with(|| Arc::new(Seat::new(Member::new(self.local.clone()))));
+            .or_insert_with(|| Arc::new(Seat::new(self.new_member())));
         Ok(Arc::clone(seat))
     }
 
@@ -278,10 +289,15 @@ impl Ceremonies {
         let Surroundings { store, .. } = &self.around;
         for table in [Table::Ceremony, Table::Decided] {
             if let Some(state) = store.get(table, id)? {
-                return restore(&self.local, id, &state);
+                let patience_s = self.around.config.ceremony.patience_s;
+                return restore(&self.local, id, &state, patience_s);
             }
         }
-        Ok(Member::new(self.local.clone()))
+        Ok(self.new_member())
+    }
+
+    fn new_member(&self) -> Member {
+        Member::new(self.local.clone()).with_patience(self.around.config.ceremony.patience_s)
     }
 
     /// Puts the policy to a new key, and checks the share once more.
