@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dkg::{
-    Fault, Leader, LeaderEffect, LeaderPhase, Member, MemberIdentity, Message, Proposal,
-    WaitingFor,
+    Fault, Leader, LeaderEffect, LeaderPhase, Member, MemberIdentity, Message, Proposal, WaitingFor,
 };
 use ed25519_dalek::SigningKey;
 use serde_bytes::ByteBuf;

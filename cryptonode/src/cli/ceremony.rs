@@ -139,8 +139,7 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             dir: Dir { dir },
             id,
         } => {
-            let view: CeremonyView =
-                ask(&dir, &Command::CeremonyStatus { id, wait: false })?;
+            let view: CeremonyView = ask(&dir, &Command::CeremonyStatus { id, wait: false })?;
             show(&view, output)
         }
         CeremonyCommand::Accept {
@@ -291,7 +290,10 @@ fn show(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
             .map_or_else(|| seconds.to_string(), |at| at.to_string())
     };
     lines.extend([
-        field("proposed by", format!("{} ({})", view.proposed_by, view.software)),
+        field(
+            "proposed by",
+            format!("{} ({})", view.proposed_by, view.software),
+        ),
         field("proposed", time(view.created)),
         field("expires", time(view.expires)),
         field("may be absent", view.may_be_absent),

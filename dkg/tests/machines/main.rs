@@ -19,5 +19,6 @@ mod restart;
 mod schedule;
 mod signing;
 mod simulation;
+mod succession;
 mod sums;
 mod wire;
