@@ -1,8 +1,9 @@
 //! What is measured across crates.
 //!
-//! Two things: whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion),
-//! and whole clusters of real processes under load ([`latency`], the program of that name).
+//! Three things: whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion),
+//! whole clusters of real processes under load ([`latency`], the program of that name), and key generations ([`ceremony`], too).
 
+pub mod ceremony;
 pub mod latency;
 mod request;
 

@@ -142,7 +142,7 @@ pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
 pub use crate::exclusion::{Accused, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 pub use crate::fault::{DealFault, Fault};
-pub use crate::frost::NonceCommitments;
+pub use crate::frost::{NonceCommitments, Ristretto255Sha512, RistrettoGroup, ScalarField};
 pub use crate::key_certificate::{CertifiedMember, KeyCertificate, KeyCertificateError};
 pub use crate::leader::{
     DEFAULT_PATIENCE_S, Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting,

@@ -335,7 +335,11 @@ impl Member {
                 acknowledgements,
                 ..
             } => running.confirm(&self.node, attempt, &acknowledgements, rng),
-            Message::Certificate { certificate, .. } => running.activate(certificate.into_vec()),
+            Message::Certificate {
+                certificate,
+                public_shares,
+                ..
+            } => running.activate(certificate.into_vec(), &public_shares, rng),
             Message::Abandon {
                 signature,
                 excluded,

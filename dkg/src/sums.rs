@@ -88,7 +88,7 @@ pub(crate) fn sum_shares<'a>(
     total
 }
 
-/// S_0 ‖ … ‖ S_t−1.
+/// Points one after the other: S_0 ‖ … ‖ S_t−1.
 pub(crate) fn encode_sums(sums: &[Point]) -> Vec<u8> {
     sums.iter().flat_map(|sum| *sum.as_bytes()).collect()
 }

@@ -161,6 +161,8 @@ pub enum Message {
         ceremony: [u8; 16],
         /// The certificate's canonical bytes.
         certificate: ByteBuf,
+        /// Y_1 ‖ … ‖ Y_n, which follow from the certificate: to check them costs less than to compute them. Empty: not given.
+        public_shares: ByteBuf,
     },
     /// Member: serves with its share.
     Activated {

@@ -16,15 +16,15 @@ use sha2::{Digest, Sha512};
 
 /// The ciphersuite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ristretto255Sha512;
+pub struct Ristretto255Sha512;
 
 /// Integers modulo ℓ.
 #[derive(Clone, Copy)]
-pub(crate) struct ScalarField;
+pub struct ScalarField;
 
 /// ristretto255.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct RistrettoGroup;
+pub struct RistrettoGroup;
 
 const CONTEXT: &str = "FROST-RISTRETTO255-SHA512-v1";
 
@@ -139,5 +139,10 @@ impl Ciphersuite for Ristretto255Sha512 {
 
     fn H5(m: &[u8]) -> [u8; 64] {
         hash("com", m)
+    }
+
+    /// For the key generation of `frost-core`, which is only measured beside this project's: no key here is made by it.
+    fn HDKG(m: &[u8]) -> Option<Scalar> {
+        Some(hash_to_scalar("dkg", m))
     }
 }

@@ -19,6 +19,7 @@ mod vectors;
 use std::collections::BTreeMap;
 
 use ciphersuite::Ristretto255Sha512 as Suite;
+pub use ciphersuite::{Ristretto255Sha512, RistrettoGroup, ScalarField};
 use frost_core::keys::{KeyPackage, PublicKeyPackage as Keys, SigningShare, VerifyingShare};
 use frost_core::round1::{NonceCommitment, SigningCommitments, SigningNonces};
 use frost_core::round2::SignatureShare;

@@ -14,6 +14,7 @@ use crate::confirm::{AttemptResult, Confirmation};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::proposal::{Proposal, SignedProposal};
+use crate::sums::encode_sums;
 use crate::wire_v1::{MAX_SENTENCE, Message, legible};
 
 /// The answers to one question, in index order.
@@ -40,6 +41,8 @@ pub(super) enum Phase {
     Activating {
         certificate: Vec<u8>,
         public_key: Point,
+        /// Y_1 ‖ … ‖ Y_n.
+        public_shares: Vec<u8>,
         round: Round<()>,
     },
     Completed {
@@ -246,9 +249,14 @@ impl Phase {
                 attempt: deals.attempt.number,
                 acknowledgements: acknowledgements.clone(),
             },
-            Self::Activating { certificate, .. } => Message::Certificate {
+            Self::Activating {
+                certificate,
+                public_shares,
+                ..
+            } => Message::Certificate {
                 ceremony,
                 certificate: ByteBuf::from(certificate.clone()),
+                public_shares: ByteBuf::from(public_shares.clone()),
             },
             Self::Failed { .. } => match asked.abandon {
                 Some(signature) => Message::Abandon {
@@ -483,9 +491,11 @@ impl Phase {
                     &round.take(),
                 );
                 let public_key = *result.sums.first().ok_or(Fault::UnusableResult)?;
+                let package = certificate::package(&deals.attempt.roster, result)?;
                 Self::Activating {
                     certificate,
                     public_key,
+                    public_shares: encode_sums(package.public_shares()),
                     round: Round::new(members),
                 }
             }
@@ -493,6 +503,7 @@ impl Phase {
                 certificate,
                 public_key,
                 round,
+                ..
             } if round.is_complete() => Self::Completed {
                 certificate: std::mem::take(certificate),
                 public_key: *public_key,

@@ -18,6 +18,7 @@ use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::member::StateError;
 use crate::proposal::{Proposal, SignedProposal};
+use crate::sums::encode_sums;
 use crate::wire_v1;
 
 const STATE_VERSION: u8 = 1;
@@ -231,6 +232,7 @@ fn restore_phase(
             Phase::Activating {
                 certificate: certificate.into_vec(),
                 public_key: key.public_key(),
+                public_shares: encode_sums(key.package().public_shares()),
                 round: Round::new(roster.members().len()),
             }
         }

@@ -19,6 +19,7 @@ use crate::certificate::CertifiedKey;
 use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
 use crate::member::Member;
+use crate::sums::encode_sums;
 use crate::wire_v1::Message;
 
 impl Leader {
@@ -282,6 +283,7 @@ impl Leader {
         self.phase = Phase::Activating {
             certificate: certificate.to_vec(),
             public_key: key.public_key(),
+            public_shares: encode_sums(key.package().public_shares()),
             round: Round::new(self.roster.members().len()),
         };
         self.unreported = true;

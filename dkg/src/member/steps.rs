@@ -158,6 +158,7 @@ impl Running {
         Some(Message::Certificate {
             ceremony: self.proposal.id(),
             certificate: self.stage.certificate()?.clone(),
+            public_shares: ByteBuf::new(),
         })
     }
 
@@ -347,7 +348,12 @@ impl Running {
 
     /// Step 18: all have confirmed; hands the share over and erases what is left of the attempt. The certificate may be of this
     /// attempt or of an earlier one that this member has confirmed.
-    pub(super) fn activate(&mut self, certificate: Vec<u8>) -> Result<MemberOutput, Fault> {
+    pub(super) fn activate<R: CryptoRng>(
+        &mut self,
+        certificate: Vec<u8>,
+        public_shares: &[u8],
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
         let reply = Message::Activated {
             ceremony: self.proposal.id(),
         };
@@ -361,7 +367,7 @@ impl Running {
         if !self.keeps_share() {
             return Err(self.out_of_step("certificate"));
         }
-        let key = CertifiedKey::verify_unpinned(&certificate)?;
+        let key = CertifiedKey::verify_with(&certificate, &self.proposal, public_shares, rng)?;
         if done == Some(key.attempt()) {
             return Ok(MemberOutput::repeat(reply));
         }
@@ -400,9 +406,7 @@ impl Running {
             self.pending.remove(place);
             drop(self.secrets.pending.remove(place));
         }
-        let number = pending.verified.dealing.number;
-        let acceptances = pending.verified.dealing.acceptances.clone();
-        self.attempt = Some(Attempt::new(&self.proposal, number, acceptances)?);
+        self.attempt = Some(self.attempt_in(&pending.verified.dealing)?);
         self.stage = Stage::Activated {
             verified: pending.verified,
             confirmation: pending.confirmation,
@@ -416,6 +420,14 @@ impl Running {
         })
     }
 
+    /// The attempt of a dealing: the present one, or an earlier one anew.
+    fn attempt_in(&self, dealing: &Dealing) -> Result<Attempt, Fault> {
+        match &self.attempt {
+            Some(attempt) if attempt.number == dealing.number => Ok(attempt.clone()),
+            _ => Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone()),
+        }
+    }
+
     /// Checks a certificate against the result that this member has confirmed itself.
     fn activated(
         &self,
@@ -425,7 +437,7 @@ impl Running {
         share: &SecretScalar,
     ) -> Result<ActivatedKey, Fault> {
         let dealing = &pending.verified.dealing;
-        let attempt = Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone())?;
+        let attempt = self.attempt_in(dealing)?;
         let index = self.own_index(&attempt)?;
         let same_result = key.result_hash() == result(&attempt, &pending.verified)?.hash();
         if *key.proposal() != self.proposal || !same_result {

@@ -248,6 +248,7 @@ fn a_certificate_that_was_withheld_is_followed_when_it_comes_out() {
                 let question = Message::Certificate {
                     ceremony: cluster.proposal.id(),
                     certificate: serde_bytes::ByteBuf::from(withheld.clone().unwrap()),
+                    public_shares: serde_bytes::ByteBuf::new(),
                 };
                 let from = cluster.leader_id();
                 let answer = cluster.nodes[1].serve(&from, question, &mut cluster.rng);
@@ -273,6 +274,7 @@ fn a_certificate_that_was_withheld_is_followed_when_it_comes_out() {
             let question = Message::Certificate {
                 ceremony: cluster.proposal.id(),
                 certificate: serde_bytes::ByteBuf::from(withheld.clone()),
+                public_shares: serde_bytes::ByteBuf::new(),
             };
             let answer = cluster.nodes[place].serve(&from, question, &mut cluster.rng);
             assert!(

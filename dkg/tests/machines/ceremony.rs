@@ -472,3 +472,18 @@ fn proposals_that_make_no_sense_are_refused() {
     ));
     assert!(proposal.sign(&nodes[1].local.identity).is_err());
 }
+
+/// The largest cluster that the summed path is measured for in one process: every message crosses the wire's encoding.
+#[test]
+fn a_ceremony_of_128_members_completes() {
+    let mut cluster = Cluster::new(86, 128, 128);
+    let mut longest = 0;
+    cluster.run_with(|_, step| {
+        if let Step::Question(1, message) = step {
+            longest = longest.max(message.to_bytes().len());
+        }
+    });
+    cluster.assert_completed();
+    // O(n log n + t) bytes: the whole deals would be 128·86·32 bytes of commitments alone.
+    assert!(longest < 120_000, "{longest} bytes");
+}

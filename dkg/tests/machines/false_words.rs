@@ -428,6 +428,7 @@ fn a_certificate_with_a_forged_or_missing_confirmation_activates_nobody() {
             Message::Certificate {
                 ceremony,
                 certificate,
+                public_shares,
             },
         ) = step
         {
@@ -439,6 +440,7 @@ fn a_certificate_with_a_forged_or_missing_confirmation_activates_nobody() {
                 let question = Message::Certificate {
                     ceremony: *ceremony,
                     certificate: forged,
+                    public_shares: public_shares.clone(),
                 };
                 assert!(
                     cluster.nodes[place]
@@ -447,6 +449,26 @@ fn a_certificate_with_a_forged_or_missing_confirmation_activates_nobody() {
                         .is_err()
                 );
                 tried += 1;
+            }
+            let shares = public_shares.to_vec();
+            let false_ones = [
+                [&shares[32..64], &shares[..32], &shares[64..]].concat(),
+                shares[32..].to_vec(),
+                [&shares[..64], &shares[..32]].concat(),
+                [&[0; 32], &shares[32..]].concat(),
+            ];
+            for public_shares in false_ones.map(serde_bytes::ByteBuf::from) {
+                let question = Message::Certificate {
+                    ceremony: *ceremony,
+                    certificate: certificate.clone(),
+                    public_shares,
+                };
+                let fault = cluster.nodes[place]
+                    .member
+                    .handle(&from, question, cluster.now, &mut rng)
+                    .err()
+                    .unwrap();
+                assert!(fault.code().starts_with("certificate-"), "{fault}");
             }
             assert_eq!(cluster.nodes[place].member.stage(), MemberStage::Confirmed);
         }

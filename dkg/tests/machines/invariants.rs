@@ -72,6 +72,7 @@ impl World {
                 let mut member = Member::restore(node.local.clone(), disk).unwrap();
                 let question = Message::Certificate {
                     ceremony: self.proposal.id(),
+                    public_shares: serde_bytes::ByteBuf::new(),
                     certificate: serde_bytes::ByteBuf::from(certificate.clone()),
                 };
                 let rng = &mut StdRng::seed_from_u64(0);

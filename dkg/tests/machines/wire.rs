@@ -229,9 +229,14 @@ fn rename(message: Message, id: [u8; 16]) -> Message {
             attempt,
             acknowledgements,
         },
-        Message::Certificate { certificate, .. } => Message::Certificate {
+        Message::Certificate {
+            certificate,
+            public_shares,
+            ..
+        } => Message::Certificate {
             ceremony: id,
             certificate,
+            public_shares,
         },
         other => other,
     }

@@ -175,6 +175,7 @@ impl World {
                 let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
                 let message = Message::Certificate {
                     ceremony: self.proposal.id(),
+                    public_shares: ByteBuf::new(),
                     certificate: ByteBuf::from(certificate),
                 };
                 self.note(format!("{own} brings the certificate out to {to}"));

@@ -1,0 +1,73 @@
+//! What a key generation costs one member, its leader, and the network.
+//!
+//! **In one process** (the default): the machines of `dkg`, one for each member and one for the leader, with every message encoded and
+//! decoded as on the wire, and without a network or a disk. A member's cost is the processor time of its thread from the first message's
+//! bytes to the last answer's bytes: decoding, all checks, its own deal, the state for the disk, encoding. The median over all members
+//! but the leader's own is given. The leader's machine is accounted for by itself.
+//!
+//! Two paths: *summed*, as members go when nobody cheats, and *whole*, with every deal relayed whole to everybody, as they go when the
+//! sums are wrong. Beside them the key generation of `frost-core` with the same n and t, in the same group and on the same machine:
+//! parts 1 to 3 of one participant, without encoding, transport, signatures, encryption or storage, none of which it does.
+//!
+//! **Real** (`--real`): a process for each member, with its disk, on this machine, over QUIC; what passes on the clock.
+
+mod arguments;
+mod frost;
+mod in_process;
+mod real;
+mod report;
+
+use std::process::ExitCode;
+
+pub use arguments::Arguments;
+
+/// Why there are no numbers.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Arguments(String),
+    #[error("the key generation failed: {0}")]
+    Ceremony(String),
+    #[error("frost-core's key generation failed: {0}")]
+    Frost(String),
+    #[error(transparent)]
+    Site(#[from] threshold_exchange::site::SiteError),
+    #[error("the organisation's key could not be made: {0}")]
+    Issuer(String),
+    #[error("cannot start the asynchronous runtime: {0}")]
+    Runtime(std::io::Error),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Failure {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Arguments(_) => "arguments",
+            Self::Ceremony(_) => "ceremony",
+            Self::Frost(_) => "frost-core",
+            Self::Site(_) => "site",
+            Self::Issuer(_) => "issuer",
+            Self::Runtime(_) => "runtime",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Measures, and prints what came of it.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let measured = arguments.check().and_then(|()| {
+        if arguments.real {
+            real::run(arguments).map(|real| report::print_real(arguments, &real))
+        } else {
+            in_process::run(arguments).map(|sizes| report::print(arguments, &sizes))
+        }
+    });
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report::print_failure(arguments, &failure);
+            ExitCode::from(2)
+        }
+    }
+}
