@@ -27,6 +27,7 @@ impl World {
     /// to be proved is proved of the cheat alone.
     pub fn check(&mut self) {
         let mut results: BTreeMap<u32, _> = BTreeMap::new();
+        let mut judged = Vec::new();
         for (place, player) in self.players.iter().enumerate() {
             if !self.is_honest(place) {
                 continue;
@@ -39,12 +40,17 @@ impl World {
             }
             let member = &player.node.member;
             for told in member.exclusions().iter().chain(member.accused()) {
+                if self.judged.contains(told) {
+                    continue;
+                }
+                judged.push(told.clone());
                 let proved = told.verify(&self.proposal).ok().flatten().is_some();
                 if proved && self.is_honest(usize::from(told.member) - 1) {
                     self.fail("an honest member was convicted");
                 }
             }
         }
+        self.judged.extend(judged);
     }
 
     /// *Every honest member holds its share*, from what its disk has: the key stays usable by t honest members. *Nobody is stuck*: who has

@@ -19,7 +19,7 @@ use crate::cluster::{NOW, Node, terms};
 pub use cheat::{CHEATS, Cheat};
 
 pub const PATIENCE: u32 = 120;
-pub const LIFETIME: u64 = 40_000;
+pub const LIFETIME: u64 = 15_000;
 
 /// What a history may hold.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +91,8 @@ pub struct World {
     /// What happened, for a seed that fails.
     pub log: Vec<String>,
     pub led_by: Vec<usize>,
+    /// Evidence that has been looked at.
+    pub judged: Vec<dkg::Exclusion>,
 }
 
 impl World {
@@ -140,6 +142,7 @@ impl World {
             certificates: Vec::new(),
             log: Vec::new(),
             led_by: Vec::new(),
+            judged: Vec::new(),
         };
         let identity = world.players[0].node.local.identity.clone();
         let leader = Leader::new(world.proposal.clone(), &identity, NOW).unwrap();
