@@ -35,7 +35,10 @@ fn site(names: &[&str], patience_s: u32) -> Site {
 
 fn propose(site: &Site, absent: &str) -> String {
     let words = ["ceremony", "propose", "--threshold", "2"];
-    let view = json(site.on("n1", &words).args(["--may-be-absent", absent]));
+    let view = json(
+        site.on("n1", &words)
+            .args(["--may-be-absent", absent, "--open-for-s", "80"]),
+    );
     view["id"].as_str().unwrap().to_owned()
 }
 
@@ -45,7 +48,8 @@ fn accepted(view: &Value) -> bool {
 
 #[test]
 fn a_leader_killed_for_good_is_succeeded_and_left_out() {
-    // When its proposal has just been told, and when deals are under way.
+    // When its proposal has just been told (its own acceptance is then waited for until half of the time has passed), and when deals
+    // are under way.
     for step in ["accepted", "dealt"] {
         let site = site(&FOUR, 4);
         let n1 = site.run("n1");
