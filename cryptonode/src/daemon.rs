@@ -168,6 +168,7 @@ pub(crate) struct Node {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) ceremonies: Arc<Ceremonies>,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) started: Instant,
 }
 
@@ -235,12 +236,14 @@ pub async fn run(
         what: "open admin.sock in the node's folder",
         reason: error.to_string(),
     })?;
+    let counters = Arc::new(Counters::default());
     let node = Arc::new(Node {
         identity: public.identity,
         listen,
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
         ceremonies: Arc::clone(&ceremonies),
+        counters: Arc::clone(&counters),
         started: Instant::now(),
         config,
     });
@@ -252,7 +255,7 @@ pub async fn run(
         ceremony: Arc::new(Arc::clone(&ceremonies)),
         clients: None,
         clock_ms,
-        counters: Arc::new(Counters::default()),
+        counters,
     });
     let server = tokio::spawn(server::serve(endpoint, serving, limits, async move {
         // An error means that the sender is gone, which is a stop too.

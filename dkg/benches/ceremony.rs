@@ -48,6 +48,7 @@ fn record(members: u16, threshold: u16) -> Recorded {
         threshold,
         policy_hash: [7; 32],
         members: nodes.iter().map(|(_, card)| card.clone()).collect(),
+        base: None,
         leader: leader_id,
         created: NOW,
         expires: NOW + 3600,

@@ -47,7 +47,7 @@ pub struct Complaint {
     /// The equality proof of protocol.md 2, 96 bytes.
     #[serde(with = "serde_bytes")]
     pub proof: [u8; 96],
-    /// The dealer complained of.
+    /// The dealer complained of, by the index in its header.
     pub dealer: u16,
     /// n_j·E_i, 32 bytes.
     #[serde(with = "serde_bytes")]
@@ -111,14 +111,14 @@ impl Acknowledgement {
     }
 }
 
-/// Checks one acknowledgement of each member, in index order, all of the set that this member has seen itself.
-/// Step 12.
+/// Checks one acknowledgement of each new member, in index order, all of the set that this member has seen itself, if it
+/// has seen one. Step 12. Returns the set.
 pub(crate) fn check_acknowledgements(
     proposal: &Proposal,
     params: &[u8; 64],
-    own: &Acknowledgement,
+    own: Option<&Acknowledgement>,
     acknowledgements: &[Acknowledgement],
-) -> Result<(), Fault> {
+) -> Result<[u8; 64], Fault> {
     let expected = proposal.members().len();
     let in_order = (1..)
         .zip(acknowledgements)
@@ -132,7 +132,7 @@ pub(crate) fn check_acknowledgements(
     }
     let mut signatures = Batch::default();
     for (acknowledgement, identity) in acknowledgements.iter().zip(proposal.identities()) {
-        if acknowledgement.index == own.index && acknowledgement != own {
+        if own.is_some_and(|own| acknowledgement.index == own.index && acknowledgement != own) {
             return Err(Fault::OwnMessageAltered {
                 what: "acknowledgement",
             });
@@ -149,11 +149,15 @@ pub(crate) fn check_acknowledgements(
     signatures
         .verify()
         .map_err(|places| altered(&places, "acknowledgement"))?;
-    match acknowledgements.iter().find(|other| other.set != own.set) {
+    let set = own
+        .or(acknowledgements.first())
+        .map(|acknowledgement| acknowledgement.set)
+        .ok_or(Fault::UnusableResult)?;
+    match acknowledgements.iter().find(|other| other.set != set) {
         Some(other) => Err(Fault::OtherDeals {
             member: other.index,
         }),
-        None => Ok(()),
+        None => Ok(set),
     }
 }
 
@@ -212,9 +216,10 @@ impl Complaint {
         header: &DealHeader,
         accused: &OpenHeader,
     ) -> Fault {
+        let dealer = attempt.seat_of_dealer(accused.index);
         let refuted = Fault::FalseComplaint {
             member: from,
-            dealer: accused.index,
+            dealer,
         };
         let Some(encryption_key) = attempt.encryption_key(from) else {
             return refuted;
@@ -259,7 +264,7 @@ impl Complaint {
                 refuted
             }
             _ => Fault::BadDeal {
-                dealer: accused.index,
+                dealer,
                 reason: DealFault::Share { to: from },
             },
         }
@@ -342,13 +347,13 @@ impl Complaints {
             }];
         }
         let judge = |complaint: &Complaint| {
-            usize::from(complaint.dealer)
-                .checked_sub(1)
-                .and_then(|place| deals.get(place))
+            deals
+                .iter()
+                .find(|(header, _)| header.index == complaint.dealer)
                 .map_or(
                     Fault::FalseComplaint {
                         member,
-                        dealer: complaint.dealer,
+                        dealer: attempt.seat_of_dealer(complaint.dealer),
                     },
                     |(header, open)| complaint.judge_vartime(attempt, member, header, open),
                 )

@@ -7,31 +7,37 @@
 //!            LE16(n_old), LE16(t_old), [old members], LE16(n), LE16(t), identity_1, R_1, N_1, …, identity_n, R_n, N_n)
 //! ```
 //!
-//! The members of an attempt are those whose acceptances it lists; others may be absent, as many as the proposal allows. In the
-//! attempt they have the indices 1, 2, … in the order of their identities, whatever their places in the proposal are.
+//! (in a create, `base` is empty, n_old and t_old are 0 and there are no old members; in a reshare `base` is the result hash of the base,
+//! n_old counts the old members that take part, t_old is the base's threshold, and each old member is LE16(index in the base), identity).
+//! All that is hashed, signed or proved later in the attempt includes `params`, so nothing can be carried from one attempt
+//! or ceremony into another.
 //!
-//! (in a create, `base` is empty, n_old and t_old are 0 and there are no old members). All that is hashed, signed or
-//! proved later in the attempt includes `params`, so nothing can be carried from one attempt or ceremony into another.
+//! The members of an attempt are those whose acceptances it lists; others may be absent, as the proposal allows. In the
+//! attempt they have the seats 1, 2, … in the proposal's order; the new ones have the indices 1 … n. An old member that leaves
+//! signs an acceptance too; its encryption key is not used.
 
 use std::collections::BTreeSet;
 
+use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
 use reencrypt::{Hasher, Point, SecretScalar};
 use serde::{Deserialize, Serialize};
 
+use crate::base::Base;
+use crate::dealers::{Dealer, dealers};
 use crate::fault::Fault;
 use crate::proposal::Proposal;
 use crate::signature::{self, Batch};
 use crate::tags;
 
-/// The number of the first attempt.
+/// The number of the first attempt of a create, and of the first on a base.
 pub const FIRST_ATTEMPT: u32 = 1;
 
 /// A member's consent to a proposal, with the encryption key N = n·G that it made for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acceptance {
-    /// The member's index, 1…n.
+    /// The member's seat.
     pub index: u16,
     /// The member's signature over `H("cryptonode/v1/dkg-accept", hash of the proposal, LE16(index), N)`, 64 bytes.
     #[serde(with = "serde_bytes")]
@@ -84,18 +90,22 @@ pub(crate) struct Attempt {
     pub(crate) roster: Proposal,
     pub(crate) params: [u8; 64],
     pub(crate) acceptances: Vec<Acceptance>,
-    /// N_1 … N_n.
+    /// N_1 … N_n, of the new members.
     pub(crate) encryption_keys: Vec<Point>,
+    /// In the order of their indices, which is that of the deals.
+    pub(crate) dealers: Vec<Dealer>,
+    /// The dealers' weights, in the same order.
+    pub(crate) weights: Vec<Scalar>,
 }
 
 impl Attempt {
-    /// Checks one valid acceptance of each member that takes part, in index order, and computes the parameters.
+    /// Checks one valid acceptance of each member that takes part, by seat, and computes the parameters.
     pub(crate) fn new(
         proposal: &Proposal,
         number: u32,
         acceptances: Vec<Acceptance>,
     ) -> Result<Self, Fault> {
-        if number < FIRST_ATTEMPT {
+        if number < proposal.first_attempt() {
             return Err(Fault::Attempt(number));
         }
         let present: Vec<u16> = acceptances
@@ -103,7 +113,7 @@ impl Attempt {
             .map(|acceptance| acceptance.index)
             .collect();
         let roster = proposal.among(&present).ok_or(Fault::AcceptanceCount {
-            expected: proposal.members().len(),
+            expected: proposal.seats().len(),
             got: acceptances.len(),
         })?;
         let expected = acceptances.len();
@@ -127,6 +137,7 @@ impl Attempt {
                 .map_err(|_| Fault::AcceptanceInvalid { member })?;
             encryption_keys.push(key);
         }
+        encryption_keys.truncate(roster.members().len());
         let params = params(
             &roster,
             number,
@@ -134,7 +145,10 @@ impl Attempt {
                 .iter()
                 .map(|acceptance| &acceptance.encryption_key),
         );
+        let dealers = dealers(&roster).ok_or(Fault::UnusableResult)?;
         Ok(Self {
+            weights: dealers.iter().map(|dealer| dealer.weight).collect(),
+            dealers,
             number,
             roster,
             params,
@@ -143,11 +157,34 @@ impl Attempt {
         })
     }
 
+    /// n: how many get a share.
     pub(crate) fn members(&self) -> usize {
         self.encryption_keys.len()
     }
 
-    /// The indices in the proposal of the members that take part.
+    /// How many take part, new and old.
+    pub(crate) fn seats(&self) -> usize {
+        self.acceptances.len()
+    }
+
+    /// The dealer whose deals carry this index.
+    pub(crate) fn dealer(&self, index: u16) -> Option<&Dealer> {
+        self.dealers.iter().find(|dealer| dealer.index == index)
+    }
+
+    /// The dealer in this seat, if it is one of a dealer.
+    pub(crate) fn dealer_in(&self, seat: u16) -> Option<&Dealer> {
+        self.dealers.iter().find(|dealer| dealer.seat == seat)
+    }
+
+    /// The seat of the dealer whose deals carry this index; 0, which is nobody's, if there is none.
+    pub(crate) fn seat_of_dealer(&self, index: u16) -> u16 {
+        self.dealer(index)
+            .map(|dealer| dealer.seat)
+            .unwrap_or_default()
+    }
+
+    /// The seats in the proposal of the members that take part.
     pub(crate) fn present(&self) -> Vec<u16> {
         self.acceptances
             .iter()
@@ -155,20 +192,20 @@ impl Attempt {
             .collect()
     }
 
-    /// The index in the proposal of the member that has `index` in this attempt.
-    pub(crate) fn in_proposal(&self, index: u16) -> Option<u16> {
-        usize::from(index)
+    /// The seat in the proposal of the member that has `seat` in this attempt.
+    pub(crate) fn in_proposal(&self, seat: u16) -> Option<u16> {
+        usize::from(seat)
             .checked_sub(1)
             .and_then(|place| self.acceptances.get(place))
             .map(|acceptance| acceptance.index)
     }
 
-    /// The index in this attempt of the member that has `index` in the proposal.
-    pub(crate) fn of_proposal(&self, index: u16) -> Option<u16> {
+    /// The seat in this attempt of the member that has `seat` in the proposal.
+    pub(crate) fn of_proposal(&self, seat: u16) -> Option<u16> {
         let place = self
             .acceptances
             .iter()
-            .position(|acceptance| acceptance.index == index)?;
+            .position(|acceptance| acceptance.index == seat)?;
         u16::try_from(place + 1).ok()
     }
 
@@ -188,22 +225,30 @@ pub(crate) fn altered(places: &[usize], what: &'static str) -> Fault {
     Fault::RelayAltered { author, what }
 }
 
-/// The parameters' hash. `proposal` is the attempt's roster, `encryption_keys` are N_1 … N_n.
+/// The parameters' hash. `roster` is the proposal among those that take part, `encryption_keys` begin with N_1 … N_n.
 pub(crate) fn params<'a>(
-    proposal: &Proposal,
+    roster: &Proposal,
     number: u32,
     encryption_keys: impl Iterator<Item = &'a [u8; 32]>,
 ) -> [u8; 64] {
-    let members = u16::try_from(proposal.members().len()).unwrap_or(u16::MAX);
+    let count = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes();
+    let base = roster.base();
+    let result = base.map(|base| base.name().result.hash);
     let mut hasher = Hasher::new(tags::PARAMS)
-        .item(proposal.hash())
+        .item(roster.hash())
         .item(&number.to_le_bytes())
-        .item(&[])
-        .item(&0u16.to_le_bytes())
-        .item(&0u16.to_le_bytes())
-        .item(&members.to_le_bytes())
-        .item(&proposal.threshold().to_le_bytes());
-    for (member, key) in proposal.members().iter().zip(encryption_keys) {
+        .item(result.as_ref().map_or(&[], <[u8; 64]>::as_slice))
+        .item(&count(roster.old_seats().len()))
+        .item(&base.map_or(0, Base::threshold).to_le_bytes());
+    for old in roster.old_seats() {
+        if let Some(member) = roster.member(old.seat) {
+            hasher = hasher.item(&old.index.to_le_bytes()).item(&member.identity);
+        }
+    }
+    hasher = hasher
+        .item(&count(roster.members().len()))
+        .item(&roster.threshold().to_le_bytes());
+    for (member, key) in roster.members().iter().zip(encryption_keys) {
         hasher = hasher
             .item(&member.identity)
             .item(&member.recovery_public)

@@ -5,7 +5,8 @@
 //! recovery key, so that any copy restores any member that has its phrase.
 //!
 //! A result is certified when *all* members have confirmed it: then every honest one holds its share, and none was left
-//! out unseen.
+//! out unseen. In a reshare the old members of the attempt have confirmed too. Such a certificate carries, in its proposal, the base's
+//! certificate under Y, so that whoever knows the 32 bytes of Y verifies the whole of it ([`verify_reshare`]).
 
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, Point, PublicKeyPackage};
@@ -13,11 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::attempt;
+use crate::base::ResultName;
 use crate::confirm::{AttemptResult, Confirmation};
+use crate::dealers::dealers;
 use crate::phrase::RecoveryPhrase;
 use crate::proposal::{MemberIdentity, Proposal, ProposalError};
 use crate::sealed_share::Binding;
 use crate::shares::{are_evaluations_vartime, evaluate_all_vartime};
+use crate::sums::encode_sums;
 use crate::wire_v1::{self, MAX_CERTIFICATE, WireError};
 
 /// The canonical form of a certificate. Nothing of it is verified.
@@ -29,7 +33,7 @@ struct Fields {
     /// S_0 ‖ … ‖ S_t−1.
     sums: ByteBuf,
     epoch: u64,
-    /// The indices in the proposal of those that did not take part, ascending.
+    /// The seats in the proposal of those that did not take part, ascending.
     absent: Vec<u16>,
     attempt: u32,
     version: u16,
@@ -73,9 +77,15 @@ pub enum CertificateError {
         /// How many there are.
         got: usize,
     },
-    /// The epoch, the attempt or the dealers are not those of a create.
-    #[error("the certificate is not one of a new key")]
-    NotACreate,
+    /// The epoch, the attempt or the dealers are not those that follow from the proposal and who took part.
+    #[error("the certificate's epoch, attempt or dealers are not those of its proposal")]
+    OtherResult,
+    /// The sums are not those of the key that is handed on.
+    #[error("the certificate is of another key than the one that its proposal hands on")]
+    OtherKey,
+    /// The certificate is not one of a reshare.
+    #[error("the certificate is one of a new key: it is verified by its members' identities")]
+    NotAReshare,
     /// Its list of absent members is not one that the proposal allows.
     #[error("the certificate leaves out members as its proposal does not allow")]
     Absence,
@@ -115,7 +125,9 @@ impl CertificateError {
             Self::Proposal(error) => error.code(),
             Self::Version(_) => "certificate-version",
             Self::Count { .. } => "certificate-count",
-            Self::NotACreate => "certificate-not-a-create",
+            Self::OtherResult => "certificate-other-result",
+            Self::OtherKey => "certificate-other-key",
+            Self::NotAReshare => "certificate-not-a-reshare",
             Self::Absence => "certificate-absence",
             Self::Point => "certificate-point",
             Self::PublicShares => "certificate-public-shares",
@@ -152,13 +164,7 @@ pub(crate) fn encode<'a>(
         ),
         set: result.set,
         qualified: result.qualified.clone(),
-        sums: ByteBuf::from(
-            result
-                .sums
-                .iter()
-                .flat_map(|sum| *sum.as_bytes())
-                .collect::<Vec<u8>>(),
-        ),
+        sums: ByteBuf::from(encode_sums(&result.sums)),
         confirmations: confirmations.to_vec(),
     })
 }
@@ -180,6 +186,24 @@ pub fn verify_certificate(
         .eq(key.members().iter().map(|member| &member.identity))
     {
         return Err(CertificateError::OtherMembers);
+    }
+    Ok(key)
+}
+
+/// Verifies the certificate of a reshare for whoever knows Y and nothing else: the base's certificate in its proposal is signed
+/// under Y, it names the old members, and those that took part have confirmed the new result with all its members.
+///
+/// # Errors
+/// [`CertificateError::NotAReshare`] for a certificate of a new key, [`CertificateError::OtherKey`] for one of another key;
+/// otherwise what is wrong with the certificate itself.
+pub fn verify_reshare(
+    bytes: &[u8],
+    public_key: &[u8; 32],
+) -> Result<CertifiedKey, CertificateError> {
+    let key = CertifiedKey::verify_unpinned(bytes)?;
+    let base = key.proposal.base().ok_or(CertificateError::NotAReshare)?;
+    if base.name().public_key != *public_key {
+        return Err(CertificateError::OtherKey);
     }
     Ok(key)
 }
@@ -250,30 +274,38 @@ impl CertifiedKey {
             Some(known) if known.to_bytes() == *fields.proposal => known.clone(),
             _ => Proposal::from_bytes(&fields.proposal)?,
         };
-        let roster = (1..=u16::try_from(proposal.members().len()).unwrap_or(u16::MAX))
-            .filter(|index| !fields.absent.contains(index))
+        let present = (1u16..)
+            .zip(proposal.seats())
+            .map(|(seat, _)| seat)
+            .filter(|seat| !fields.absent.contains(seat))
             .collect::<Vec<u16>>();
         let canonical = fields
             .absent
             .iter()
             .zip(fields.absent.iter().skip(1))
             .all(|(a, b)| a < b)
-            && fields.absent.len() + roster.len() == proposal.members().len();
+            && fields.absent.len() + present.len() == proposal.seats().len();
         let roster = proposal
-            .among(&roster)
+            .among(&present)
             .filter(|_| canonical)
             .ok_or(CertificateError::Absence)?;
         let members = roster.members().len();
         let encryption_keys = chunks("encryption keys", &fields.encryption_keys, members)?;
         let sums = chunks("sums", &fields.sums, usize::from(proposal.threshold()))?;
-        count("confirmations", fields.confirmations.len(), members)?;
-        let all_dealers = (1..)
-            .zip(0..members)
-            .all(|(index, place)| fields.qualified.get(place) == Some(&index));
-        if fields.epoch != 0 || fields.attempt < attempt::FIRST_ATTEMPT || !all_dealers {
-            return Err(CertificateError::NotACreate);
+        count(
+            "confirmations",
+            fields.confirmations.len(),
+            roster.seats().len(),
+        )?;
+        let dealers = dealers(&roster).ok_or(CertificateError::Absence)?;
+        count("qualified dealers", fields.qualified.len(), dealers.len())?;
+        let qualified = dealers.iter().map(|dealer| &dealer.index);
+        if fields.epoch != proposal.epoch()
+            || fields.attempt < proposal.first_attempt()
+            || !qualified.eq(&fields.qualified)
+        {
+            return Err(CertificateError::OtherResult);
         }
-        count("qualified dealers", fields.qualified.len(), members)?;
         let result = AttemptResult {
             params: attempt::params(&roster, fields.attempt, encryption_keys.iter()),
             epoch: fields.epoch,
@@ -284,6 +316,11 @@ impl CertifiedKey {
                 .map(|bytes| Point::from_bytes(bytes).map_err(|_| CertificateError::Point))
                 .collect::<Result<_, _>>()?,
         };
+        if let Some(base) = proposal.base()
+            && result.sums.first() != Some(&base.certificate().package().public_key())
+        {
+            return Err(CertificateError::OtherKey);
+        }
         let hash = result.hash();
         for (member, confirmation) in (1u16..).zip(&fields.confirmations) {
             if confirmation.index != member
@@ -325,12 +362,25 @@ impl CertifiedKey {
 
     /// The index, 1…n, of an identity among the key's members.
     pub fn index_of(&self, identity: &[u8; 32]) -> Option<u16> {
-        self.roster.index_of(identity)
+        self.roster
+            .index_of(identity)
+            .filter(|seat| !self.roster.is_leaving(*seat))
     }
 
     /// The member of index 1…n.
     pub fn member(&self, index: u16) -> Option<&MemberIdentity> {
-        self.roster.member(index)
+        self.roster
+            .member(index)
+            .filter(|_| !self.roster.is_leaving(index))
+    }
+
+    /// The name of the result: of two of one key, the greater is followed.
+    pub fn name(&self) -> ResultName {
+        ResultName {
+            epoch: self.result.epoch,
+            attempt: self.attempt,
+            hash: self.result.hash(),
+        }
     }
 
     /// SHA-256 of the approval policy of the key.
@@ -348,7 +398,7 @@ impl CertifiedKey {
         self.attempt
     }
 
-    /// What was proposed. Its indices are not the key's if somebody was absent.
+    /// What was proposed; in a reshare also the base. Its seats are not the key's indices if somebody was absent.
     pub fn proposal(&self) -> &Proposal {
         &self.proposal
     }
@@ -373,13 +423,9 @@ impl CertifiedKey {
         let keys = phrase.node_keys();
         let identity = keys.identity.verifying_key().to_bytes();
         let index = self
-            .roster
             .index_of(&identity)
             .ok_or(CertificateError::NotAMember)?;
-        let member = self
-            .roster
-            .member(index)
-            .ok_or(CertificateError::NotAMember)?;
+        let member = self.member(index).ok_or(CertificateError::NotAMember)?;
         if member.recovery_public != *keys.recovery_public.as_bytes() {
             return Err(CertificateError::NotAMember);
         }
@@ -393,7 +439,9 @@ impl CertifiedKey {
             member,
             set: &self.result.set,
         };
-        let Some(secret) = binding.open(&phrase.recovery_secret(), &sealed.sealed_share) else {
+        let sealed = sealed.sealed_share.first_chunk();
+        let opened = sealed.and_then(|sealed| binding.open(&phrase.recovery_secret(), sealed));
+        let Some(secret) = opened else {
             return Err(unusable);
         };
         KeyShare::new(index, self.result.epoch, self.public_key(), secret)

@@ -14,25 +14,27 @@ use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
 use reencrypt::{Hasher, Point, SecretScalar, hash};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
+use crate::attempt::Attempt;
 use crate::fault::Fault;
 use crate::proposal::Proposal;
 use crate::sealed_share::{Binding, SEALED_SHARE};
 use crate::shares::share_fits;
 use crate::{signature, tags};
 
-/// Member j's word that it holds its share of the result, durably.
+/// Member j's word that it holds its share of the result, durably; from an old member that leaves, that it knows the result and
+/// will confirm no lower attempt on the base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confirmation {
-    /// The member's index, 1…n.
+    /// The member's seat in the attempt: a new member's is its index, 1…n.
     pub index: u16,
     /// The member's signature over `H("cryptonode/v1/dkg-confirm", params, LE16(index), result, sealed share)`.
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
-    /// x_j sealed to the member's recovery key, 80 bytes.
-    #[serde(with = "serde_bytes")]
-    pub sealed_share: [u8; SEALED_SHARE],
+    /// x_j sealed to the member's recovery key, 80 bytes. Empty from an old member that leaves.
+    pub sealed_share: ByteBuf,
 }
 
 /// The result of an attempt, the same for everybody.
@@ -41,13 +43,29 @@ pub(crate) struct AttemptResult {
     pub(crate) params: [u8; 64],
     pub(crate) epoch: u64,
     pub(crate) set: [u8; 64],
-    /// The dealers that count, ascending. In a create without complaints: all.
+    /// The dealers that count, by the indices in their headers, ascending. In a create all, in a reshare t_old old members.
     pub(crate) qualified: Vec<u16>,
     /// S_0 … S_t−1.
     pub(crate) sums: Vec<Point>,
 }
 
 impl AttemptResult {
+    /// The result of an attempt whose deals are the set and add up to the sums. In a reshare it is one of the same key.
+    pub(crate) fn new(attempt: &Attempt, set: [u8; 64], sums: Vec<Point>) -> Result<Self, Fault> {
+        if let Some(base) = attempt.roster.base()
+            && sums.first() != Some(&base.certificate().package().public_key())
+        {
+            return Err(Fault::OtherKey);
+        }
+        Ok(Self {
+            params: attempt.params,
+            epoch: attempt.roster.epoch(),
+            set,
+            qualified: attempt.dealers.iter().map(|dealer| dealer.index).collect(),
+            sums,
+        })
+    }
+
     /// The hash that confirmations sign.
     pub(crate) fn hash(&self) -> [u8; 64] {
         let qualified: Vec<u8> = self
@@ -87,23 +105,31 @@ impl AttemptResult {
             set: &self.set,
         };
         let sealed_share = binding.seal(share, rng).ok_or(Fault::NotListed)?;
+        Ok(self.sign(index, &sealed_share, identity))
+    }
+
+    /// The confirmation of an old member that leaves. It has checked whose result it is.
+    pub(crate) fn confirm_leaving(&self, seat: u16, identity: &SigningKey) -> Confirmation {
+        self.sign(seat, &[], identity)
+    }
+
+    fn sign(&self, index: u16, sealed_share: &[u8], identity: &SigningKey) -> Confirmation {
         let items: [&[u8]; 4] = [
             &self.params,
             &index.to_le_bytes(),
             &self.hash(),
-            &sealed_share,
-        ];
-        let signature = signature::sign(identity, tags::CONFIRM, &items);
-        Ok(Confirmation {
-            index,
             sealed_share,
-            signature,
-        })
+        ];
+        Confirmation {
+            index,
+            signature: signature::sign(identity, tags::CONFIRM, &items),
+            sealed_share: ByteBuf::from(sealed_share.to_vec()),
+        }
     }
 }
 
 impl Confirmation {
-    /// Whether the member of its index signed it for this result.
+    /// Whether the member in its seat signed it for this result, with a sealed share if it is to have one.
     pub(crate) fn is_signed(
         &self,
         proposal: &Proposal,
@@ -112,9 +138,15 @@ impl Confirmation {
     ) -> bool {
         let index = self.index.to_le_bytes();
         let items: [&[u8]; 4] = [params, &index, result, &self.sealed_share];
-        proposal.identity(self.index).is_some_and(|identity| {
-            signature::verify(identity, tags::CONFIRM, &items, &self.signature)
-        })
+        let length = if proposal.is_leaving(self.index) {
+            0
+        } else {
+            SEALED_SHARE
+        };
+        self.sealed_share.len() == length
+            && proposal.identity(self.index).is_some_and(|identity| {
+                signature::verify(identity, tags::CONFIRM, &items, &self.signature)
+            })
     }
 }
 
@@ -150,6 +182,7 @@ mod tests {
                 recovery_public: *keys.recovery_public.as_bytes(),
                 address: "a:1".to_owned(),
             }],
+            base: None,
             leader: identity,
             created: 0,
             expires: 1,

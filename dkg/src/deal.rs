@@ -29,14 +29,13 @@ use crate::attempt::Attempt;
 use crate::fault::DealFault;
 use crate::knowledge::{Context, Proof};
 use crate::merkle::{self, Tree};
-use crate::proposal::Proposal;
 use crate::{signature, tags};
 
 /// The signed part of a deal, from which its digest follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DealHeader {
-    /// The dealer's index, 1…n.
+    /// The dealer's index: 1…n, in a reshare the one in the base.
     pub index: u16,
     /// A_0, the commitment to the constant term, 32 bytes.
     #[serde(with = "serde_bytes")]
@@ -141,18 +140,16 @@ impl DealHeader {
         )
     }
 
-    /// Whether the member of the header's index signed it in this attempt.
-    pub(crate) fn is_signed(
-        &self,
-        proposal: &Proposal,
-        params: &[u8; 64],
-        digest: &[u8; 64],
-    ) -> bool {
+    /// Whether the dealer of the header's index signed it in this attempt.
+    pub(crate) fn is_signed(&self, attempt: &Attempt, digest: &[u8; 64]) -> bool {
         let index = self.index.to_le_bytes();
-        let items = self.signed_items(params, &index, digest);
-        proposal.identity(self.index).is_some_and(|dealer| {
-            signature::verify(dealer, tags::DEAL_SIGNATURE, &items, &self.signature)
-        })
+        let items = self.signed_items(&attempt.params, &index, digest);
+        attempt
+            .dealer(self.index)
+            .and_then(|dealer| attempt.roster.identity(dealer.seat))
+            .is_some_and(|dealer| {
+                signature::verify(dealer, tags::DEAL_SIGNATURE, &items, &self.signature)
+            })
     }
 
     /// What the dealer signs under its tag.
@@ -171,15 +168,17 @@ impl DealHeader {
         ]
     }
 
-    /// Decodes what the dealer signed: exactly t commitments and E, none of them the identity.
+    /// Decodes what the dealer signed: exactly t commitments and E, none of them the identity, and in a reshare the dealer's
+    /// public share of the base as the first.
     pub(crate) fn open(
         &self,
+        attempt: &Attempt,
         digest: [u8; 64],
         commitments: &[u8],
-        threshold: u16,
     ) -> Result<OpenHeader, DealFault> {
+        self.check_constant(attempt)?;
         let (rest, remainder) = commitments.as_chunks::<32>();
-        let expected = usize::from(threshold);
+        let expected = usize::from(attempt.roster.threshold());
         let got = rest.len() + usize::from(!remainder.is_empty()) + 1;
         if got != expected || !remainder.is_empty() {
             return Err(DealFault::CommitmentCount { expected, got });
@@ -194,8 +193,25 @@ impl DealHeader {
         self.with_points(digest, points)
     }
 
-    /// Decodes what stands in the header itself: A_0 and E, neither of them the identity.
-    pub(crate) fn open_excerpt(&self, digest: [u8; 64]) -> Result<OpenHeader, DealFault> {
+    /// In a reshare A_0 must be the dealer's public share of the base.
+    fn check_constant(&self, attempt: &Attempt) -> Result<(), DealFault> {
+        let dealer = attempt
+            .dealer(self.index)
+            .ok_or(DealFault::Index(self.index))?;
+        match dealer.constant {
+            Some(constant) if *constant.as_bytes() != self.constant => Err(DealFault::BaseShare),
+            _ => Ok(()),
+        }
+    }
+
+    /// Decodes what stands in the header itself: A_0 and E, neither of them the identity, and in a reshare the dealer's
+    /// public share of the base as A_0.
+    pub(crate) fn open_excerpt(
+        &self,
+        attempt: &Attempt,
+        digest: [u8; 64],
+    ) -> Result<OpenHeader, DealFault> {
+        self.check_constant(attempt)?;
         let constant = Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?;
         self.with_points(digest, vec![constant])
     }
@@ -252,20 +268,19 @@ impl Proofs {
 }
 
 impl Deal {
-    /// The leader's check of a deal that it got from member `from` itself: everything but the encrypted shares.
+    /// The leader's check of a deal that it got from the dealer of this index itself: everything but the encrypted shares.
     /// Whatever is wrong is the dealer's fault.
     pub(crate) fn verify_vartime(
         &self,
-        proposal: &Proposal,
         attempt: &Attempt,
-        from: u16,
+        dealer: u16,
     ) -> Result<OpenHeader, DealFault> {
         let header = &self.header;
-        if header.index != from {
+        if header.index != dealer {
             return Err(DealFault::Index(header.index));
         }
         let digest = header.digest(&attempt.params);
-        if !header.is_signed(proposal, &attempt.params, &digest) {
+        if !header.is_signed(attempt, &digest) {
             return Err(DealFault::Signature);
         }
         let (ciphertexts, remainder) = self.ciphertexts.as_chunks::<32>();
@@ -281,7 +296,7 @@ impl Deal {
         if Tree::new(ciphertexts).root() != header.ciphertexts_root {
             return Err(DealFault::CiphertextsRoot);
         }
-        let open = header.open(digest, &self.commitments, proposal.threshold())?;
+        let open = header.open(attempt, digest, &self.commitments)?;
         header
             .proofs(&attempt.params, &open)?
             .verify_vartime(&open)?;
@@ -392,17 +407,18 @@ pub(crate) fn pad(
     )
 }
 
-/// Makes the deal of member `index`. Called once for an attempt: its bytes are stored, and sent again when asked for.
+/// Makes the deal of the dealer of this index. Called once for an attempt: its bytes are stored, and sent again when asked for.
+/// `constant` is the constant term of a reshare, random in a create.
 pub(crate) fn deal<R: CryptoRng>(
-    proposal: &Proposal,
     attempt: &Attempt,
     index: u16,
+    constant: Option<SecretScalar>,
     identity: &SigningKey,
     rng: &mut R,
 ) -> Deal {
-    let polynomial: Vec<SecretScalar> = (0..proposal.threshold())
-        .map(|_| SecretScalar::random(rng))
-        .collect();
+    let constant = constant.unwrap_or_else(|| SecretScalar::random(rng));
+    let others = (1..attempt.roster.threshold()).map(|_| SecretScalar::random(rng));
+    let polynomial: Vec<SecretScalar> = std::iter::once(constant).chain(others).collect();
     deal_polynomial(attempt, index, identity, &polynomial, rng)
 }
 

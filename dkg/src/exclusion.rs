@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::acknowledge::Complaints;
-use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
+use crate::attempt::{Acceptance, Attempt};
 use crate::deal::{DealHeader, OpenHeader, commitments_hash};
 use crate::fault::{DealFault, Fault};
 use crate::proposal::Proposal;
@@ -20,7 +20,7 @@ use crate::proposal::Proposal;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exclusion {
-    /// The member's index in the proposal.
+    /// The member's seat in the proposal.
     pub member: u16,
     /// Why.
     pub grounds: Grounds,
@@ -106,14 +106,11 @@ impl Accused {
     fn open(&self, proposal: &Proposal) -> Option<(Attempt, Result<OpenHeader, DealFault>)> {
         let attempt = Attempt::new(proposal, self.attempt, self.acceptances.clone()).ok()?;
         let digest = self.header.digest(&attempt.params);
-        let signed = self
-            .header
-            .is_signed(&attempt.roster, &attempt.params, &digest);
+        let signed = self.header.is_signed(&attempt, &digest);
         if !signed || commitments_hash(&self.commitments) != self.header.commitments_hash {
             return None;
         }
-        let threshold = proposal.threshold();
-        let open = self.header.open(digest, &self.commitments, threshold);
+        let open = self.header.open(&attempt, digest, &self.commitments);
         Some((attempt, open))
     }
 }
@@ -173,11 +170,9 @@ pub(crate) fn check_begin(
     let attempt = Attempt::new(proposal, number, acceptances)?;
     let present = attempt.present();
     let named = excluded.iter().map(|exclusion| exclusion.member);
-    let absent = (1u16..)
-        .zip(proposal.members())
-        .map(|(index, _)| index)
-        .filter(|index| !present.contains(index));
-    let earlier = usize::try_from(number - FIRST_ATTEMPT).unwrap_or(usize::MAX);
+    let absent = proposal.absent_from(&present);
+    let earlier = number.saturating_sub(proposal.first_attempt());
+    let earlier = usize::try_from(earlier).unwrap_or(usize::MAX);
     if !named.eq(absent) || excluded.len() + SPARE_ATTEMPTS < earlier {
         return Err(Fault::ExclusionCount { attempt: number });
     }
@@ -187,7 +182,7 @@ pub(crate) fn check_begin(
     Ok(attempt)
 }
 
-/// Evidence as it is told: that which convicts, once for each member, in index order.
+/// Evidence as it is told: that which convicts, once for each member, in seat order.
 pub(crate) fn proved(told: Vec<Exclusion>, proposal: &Proposal) -> Vec<Exclusion> {
     let mut proved: BTreeMap<u16, Exclusion> = BTreeMap::new();
     for exclusion in told {
@@ -200,7 +195,7 @@ pub(crate) fn proved(told: Vec<Exclusion>, proposal: &Proposal) -> Vec<Exclusion
     proved.into_values().collect()
 }
 
-/// The fault, with the culprit's index in the proposal.
+/// The fault, with the culprit's seat in the proposal.
 type Proved = Option<(u16, Fault)>;
 
 fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
@@ -213,7 +208,7 @@ fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
             .and_then(|proofs| proofs.verify_vartime(&open))
             .err()?,
     };
-    let dealer = accused.header.index;
+    let dealer = attempt.seat_of_dealer(accused.header.index);
     let fault = Fault::BadDeal { dealer, reason };
     Some((attempt.in_proposal(dealer)?, fault))
 }
@@ -239,16 +234,16 @@ fn prove_two_deals(both: &TwoDeals, proposal: &Proposal) -> Proved {
         first.digest(&attempt.params),
         second.digest(&attempt.params),
     );
-    let signed = first.is_signed(&attempt.roster, &attempt.params, &digests.0)
-        && second.is_signed(&attempt.roster, &attempt.params, &digests.1);
+    let signed = first.is_signed(&attempt, &digests.0) && second.is_signed(&attempt, &digests.1);
     if !signed || first.index != second.index || digests.0 == digests.1 {
         return None;
     }
+    let dealer = attempt.seat_of_dealer(first.index);
     let fault = Fault::TwoDeals {
-        dealer: first.index,
+        dealer,
         evidence: Box::new((first.clone(), second.clone())),
     };
-    Some((attempt.in_proposal(first.index)?, fault))
+    Some((attempt.in_proposal(dealer)?, fault))
 }
 
 fn prove_two_acceptances(both: &TwoAcceptances, proposal: &Proposal) -> Proved {

@@ -212,7 +212,7 @@ pub enum Fault {
         member: u16,
     },
     /// A certificate of another result than the one that this member has confirmed.
-    #[error("the certificate is of another result than the one this member has confirmed")]
+    #[error("this is about another result than the one that this member has confirmed")]
     OtherResult,
     /// A member signed a confirmation of another result.
     #[error(
@@ -233,6 +233,48 @@ pub enum Fault {
     /// The key's statement was not signed.
     #[error(transparent)]
     Signing(#[from] crate::signing::SigningError),
+    /// This node already knows a greater result of the key than the base.
+    #[error(
+        "the key has been handed on to a newer result (epoch {epoch}, attempt {attempt}): propose again from that one"
+    )]
+    BaseSuperseded {
+        /// Its epoch.
+        epoch: u64,
+        /// Its attempt.
+        attempt: u32,
+    },
+    /// An attempt on the base with this or a higher number was confirmed already, in this ceremony or another.
+    #[error(
+        "this member has confirmed attempts on that base up to number {highest}: propose again with attempts after {highest}"
+    )]
+    AttemptTaken {
+        /// The highest.
+        highest: u32,
+    },
+    /// The proposal leaves out more attempts' numbers than any history explains.
+    #[error(
+        "the proposal numbers its attempts from {after} on, and this member has confirmed none above {highest}: propose again with attempts after the highest confirmed"
+    )]
+    AttemptsAhead {
+        /// What the proposal says.
+        after: u32,
+        /// What this member has confirmed.
+        highest: u32,
+    },
+    /// An old member without its share of the base.
+    #[error(
+        "this node does not hold the share of member {index} of the base: leave it out as an old member, and make it a new one under another identity if it was restored"
+    )]
+    BaseNotHeld {
+        /// Its index in the base.
+        index: u16,
+    },
+    /// A message of a reshare came to a node that did not look up what it holds of the base.
+    #[error("what this node holds of the key that is handed on was not looked up")]
+    BaseUnknown,
+    /// The deals of a reshare do not add up to the key.
+    #[error("the result is not one of the key that is handed on")]
+    OtherKey,
     /// The sum of the deals is the identity or otherwise unusable. Cannot happen by chance.
     #[error("the result is not a usable key: the attempt must be repeated")]
     UnusableResult,
@@ -315,6 +357,9 @@ pub enum DealFault {
     /// The ciphertexts are not those of the digest.
     #[error("its ciphertexts are not those that its dealer signed")]
     CiphertextsRoot,
+    /// In a reshare: it passes on something else than the dealer's share.
+    #[error("its constant term is not its dealer's public share of the key that is handed on")]
+    BaseShare,
     /// A commitment is the identity or no point. 0 is the constant term's.
     #[error("its commitment {0} is the identity or not a point")]
     Commitment(usize),
@@ -345,6 +390,7 @@ impl DealFault {
             Self::CiphertextCount { .. } => "deal-ciphertext-count",
             Self::CommitmentsHash => "deal-commitments-hash",
             Self::CiphertextsRoot => "deal-ciphertexts-root",
+            Self::BaseShare => "deal-base-share",
             Self::Commitment(_) => "deal-commitment",
             Self::Ephemeral => "deal-ephemeral",
             Self::ConstantProof => "deal-constant-proof",
@@ -392,6 +438,12 @@ impl Fault {
             Self::OtherResult => "other-result",
             Self::OtherConfirmation { .. } => "other-confirmation",
             Self::ShareMismatch => "share-mismatch",
+            Self::BaseSuperseded { .. } => "base-superseded",
+            Self::AttemptTaken { .. } => "attempt-taken",
+            Self::AttemptsAhead { .. } => "attempts-ahead",
+            Self::BaseNotHeld { .. } => "base-not-held",
+            Self::BaseUnknown => "base-unknown",
+            Self::OtherKey => "other-key",
             Self::Certificate(error) => error.code(),
             Self::Signing(error) => error.code(),
             Self::UnusableResult => "unusable-result",

@@ -19,6 +19,7 @@ use reencrypt::{Point, PublicKeyPackage};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::base::ResultName;
 use crate::certificate::CertifiedKey;
 use crate::proposal::{MAX_MEMBERS, MAX_NAME};
 use crate::wire_v1::{self, MAX_CERTIFICATE, WireError};
@@ -173,6 +174,15 @@ fn message(statement: &[u8]) -> [u8; 64] {
     reencrypt::hash(tags::KEY_CERTIFICATE, &[statement])
 }
 
+/// By their bytes.
+impl PartialEq for KeyCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for KeyCertificate {}
+
 impl KeyCertificate {
     /// Verifies a certificate of the key named by the 32 bytes Y, of which nothing else need be known.
     ///
@@ -219,6 +229,16 @@ impl KeyCertificate {
         })
     }
 
+    /// Verifies a certificate under the Y that it names itself. Whoever relies on it compares that with the Y that it means.
+    ///
+    /// # Errors
+    /// [`KeyCertificateError`] for the first thing that is wrong.
+    pub fn verify_any(bytes: &[u8]) -> Result<Self, KeyCertificateError> {
+        let signed: Signed = wire_v1::decode(bytes, MAX_CERTIFICATE)?;
+        let statement: Statement = wire_v1::decode(&signed.statement, MAX_CERTIFICATE)?;
+        Self::verify(bytes, &statement.public_key)
+    }
+
     /// Whether it states exactly what this ceremony's certificate shows.
     pub(crate) fn is_of(&self, key: &CertifiedKey) -> bool {
         ToSign::of(key).statement == wire_v1::encode(&self.statement)
@@ -242,6 +262,15 @@ impl KeyCertificate {
     /// Epoch and attempt: of two certificates of one key, the greater pair counts.
     pub fn version(&self) -> (u64, u32) {
         (self.statement.epoch, self.statement.attempt)
+    }
+
+    /// The name of the result that it states.
+    pub fn name(&self) -> ResultName {
+        ResultName {
+            epoch: self.statement.epoch,
+            attempt: self.statement.attempt,
+            hash: self.statement.result,
+        }
     }
 
     /// The hash that all members confirmed in the ceremony, 64 bytes.

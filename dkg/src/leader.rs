@@ -9,10 +9,12 @@
 //! | phase | asks | until every member has answered |
 //! |---|---|---|
 //! | accepting | `propose` | `accepted`; `pending` is asked again, `rejected` fails |
-//! | dealing | `begin` | `dealt`, verified |
+//! | dealing | `begin` | `dealt`, verified; `ready` from whoever is no dealer |
 //! | acknowledging | `deals`; `whole-deals` of whoever answers `deals-wanted` | `acknowledged`; `complained` is judged, and fails the attempt |
-//! | confirming | `acknowledgements` | `confirmed` for the very result that the leader computes itself |
+//! | confirming | `acknowledgements`; `hand-over` of an old member that leaves | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
+//!
+//! In a reshare everybody with a seat is asked, new members and old ones; only the new ones acknowledge.
 //!
 //! # Members left out
 //!
@@ -72,7 +74,7 @@ pub struct Leader {
     whole_deals: bool,
     told: usize,
     signed: SignedProposal,
-    /// The index in the proposal of the member that leads here.
+    /// The seat in the proposal of the member that leads here.
     own: u16,
     /// Signed when the leader is made, so that the identity's key need not stay here. Only the proposal's leader has it.
     abandon: Option<[u8; 64]>,
@@ -153,7 +155,7 @@ impl Leader {
         }
         let signed = proposal.sign(identity)?;
         let abandon = signature::sign(identity, tags::ABANDON, &[proposal.hash()]);
-        let phase = Phase::first(proposal.members().len());
+        let phase = Phase::first(proposal.seats().len());
         let own = proposal
             .index_of(proposal.leader())
             .ok_or(Fault::NotListed)?;
@@ -171,7 +173,7 @@ impl Leader {
             .attempt()
             .map_or_else(|| proposal.clone(), |attempt| attempt.roster.clone());
         Self {
-            peers: vec![Peer::default(); roster.members().len()],
+            peers: vec![Peer::default(); roster.seats().len()],
             roster,
             proposal,
             exclusions: Vec::new(),
@@ -343,7 +345,7 @@ impl Leader {
                 if let Some(attempt) = self.phase.attempt() {
                     self.roster = attempt.roster.clone();
                 }
-                self.peers = vec![Peer::default(); self.roster.members().len()];
+                self.peers = vec![Peer::default(); self.roster.seats().len()];
                 self.round_since = Some(now);
                 self.persist(effects);
                 if let Phase::Activating { certificate, .. } = &self.phase {
@@ -380,7 +382,7 @@ impl Leader {
     pub fn progress(&self) -> LeaderProgress {
         let waiting = self
             .roster
-            .members()
+            .seats()
             .iter()
             .zip(1u16..)
             .zip(&self.peers)
@@ -429,8 +431,8 @@ impl Leader {
                 .map(|fault| self.in_proposal(fault))
                 .collect();
             self.roster = self.proposal.clone();
-            self.phase = Phase::failed(faults, self.proposal.members().len());
-            self.peers = vec![Peer::default(); self.proposal.members().len()];
+            self.phase = Phase::failed(faults, self.proposal.seats().len());
+            self.peers = vec![Peer::default(); self.proposal.seats().len()];
             self.unreported = true;
             self.persist(effects);
         }
@@ -484,7 +486,7 @@ impl Leader {
         }
         let excluded = self.excluded();
         let mut in_flight = self.peers.iter().filter(|peer| peer.in_flight).count();
-        for ((place, member), index) in self.roster.members().iter().enumerate().zip(1u16..) {
+        for ((place, member), index) in self.roster.seats().iter().enumerate().zip(1u16..) {
             let Some(peer) = self.peers.get_mut(place) else {
                 break;
             };

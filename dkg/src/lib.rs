@@ -28,14 +28,22 @@
 //! With the key in use, t members sign under Y itself who the members are ([`KeyCertificate`]), so that a client that knows
 //! only the 32 bytes of Y can check it: [`SigningSession`] asks, [`Signer`] answers.
 //!
+//! # Handing a key on
+//!
+//! A proposal with a [`Base`] is a *reshare*: t of the old members deal their shares of Y to the new members, by the same steps, and
+//! everybody who takes part confirms. Members, n, t and the policy may change, or nothing but the shares. [`Proposal::seats`] are all
+//! who take part. [`verify_reshare`] verifies the outcome for whoever knows Y alone.
+//!
 //! # Driving a member
 //!
 //! For each message that arrives from a peer of which TLS established the identity:
 //!
 //! 1. [`Message::from_bytes`]; [`Message::ceremony`] finds the stored machine ([`Member::restore`]), or
 //!    [`Member::new`] for an id not known yet;
-//! 2. [`Member::handle`]. An error changes nothing, and is answered with [`Message::refusal`];
-//! 3. write [`MemberOutput::persist`] (sealed) and [`MemberOutput::activated`] in one durable transaction;
+//! 2. [`Member::handle`]; if [`Member::base_of`] names a base, [`Member::handle_reshare`] with what the node holds of it
+//!    ([`Holding`]). An error changes nothing, and is answered with [`Message::refusal`];
+//! 3. write [`MemberOutput::persist`] (sealed), [`MemberOutput::activated`], [`MemberOutput::confirmed`] and
+//!    [`MemberOutput::retired`] in one durable transaction;
 //! 4. send [`MemberOutput::reply`]. If the process dies before this, the leader asks again.
 //!
 //! After a `propose`, when the configuration accepts this proposer by itself, call [`Member::accept`] at once and answer with
@@ -69,6 +77,7 @@
 //!     threshold: 1,
 //!     policy_hash: [7; 32],
 //!     members: vec![card],
+//!     base: None,
 //!     leader: identity,
 //!     created: now,
 //!     expires: now + 3600,
@@ -109,10 +118,12 @@
 
 mod acknowledge;
 mod attempt;
+mod base;
 mod certificate;
 mod confirm;
 pub mod custody;
 mod deal;
+mod dealers;
 mod exclusion;
 mod fault;
 mod frost;
@@ -135,8 +146,12 @@ mod words;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
+pub use crate::base::{
+    Base, BaseName, BaseTerms, ConfirmedAttempt, Holding, MAX_ATTEMPTS_AHEAD, ResultName,
+    RetiredKey,
+};
 pub use crate::certificate::{
-    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate,
+    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate, verify_reshare,
 };
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
@@ -152,7 +167,7 @@ pub use crate::member::{ActivatedKey, LocalNode, Member, MemberOutput, MemberSta
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};
 pub use crate::proposal::{
     DEFAULT_LIFETIME_S, Kind, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity,
-    PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
+    OldSeat, PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
 };
 pub use crate::sealed_share::SEALED_SHARE;
 pub use crate::signing::{

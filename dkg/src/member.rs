@@ -34,6 +34,13 @@
 //! is its turn; the file `member/lead.rs` has the rule. Asked about an attempt that it is not in, it answers with the `begin` of its
 //! own, and with the certificate when it has activated one, so that whoever leads without knowing catches up.
 //!
+//! # A reshare
+//!
+//! t_old of the old members deal; everybody else answers `begin` without a deal. An old member that leaves holds no share: it goes
+//! from dealt to confirmed by `hand-over`, and to activated by the certificate, which retires its base. What the node holds
+//! of the base, and the highest attempt on it that it has confirmed, come with each message ([`Holding`]) and are not kept here; a
+//! confirmation gives the new number out, to be written together with the state.
+//!
 //! # Giving up
 //!
 //! Up to `acknowledged` the member gives up when the proposal expires, when its leader calls it off or when its own
@@ -41,6 +48,7 @@
 //! until it sees the certificate, whatever anyone says.
 
 mod checks;
+mod hand_over;
 mod lead;
 mod stage;
 mod state;
@@ -52,6 +60,7 @@ use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
 use zeroize::Zeroizing;
 
 use crate::attempt::Acceptance;
+use crate::base::{Base, BaseName, ConfirmedAttempt, Holding, ResultName, RetiredKey};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::leader::DEFAULT_PATIENCE_S;
@@ -59,6 +68,7 @@ use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
 use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
 use crate::{signature, tags};
 
+use hand_over::{HandOver, check_proposed};
 pub(crate) use lead::Inheritance;
 use lead::Watch;
 use stage::{Running, Secrets, Stage};
@@ -127,7 +137,7 @@ impl MemberStage {
     }
 }
 
-/// What the driver does next, in this order: write `persist` and `activated` durably, in one transaction; then send `reply`.
+/// What the driver does next, in this order: write everything but `reply` durably, in one transaction; then send `reply`.
 pub struct MemberOutput {
     /// The whole state of the machine, secrets included: to be sealed before it is written. `None` if nothing changed.
     pub persist: Option<Zeroizing<Vec<u8>>>,
@@ -135,6 +145,11 @@ pub struct MemberOutput {
     pub reply: Message,
     /// The key that this member now serves. Given once; after it the state holds no secret.
     pub activated: Option<ActivatedKey>,
+    /// The attempt on a base that this member has confirmed with this answer.
+    pub confirmed: Option<ConfirmedAttempt>,
+    /// The base that this member has handed on. Given once, to every old member of the attempt: with `activated` to those that
+    /// stay, alone to those that leave.
+    pub retired: Option<RetiredKey>,
     /// What somebody has done wrong without effect; for the operator's log. It is not kept.
     pub notice: Option<Fault>,
 }
@@ -150,16 +165,21 @@ pub struct ActivatedKey {
     pub members: Vec<MemberIdentity>,
     /// SHA-256 of the approval policy that everybody agreed to.
     pub policy_hash: [u8; 32],
+    /// Which result of the key it is: of two, the greater is followed.
+    pub name: ResultName,
     /// The certificate's canonical bytes, for [`crate::verify_certificate`].
     pub certificate: Vec<u8>,
 }
 
 impl MemberOutput {
-    fn repeat(reply: Message) -> Self {
+    /// An answer that changes nothing.
+    pub fn repeat(reply: Message) -> Self {
         Self {
             persist: None,
             reply,
             activated: None,
+            confirmed: None,
+            retired: None,
             notice: None,
         }
     }
@@ -275,10 +295,26 @@ impl Member {
         Some(self.running.as_ref()?.attempt.as_ref()?.number)
     }
 
-    /// Answers one message from the member whose identity TLS established. `now` in seconds since the Unix epoch.
+    /// The base of the reshare that a message is about: of this ceremony, or of the one that the message proposes. `None` for a
+    /// create. The driver looks up what it holds of it, for [`Member::handle_reshare`].
+    pub fn base_of(&self, message: &Message) -> Option<BaseName> {
+        if let Some(proposal) = self.proposal() {
+            return proposal.base().map(Base::name);
+        }
+        let Message::Propose { proposal } = message else {
+            return None;
+        };
+        Proposal::from_bytes(&proposal.proposal)
+            .ok()?
+            .base()
+            .map(Base::name)
+    }
+
+    /// Answers one message of a create from the member whose identity TLS established. `now` in seconds since the Unix epoch.
     ///
     /// # Errors
     /// The fault, when the message is refused and nothing has changed; the driver answers with [`Message::refusal`].
+    /// [`Fault::BaseUnknown`] if it belongs to a reshare.
     pub fn handle<R: CryptoRng>(
         &mut self,
         from: &[u8; 32],
@@ -286,8 +322,34 @@ impl Member {
         now: u64,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        self.answer(from, message, None, now, rng)
+    }
+
+    /// As [`Member::handle`], for a reshare, with what this node holds of its base: see [`Member::base_of`].
+    ///
+    /// # Errors
+    /// The fault, when the message is refused and nothing has changed; the driver answers with [`Message::refusal`].
+    pub fn handle_reshare<R: CryptoRng>(
+        &mut self,
+        from: &[u8; 32],
+        message: Message,
+        holding: &Holding<'_>,
+        now: u64,
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
+        self.answer(from, message, Some(holding), now, rng)
+    }
+
+    fn answer<R: CryptoRng>(
+        &mut self,
+        from: &[u8; 32],
+        message: Message,
+        holding: Option<&Holding<'_>>,
+        now: u64,
+        rng: &mut R,
+    ) -> Result<MemberOutput, Fault> {
         if let Message::Propose { proposal } = message {
-            return self.propose(from, proposal, now);
+            return self.propose(from, proposal, holding, now);
         }
         let patience_s = self.patience_s;
         let running = self
@@ -319,7 +381,7 @@ impl Member {
                     excluded,
                     by_leader: leads,
                 };
-                running.begin(&self.node, begin, rng)
+                running.begin(&self.node, begin, holding, rng)
             }
             Message::Deals {
                 attempt,
@@ -334,7 +396,20 @@ impl Member {
                 attempt,
                 acknowledgements,
                 ..
-            } => running.confirm(&self.node, attempt, &acknowledgements, rng),
+            } => running.confirm(&self.node, attempt, &acknowledgements, holding, rng),
+            Message::HandOver {
+                attempt,
+                sums,
+                acknowledgements,
+                ..
+            } => {
+                let asked = HandOver {
+                    number: attempt,
+                    sums,
+                    acknowledgements,
+                };
+                running.hand_over(&self.node, asked, holding)
+            }
             Message::Certificate {
                 certificate,
                 public_shares,
@@ -364,6 +439,7 @@ impl Member {
         &mut self,
         from: &[u8; 32],
         signed: SignedProposal,
+        holding: Option<&Holding<'_>>,
         now: u64,
     ) -> Result<MemberOutput, Fault> {
         let proposal = signed.verify()?;
@@ -393,6 +469,7 @@ impl Member {
         }
         self.check_terms(&proposal, index)?;
         let first = proposal.index_of(proposal.leader());
+        check_proposed(&proposal, index, holding)?;
         let running = Running {
             signed,
             proposal,
@@ -411,6 +488,8 @@ impl Member {
                 ceremony: running.proposal.id(),
             },
             activated: None,
+            confirmed: None,
+            retired: None,
             notice: None,
         };
         self.running = Some(running);

@@ -4,18 +4,29 @@
 //! makes it. Everything that follows hashes those bytes, so that nobody can be brought to take part in a ceremony
 //! other than the one that was accepted.
 //!
-//! Members stand in the order of their identities; a member's index, 1…n, is its place. A [`Proposal`] has always been
+//! Members stand in the order of their identities; a member's index, 1…n, is its place. In a reshare the old members that are not
+//! new ones have the *seats* after them ([`crate::Base`]). A [`Proposal`] has always been
 //! checked: nothing but [`Proposal::new`] and [`Proposal::from_bytes`] makes one.
 
-use std::collections::BTreeSet;
+mod error;
+mod fields;
+mod seats;
+
+use std::sync::Arc;
 
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
-use reencrypt::Point;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use crate::base::{Base, BaseFields, BaseTerms};
 use crate::{signature, tags, wire_v1};
+
+pub use error::ProposalError;
+pub(crate) use fields::check_text;
+use fields::{Fields, members_asked_for};
+pub use seats::OldSeat;
+use seats::{old_seats, seat_of};
 
 /// Version of this protocol. A node of another version is told so by name before anything starts.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -36,6 +47,8 @@ pub const DEFAULT_LIFETIME_S: u64 = 24 * 3600;
 pub enum Kind {
     /// A new key, at epoch 0.
     Create,
+    /// An existing key, handed on by members of its base, at the next epoch.
+    Reshare,
 }
 
 /// A node as others know it.
@@ -61,15 +74,17 @@ pub struct Terms {
     pub threshold: u16,
     /// SHA-256 of the approval policy (protocol.md 7).
     pub policy_hash: [u8; 32],
-    /// The members, in any order.
+    /// The members of the new key or of the new epoch, in any order.
     pub members: Vec<MemberIdentity>,
-    /// The identity of the member that proposes and leads.
+    /// The result that is dealt anew; `None` for a new key.
+    pub base: Option<BaseTerms>,
+    /// The identity of the member, new or old, that proposes and leads.
     pub leader: [u8; 32],
     /// When it was made, seconds since the Unix epoch.
     pub created: u64,
     /// From when on it is void, seconds since the Unix epoch.
     pub expires: u64,
-    /// How many of the members an attempt may leave out: those that stay silent, decline or cheat. 0: all or nobody.
+    /// How many of the (new) members an attempt may leave out: those that stay silent, decline or cheat. 0: all or nobody.
     pub may_be_absent: u16,
     /// Allows n < 2t − 1, where t − 1 members that fall silent stop the key for ever.
     pub allow_few_members: bool,
@@ -82,29 +97,13 @@ pub struct Terms {
 pub struct Proposal {
     fields: Fields,
     hash: [u8; 64],
-    /// The members' identities, decoded.
+    base: Option<Arc<Base>>,
+    /// The new members, then the old ones that are not new.
+    seats: Vec<MemberIdentity>,
+    /// The identities of the seats, decoded.
     identities: Vec<VerifyingKey>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fields {
-    #[serde(with = "serde_bytes")]
-    id: [u8; 16],
-    kind: Kind,
-    #[serde(with = "serde_bytes")]
-    leader: [u8; 32],
-    created: u64,
-    expires: u64,
-    members: Vec<MemberIdentity>,
-    version: u16,
-    software: String,
-    threshold: u16,
-    #[serde(with = "serde_bytes")]
-    policy_hash: [u8; 32],
-    /// How many of the members may be left out of an attempt.
-    may_be_absent: u16,
-    allow_few_members: bool,
+    /// The seats of the old members, in the base's order.
+    old: Vec<OldSeat>,
 }
 
 /// A proposal's bytes with the signature of its leader.
@@ -118,128 +117,8 @@ pub struct SignedProposal {
     pub signature: [u8; 64],
 }
 
-/// Why terms are no proposal.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProposalError {
-    /// The bytes are not a proposal in its one encoding.
-    #[error("the proposal cannot be read: {0}")]
-    Encoding(#[from] wire_v1::WireError),
-    /// Made for another version of the protocol.
-    #[error(
-        "the proposal is for version {theirs} of the protocol and this node speaks version {ours}: bring all members to one version"
-    )]
-    Version {
-        /// The version that this code speaks.
-        ours: u16,
-        /// The version that the proposal names.
-        theirs: u16,
-    },
-    /// No member, or too many.
-    #[error("a key has 1 to {MAX_MEMBERS} members, the proposal has {0}")]
-    MemberCount(usize),
-    /// t is 0 or more than n.
-    #[error(
-        "the threshold must be between 1 and the number of members: it is {threshold} of {members}"
-    )]
-    Threshold {
-        /// t.
-        threshold: u16,
-        /// n.
-        members: usize,
-    },
-    /// n < 2t − 1 without leave.
-    #[error("with a threshold of {threshold}, {needed} members are asked for and the proposal has {members}: if {tolerated} of them fall silent, the key is lost; \
-             lower the threshold, add members, or allow it explicitly", tolerated = members.saturating_sub(usize::from(*threshold)) + 1)]
-    FewMembers {
-        /// t.
-        threshold: u16,
-        /// n.
-        members: usize,
-        /// 2t − 1.
-        needed: usize,
-    },
-    /// Members are not in the order of their identities.
-    #[error("the members of the proposal are not in the order of their identities")]
-    Order,
-    /// One identity, recovery key, name or address twice.
-    #[error(
-        "two members of the proposal have the same {what}: {name} is one of them; each node needs its own"
-    )]
-    Duplicate {
-        /// `identity`, `recovery key` or `name`.
-        what: &'static str,
-        /// The second member that has it.
-        name: String,
-    },
-    /// A member's identity or recovery key is not a usable key.
-    #[error("the {what} of member {name} is not a valid key: ask its operator for the card again")]
-    Key {
-        /// `identity` or `recovery key`.
-        what: &'static str,
-        /// The member.
-        name: String,
-    },
-    /// An empty, long or unprintable text.
-    #[error(
-        "the {what} of a member of the proposal, or of its software, is empty, too long, or has control characters"
-    )]
-    Text {
-        /// `name`, `address` or `software`.
-        what: &'static str,
-    },
-    /// The leader is not one of the members.
-    #[error("the leader of the proposal is not among its members")]
-    Leader,
-    /// Expires before it is made, or stays open for more than 30 days.
-    #[error(
-        "the proposal is open from {created} to {expires}: it must expire after it is made and within 30 days"
-    )]
-    Lifetime {
-        /// Seconds since the Unix epoch.
-        created: u64,
-        /// Seconds since the Unix epoch.
-        expires: u64,
-    },
-    /// Without those that may be absent, too few are left for the threshold.
-    #[error(
-        "with {absent} of {members} members absent too few are left for a threshold of {threshold}: let fewer be absent, lower the threshold, or allow few members explicitly"
-    )]
-    Absence {
-        /// How many may be absent.
-        absent: u16,
-        /// n.
-        members: usize,
-        /// t.
-        threshold: u16,
-    },
-    /// The signature is not the leader's.
-    #[error("the proposal is not signed by its leader")]
-    Signature,
-}
-
-impl ProposalError {
-    /// A stable name for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Encoding(error) => error.code(),
-            Self::Version { .. } => "other-version",
-            Self::MemberCount(_) => "proposal-member-count",
-            Self::Threshold { .. } => "proposal-threshold",
-            Self::FewMembers { .. } => "proposal-few-members",
-            Self::Order => "proposal-order",
-            Self::Duplicate { .. } => "proposal-duplicate",
-            Self::Key { .. } => "proposal-key",
-            Self::Text { .. } => "proposal-text",
-            Self::Leader => "proposal-leader",
-            Self::Lifetime { .. } => "proposal-lifetime",
-            Self::Absence { .. } => "proposal-absence",
-            Self::Signature => "proposal-signature",
-        }
-    }
-}
-
 impl Proposal {
-    /// A proposal to create a key on these terms, under a random id. Sorts the members.
+    /// A proposal on these terms, under a random id: of a reshare if they name a base, else of a new key. Sorts the members.
     pub fn new<R: CryptoRng>(terms: Terms, rng: &mut R) -> Result<Self, ProposalError> {
         let mut id = [0; 16];
         rng.fill_bytes(&mut id);
@@ -248,7 +127,11 @@ impl Proposal {
         Self::from_fields(Fields {
             version: PROTOCOL_VERSION,
             id,
-            kind: Kind::Create,
+            kind: match terms.base {
+                Some(_) => Kind::Reshare,
+                None => Kind::Create,
+            },
+            base: terms.base.map(BaseFields::from),
             threshold: terms.threshold,
             policy_hash: terms.policy_hash,
             members,
@@ -272,11 +155,45 @@ impl Proposal {
     }
 
     fn from_fields(fields: Fields) -> Result<Self, ProposalError> {
-        let identities = fields.check()?;
+        let mut identities = fields.check()?;
+        let base = fields
+            .base
+            .as_ref()
+            .map(BaseFields::verify)
+            .transpose()?
+            .map(Arc::new);
+        let mut seats = fields.members.clone();
+        if let Some(base) = &base {
+            let old = base.certificate().members().iter().zip(base.addresses());
+            for (member, address) in old {
+                if fields.is_member(&member.identity) {
+                    continue;
+                }
+                let key = |what| ProposalError::Key {
+                    what,
+                    name: member.name.clone(),
+                };
+                identities.push(
+                    signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?,
+                );
+                seats.push(MemberIdentity {
+                    name: member.name.clone(),
+                    address: address.clone(),
+                    identity: member.identity,
+                    recovery_public: member.recovery_public,
+                });
+            }
+        }
+        if !seats.iter().any(|seat| seat.identity == fields.leader) {
+            return Err(ProposalError::Leader);
+        }
         let hash = reencrypt::hash(tags::PROPOSAL, &[&wire_v1::encode(&fields)]);
         Ok(Self {
+            old: old_seats(base.as_deref(), &seats),
             fields,
             hash,
+            base,
+            seats,
             identities,
         })
     }
@@ -328,29 +245,60 @@ impl Proposal {
         &self.fields.members
     }
 
-    /// The member of index 1…n.
-    pub fn member(&self, index: u16) -> Option<&MemberIdentity> {
-        usize::from(index)
+    /// Everybody who takes part, by seat: the members, then the old members of a reshare that are not among them. The first
+    /// has seat 1.
+    pub fn seats(&self) -> &[MemberIdentity] {
+        &self.seats
+    }
+
+    /// The result that is dealt anew. `None` in a create.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_deref()
+    }
+
+    /// The seats of the base's members, in the base's order. None in a create.
+    pub fn old_seats(&self) -> &[OldSeat] {
+        &self.old
+    }
+
+    /// Whether the seat is that of an old member that leaves: it gets no share.
+    pub fn is_leaving(&self, seat: u16) -> bool {
+        usize::from(seat) > self.fields.members.len()
+    }
+
+    /// The epoch of the key that comes of it: 0 for a new one.
+    pub fn epoch(&self) -> u64 {
+        self.base
+            .as_ref()
+            .map_or(0, |base| base.name().result.epoch.saturating_add(1))
+    }
+
+    /// The number of the first attempt: 1 in a create.
+    pub fn first_attempt(&self) -> u32 {
+        self.base
+            .as_ref()
+            .map_or(0, |base| base.attempts_after())
+            .saturating_add(1)
+    }
+
+    /// The member in seat 1, 2, ….
+    pub fn member(&self, seat: u16) -> Option<&MemberIdentity> {
+        usize::from(seat)
             .checked_sub(1)
-            .and_then(|place| self.fields.members.get(place))
+            .and_then(|place| self.seats.get(place))
     }
 
-    /// The index, 1…n, of an identity.
+    /// The seat of an identity: a new member's is its index, 1…n.
     pub fn index_of(&self, identity: &[u8; 32]) -> Option<u16> {
-        let place = self
-            .fields
-            .members
-            .binary_search_by(|member| member.identity.cmp(identity))
-            .ok()?;
-        u16::try_from(place + 1).ok()
+        seat_of(&self.seats, identity)
     }
 
-    /// The decoded identities of the members, in index order.
+    /// The decoded identities, by seat.
     pub(crate) fn identities(&self) -> &[VerifyingKey] {
         &self.identities
     }
 
-    /// The decoded identity of the member of index 1…n.
+    /// The decoded identity of the member in seat 1, 2, ….
     pub(crate) fn identity(&self, index: u16) -> Option<&VerifyingKey> {
         usize::from(index)
             .checked_sub(1)
@@ -389,35 +337,6 @@ impl Proposal {
         self.fields.may_be_absent
     }
 
-    /// The proposal as an attempt of these members carries it out: under the same hash, with their places as indices 1, 2, …
-    /// `None` unless `present` are indices of members in ascending order, and as many as the proposal asks for.
-    pub(crate) fn among(&self, present: &[u16]) -> Option<Self> {
-        let all = self.fields.members.len();
-        let ascending = present
-            .iter()
-            .zip(present.iter().skip(1))
-            .all(|(a, b)| a < b);
-        if !ascending || present.len() + usize::from(self.fields.may_be_absent) < all {
-            return None;
-        }
-        let members = present
-            .iter()
-            .map(|index| self.member(*index).cloned())
-            .collect::<Option<Vec<_>>>()?;
-        let identities = present
-            .iter()
-            .map(|index| self.identity(*index).copied())
-            .collect::<Option<Vec<_>>>()?;
-        Some(Self {
-            fields: Fields {
-                members,
-                ..self.fields.clone()
-            },
-            hash: self.hash,
-            identities,
-        })
-    }
-
     /// Whether fewer than 2t − 1 members hold the key, so that t − 1 silent ones lose it.
     pub fn has_few_members(&self) -> bool {
         self.fields.members.len() < members_asked_for(self.fields.threshold)
@@ -438,115 +357,4 @@ impl SignedProposal {
         }
         Ok(proposal)
     }
-}
-
-/// 2t − 1: with so many members, t honest ones hold shares if t − 1 do not.
-fn members_asked_for(threshold: u16) -> usize {
-    (2 * usize::from(threshold)).saturating_sub(1)
-}
-
-impl Fields {
-    fn check(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
-        if self.version != PROTOCOL_VERSION {
-            return Err(ProposalError::Version {
-                ours: PROTOCOL_VERSION,
-                theirs: self.version,
-            });
-        }
-        let count = self.members.len();
-        if !(1..=MAX_MEMBERS).contains(&count) {
-            return Err(ProposalError::MemberCount(count));
-        }
-        let threshold = self.threshold;
-        if threshold == 0 || usize::from(threshold) > count {
-            return Err(ProposalError::Threshold {
-                threshold,
-                members: count,
-            });
-        }
-        let needed = members_asked_for(threshold);
-        if count < needed && !self.allow_few_members {
-            return Err(ProposalError::FewMembers {
-                threshold,
-                members: count,
-                needed,
-            });
-        }
-        let absent = self.may_be_absent;
-        let left = count.saturating_sub(usize::from(absent));
-        let needed = if self.allow_few_members {
-            usize::from(threshold)
-        } else {
-            needed
-        };
-        if absent != 0 && left < needed {
-            return Err(ProposalError::Absence {
-                absent,
-                members: count,
-                threshold,
-            });
-        }
-        if self.expires <= self.created || self.expires - self.created > MAX_LIFETIME_S {
-            return Err(ProposalError::Lifetime {
-                created: self.created,
-                expires: self.expires,
-            });
-        }
-        check_text("software", &self.software, MAX_NAME)?;
-        let identities = self.check_members()?;
-        if !self
-            .members
-            .iter()
-            .any(|member| member.identity == self.leader)
-        {
-            return Err(ProposalError::Leader);
-        }
-        Ok(identities)
-    }
-
-    fn check_members(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
-        let mut recovery_keys = BTreeSet::new();
-        let mut names = BTreeSet::new();
-        let mut identities = Vec::with_capacity(self.members.len());
-        let mut previous: Option<&MemberIdentity> = None;
-        for member in &self.members {
-            check_text("name", &member.name, MAX_NAME)?;
-            check_text("address", &member.address, MAX_ADDRESS)?;
-            let duplicate = |what| ProposalError::Duplicate {
-                what,
-                name: member.name.clone(),
-            };
-            let key = |what| ProposalError::Key {
-                what,
-                name: member.name.clone(),
-            };
-            if let Some(previous) = previous {
-                match previous.identity.cmp(&member.identity) {
-                    std::cmp::Ordering::Less => {}
-                    std::cmp::Ordering::Equal => return Err(duplicate("identity")),
-                    std::cmp::Ordering::Greater => return Err(ProposalError::Order),
-                }
-            }
-            if !recovery_keys.insert(member.recovery_public) {
-                return Err(duplicate("recovery key"));
-            }
-            if !names.insert(&member.name) {
-                return Err(duplicate("name"));
-            }
-            identities
-                .push(signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?);
-            if Point::from_bytes(&member.recovery_public).is_err() {
-                return Err(key("recovery key"));
-            }
-            previous = Some(member);
-        }
-        Ok(identities)
-    }
-}
-
-fn check_text(what: &'static str, text: &str, most: usize) -> Result<(), ProposalError> {
-    if text.is_empty() || text.len() > most || text.chars().any(char::is_control) {
-        return Err(ProposalError::Text { what });
-    }
-    Ok(())
 }

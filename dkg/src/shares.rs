@@ -19,10 +19,9 @@ use reencrypt::{Point, SecretScalar, decode_scalar};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::acknowledge::{Complaint, deal_set};
-use crate::attempt::{Attempt, altered};
+use crate::attempt::Attempt;
 use crate::deal::{self, DealHeader, OpenHeader, Proofs, Relayed, RelayedDeal};
 use crate::fault::{DealFault, Fault};
-use crate::proposal::Proposal;
 use crate::signature::Batch;
 use crate::sums::{sum_commitments_vartime, sum_shares};
 use crate::tags;
@@ -59,20 +58,17 @@ pub(crate) enum Verdict {
 
 /// What a member brings to the check.
 pub(crate) struct Checker<'a> {
-    pub(crate) proposal: &'a Proposal,
     pub(crate) attempt: &'a Attempt,
     /// The member's index j.
     pub(crate) index: u16,
     /// n_j.
     pub(crate) secret: &'a SecretScalar,
-    /// The member's own deal.
-    pub(crate) own: &'a DealHeader,
-    /// The weights of the dealers, in the order of their deals.
-    pub(crate) weights: &'a [Scalar],
+    /// The member's own deal, if it is a dealer.
+    pub(crate) own: Option<&'a DealHeader>,
 }
 
 impl Checker<'_> {
-    /// Checks one whole deal of each member, in index order. An error changes nothing: the leader may send the right ones.
+    /// Checks one whole deal of each dealer, in index order. An error changes nothing: the leader may send the right ones.
     pub(crate) fn check_whole<R: CryptoRng>(
         &self,
         deals: &[RelayedDeal],
@@ -83,18 +79,17 @@ impl Checker<'_> {
         for deal in deals {
             if deal::commitments_hash(&deal.commitments) != deal.header.commitments_hash {
                 return Err(Fault::RelayAltered {
-                    author: deal.header.index,
+                    author: self.attempt.seat_of_dealer(deal.header.index),
                     what: "commitments",
                 });
             }
         }
         let set = deal_set(&self.attempt.params, digests.iter());
-        let threshold = self.proposal.threshold();
         let opened = deals
             .iter()
             .zip(digests)
             .map(|(deal, digest)| {
-                let header = deal.header.open(digest, &deal.commitments, threshold);
+                let header = deal.header.open(self.attempt, digest, &deal.commitments);
                 self.open(&deal.relayed(), header)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -105,19 +100,21 @@ impl Checker<'_> {
             }
         }
         let commitments = opened.iter().map(|deal| deal.header.commitments.as_slice());
-        let sums = sum_commitments_vartime(commitments, self.weights)?;
+        let sums = sum_commitments_vartime(commitments, &self.attempt.weights)?;
         let share =
             SecretScalar::from_scalar(*self.sum(&opened)).map_err(|_| Fault::UnusableResult)?;
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
-    /// Step 7: one deal of each member in order, each as its dealer signed it, this member's own as it made it. Whatever is
+    /// Step 7: one deal of each dealer in order, each as its dealer signed it, this member's own as it made it. Whatever is
     /// wrong here is the leader's doing. Returns the digests.
     pub(crate) fn check_signatures(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
-        let expected = self.attempt.members();
-        let in_order = (1..)
+        let dealers = &self.attempt.dealers;
+        let expected = dealers.len();
+        let in_order = dealers
+            .iter()
             .zip(deals)
-            .all(|(index, relayed)| relayed.header.index == index);
+            .all(|(dealer, relayed)| relayed.header.index == dealer.index);
         if deals.len() != expected || !in_order {
             return Err(Fault::DealCount {
                 expected,
@@ -126,27 +123,34 @@ impl Checker<'_> {
         }
         let mut digests = Vec::with_capacity(expected);
         let mut signatures = Batch::default();
-        for (relayed, identity) in deals.iter().zip(self.proposal.identities()) {
+        for (relayed, dealer) in deals.iter().zip(dealers) {
             let header = relayed.header;
             let altered = |what| Fault::RelayAltered {
-                author: header.index,
+                author: dealer.seat,
                 what,
             };
+            let identity = self.attempt.roster.identity(dealer.seat);
+            let identity = identity.ok_or_else(|| altered("deal"))?;
             let digest = header.digest(&self.attempt.params);
-            if header.index == self.index && header != self.own {
+            if dealer.seat == self.index && self.own.is_some_and(|own| own != header) {
                 return Err(Fault::OwnMessageAltered { what: "deal" });
             }
             let index = header.index.to_le_bytes();
             let items = header.signed_items(&self.attempt.params, &index, &digest);
             signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
-            if !relayed.has_true_ciphertext(self.index, expected) {
+            if !relayed.has_true_ciphertext(self.index, self.attempt.members()) {
                 return Err(altered("ciphertext"));
             }
             digests.push(digest);
         }
-        signatures
-            .verify()
-            .map_err(|places| altered(&places, "deal"))?;
+        signatures.verify().map_err(|places| Fault::RelayAltered {
+            author: places
+                .first()
+                .and_then(|place| dealers.get(*place))
+                .map(|dealer| dealer.seat)
+                .unwrap_or_default(),
+            what: "deal",
+        })?;
         Ok(digests)
     }
 
@@ -157,7 +161,10 @@ impl Checker<'_> {
         header: Result<OpenHeader, DealFault>,
     ) -> Result<Opened, Fault> {
         let dealer = relayed.header.index;
-        let bad = |reason| Fault::BadDeal { dealer, reason };
+        let bad = |reason| Fault::BadDeal {
+            dealer: self.attempt.seat_of_dealer(dealer),
+            reason,
+        };
         let header = header.map_err(bad)?;
         let proofs = relayed
             .header
@@ -189,7 +196,7 @@ impl Checker<'_> {
 
     /// The equation of the module's head. The secret shares only enter the left side, in constant time.
     fn all_hold_vartime<R: CryptoRng>(&self, opened: &[Opened], rng: &mut R) -> bool {
-        let powers = powers(self.index, usize::from(self.proposal.threshold()));
+        let powers = powers(self.index, usize::from(self.attempt.roster.threshold()));
         let size = opened.len() * (powers.len() + 3);
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
@@ -254,7 +261,7 @@ impl Checker<'_> {
             deal.proofs
                 .verify_vartime(&deal.header)
                 .map_err(|reason| Fault::BadDeal {
-                    dealer: deal.header.index,
+                    dealer: self.attempt.seat_of_dealer(deal.header.index),
                     reason,
                 })?;
         }
@@ -264,7 +271,7 @@ impl Checker<'_> {
     /// x_j, of shares that are all there.
     pub(crate) fn sum(&self, opened: &[Opened]) -> Zeroizing<Scalar> {
         let shares = opened.iter().filter_map(|deal| deal.share.as_deref());
-        sum_shares(shares, self.weights)
+        sum_shares(shares, &self.attempt.weights)
     }
 }
 

@@ -124,7 +124,8 @@ impl Signer {
         rng: &mut R,
     ) -> Result<Message, Fault> {
         let ceremony = key.proposal().id();
-        if message.ceremony() != Some(ceremony) {
+        let result = key.result_hash();
+        if message.ceremony() != Some(ceremony) || message.result() != Some(&result) {
             return Err(Fault::OtherCeremony);
         }
         if key.index_of(from).is_none() {
@@ -134,6 +135,7 @@ impl Signer {
             (message, certificate)
         {
             return Ok(Message::KeyCertificate {
+                result,
                 ceremony,
                 certificate: serde_bytes::ByteBuf::from(certificate.to_vec()),
             });

@@ -45,6 +45,7 @@ pub(crate) enum SummedVerdict {
 }
 
 /// The weights of the dealers when a key is made: 1 each.
+#[cfg(test)]
 pub(crate) fn equal_weights(dealers: usize) -> Vec<Scalar> {
     vec![Scalar::ONE; dealers]
 }
@@ -120,9 +121,11 @@ impl Checker<'_> {
         let opened = relayed
             .iter()
             .zip(digests)
-            .map(|(relayed, digest)| self.open(relayed, relayed.header.open_excerpt(digest)))
+            .map(|(relayed, digest)| {
+                self.open(relayed, relayed.header.open_excerpt(self.attempt, digest))
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        let sums = decode_sums(sums, self.proposal.threshold());
+        let sums = decode_sums(sums, self.attempt.roster.threshold());
         let share = opened
             .iter()
             .all(|deal| deal.share.is_some())
@@ -153,7 +156,7 @@ impl Checker<'_> {
         );
         let (of_share, of_constant) = (weight(rng), weight(rng));
         let mut left = Zeroizing::new(of_share * share);
-        for (deal, dealer) in opened.iter().zip(self.weights) {
+        for (deal, dealer) in opened.iter().zip(&self.attempt.weights) {
             let (alpha, beta) = (weight(rng), weight(rng));
             let (constant, ephemeral) = (&deal.proofs.constant, &deal.proofs.ephemeral);
             *left += alpha * constant.response + beta * ephemeral.response;

@@ -23,8 +23,8 @@ pub const WIRE_VERSION: u8 = 1;
 /// The longest message, in bytes: all whole deals of 1,024 members with a threshold of 1,024. With the sums, a ceremony of 64 members
 /// stays under 60 KB.
 pub const MAX_MESSAGE: usize = 40 << 20;
-/// The longest proposal, in bytes: 1,024 members with the longest names and addresses.
-pub const MAX_PROPOSAL: usize = 512 << 10;
+/// The longest proposal, in bytes: 1,024 members with the longest names and addresses, and as many of a base with its certificate.
+pub const MAX_PROPOSAL: usize = 1 << 20;
 /// The longest certificate, in bytes.
 pub const MAX_CERTIFICATE: usize = 2 << 20;
 /// The longest sentence in a refusal, in bytes.
@@ -61,7 +61,7 @@ pub enum Message {
         /// The member's encryption key, signed.
         acceptance: Acceptance,
     },
-    /// Leader: all that take part have accepted; deal. Answered by `Dealt`.
+    /// Leader: all that take part have accepted; deal. Answered by `Dealt`, and by `Ready` from whoever is no dealer.
     Begin {
         /// The attempt's number, from 1.
         attempt: u32,
@@ -77,6 +77,14 @@ pub enum Message {
     Dealt {
         /// The deal, whole.
         deal: Box<Deal>,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: takes part in the attempt, and has nothing to deal in it.
+    Ready {
         /// The attempt's number.
         attempt: u32,
         /// The ceremony's id.
@@ -142,6 +150,18 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
         /// In index order.
+        acknowledgements: Vec<Acknowledgement>,
+    },
+    /// Leader, to an old member that leaves: all new members have acknowledged; confirm. Answered by `Confirmed`.
+    HandOver {
+        /// S_0 ‖ … ‖ S_t−1.
+        sums: ByteBuf,
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Of the new members, in index order.
         acknowledgements: Vec<Acknowledgement>,
     },
     /// Member: holds its share, durably.
@@ -227,6 +247,9 @@ pub enum Message {
     /// Any member: commit to nonces for a signature of the key's statement. Answered by `Committed`, or by `KeyCertificate`
     /// from a member that has the certificate already.
     Commit {
+        /// The hash of the result whose statement it is: two attempts of one ceremony can both have one.
+        #[serde(with = "serde_bytes")]
+        result: [u8; 64],
         /// The signing session, random.
         #[serde(with = "serde_bytes")]
         session: [u8; 16],
@@ -247,6 +270,9 @@ pub enum Message {
     },
     /// Any member: sign. Answered by `Signed`.
     Sign {
+        /// The hash of the result whose statement it is.
+        #[serde(with = "serde_bytes")]
+        result: [u8; 64],
         /// The signing session.
         #[serde(with = "serde_bytes")]
         session: [u8; 16],
@@ -270,6 +296,9 @@ pub enum Message {
     },
     /// Any member: the key's certificate, signed under Y. Answered by `Kept`; also an answer to `Commit` and `Sign`.
     KeyCertificate {
+        /// The hash of the result that it states.
+        #[serde(with = "serde_bytes")]
+        result: [u8; 64],
         /// The ceremony's id.
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
@@ -379,6 +408,8 @@ impl Message {
             | Self::Accepted { ceremony, .. }
             | Self::Begin { ceremony, .. }
             | Self::Dealt { ceremony, .. }
+            | Self::Ready { ceremony, .. }
+            | Self::HandOver { ceremony, .. }
             | Self::Deals { ceremony, .. }
             | Self::DealsWanted { ceremony, .. }
             | Self::WholeDeals { ceremony, .. }
@@ -410,6 +441,8 @@ impl Message {
         match self {
             Self::Begin { attempt, .. }
             | Self::Dealt { attempt, .. }
+            | Self::Ready { attempt, .. }
+            | Self::HandOver { attempt, .. }
             | Self::Deals { attempt, .. }
             | Self::DealsWanted { attempt, .. }
             | Self::WholeDeals { attempt, .. }
@@ -417,6 +450,16 @@ impl Message {
             | Self::Complained { attempt, .. }
             | Self::Acknowledgements { attempt, .. }
             | Self::Confirmed { attempt, .. } => Some(*attempt),
+            _ => None,
+        }
+    }
+
+    /// The hash of the result whose statement is signed; by it a driver finds the key.
+    pub fn result(&self) -> Option<&[u8; 64]> {
+        match self {
+            Self::Commit { result, .. }
+            | Self::Sign { result, .. }
+            | Self::KeyCertificate { result, .. } => Some(result),
             _ => None,
         }
     }
@@ -430,6 +473,8 @@ impl Message {
             Self::Accepted { .. } => "accepted",
             Self::Begin { .. } => "begin",
             Self::Dealt { .. } => "dealt",
+            Self::Ready { .. } => "ready",
+            Self::HandOver { .. } => "hand-over",
             Self::Deals { .. } => "deals",
             Self::DealsWanted { .. } => "deals-wanted",
             Self::WholeDeals { .. } => "whole-deals",

@@ -167,6 +167,7 @@ fn ceremony(members: u16, threshold: u16, whole: bool, seed: u64) -> Result<Cost
             threshold,
             policy_hash: [7; 32],
             members: cards,
+            base: None,
             leader: leader_id,
             created: NOW,
             expires: NOW + 3600,

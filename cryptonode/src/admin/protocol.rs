@@ -71,6 +71,9 @@ pub enum Command {
     },
     /// The signed head of the audit log; answered with `{"note": …}`.
     AuditCheckpoint {},
+    /// How long the phases of requests for shares took since the start; answered with a list of
+    /// [`PhaseDurations`](crate::server::PhaseDurations).
+    Phases {},
 }
 
 /// A line from the node.

@@ -333,6 +333,18 @@ impl Writer {
                 self.sign_quietly();
             }
         }
+        if lock(&self.durable).failure.is_none()
+            && let Err(failure) = self.finish_segment()
+        {
+            // The next start cuts the zeros off; no record is in them.
+            tracing::warn!(code = failure.code(), "{failure}");
+        }
+    }
+
+    fn finish_segment(&mut self) -> Result<(), AuditError> {
+        self.tail
+            .finish()
+            .map_err(|error| disk("truncate", &self.folder.join("*.log"), &error))
     }
 
     fn commit(&mut self, appends: Vec<Waiting>) {
@@ -368,6 +380,7 @@ impl Writer {
             return Err(failure);
         }
         if self.length >= segment::SEGMENT_BYTES {
+            self.finish_segment()?;
             let (path, file) = segment::create(&self.folder, first)?;
             self.tail = Box::new(file);
             self.length = segment::HEADER as u64;

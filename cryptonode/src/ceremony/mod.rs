@@ -223,6 +223,7 @@ impl Ceremonies {
             threshold: wish.threshold,
             policy_hash: policy.hash(),
             members: self.members_called(wish.members.as_deref())?,
+            base: None,
             leader: self.around.own.identity,
             created,
             expires: created.saturating_add(open_for_s),

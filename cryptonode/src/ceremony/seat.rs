@@ -342,9 +342,7 @@ impl Ceremonies {
                 let persist = machine.expire(clock_s());
                 Ok(MemberOutput {
                     persist,
-                    reply: Message::Abandoned { ceremony: id },
-                    activated: None,
-                    notice: None,
+                    ..MemberOutput::repeat(Message::Abandoned { ceremony: id })
                 })
             });
             if let Err(error) = expired {

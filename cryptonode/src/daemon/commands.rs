@@ -94,6 +94,7 @@ impl Commands for Node {
                         .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                     Ok(json!({ "note": note }))
                 }
+                Command::Phases {} => to_value(&self.counters.phases.snapshot()),
             }
         }
         .boxed()

@@ -19,6 +19,7 @@ use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verif
 use sha2::{Digest, Sha256};
 
 use super::accept::{ClientKey, Shared};
+use super::phases::{Phase, Stopwatch};
 use super::refusal::Refusal;
 use crate::audit::{AuditApproval, AuditRecord};
 use crate::keyring::ActiveKey;
@@ -58,14 +59,19 @@ pub(super) async fn answer(
         return Err(Refusal::TooFewApprovals { given, needed });
     }
 
+    let mut watch = Stopwatch::start(&serving.counters.phases);
     let (record, share) = {
         let turn = shared.admission.turn(&request.client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
-        make_share(&key, request, (serving.clock_ms)())?
+        watch.lap(Phase::Turn);
+        make_share(&key, request, (serving.clock_ms)(), &mut watch)?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     match within(shared.limits.audit, serving.audit.append(record)).await {
-        Some(Ok(_)) => Ok(share),
+        Some(Ok(_)) => {
+            watch.lap(Phase::Audit);
+            Ok(share)
+        }
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
             Err(Refusal::AuditUnavailable)
@@ -82,6 +88,7 @@ fn make_share(
     key: &ActiveKey,
     request: &ReencryptionRequest<'_>,
     time_ms: u64,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
     let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
     let (ephemeral_point, _) = request
@@ -104,13 +111,18 @@ fn make_share(
         client_spki: &request.client.spki,
     };
     let approved = key.policy.verify(&approvals, &binding, time_ms / 1000)?;
+    watch.lap(Phase::Approvals);
 
     let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
         .map_err(RequestError::from)?;
     let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
     let mut rng = rand::rng();
     let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, &mut rng)?;
-    let share = key.share.reencrypt(&wrapped, &ephemeral, &mut rng)?;
+    watch.lap(Phase::Proofs);
+    let share = key.share.multiply(&wrapped, &ephemeral)?;
+    watch.lap(Phase::Share);
+    let share = share.prove(&mut rng);
+    watch.lap(Phase::Proof);
 
     let record = AuditRecord {
         epoch: key.package.epoch(),

@@ -1,6 +1,7 @@
 //! One stream: one request in, one answer out.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use serde_bytes::ByteBuf;
@@ -9,6 +10,7 @@ use tracing::{debug, error};
 use super::accept::{ClientKey, Shared};
 use super::admission::Held;
 use super::counters::{Open, count};
+use super::phases::{Phase, Stopwatch};
 use super::reencryption::{self, ReencryptionRequest};
 use super::refusal::Refusal;
 use super::serving::descriptor;
@@ -36,11 +38,16 @@ pub(super) async fn answer_stream(
 ) {
     let counters = &shared.serving.counters;
     let _open = Open::new(&counters.requests_open);
+    let opened = Instant::now();
+    let mut received = opened;
     let mut held = client.rooms.enter();
     let result = match &mut held {
         None => Err(busy(&shared)),
         Some(held) => match read(&shared, &client, held, &mut receive).await {
-            Ok(Ok(bytes)) => carry_out(&shared, &client, held, &bytes).await,
+            Ok(Ok(bytes)) => {
+                received = Instant::now();
+                carry_out(&shared, &client, held, &bytes).await
+            }
             Ok(Err(refusal)) => Err(refusal),
             Err(Abandoned) => {
                 count(&counters.abandoned);
@@ -48,8 +55,12 @@ pub(super) async fn answer_stream(
             }
         },
     };
+    let mut is_share = false;
     let (answer, counter) = match result {
-        Ok(answer @ Answer::Share { .. }) => (answer, Some(&counters.shares)),
+        Ok(answer @ Answer::Share { .. }) => {
+            is_share = true;
+            (answer, Some(&counters.shares))
+        }
         Ok(answer) => (answer, Some(&counters.other_answers)),
         Err(refusal) => {
             counters.refuse(refusal.code());
@@ -71,6 +82,10 @@ pub(super) async fn answer_stream(
     let sent = async {
         send.write_all(&bytes).await.ok()?;
         send.finish().ok()?;
+        if is_share {
+            counters.phases.record(Phase::Receive, received - opened);
+            counters.phases.record(Phase::Whole, received.elapsed());
+        }
         // Not only handed to the socket: at a stop, the connection is closed only when the client has the answer.
         send.stopped().await.ok()
     };
@@ -130,12 +145,14 @@ async fn carry_out(
     bytes: &[u8],
 ) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
+    let mut watch = Stopwatch::start(&serving.counters.phases);
     match Request::from_bytes(bytes)? {
         Request::Reencrypt {
             approvals,
             wrapped_key,
             ephemeral_key,
         } => {
+            watch.lap(Phase::Decode);
             let request = ReencryptionRequest {
                 approvals: &approvals,
                 wrapped_key: &wrapped_key,

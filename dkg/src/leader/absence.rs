@@ -1,6 +1,6 @@
 //! Going on without a member: who may be left out, on which grounds, and the attempt that follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::rounds::Phase;
 use super::{Leader, LeaderEffect};
@@ -10,14 +10,34 @@ use crate::fault::{DealFault, Fault};
 use crate::wire_v1::Message;
 
 impl Leader {
-    /// How many more members may be left out.
-    pub(super) fn allowance(&self) -> usize {
-        usize::from(self.proposal.may_be_absent()).saturating_sub(self.exclusions.len())
+    /// Whether these may be left out too, by their seats in the proposal.
+    fn may_leave_out(&self, more: impl IntoIterator<Item = u16>) -> bool {
+        let mut absent: BTreeSet<u16> = self
+            .exclusions
+            .iter()
+            .map(|exclusion| exclusion.member)
+            .collect();
+        absent.extend(more);
+        self.proposal.may_leave_out(&absent)
+    }
+
+    /// Whether anybody may be left out yet.
+    fn may_leave_anybody_out(&self) -> bool {
+        let excluded = |seat: &u16| {
+            self.exclusions
+                .iter()
+                .any(|exclusion| exclusion.member == *seat)
+        };
+        (1u16..)
+            .zip(self.proposal.seats())
+            .map(|(seat, _)| seat)
+            .filter(|seat| !excluded(seat))
+            .any(|seat| self.may_leave_out([seat]))
     }
 
     /// When those that are silent in the open round are left out, seconds since the Unix epoch.
     pub(super) fn deadline(&self, since: u64) -> Option<u64> {
-        if self.allowance() == 0 {
+        if !self.may_leave_anybody_out() {
             return None;
         }
         match &self.phase {
@@ -34,7 +54,7 @@ impl Leader {
         }
     }
 
-    /// A fault under the culprit's index in the proposal, where the attempt has other indices.
+    /// A fault under the culprit's seat in the proposal, where the attempt has other seats.
     pub(super) fn in_proposal(&self, fault: Fault) -> Fault {
         match (fault.culprit(), self.phase.attempt()) {
             (Some(culprit), Some(attempt)) if attempt.in_proposal(culprit) != Some(culprit) => {
@@ -51,7 +71,7 @@ impl Leader {
     /// Whether the authors of these faults can be named, are not the leader itself, and are not too many.
     pub(super) fn can_leave_out(&self, faults: &[Fault]) -> bool {
         self.name(faults, None)
-            .is_some_and(|named| !named.is_empty() && named.len() <= self.allowance())
+            .is_some_and(|named| !named.is_empty() && self.may_leave_out(named.into_keys()))
     }
 
     /// Goes on without the authors of these faults. `false`, and nothing has changed, if one of them cannot be named or is the leader
@@ -79,7 +99,7 @@ impl Leader {
         );
     }
 
-    /// Goes on without these members, given by their indices in the proposal, as [`Leader::leave_out`] does.
+    /// Goes on without these members, given by their seats in the proposal, as [`Leader::leave_out`] does.
     pub(super) fn leave_out_named(
         &mut self,
         named: BTreeMap<u16, Grounds>,
@@ -89,7 +109,7 @@ impl Leader {
         if named.contains_key(&self.own) {
             return false;
         }
-        if named.is_empty() || named.len() > self.allowance() {
+        if named.is_empty() || !self.may_leave_out(named.keys().copied()) {
             return false;
         }
         let next = match &mut self.phase {
@@ -126,7 +146,7 @@ impl Leader {
         true
     }
 
-    /// The culprits by their indices in the proposal, with grounds that hold; `None` if somebody cannot be left out.
+    /// The culprits by their seats in the proposal, with grounds that hold; `None` if somebody cannot be left out.
     fn name(&self, faults: &[Fault], reply: Option<&Message>) -> Option<BTreeMap<u16, Grounds>> {
         let mut named = BTreeMap::new();
         for fault in faults {

@@ -10,7 +10,7 @@ use crate::deal::{Deal, OpenHeader};
 use crate::fault::Fault;
 use crate::merkle::Tree;
 use crate::proposal::Proposal;
-use crate::sums::{encode_sums, equal_weights, sum_commitments_vartime};
+use crate::sums::{encode_sums, sum_commitments_vartime};
 use crate::wire_v1::Message;
 
 /// A deal that the leader has verified, ready to be relayed.
@@ -30,16 +30,16 @@ pub(super) struct DealSet {
 }
 
 impl VerifiedDeal {
-    pub(super) fn new(
-        proposal: &Proposal,
-        attempt: &Attempt,
-        from: u16,
-        deal: &Deal,
-    ) -> Result<Self, Fault> {
+    /// Checks the deal of the dealer in a seat of the attempt.
+    pub(super) fn new(attempt: &Attempt, seat: u16, deal: &Deal) -> Result<Self, Fault> {
+        let dealer = attempt.dealer_in(seat).ok_or(Fault::WrongAnswer {
+            member: seat,
+            message: "dealt",
+        })?;
         let open = deal
-            .verify_vartime(proposal, attempt, from)
+            .verify_vartime(attempt, dealer.index)
             .map_err(|reason| Fault::BadDeal {
-                dealer: from,
+                dealer: seat,
                 reason,
             })?;
         Ok(Self {
@@ -51,10 +51,12 @@ impl VerifiedDeal {
 }
 
 impl DealSet {
-    pub(super) fn new(attempt: Attempt, deals: Vec<VerifiedDeal>) -> Result<Self, Fault> {
+    /// One deal of each dealer, in any order.
+    pub(super) fn new(attempt: Attempt, mut deals: Vec<VerifiedDeal>) -> Result<Self, Fault> {
+        deals.sort_by_key(|deal| deal.open.index);
         let set = deal_set(&attempt.params, deals.iter().map(|deal| &deal.open.digest));
         let commitments = deals.iter().map(|deal| deal.open.commitments.as_slice());
-        let sums = sum_commitments_vartime(commitments, &equal_weights(deals.len()))?;
+        let sums = sum_commitments_vartime(commitments, &attempt.weights)?;
         Ok(Self {
             attempt,
             deals,
@@ -74,21 +76,16 @@ impl DealSet {
     }
 
     /// The result that everybody computes.
-    pub(super) fn result(&self) -> AttemptResult {
-        AttemptResult {
-            params: self.attempt.params,
-            epoch: 0,
-            set: self.set,
-            qualified: self.deals.iter().map(|deal| deal.open.index).collect(),
-            sums: self.sums.clone(),
-        }
+    pub(super) fn result(&self) -> Result<AttemptResult, Fault> {
+        AttemptResult::new(&self.attempt, self.set, self.sums.clone())
     }
 
-    /// The deal of the dealer of this index.
-    pub(super) fn deal(&self, dealer: u16) -> Option<&Deal> {
-        usize::from(dealer)
-            .checked_sub(1)
-            .and_then(|place| self.deals.get(place))
+    /// The deal of the dealer in this seat of the attempt.
+    pub(super) fn deal(&self, seat: u16) -> Option<&Deal> {
+        let index = self.attempt.dealer_in(seat)?.index;
+        self.deals
+            .iter()
+            .find(|verified| verified.open.index == index)
             .map(|verified| &verified.deal)
     }
 

@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 use super::deals::{DealSet, VerifiedDeal};
 use super::progress::{LeaderPhase, WaitingFor};
 use crate::acknowledge::Acknowledgement;
-use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
+use crate::attempt::{Acceptance, Attempt};
 use crate::certificate;
 use crate::confirm::{AttemptResult, Confirmation};
 use crate::exclusion::Exclusion;
@@ -24,7 +24,8 @@ pub(super) struct Round<T>(Vec<Option<T>>);
 pub(super) enum Phase {
     /// `None` for those that are left out.
     Accepting(Round<Option<Acceptance>>),
-    Dealing(Attempt, Round<VerifiedDeal>),
+    /// `None` for those that are no dealers.
+    Dealing(Attempt, Round<Option<VerifiedDeal>>),
     Acknowledging {
         deals: DealSet,
         /// Those that want the whole deals.
@@ -132,8 +133,8 @@ impl Phase {
     }
 
     pub(super) fn dealing(attempt: Attempt) -> Self {
-        let members = attempt.members();
-        Self::Dealing(attempt, Round::new(members))
+        let seats = attempt.seats();
+        Self::Dealing(attempt, Round::new(seats))
     }
 
     /// The attempt that goes on, until its result is certified.
@@ -162,15 +163,18 @@ impl Phase {
         }
     }
 
-    pub(super) fn confirming(deals: DealSet, acknowledgements: Vec<Acknowledgement>) -> Self {
-        let result = deals.result();
-        Self::Confirming {
+    pub(super) fn confirming(
+        deals: DealSet,
+        acknowledgements: Vec<Acknowledgement>,
+    ) -> Result<Self, Fault> {
+        let result = deals.result()?;
+        Ok(Self::Confirming {
             hash: result.hash(),
             result: Box::new(result),
-            round: Round::new(deals.attempt.members()),
+            round: Round::new(deals.attempt.seats()),
             deals,
             acknowledgements,
-        }
+        })
     }
 
     pub(super) fn public(&self) -> LeaderPhase {
@@ -240,6 +244,17 @@ impl Phase {
                 let whole = asked.whole_deals || wanted.contains(&index);
                 deals.question(ceremony, index, whole)?
             }
+            Self::Confirming {
+                deals,
+                acknowledgements,
+                result,
+                ..
+            } if deals.attempt.roster.is_leaving(index) => Message::HandOver {
+                ceremony,
+                attempt: deals.attempt.number,
+                sums: ByteBuf::from(encode_sums(&result.sums)),
+                acknowledgements: acknowledgements.clone(),
+            },
             Self::Confirming {
                 deals,
                 acknowledgements,
@@ -313,11 +328,17 @@ impl Phase {
                     deal,
                     ..
                 },
-            ) if *number == attempt.number => {
-                match VerifiedDeal::new(proposal, attempt, member, deal) {
-                    Ok(verified) => round.keep(index, verified),
-                    Err(fault) => Step::Failed(vec![fault]),
-                }
+            ) if *number == attempt.number => match VerifiedDeal::new(attempt, member, deal) {
+                Ok(verified) => round.keep(index, Some(verified)),
+                Err(fault) => Step::Failed(vec![fault]),
+            },
+            (
+                Self::Dealing(attempt, round),
+                Message::Ready {
+                    attempt: number, ..
+                },
+            ) if *number == attempt.number && attempt.dealer_in(member).is_none() => {
+                round.keep(index, None)
             }
             (
                 Self::Acknowledging { deals, round, .. },
@@ -402,7 +423,7 @@ impl Phase {
                     || code == "attempt"
                         && phase
                             .attempt()
-                            .is_some_and(|attempt| attempt.number > FIRST_ATTEMPT) =>
+                            .is_some_and(|attempt| attempt.number > attempt.roster.first_attempt()) =>
             {
                 Step::AskAgain(WaitingFor::Refusal {
                     code: legible(code, 64),
@@ -440,7 +461,7 @@ impl Phase {
             Message::Pending { .. } | Message::Rejected { .. } | Message::Accepted { .. } => {
                 LeaderPhase::Accepting
             }
-            Message::Dealt { .. } => LeaderPhase::Dealing,
+            Message::Dealt { .. } | Message::Ready { .. } => LeaderPhase::Dealing,
             Message::Acknowledged { .. }
             | Message::DealsWanted { .. }
             | Message::Complained { .. } => LeaderPhase::Acknowledging,
@@ -456,21 +477,23 @@ impl Phase {
         proposal: &Proposal,
         exclusions: &[Exclusion],
     ) -> Result<bool, Fault> {
-        let members = match self.attempt() {
-            Some(attempt) => attempt.members(),
-            None => proposal.members().len(),
+        let seats = match self.attempt() {
+            Some(attempt) => attempt.seats(),
+            None => proposal.seats().len(),
         };
         let next = match self {
             Self::Accepting(round) if round.is_complete() => {
                 let acceptances = round.take().into_iter().flatten().collect();
-                Self::dealing(Attempt::new(proposal, FIRST_ATTEMPT, acceptances)?)
+                let number = proposal.first_attempt();
+                Self::dealing(Attempt::new(proposal, number, acceptances)?)
             }
             Self::Dealing(attempt, round) if round.is_complete() => {
-                Self::acknowledging(DealSet::new(attempt.clone(), round.take())?)
+                let deals = round.take().into_iter().flatten().collect();
+                Self::acknowledging(DealSet::new(attempt.clone(), deals)?)
             }
             Self::Acknowledging { deals, round, .. } if round.is_complete() => {
                 let acknowledgements = round.take();
-                Self::confirming(deals.take(), acknowledgements)
+                Self::confirming(deals.take(), acknowledgements)?
             }
             Self::Confirming {
                 deals,
@@ -496,7 +519,7 @@ impl Phase {
                     certificate,
                     public_key,
                     public_shares: encode_sums(package.public_shares()),
-                    round: Round::new(members),
+                    round: Round::new(seats),
                 }
             }
             Self::Activating {

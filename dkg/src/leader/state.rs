@@ -165,7 +165,7 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
         }
     }
     Ok(Leader {
-        peers: vec![Peer::default(); roster.members().len()],
+        peers: vec![Peer::default(); roster.seats().len()],
         roster,
         proposal,
         exclusions: stored.exclusions,
@@ -192,25 +192,27 @@ fn restore_phase(
     proposal: &Proposal,
     stored: StoredPhase,
 ) -> Result<(Phase, Proposal), StateError> {
-    let members = proposal.members().len();
+    let seats = proposal.seats().len();
     let attempt = |number, acceptances| {
         Attempt::new(proposal, number, acceptances).map_err(|_| StateError::Inconsistent)
     };
     let deals = |number, acceptances, deals: Vec<Deal>| {
         let attempt = attempt(number, acceptances)?;
-        let verified = (1u16..)
+        let verified = attempt
+            .dealers
+            .iter()
             .zip(&deals)
-            .map(|(from, deal)| VerifiedDeal::new(&attempt.roster, &attempt, from, deal))
+            .map(|(dealer, deal)| VerifiedDeal::new(&attempt, dealer.seat, deal))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| StateError::Inconsistent)?;
-        if verified.len() != attempt.members() {
+        if verified.len() != attempt.dealers.len() || deals.len() != verified.len() {
             return Err(StateError::Inconsistent);
         }
         DealSet::new(attempt, verified).map_err(|_| StateError::Inconsistent)
     };
     let mut roster = proposal.clone();
     let phase = match stored {
-        StoredPhase::Accepting => Phase::first(members),
+        StoredPhase::Accepting => Phase::first(seats),
         StoredPhase::Dealing {
             attempt: number,
             acceptances,
@@ -225,7 +227,8 @@ fn restore_phase(
             acceptances,
             deals: whole,
             acknowledgements,
-        } => Phase::confirming(deals(attempt, acceptances, whole)?, acknowledgements),
+        } => Phase::confirming(deals(attempt, acceptances, whole)?, acknowledgements)
+            .map_err(|_| StateError::Inconsistent)?,
         StoredPhase::Activating { certificate } => {
             let key = certified(proposal, &certificate)?;
             roster = key.roster().clone();
@@ -233,7 +236,7 @@ fn restore_phase(
                 certificate: certificate.into_vec(),
                 public_key: key.public_key(),
                 public_shares: encode_sums(key.package().public_shares()),
-                round: Round::new(roster.members().len()),
+                round: Round::new(roster.seats().len()),
             }
         }
         StoredPhase::Completed { certificate } => {
@@ -251,7 +254,7 @@ fn restore_phase(
                 code: fault.code,
                 sentence: fault.sentence,
             };
-            Phase::failed(faults.into_iter().map(recorded).collect(), members)
+            Phase::failed(faults.into_iter().map(recorded).collect(), seats)
         }
     };
     if let Some(attempt) = phase.attempt() {

@@ -3,7 +3,7 @@
 //! A successor begins with what its own member has: the signed proposal, and the latest `begin`. It asks again from the start;
 //! members answer what they have answered before. What it does not know it learns from the answers:
 //!
-//! - `begun`: the member is in another attempt. If t members say the same, one of them at least is honest and was led there, and
+//! - `begun`: the member is in another attempt. If t members (or t_old old ones) say the same, one of them at least is honest and was led there, and
 //!   the leader goes on with that attempt, or stands aside if that leaves its own node out. What fewer say may be made up, so that
 //!   it is not believed; but members may really be in an attempt that its leader could tell to few of them. Since they never go back, the
 //!   leader begins the next number for all, once for each member that says so, and at most two numbers further.
@@ -35,10 +35,10 @@ impl Leader {
                 stage: "new",
             });
         };
-        let members = inherited.proposal.members().len();
+        let seats = inherited.proposal.seats().len();
         let (phase, exclusions) = match inherited.attempt {
             Some((attempt, exclusions)) => (Phase::dealing(attempt), exclusions),
-            None => (Phase::first(members), Vec::new()),
+            None => (Phase::first(seats), Vec::new()),
         };
         let mut leader = Self::of(
             inherited.proposal,
@@ -78,9 +78,9 @@ impl Leader {
         self.next_ping = Some(now.saturating_add(self.ping_every()));
         let to_all = std::mem::take(&mut self.may_be_behind);
         let attempt = self.attempt().unwrap_or_default();
-        let members = self.roster.members().iter().zip(1u16..);
+        let seats = self.roster.seats().iter().zip(1u16..);
         effects.extend(
-            members
+            seats
                 .filter(|(_, index)| to_all || !self.phase.waits_for(*index))
                 .map(|(member, _)| LeaderEffect::Send {
                     to: member.identity,
@@ -216,12 +216,7 @@ impl Leader {
     ) {
         let number = begun.number;
         self.reports.insert(member, begun.params);
-        let same = self
-            .reports
-            .values()
-            .filter(|params| **params == begun.params)
-            .count();
-        if same >= usize::from(self.proposal.threshold()) {
+        if self.is_reported_by_an_honest_one(&begun.params) {
             if begun.of_proposal(self.own).is_none() {
                 effects.extend(self.stand_aside());
                 return;
@@ -249,6 +244,22 @@ impl Leader {
         }
     }
 
+    /// Whether so many say that they are in this attempt that one of them at least is honest: t new members, or t_old old ones.
+    fn is_reported_by_an_honest_one(&self, params: &[u8; 64]) -> bool {
+        let says = |seat: &u16| self.reports.get(seat) == Some(params);
+        let new = (1u16..)
+            .zip(self.proposal.members())
+            .filter(|(seat, _)| says(seat))
+            .count();
+        let old = self.proposal.old_seats().iter();
+        let old = old.filter(|old| says(&old.seat)).count();
+        new >= usize::from(self.proposal.threshold())
+            || self
+                .proposal
+                .base()
+                .is_some_and(|base| old >= usize::from(base.threshold()))
+    }
+
     /// Begins an attempt.
     pub(super) fn go_on_with(
         &mut self,
@@ -257,7 +268,7 @@ impl Leader {
         effects: &mut Vec<LeaderEffect>,
     ) {
         self.roster = attempt.roster.clone();
-        self.peers = vec![Peer::default(); self.roster.members().len()];
+        self.peers = vec![Peer::default(); self.roster.seats().len()];
         self.phase = Phase::dealing(attempt);
         self.round_since = Some(now);
         self.persist(effects);
@@ -274,17 +285,17 @@ impl Leader {
             return;
         }
         let own = self.proposal.member(self.own).map(|own| own.identity);
-        if own.is_none_or(|own| key.index_of(&own).is_none()) {
+        if own.is_none_or(|own| key.roster().index_of(&own).is_none()) {
             effects.extend(self.stand_aside());
             return;
         }
         self.roster = key.roster().clone();
-        self.peers = vec![Peer::default(); self.roster.members().len()];
+        self.peers = vec![Peer::default(); self.roster.seats().len()];
         self.phase = Phase::Activating {
             certificate: certificate.to_vec(),
             public_key: key.public_key(),
             public_shares: encode_sums(key.package().public_shares()),
-            round: Round::new(self.roster.members().len()),
+            round: Round::new(self.roster.seats().len()),
         };
         self.unreported = true;
         self.persist(effects);

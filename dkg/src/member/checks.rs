@@ -8,7 +8,6 @@
 //!
 //! Once the whole deals have decided, a repeated `deals` is answered with the decision.
 
-use curve25519_dalek::Scalar;
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
 
@@ -19,7 +18,7 @@ use crate::attempt::Attempt;
 use crate::deal::{DealExcerpt, DealHeader, RelayedDeal};
 use crate::fault::Fault;
 use crate::shares::{Checker, GoodDeals, Verdict};
-use crate::sums::{SummedVerdict, encode_sums, equal_weights};
+use crate::sums::{SummedVerdict, encode_sums};
 use crate::wire_v1::Message;
 
 impl Running {
@@ -38,7 +37,7 @@ impl Running {
         let attempt = self.attempt_of(number, "deals")?;
         let headers = deals.iter().map(|excerpt| &excerpt.header);
         if let Some(seen) = self.stage.seen() {
-            seen.check_repeated(&attempt.roster, attempt, headers)?;
+            seen.check_repeated(attempt, headers)?;
             if let Some(verified) = self.stage.verified()
                 && *verified.sums != *sums
             {
@@ -49,8 +48,7 @@ impl Running {
         let Stage::Dealt(dealing) = &self.stage else {
             return Err(self.out_of_step("deals"));
         };
-        let weights = equal_weights(attempt.members());
-        let checker = self.checker(attempt, dealing, &weights, "deals")?;
+        let checker = self.checker(attempt, dealing, "deals")?;
         let verdict = checker.check_sums(deals, sums, rng)?;
         let (dealing, headers) = (dealing.clone(), headers.cloned().collect());
         match verdict {
@@ -81,7 +79,7 @@ impl Running {
         let attempt = self.attempt_of(number, "whole-deals")?;
         let headers = deals.iter().map(|relayed| &relayed.header);
         if let Some(seen) = self.stage.seen() {
-            seen.check_repeated(&attempt.roster, attempt, headers.clone())?;
+            seen.check_repeated(attempt, headers.clone())?;
         }
         let (dealing, told) = match &self.stage {
             Stage::Dealt(dealing) => (dealing, None),
@@ -89,8 +87,7 @@ impl Running {
             stage if stage.seen().is_some() => return self.repeat_answer(),
             _ => return Err(self.out_of_step("whole-deals")),
         };
-        let weights = equal_weights(attempt.members());
-        let checker = self.checker(attempt, dealing, &weights, "whole-deals")?;
+        let checker = self.checker(attempt, dealing, "whole-deals")?;
         let verdict = checker.check_whole(deals, rng)?;
         let (dealing, headers) = (dealing.clone(), headers.cloned().collect());
         let mut notice = None;
@@ -138,19 +135,18 @@ impl Running {
         &'a self,
         attempt: &'a Attempt,
         dealing: &'a Dealing,
-        weights: &'a [Scalar],
         message: &'static str,
     ) -> Result<Checker<'a>, Fault> {
-        let Some(secret) = &self.secrets.encryption else {
+        // An old member that leaves is given nothing to check.
+        let secret = self.secrets.encryption.as_ref();
+        let Some(secret) = secret.filter(|_| !self.is_leaving()) else {
             return Err(self.out_of_step(message));
         };
         Ok(Checker {
-            proposal: &attempt.roster,
             attempt,
             index: self.own_index(attempt)?,
             secret,
-            own: &dealing.deal.header,
-            weights,
+            own: dealing.deal.as_ref().map(|deal| &deal.header),
         })
     }
 
@@ -186,14 +182,20 @@ impl Running {
                 attempt: dealing.number,
                 complaints: complaints.clone(),
             },
-            other => match other.verified() {
-                Some(verified) => Message::Acknowledged {
+            other => {
+                let verified = other.verified();
+                let acknowledged = verified.and_then(|verified| {
+                    Some((verified.dealing.number, verified.acknowledgement.clone()?))
+                });
+                let Some((attempt, acknowledgement)) = acknowledged else {
+                    return Err(self.out_of_step("deals"));
+                };
+                Message::Acknowledged {
                     ceremony,
-                    attempt: verified.dealing.number,
-                    acknowledgement: verified.acknowledgement.clone(),
-                },
-                None => return Err(self.out_of_step("deals")),
-            },
+                    attempt,
+                    acknowledgement,
+                }
+            }
         };
         Ok(MemberOutput::repeat(reply))
     }

@@ -74,7 +74,7 @@ impl Watch {
 impl Running {
     /// The place of a member in the circle that begins after `first`: 1 for the next, n for `first` itself.
     fn places_after(&self, first: u16, member: u16) -> u64 {
-        let members = u64::try_from(self.proposal.members().len()).unwrap_or(u64::MAX);
+        let members = u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX);
         let (first, member) = (u64::from(first), u64::from(member));
         match (member + members).saturating_sub(first) % members.max(1) {
             0 => members,

@@ -40,9 +40,9 @@ pub(super) struct Running {
 pub(super) struct Secrets {
     /// n_j, from the acceptance on.
     pub(super) encryption: Option<SecretScalar>,
-    /// x_j, from the acknowledgement on.
+    /// x_j, from the acknowledgement on; none in the seat of an old member that leaves.
     pub(super) share: Option<SecretScalar>,
-    /// x_j of each pending result.
+    /// x_j of each pending result; none in the seat of an old member that leaves.
     pub(super) pending: Vec<SecretScalar>,
 }
 
@@ -90,25 +90,29 @@ pub(super) enum Stage {
     },
 }
 
-/// An attempt that has begun, with this member's own deal.
+/// An attempt that has begun, with this member's own deal if it is a dealer.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Dealing {
     pub(super) number: u32,
     pub(super) acceptances: Vec<Acceptance>,
-    pub(super) deal: Deal,
+    pub(super) deal: Option<Deal>,
 }
 
-/// All deals are right.
+/// All deals are right; or an old member that leaves has been shown that the new members say so.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Verified {
     pub(super) dealing: Dealing,
-    /// The signed part of every deal, in index order.
+    /// The signed part of every deal, in index order. None in the seat of an old member that leaves.
     pub(super) headers: Vec<DealHeader>,
     /// S_0 ‖ … ‖ S_t−1.
     pub(super) sums: ByteBuf,
-    pub(super) acknowledgement: Acknowledgement,
+    /// The hash of the set of deals.
+    #[serde(with = "serde_bytes")]
+    pub(super) set: [u8; 64],
+    /// `None` in the seat of an old member that leaves.
+    pub(super) acknowledgement: Option<Acknowledgement>,
 }
 
 /// The deals that were answered.
@@ -232,8 +236,25 @@ impl Verified {
             dealing,
             headers,
             sums: ByteBuf::from(encode_sums(sums)),
-            acknowledgement,
+            set: acknowledgement.set,
+            acknowledgement: Some(acknowledgement),
         }
+    }
+
+    /// What an old member that leaves has been shown.
+    pub(super) fn of_hand_over(dealing: Dealing, set: [u8; 64], sums: ByteBuf) -> Self {
+        Self {
+            dealing,
+            headers: Vec::new(),
+            sums,
+            set,
+            acknowledgement: None,
+        }
+    }
+
+    /// Whether this is the result that was shown.
+    pub(super) fn is_of(&self, set: &[u8; 64], sums: &[u8]) -> bool {
+        self.set == *set && *self.sums == *sums
     }
 
     pub(super) fn sums(&self, threshold: u16) -> Option<Vec<Point>> {
@@ -245,7 +266,6 @@ impl Seen<'_> {
     /// Whether a set of deals is the one that was answered, by digests. If not, the evidence of whose doing it is.
     pub(super) fn check_repeated<'a>(
         &self,
-        proposal: &Proposal,
         attempt: &Attempt,
         headers: impl ExactSizeIterator<Item = &'a DealHeader>,
     ) -> Result<(), Fault> {
@@ -261,15 +281,16 @@ impl Seen<'_> {
             if known.digest(&attempt.params) == digest {
                 continue;
             }
-            if other.is_signed(proposal, &attempt.params, &digest) {
+            let seat = attempt.seat_of_dealer(known.index);
+            if other.is_signed(attempt, &digest) {
                 let evidence = Box::new((known.clone(), other.clone()));
                 return Err(Fault::TwoDeals {
-                    dealer: known.index,
+                    dealer: seat,
                     evidence,
                 });
             }
             return Err(Fault::RelayAltered {
-                author: known.index,
+                author: seat,
                 what: "deal",
             });
         }

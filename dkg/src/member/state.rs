@@ -178,9 +178,16 @@ fn is_consistent(running: &Running) -> bool {
         Stage::Acknowledged(_) | Stage::Confirmed { .. } => (true, true),
     };
     let secrets = &running.secrets;
+    // An old member that leaves gets no share.
+    let share = share && !running.is_leaving();
+    let pending = if running.is_leaving() {
+        0
+    } else {
+        running.pending.len()
+    };
     if secrets.encryption.is_some() != encryption
         || secrets.share.is_some() != share
-        || secrets.pending.len() != running.pending.len()
+        || secrets.pending.len() != pending
     {
         return false;
     }

@@ -9,11 +9,13 @@ use rand_core::CryptoRng;
 use reencrypt::{KeyShare, SecretScalar};
 use serde_bytes::ByteBuf;
 
+use super::hand_over::{check_base, constant};
 use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
 use super::state::MAX_PENDING;
 use super::{ActivatedKey, LocalNode, MemberOutput, state};
 use crate::acknowledge::{Acknowledgement, check_acknowledgements};
-use crate::attempt::{Acceptance, Attempt, FIRST_ATTEMPT};
+use crate::attempt::{Acceptance, Attempt};
+use crate::base::Holding;
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
 use crate::deal;
@@ -27,7 +29,7 @@ pub(super) struct Begin {
     pub(super) number: u32,
     pub(super) acceptances: Vec<Acceptance>,
     pub(super) excluded: Vec<Exclusion>,
-    /// Whether the proposal's leader asks.
+    /// Whether the member's leader asks.
     pub(super) by_leader: bool,
 }
 
@@ -75,6 +77,7 @@ impl Running {
         &mut self,
         node: &LocalNode,
         begin: Begin,
+        holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
         let number = begin.number;
@@ -106,8 +109,21 @@ impl Running {
         if !attempt.acceptances.contains(&own) {
             return Err(Fault::OwnMessageAltered { what: "acceptance" });
         }
-        let index = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
-        let deal = deal::deal(&attempt.roster, &attempt, index, &node.identity, rng);
+        check_base(&self.proposal, holding, number)?;
+        let seat = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
+        let deal = match attempt.dealer_in(seat) {
+            Some(dealer) => {
+                let constant = constant(&self.proposal, dealer, holding)?;
+                Some(deal::deal(
+                    &attempt,
+                    dealer.index,
+                    constant,
+                    &node.identity,
+                    rng,
+                ))
+            }
+            None => None,
+        };
         let dealing = Dealing {
             number,
             acceptances: attempt.acceptances.clone(),
@@ -130,7 +146,8 @@ impl Running {
         number: u32,
         by_leader: bool,
     ) -> Result<Attempt, Fault> {
-        if !by_leader && (number > FIRST_ATTEMPT || !excluded.is_empty()) {
+        let first = self.proposal.first_attempt();
+        if !by_leader && (number > first || !excluded.is_empty()) {
             return Err(Fault::NotLeader);
         }
         if self.pending.len() >= MAX_PENDING {
@@ -242,25 +259,22 @@ impl Running {
     /// Leaves the attempt that this member is at. What it has confirmed is kept.
     fn set_aside(&mut self) {
         let share = self.secrets.share.take();
-        if let (
-            Stage::Confirmed {
-                verified,
-                confirmation,
-            },
-            Some(share),
-        ) = (&self.stage, share)
+        if let Stage::Confirmed {
+            verified,
+            confirmation,
+        } = &self.stage
         {
             self.pending.push(Pending {
                 verified: verified.clone(),
                 confirmation: confirmation.clone(),
             });
-            self.secrets.pending.push(share);
+            self.secrets.pending.extend(share);
         }
     }
 
     /// Goes back to the last result that this member has confirmed, if there is one; the attempt since is erased.
     fn fall_back(&mut self) -> bool {
-        let (Some(pending), Some(share)) = (self.pending.pop(), self.secrets.pending.pop()) else {
+        let Some(pending) = self.pending.pop() else {
             return false;
         };
         let Pending {
@@ -270,7 +284,7 @@ impl Running {
         let dealing = &verified.dealing;
         self.attempt =
             Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone()).ok();
-        self.secrets.share = Some(share);
+        self.secrets.share = self.secrets.pending.pop();
         self.stage = Stage::Confirmed {
             verified,
             confirmation,
@@ -283,16 +297,20 @@ impl Running {
         self.stage.keeps_share() || !self.pending.is_empty()
     }
 
-    /// This member's index in its attempt.
+    /// This member's seat in its attempt.
     pub(super) fn own_index(&self, attempt: &Attempt) -> Result<u16, Fault> {
         attempt.of_proposal(self.index).ok_or(Fault::NotListed)
     }
 
     fn dealt(&self, dealing: &Dealing) -> Message {
-        Message::Dealt {
-            ceremony: self.proposal.id(),
-            attempt: dealing.number,
-            deal: Box::new(dealing.deal.clone()),
+        let (ceremony, attempt) = (self.proposal.id(), dealing.number);
+        match &dealing.deal {
+            Some(deal) => Message::Dealt {
+                ceremony,
+                attempt,
+                deal: Box::new(deal.clone()),
+            },
+            None => Message::Ready { attempt, ceremony },
         }
     }
 
@@ -302,24 +320,28 @@ impl Running {
         node: &LocalNode,
         number: u32,
         acknowledgements: &[Acknowledgement],
+        holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
         if let Some(elsewhere) = self.left_behind(number) {
             return Ok(MemberOutput::repeat(elsewhere));
         }
         let attempt = self.attempt_of(number, "acknowledgements")?;
-        let Some(verified) = self.stage.verified() else {
+        let verified = self.stage.verified();
+        let own = verified.and_then(|verified| verified.acknowledgement.as_ref());
+        let (Some(verified), Some(own)) = (verified, own) else {
             return Err(self.out_of_step("acknowledgements"));
         };
         check_acknowledgements(
             &attempt.roster,
             &attempt.params,
-            &verified.acknowledgement,
+            Some(own),
             acknowledgements,
         )?;
-        if let Some(reply) = self.confirmed() {
-            return Ok(MemberOutput::repeat(reply));
+        if self.stage.confirmation().is_some() {
+            return self.repeat_confirmation();
         }
+        check_base(&self.proposal, holding, number)?;
         let Some(share) = &self.secrets.share else {
             return Err(self.out_of_step("acknowledgements"));
         };
@@ -330,20 +352,21 @@ impl Running {
             verified: verified.clone(),
             confirmation,
         };
-        match self.confirmed() {
-            Some(reply) => Ok(self.changed(reply)),
-            None => Err(self.out_of_step("acknowledgements")),
-        }
+        let reply = self.repeat_confirmation()?.reply;
+        Ok(self.confirmed_now(number, reply))
     }
 
-    fn confirmed(&self) -> Option<Message> {
-        let verified = self.stage.verified()?;
-        let confirmation = self.stage.confirmation()?.clone();
-        Some(Message::Confirmed {
+    pub(super) fn repeat_confirmation(&self) -> Result<MemberOutput, Fault> {
+        let (Some(verified), Some(confirmation)) =
+            (self.stage.verified(), self.stage.confirmation())
+        else {
+            return Err(self.out_of_step("acknowledgements"));
+        };
+        Ok(MemberOutput::repeat(Message::Confirmed {
             ceremony: self.proposal.id(),
             attempt: verified.dealing.number,
-            confirmation,
-        })
+            confirmation: confirmation.clone(),
+        }))
     }
 
     /// Step 18: all have confirmed; hands the share over and erases what is left of the attempt. The certificate may be of this
@@ -396,26 +419,35 @@ impl Running {
             },
             _ => return Err(Fault::OtherResult),
         };
-        let share = share.ok_or(Fault::OtherResult)?;
-        let activated = self.activated(key, certificate, &pending, share)?;
+        let attempt = self.attempt_in(&pending.verified.dealing)?;
+        self.check_certified(&key, &attempt, &pending)?;
+        let retired = self.retired(&key, &attempt, &certificate);
+        let activated = match share {
+            Some(share) => Some(self.activated(key, certificate.clone(), &attempt, share)?),
+            None if self.is_leaving() => None,
+            None => return Err(Fault::OtherResult),
+        };
         if !current {
             // What this member has confirmed since is kept; an attempt that it has not is not gone on with.
             self.set_aside();
         }
         if let Some(place) = earlier {
             self.pending.remove(place);
-            drop(self.secrets.pending.remove(place));
+            if place < self.secrets.pending.len() {
+                drop(self.secrets.pending.remove(place));
+            }
         }
-        self.attempt = Some(self.attempt_in(&pending.verified.dealing)?);
+        self.attempt = Some(attempt);
         self.stage = Stage::Activated {
             verified: pending.verified,
             confirmation: pending.confirmation,
-            certificate: ByteBuf::from(activated.certificate.clone()),
+            certificate: ByteBuf::from(certificate),
         };
         self.secrets.encryption = None;
         self.secrets.share = None;
         Ok(MemberOutput {
-            activated: Some(activated),
+            activated,
+            retired,
             ..self.changed(reply)
         })
     }
@@ -429,25 +461,33 @@ impl Running {
     }
 
     /// Checks a certificate against the result that this member has confirmed itself.
-    fn activated(
+    fn check_certified(
         &self,
-        key: CertifiedKey,
-        certificate: Vec<u8>,
+        key: &CertifiedKey,
+        attempt: &Attempt,
         pending: &Pending,
-        share: &SecretScalar,
-    ) -> Result<ActivatedKey, Fault> {
-        let dealing = &pending.verified.dealing;
-        let attempt = self.attempt_in(dealing)?;
-        let index = self.own_index(&attempt)?;
-        let same_result = key.result_hash() == result(&attempt, &pending.verified)?.hash();
+    ) -> Result<(), Fault> {
+        let same_result = key.result_hash() == result(attempt, &pending.verified)?.hash();
         if *key.proposal() != self.proposal || !same_result {
             return Err(Fault::OtherResult);
         }
-        if key.confirmation(index) != Some(&pending.confirmation) {
+        if key.confirmation(self.own_index(attempt)?) != Some(&pending.confirmation) {
             return Err(Fault::OwnMessageAltered {
                 what: "confirmation",
             });
         }
+        Ok(())
+    }
+
+    /// The key as it is handed over.
+    fn activated(
+        &self,
+        key: CertifiedKey,
+        certificate: Vec<u8>,
+        attempt: &Attempt,
+        share: &SecretScalar,
+    ) -> Result<ActivatedKey, Fault> {
+        let index = self.own_index(attempt)?;
         let secret = SecretScalar::from_canonical_bytes(&share.to_bytes())
             .map_err(|_| Fault::UnusableResult)?;
         let share = KeyShare::new(index, key.epoch(), key.public_key(), secret)
@@ -459,6 +499,7 @@ impl Running {
             package: key.package().clone(),
             members: attempt.roster.members().to_vec(),
             policy_hash: *self.proposal.policy_hash(),
+            name: key.name(),
             certificate,
         })
     }
@@ -493,7 +534,7 @@ impl Running {
         // The leader's signature is on the call: what it merely says is kept as its word.
         let told = told
             .into_iter()
-            .take(self.proposal.members().len())
+            .take(self.proposal.seats().len())
             .filter(|told| self.proposal.member(told.member).is_some())
             .filter(|told| told.verify(&self.proposal).is_ok())
             .collect();
@@ -529,9 +570,7 @@ impl Running {
     pub(super) fn changed(&self, reply: Message) -> MemberOutput {
         MemberOutput {
             persist: Some(state::encode(self)),
-            reply,
-            activated: None,
-            notice: None,
+            ..MemberOutput::repeat(reply)
         }
     }
 
@@ -569,16 +608,8 @@ impl Running {
 
 /// The result that everybody computes from the deals of an attempt.
 fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
-    Ok(AttemptResult {
-        params: attempt.params,
-        epoch: 0,
-        set: verified.acknowledgement.set,
-        qualified: (1u16..)
-            .zip(&attempt.acceptances)
-            .map(|(index, _)| index)
-            .collect(),
-        sums: verified
-            .sums(attempt.roster.threshold())
-            .ok_or(Fault::UnusableResult)?,
-    })
+    let sums = verified
+        .sums(attempt.roster.threshold())
+        .ok_or(Fault::UnusableResult)?;
+    AttemptResult::new(attempt, verified.set, sums)
 }

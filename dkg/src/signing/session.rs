@@ -148,7 +148,7 @@ impl SigningSession {
         let Round::Committing(committed) = &self.round else {
             return Vec::new();
         };
-        let ceremony = self.key.proposal().id();
+        let (ceremony, result) = (self.key.proposal().id(), self.key.result_hash());
         let mut effects = Vec::new();
         for ((index, member), session) in (1u16..)
             .zip(self.key.members())
@@ -162,7 +162,11 @@ impl SigningSession {
                 peer.in_flight = true;
                 effects.push(SigningEffect::Send {
                     to: member.identity,
-                    message: Message::Commit { session, ceremony },
+                    message: Message::Commit {
+                        result,
+                        session,
+                        ceremony,
+                    },
                 });
             }
         }
@@ -316,13 +320,14 @@ impl SigningSession {
         }
         let commitments: Vec<NonceCommitments> =
             committed.values().take(threshold).cloned().collect();
-        let ceremony = self.key.proposal().id();
+        let (ceremony, result) = (self.key.proposal().id(), self.key.result_hash());
         let effects = commitments
             .iter()
             .filter_map(|signer| self.key.member(signer.index))
             .map(|member| SigningEffect::Send {
                 to: member.identity,
                 message: Message::Sign {
+                    result,
                     session: self.session,
                     ceremony,
                     commitments: commitments.clone(),
@@ -357,6 +362,7 @@ impl SigningSession {
     /// The message by which a member is given the certificate; it answers `kept`.
     pub fn announcement(key: &CertifiedKey, certificate: &[u8]) -> Message {
         Message::KeyCertificate {
+            result: key.result_hash(),
             ceremony: key.proposal().id(),
             certificate: ByteBuf::from(certificate.to_vec()),
         }

@@ -37,7 +37,7 @@ fn rogue_constant(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
 
 type Cheat = fn(&Cluster, &[Acceptance]) -> dkg::Deal;
 
-/// The cheat deals falsely in the first attempt; `begun` sees every `begin`.
+/// The cheat deals falsely in the first attempt; `ready` sees every `begin`.
 fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mut Message, usize)) {
     let mut acceptances = Vec::new();
     cluster.run_with(|cluster, step| match step {

@@ -347,6 +347,7 @@ pub fn terms(threshold: u16, nodes: &[Node]) -> Terms {
         threshold,
         policy_hash: POLICY,
         members: nodes.iter().map(|node| node.card.clone()).collect(),
+        base: None,
         leader: nodes[0].card.identity,
         created: NOW,
         expires: NOW + 3600,

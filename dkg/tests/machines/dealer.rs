@@ -23,19 +23,42 @@ pub struct Dealer {
 }
 
 pub fn params(proposal: &Proposal, attempt: u32, acceptances: &[Acceptance]) -> Vec<u8> {
+    let count = |length: usize| u16::try_from(length).unwrap().to_le_bytes().to_vec();
+    let takes_part = |seat: u16| acceptances.iter().any(|one| one.index == seat);
     let mut items: Vec<Vec<u8>> = vec![
         hash("cryptonode/v1/dkg-proposal", &[&proposal.to_bytes()]).to_vec(),
         attempt.to_le_bytes().to_vec(),
-        vec![],
-        vec![0, 0],
-        vec![0, 0],
-        u16::try_from(acceptances.len())
-            .unwrap()
-            .to_le_bytes()
-            .to_vec(),
-        proposal.threshold().to_le_bytes().to_vec(),
     ];
-    for (member, acceptance) in proposal.members().iter().zip(acceptances) {
+    match proposal.base() {
+        None => items.extend([vec![], vec![0, 0], vec![0, 0]]),
+        Some(base) => {
+            let certificate = base.certificate();
+            let old: Vec<_> = proposal
+                .old_seats()
+                .iter()
+                .filter(|old| takes_part(old.seat))
+                .collect();
+            items.push(certificate.result_hash().to_vec());
+            items.push(count(old.len()));
+            items.push(certificate.package().threshold().to_le_bytes().to_vec());
+            for old in old {
+                items.push(old.index.to_le_bytes().to_vec());
+                items.push(
+                    certificate.members()[usize::from(old.index) - 1]
+                        .identity
+                        .to_vec(),
+                );
+            }
+        }
+    }
+    let members: Vec<_> = acceptances
+        .iter()
+        .filter(|one| usize::from(one.index) <= proposal.members().len())
+        .collect();
+    items.push(count(members.len()));
+    items.push(proposal.threshold().to_le_bytes().to_vec());
+    for acceptance in members {
+        let member = &proposal.members()[usize::from(acceptance.index) - 1];
         items.push(member.identity.to_vec());
         items.push(member.recovery_public.to_vec());
         items.push(acceptance.encryption_key.to_vec());
@@ -81,13 +104,31 @@ fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
 
 impl Dealer {
     pub fn new(proposal: &Proposal, acceptances: &[Acceptance], index: u16, seed: u64) -> Self {
+        Self::with_constant(proposal, 1, acceptances, index, None, seed)
+    }
+
+    /// A dealer of a reshare, or of any attempt.
+    pub fn with_constant(
+        proposal: &Proposal,
+        attempt: u32,
+        acceptances: &[Acceptance],
+        index: u16,
+        constant: Option<Scalar>,
+        seed: u64,
+    ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let polynomial: Vec<Scalar> = (0..proposal.threshold())
+        let mut polynomial: Vec<Scalar> = (0..proposal.threshold())
             .map(|_| random_scalar(&mut rng))
             .collect();
+        polynomial[0] = constant.unwrap_or(polynomial[0]);
         let e = random_scalar(&mut rng);
+        let params = params(proposal, attempt, acceptances);
+        let acceptances: Vec<&Acceptance> = acceptances
+            .iter()
+            .filter(|one| usize::from(one.index) <= proposal.members().len())
+            .collect();
         let mut dealer = Self {
-            params: params(proposal, 1, acceptances),
+            params,
             index,
             commitments: polynomial
                 .iter()
@@ -274,6 +315,36 @@ pub fn sums(deals: &[Deal]) -> ByteBuf {
     let all: Vec<Vec<RistrettoPoint>> = deals.iter().map(points).collect();
     let sums = (0..all[0].len()).flat_map(|k| {
         let sum: RistrettoPoint = all.iter().map(|points| points[k]).sum();
+        sum.compress().to_bytes()
+    });
+    ByteBuf::from(sums.collect::<Vec<u8>>())
+}
+
+/// S_0 ‖ … ‖ S_t−1 of the deals of a reshare, under the Lagrange coefficients of their dealers.
+pub fn weighted_sums(deals: &[Deal]) -> ByteBuf {
+    let weight = |deal: &Deal| -> Scalar {
+        let others = deals
+            .iter()
+            .filter(|other| other.header.index != deal.header.index);
+        others
+            .map(|other| {
+                let (i, k) = (deal.header.index, other.header.index);
+                Scalar::from(k) * (Scalar::from(k) - Scalar::from(i)).invert()
+            })
+            .product()
+    };
+    let count = 1 + deals[0].commitments.len() / 32;
+    let sums = (0..count).flat_map(|k| {
+        let sum: RistrettoPoint = deals
+            .iter()
+            .map(|deal| {
+                let point = match k {
+                    0 => &deal.header.constant,
+                    _ => &deal.commitments.as_chunks::<32>().0[k - 1],
+                };
+                weight(deal) * decompress(point)
+            })
+            .sum();
         sum.compress().to_bytes()
     });
     ByteBuf::from(sums.collect::<Vec<u8>>())

@@ -216,7 +216,12 @@ fn nonces_are_used_once_whatever_they_are_asked_for() {
     let mut signers = Signers::new(2, 3, 950);
     let ceremony = signers.key.proposal().id();
     let session = [5; 16];
-    let commit = Message::Commit { session, ceremony };
+    let result = signers.key.result_hash();
+    let commit = Message::Commit {
+        result,
+        session,
+        ceremony,
+    };
     let mut commitments = Vec::new();
     for place in 0..2 {
         let first = signers.answer(place, 2, &commit).unwrap();
@@ -243,6 +248,7 @@ fn nonces_are_used_once_whatever_they_are_asked_for() {
     };
     assert_ne!(others, commitments[0]);
     let sign = |commitments: &[dkg::NonceCommitments]| Message::Sign {
+        result,
         session,
         ceremony,
         commitments: commitments.to_vec(),
@@ -283,7 +289,9 @@ fn nonces_are_used_once_whatever_they_are_asked_for() {
 fn strangers_and_other_ceremonies_get_nothing_signed() {
     let mut signers = Signers::new(2, 3, 960);
     let ceremony = signers.key.proposal().id();
+    let result = signers.key.result_hash();
     let commit = Message::Commit {
+        result,
         session: [1; 16],
         ceremony,
     };
@@ -299,14 +307,18 @@ fn strangers_and_other_ceremonies_get_nothing_signed() {
         )
         .unwrap_err();
     assert_eq!(fault, Fault::Stranger { from: [9; 32] });
-    let other = Message::Commit {
-        session: [1; 16],
-        ceremony: [0; 16],
-    };
-    assert_eq!(
-        signers.answer(0, 1, &other).unwrap_err(),
-        Fault::OtherCeremony
-    );
+    // Another ceremony, and another result of the same one.
+    for (ceremony, result) in [([0; 16], result), (ceremony, [0; 64])] {
+        let other = Message::Commit {
+            result,
+            session: [1; 16],
+            ceremony,
+        };
+        assert_eq!(
+            signers.answer(0, 1, &other).unwrap_err(),
+            Fault::OtherCeremony
+        );
+    }
     // A share of another result signs nothing under this one.
     let foreign = Signers::new(2, 3, 961);
     let share = &foreign.cluster.nodes[0].key.as_ref().unwrap().share;
@@ -317,6 +329,7 @@ fn strangers_and_other_ceremonies_get_nothing_signed() {
         panic!()
     };
     let sign = Message::Sign {
+        result,
         session: [1; 16],
         ceremony,
         commitments: vec![
@@ -378,13 +391,16 @@ fn any_schedule_of_losses_and_crashes_ends_in_a_certificate() {
 fn a_member_that_floods_with_sessions_costs_others_nothing() {
     let mut signers = Signers::new(2, 3, 980);
     let ceremony = signers.key.proposal().id();
+    let result = signers.key.result_hash();
     let honest = Message::Commit {
+        result,
         session: [1; 16],
         ceremony,
     };
     let first = signers.answer(0, 1, &honest).unwrap();
     for session in 0..200u8 {
         let flood = Message::Commit {
+            result,
             session: [session; 16],
             ceremony,
         };

@@ -269,7 +269,7 @@ impl Conspiracy {
             confirmation: Confirmation {
                 index,
                 signature,
-                sealed_share,
+                sealed_share: serde_bytes::ByteBuf::from(sealed_share.to_vec()),
             },
         }
     }

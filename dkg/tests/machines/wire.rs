@@ -6,6 +6,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::cluster::{Cluster, NOW, Step};
+use crate::world::{Event, World};
 
 /// Every message between the leader and member 2 in a ceremony of three, the sums being false, so that the whole deals are sent too.
 fn traffic() -> (Cluster, Vec<Message>) {
@@ -340,6 +341,28 @@ fn all_encodings_are_core_deterministic() {
     }
     assert_deterministic(&cluster.proposal.to_bytes());
     assert_deterministic(&cluster.nodes[0].key.as_ref().unwrap().certificate);
+}
+
+#[test]
+fn every_message_of_a_reshare_has_one_encoding_too() {
+    let mut world = World::new(21);
+    let base = world.create(2, &["a", "b", "c"]);
+    let terms = world.reshare(&base, 2, &["c", "x", "y"]);
+    let mut run = world.propose(terms);
+    let mut kinds = std::collections::BTreeSet::new();
+    let mut check = |message: &Message| {
+        kinds.insert(message.name());
+        let bytes = message.to_bytes();
+        assert_deterministic(&bytes[1..]);
+        assert_eq!(Message::from_bytes(&bytes).unwrap(), *message);
+    };
+    world.run(&mut run, |_, _, event| match event {
+        Event::Question(message) => check(message),
+        Event::Answer(_, reply) => check(reply.as_ref().unwrap()),
+    });
+    assert!(kinds.contains("ready") && kinds.contains("hand-over"));
+    assert_deterministic(&run.proposal.to_bytes());
+    assert_deterministic(run.certificate.as_ref().unwrap());
 }
 
 /// The bytes of version 1 are frozen: a change of any of them breaks the members of today.

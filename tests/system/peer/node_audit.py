@@ -111,7 +111,9 @@ def _frames(segment: bytes, first: int) -> list[bytes]:
         raise AuditRefused("not a segment of an audit log, or not the one that its name says")
     records: list[bytes] = []
     position, batch = 16, 0
-    while position < len(segment):
+    # Zeros lie behind the last frame of a segment that was not closed.
+    end = len(segment.rstrip(b"\0"))
+    while position < end:
         head, stored = segment[position : position + 20], segment[position + 20 : position + 28]
         length, index = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:12], "little")
         record = segment[position + 28 : position + 28 + length]
