@@ -8,7 +8,7 @@
 //! - **As the leader** (`lead`): one task for each ceremony asks the members, this node's own machine among them without a
 //!   network, and goes on asking those that cannot be reached until the proposal expires. It may die at any moment and
 //!   goes on at the next start.
-//! - **As the leader's successor** (`succession`): when nothing is heard of the leader for the configured patience, the next member
+//! - **As the leader's successor** (`take_over`): when nothing is heard of the leader for the configured patience, the next member
 //!   takes over, this one when it is its turn; and it gives way when its own member hears of another leader before it.
 //!
 //! **Who may speak**: only identities among the configured members, known by their TLS keys. A proposal that lists
@@ -24,7 +24,7 @@ mod certify;
 mod error;
 mod lead;
 mod seat;
-mod succession;
+mod take_over;
 mod view;
 
 pub use error::CeremonyError;

@@ -19,6 +19,7 @@ mod invariants;
 mod reshare;
 mod reshare_attacks;
 mod reshare_histories;
+mod reshare_succession;
 mod restart;
 mod schedule;
 mod signing;

@@ -10,7 +10,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use dkg::{
-    ActivatedKey, Leader, LeaderEffect, LeaderPhase, Member, MemberStage, Message, Proposal, Terms,
+    ActivatedKey, Fault, Holding, Leader, LeaderEffect, LeaderPhase, Member, MemberOutput,
+    MemberStage, Message, Proposal, ResultName, Terms,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -37,6 +38,8 @@ pub struct Weather {
     /// Whether the proposal's leader dies for good at some moment.
     pub leader_dies: bool,
     pub cheat: Option<Cheat>,
+    /// A reshare, led by an old member that leaves, instead of a new key.
+    pub reshare: bool,
 }
 
 enum Event {
@@ -69,11 +72,18 @@ pub struct Player {
     up: bool,
     pub dead: bool,
     wake_at: u64,
+    /// In a reshare, what the node holds of the base, and knows and has promised.
+    base: Option<ActivatedKey>,
+    newest: Option<ResultName>,
+    confirmed: u32,
 }
 
 pub struct World {
+    /// By seat.
     pub players: Vec<Player>,
     pub proposal: Proposal,
+    /// The place of the proposal's leader.
+    pub first: usize,
     pub now: u64,
     pub rng: StdRng,
     weather: Weather,
@@ -95,39 +105,115 @@ pub struct World {
     pub judged: Vec<dkg::Exclusion>,
 }
 
+impl Player {
+    fn new(mut node: Node, base: Option<ActivatedKey>) -> Self {
+        node.member = Member::new(node.local.clone()).with_patience(PATIENCE);
+        Self {
+            node,
+            leader: None,
+            leader_disk: None,
+            keys: BTreeMap::new(),
+            up: true,
+            dead: false,
+            wake_at: u64::MAX,
+            base,
+            newest: None,
+            confirmed: 0,
+        }
+    }
+
+    /// A machine of this node answers, with what the node holds of the base.
+    pub fn ask(
+        &self,
+        member: &mut Member,
+        from: &[u8; 32],
+        message: Message,
+        now: u64,
+        rng: &mut StdRng,
+    ) -> Result<MemberOutput, Fault> {
+        let Some(base) = member.base_of(&message) else {
+            return member.handle(from, message, now, rng);
+        };
+        let held = self.base.as_ref().filter(|key| key.name == base.result);
+        let holding = Holding {
+            share: held.map(|key| &key.share),
+            newest: self.newest,
+            confirmed: self.confirmed,
+        };
+        member.handle_reshare(from, message, &holding, now, rng)
+    }
+}
+
+/// Four hold a key, of whom two leave; one of these leads.
+fn reshare(seed: u64, rng: &mut StdRng) -> (Vec<Player>, Proposal) {
+    let mut before = crate::world::World::new(seed);
+    let base = before.create(2, &["a", "b", "c", "d"]);
+    let mut terms = before.reshare(&base, 2, &["c", "d", "e", "f"]);
+    terms.leader = before.nodes["a"].identity();
+    terms.may_be_absent = 1;
+    (terms.created, terms.expires) = (NOW, NOW + LIFETIME);
+    let leaving = before.old_indices(&terms, &["a", "b"]);
+    if let Some(base) = &mut terms.base {
+        base.old_may_be_absent = leaving;
+    }
+    let proposal = Proposal::new(terms, rng).unwrap();
+    let players = proposal
+        .seats()
+        .iter()
+        .map(|seat| {
+            let mut node = before.nodes.remove(&seat.name).unwrap();
+            let share = node.keys.remove(&base);
+            let node = Node {
+                phrase: node.phrase,
+                member: Member::new(node.local.clone()),
+                local: node.local,
+                card: node.card,
+                disk: None,
+                key: None,
+                activations: 0,
+            };
+            Player::new(node, share)
+        })
+        .collect();
+    (players, proposal)
+}
+
+fn create(
+    seed: u64,
+    threshold: u16,
+    members: usize,
+    absent: u16,
+    rng: &mut StdRng,
+) -> (Vec<Player>, Proposal) {
+    let mut nodes: Vec<Node> = (0..members)
+        .map(|place| Node::new(&format!("n{place}"), seed * 100 + place as u64))
+        .collect();
+    nodes.sort_by_key(|node| node.card.identity);
+    let terms = Terms {
+        may_be_absent: absent,
+        expires: NOW + LIFETIME,
+        ..terms(threshold, &nodes)
+    };
+    let proposal = Proposal::new(terms, rng).unwrap();
+    let players = nodes
+        .into_iter()
+        .map(|node| Player::new(node, None))
+        .collect();
+    (players, proposal)
+}
+
 impl World {
     pub fn new(seed: u64, threshold: u16, members: usize, absent: u16, weather: Weather) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut nodes: Vec<Node> = (0..members)
-            .map(|place| Node::new(&format!("n{place}"), seed * 100 + place as u64))
-            .collect();
-        nodes.sort_by_key(|node| node.card.identity);
-        let proposal = Proposal::new(
-            Terms {
-                may_be_absent: absent,
-                expires: NOW + LIFETIME,
-                ..terms(threshold, &nodes)
-            },
-            &mut rng,
-        )
-        .unwrap();
+        let (players, proposal) = if weather.reshare {
+            reshare(seed, &mut rng)
+        } else {
+            create(seed, threshold, members, absent, &mut rng)
+        };
+        let first = usize::from(proposal.index_of(proposal.leader()).unwrap()) - 1;
         let storm_ends = NOW + 100 + rng.next_u64() % 3_000;
-        let players = nodes
-            .into_iter()
-            .map(|mut node| {
-                node.member = Member::new(node.local.clone()).with_patience(PATIENCE);
-                Player {
-                    node,
-                    leader: None,
-                    leader_disk: None,
-                    keys: BTreeMap::new(),
-                    up: true,
-                    dead: false,
-                    wake_at: u64::MAX,
-                }
-            })
-            .collect();
         let mut world = Self {
+            first,
             players,
             proposal,
             now: NOW,
@@ -144,11 +230,11 @@ impl World {
             led_by: Vec::new(),
             judged: Vec::new(),
         };
-        let identity = world.players[0].node.local.identity.clone();
+        let identity = world.players[first].node.local.identity.clone();
         let leader = Leader::new(world.proposal.clone(), &identity, NOW).unwrap();
-        world.players[0].leader = Some(leader.with_patience(PATIENCE));
-        world.led_by.push(0);
-        for place in 0..members {
+        world.players[first].leader = Some(leader.with_patience(PATIENCE));
+        world.led_by.push(first);
+        for place in 0..world.players.len() {
             world.wake(place, NOW);
         }
         if weather.leader_dies {
@@ -159,7 +245,7 @@ impl World {
                 storm_ends - NOW
             };
             let at = NOW + world.below(moment);
-            world.schedule(at, Event::Dies(0));
+            world.schedule(at, Event::Dies(first));
         }
         for _ in 0..weather.partitions {
             let at = NOW + world.below(storm_ends - NOW);
@@ -186,7 +272,9 @@ impl World {
 
     pub fn cheat(&self) -> Option<usize> {
         // The cheat stands second, so that it takes over first.
-        self.weather.cheat.map(|_| 1)
+        self.weather
+            .cheat
+            .map(|_| (self.first + 1) % self.players.len())
     }
 
     pub fn is_honest(&self, place: usize) -> bool {
@@ -376,11 +464,14 @@ impl World {
         let identity = self.players[from].node.card.identity;
         let (ceremony, question) = (message.ceremony(), message.clone());
         let (now, rng) = (self.now, &mut self.rng);
-        let node = &mut self.players[to].node;
-        let mut outcome = node.member.handle(&identity, message, now, rng);
-        if node.member.stage() == MemberStage::Proposed {
-            outcome = node.member.accept(now, rng);
+        let player = &mut self.players[to];
+        let idle = Member::new(player.node.local.clone());
+        let mut member = std::mem::replace(&mut player.node.member, idle);
+        let mut outcome = player.ask(&mut member, &identity, message, now, rng);
+        if member.stage() == MemberStage::Proposed {
+            outcome = member.accept(now, rng);
         }
+        player.node.member = member;
         let mut reply = match outcome {
             Ok(output) => {
                 if !calm && self.chance(self.weather.crash_before_writing) {
@@ -462,7 +553,15 @@ impl World {
         if let Some(state) = output.persist.take() {
             player.node.disk = Some(state.to_vec());
         }
+        if let Some(confirmed) = output.confirmed {
+            assert!(player.confirmed < confirmed.attempt, "attempts only go up");
+            player.confirmed = confirmed.attempt;
+        }
+        if let Some(retired) = output.retired.take() {
+            player.newest = player.newest.max(Some(retired.successor));
+        }
         if let Some(key) = output.activated.take() {
+            player.newest = player.newest.max(Some(key.name));
             key.share.check(&key.package).unwrap();
             let certified = dkg::verify_certificate(
                 &key.certificate,
