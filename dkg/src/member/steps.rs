@@ -213,9 +213,7 @@ impl Running {
         let before = self.accused.len();
         for exclusion in told {
             let known = |other: &Exclusion| other.member == exclusion.member;
-            if !self.accused.iter().any(known)
-                && !self.exclusions.iter().any(|other| *other == exclusion)
-            {
+            if !self.accused.iter().any(known) && !self.exclusions.contains(&exclusion) {
                 self.accused.push(exclusion);
             }
         }

@@ -201,7 +201,7 @@ fn assert_often(what: &str, times: usize, seeds: &[u64], of_ten: usize) {
 
 #[test]
 fn one_result_and_no_lost_share_in_fair_weather() {
-    for seed in seeds(0, 40) {
+    for seed in seeds(0, 20) {
         history(seed, FAIR, |world| {
             if world.certificates.is_empty() && !world.somebody_well_was_left_out() {
                 world.fail("no key, although all are well");
@@ -217,7 +217,7 @@ fn the_leader_vanishes_at_any_moment_and_another_goes_on() {
         ..FAIR
     };
     let (mut keys, mut taken) = (0, 0);
-    let seeds = seeds(1, 80);
+    let seeds = seeds(1, 40);
     for seed in &seeds {
         let world = history(*seed, weather, World::check_without_the_leader);
         keys += usize::from(!world.certificates.is_empty());
@@ -235,7 +235,7 @@ fn an_old_member_that_leaves_vanishes_as_leader_of_a_reshare_and_another_seat_go
         ..FAIR
     };
     let (mut keys, mut taken) = (0, 0);
-    let seeds = seeds(2, 40);
+    let seeds = seeds(2, 20);
     for seed in &seeds {
         let world = history(*seed, weather, World::check_without_the_leader);
         keys += usize::from(!world.certificates.is_empty());
@@ -257,7 +257,7 @@ fn nobody_is_stuck_after_any_storm() {
         ..FAIR
     };
     let mut keys = 0;
-    let seeds = seeds(3, 60);
+    let seeds = seeds(3, 24);
     for seed in &seeds {
         let weather = Weather {
             leader_dies: seed % 4 == 0,
@@ -272,7 +272,7 @@ fn nobody_is_stuck_after_any_storm() {
 
 #[test]
 fn a_cheat_breaks_nothing_whatever_it_does() {
-    for seed in seeds(4, 84) {
+    for seed in seeds(4, 42) {
         let cheat = CHEATS[usize::try_from(seed).unwrap() % CHEATS.len()];
         // Who deals falsely is made for new keys; `reshare_attacks.rs` has those of reshares.
         let deals = matches!(cheat, Cheat::WrongShare | Cheat::ManyDeals);
