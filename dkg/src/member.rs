@@ -48,6 +48,7 @@
 //! until it sees the certificate, whatever anyone says.
 
 mod checks;
+mod evidence;
 mod hand_over;
 mod lead;
 mod stage;

@@ -1,21 +1,26 @@
 //! Who leads, as one member sees it, and when it is its own turn.
 //!
-//! Any member that has accepted may lead; the proposal's leader is only the first. A member remembers from whom it was last asked
+//! Any member that has accepted may lead, in a reshare also an old one that leaves; the proposal's leader is only the first. A member remembers from whom it was last asked
 //! something and when. It regards its leader as gone when that has asked nothing for longer than the *patience*, or, lest
 //! somebody holds the lead by asking without going on, when it has not been brought a step further for four times that. Then the next
-//! member in the order of the proposal takes over, the one after it one patience later, and so on in a circle.
+//! seat of the proposal takes over, the one after it one patience later, and so on in a circle.
 //!
 //! A question that changes nothing is answered to any member. What a leader alone may do is to begin another attempt, or to leave somebody
 //! out. A member lets another than its leader do that when its leader is gone, or when the other stands before its leader in the
 //! circle that begins with the proposal's leader and has not lost the lead by standing still: so of two that lead at once, each of
 //! whom some members have lost sight of, one gives way.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use serde_bytes::ByteBuf;
+
+use super::MemberOutput;
 use super::stage::{Running, Stage};
 use crate::attempt::Attempt;
 use crate::exclusion::Exclusion;
 use crate::proposal::{Proposal, SignedProposal};
+use crate::wire_v1::Message;
 
 /// How many times its patience a member bears with a leader that asks and does not go on.
 const STANDSTILL: u64 = 4;
@@ -23,7 +28,7 @@ const STANDSTILL: u64 = 4;
 /// What a member knows of its leader. Only who it is outlives a restart.
 #[derive(Debug, Clone)]
 pub(super) struct Watch {
-    /// The index in the proposal of the member that leads.
+    /// The seat in the proposal of the member that leads.
     leader: u16,
     /// When it asked something last; `None` before anything was looked at.
     heard: Option<u64>,
@@ -37,7 +42,7 @@ pub(super) struct Watch {
 pub(crate) struct Inheritance {
     pub(crate) signed: SignedProposal,
     pub(crate) proposal: Proposal,
-    /// Its own index in the proposal.
+    /// Its own seat in the proposal.
     pub(crate) own: u16,
     /// The attempt that it is in, and who takes no part.
     pub(crate) attempt: Option<(Attempt, Vec<Exclusion>)>,
@@ -72,12 +77,12 @@ impl Watch {
 }
 
 impl Running {
-    /// The place of a member in the circle that begins after `first`: 1 for the next, n for `first` itself.
+    /// The place of a seat in the circle that begins after `first`: 1 for the next, the number of seats for `first` itself.
     fn places_after(&self, first: u16, member: u16) -> u64 {
-        let members = u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX);
+        let seats = u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX);
         let (first, member) = (u64::from(first), u64::from(member));
-        match (member + members).saturating_sub(first) % members.max(1) {
-            0 => members,
+        match (member + seats).saturating_sub(first) % seats.max(1) {
+            0 => seats,
             places => places,
         }
     }
@@ -167,6 +172,54 @@ impl Running {
                 .clone()
                 .map(|attempt| (attempt, self.exclusions.clone())),
             accused: self.accused.clone(),
+        }
+    }
+
+    /// The `begin` of the attempt that this member is in, for somebody who asks about another.
+    pub(super) fn elsewhere(&self) -> Option<Message> {
+        if let Some(certificate) = self.certified() {
+            return Some(certificate);
+        }
+        let attempt = self.attempt.as_ref()?;
+        Some(Message::Begun {
+            ceremony: self.proposal.id(),
+            attempt: attempt.number,
+            excluded: self.exclusions.clone(),
+            acceptances: attempt.acceptances.clone(),
+        })
+    }
+
+    /// The certificate that this member has activated.
+    pub(super) fn certified(&self) -> Option<Message> {
+        Some(Message::Certificate {
+            ceremony: self.proposal.id(),
+            certificate: self.stage.certificate()?.clone(),
+            public_shares: ByteBuf::new(),
+        })
+    }
+
+    /// Somebody leads, at this attempt.
+    pub(super) fn follow(&self, number: u32) -> MemberOutput {
+        let own = self.attempt.as_ref().map_or(0, |attempt| attempt.number);
+        let elsewhere = match self.certified() {
+            None if own <= number => None,
+            None => self.elsewhere(),
+            certified => certified,
+        };
+        MemberOutput::repeat(elsewhere.unwrap_or(Message::Following {
+            ceremony: self.proposal.id(),
+            attempt: own,
+        }))
+    }
+
+    /// The answer to a question about an attempt that this member has left.
+    pub(super) fn left_behind(&self, number: u32) -> Option<Message> {
+        let attempt = self.attempt.as_ref()?;
+        match (attempt.number.cmp(&number), self.certified()) {
+            (Ordering::Equal, _) => None,
+            (_, Some(certificate)) => Some(certificate),
+            (Ordering::Greater, None) => self.elsewhere(),
+            (Ordering::Less, None) => None,
         }
     }
 }

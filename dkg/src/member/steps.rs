@@ -3,8 +3,6 @@
 //! The numbers are those of `docs/protocol/key-generation.md`. Each function first looks whether the step is done, and then answers as it did. The stage, the secrets and the attempt
 //! change together or not at all.
 
-use std::cmp::Ordering;
-
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, SecretScalar};
 use serde_bytes::ByteBuf;
@@ -19,7 +17,7 @@ use crate::base::Holding;
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
 use crate::deal;
-use crate::exclusion::{self, Exclusion, Grounds, TwoAcceptances, TwoDeals};
+use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
 use crate::tags;
 use crate::wire_v1::Message;
@@ -154,104 +152,6 @@ impl Running {
             return Err(Fault::ExclusionCount { attempt: number });
         }
         exclusion::check_begin(&self.proposal, number, acceptances, excluded)
-    }
-
-    /// The `begin` of the attempt that this member is in, for somebody who asks about another.
-    fn elsewhere(&self) -> Option<Message> {
-        if let Some(certificate) = self.certified() {
-            return Some(certificate);
-        }
-        let attempt = self.attempt.as_ref()?;
-        Some(Message::Begun {
-            ceremony: self.proposal.id(),
-            attempt: attempt.number,
-            excluded: self.exclusions.clone(),
-            acceptances: attempt.acceptances.clone(),
-        })
-    }
-
-    /// The certificate that this member has activated.
-    fn certified(&self) -> Option<Message> {
-        Some(Message::Certificate {
-            ceremony: self.proposal.id(),
-            certificate: self.stage.certificate()?.clone(),
-            public_shares: ByteBuf::new(),
-        })
-    }
-
-    /// Somebody leads, at this attempt.
-    pub(super) fn follow(&self, number: u32) -> MemberOutput {
-        let own = self.attempt.as_ref().map_or(0, |attempt| attempt.number);
-        let elsewhere = match self.certified() {
-            None if own <= number => None,
-            None => self.elsewhere(),
-            certified => certified,
-        };
-        MemberOutput::repeat(elsewhere.unwrap_or(Message::Following {
-            ceremony: self.proposal.id(),
-            attempt: own,
-        }))
-    }
-
-    /// Evidence with which no other attempt follows. What does not convict is forgotten.
-    pub(super) fn note(&mut self, told: Vec<Exclusion>) -> MemberOutput {
-        if let Some(certificate) = self.certified() {
-            return MemberOutput::repeat(certificate);
-        }
-        let reply = Message::Noted {
-            ceremony: self.proposal.id(),
-        };
-        if self.accuse(exclusion::proved(told, &self.proposal)) {
-            self.changed(reply)
-        } else {
-            MemberOutput::repeat(reply)
-        }
-    }
-
-    /// Keeps what is new, once for each member.
-    fn accuse(&mut self, told: Vec<Exclusion>) -> bool {
-        let before = self.accused.len();
-        for exclusion in told {
-            let known = |other: &Exclusion| other.member == exclusion.member;
-            if !self.accused.iter().any(known) && !self.exclusions.contains(&exclusion) {
-                self.accused.push(exclusion);
-            }
-        }
-        self.accused.len() > before
-    }
-
-    /// The answer to a question in which two things were found that one member signed: the evidence, so that whoever asks does not
-    /// take the refusal amiss. Every other fault remains one.
-    pub(super) fn with_evidence(&self, fault: Fault) -> Result<MemberOutput, Fault> {
-        let exclusion = match (&fault, &self.attempt) {
-            (Fault::TwoDeals { dealer, evidence }, Some(attempt)) => {
-                let (first, second) = evidence.as_ref().clone();
-                attempt.in_proposal(*dealer).map(|member| Exclusion {
-                    member,
-                    grounds: Grounds::TwoDeals(Box::new(TwoDeals {
-                        first,
-                        second,
-                        attempt: attempt.number,
-                        acceptances: attempt.acceptances.clone(),
-                    })),
-                })
-            }
-            (Fault::TwoAcceptances { member, evidence }, _) => {
-                let (first, second) = evidence.as_ref().clone();
-                Some(Exclusion {
-                    member: *member,
-                    grounds: Grounds::TwoAcceptances(Box::new(TwoAcceptances { first, second })),
-                })
-            }
-            _ => None,
-        };
-        let Some(exclusion) = exclusion else {
-            return Err(fault);
-        };
-        Ok(MemberOutput::repeat(Message::Notice {
-            ceremony: self.proposal.id(),
-            excluded: vec![exclusion],
-        }))
     }
 
     /// Leaves the attempt that this member is at. What it has confirmed is kept.
@@ -569,17 +469,6 @@ impl Running {
         MemberOutput {
             persist: Some(state::encode(self)),
             ..MemberOutput::repeat(reply)
-        }
-    }
-
-    /// The answer to a question about an attempt that this member has left.
-    pub(super) fn left_behind(&self, number: u32) -> Option<Message> {
-        let attempt = self.attempt.as_ref()?;
-        match (attempt.number.cmp(&number), self.certified()) {
-            (Ordering::Equal, _) => None,
-            (_, Some(certificate)) => Some(certificate),
-            (Ordering::Greater, None) => self.elsewhere(),
-            (Ordering::Less, None) => None,
         }
     }
 

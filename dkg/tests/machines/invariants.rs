@@ -160,7 +160,11 @@ fn history(seed: u64, weather: Weather, then: impl FnOnce(&mut World)) -> World 
     }
     let _told = Seed(seed, weather);
     let members = 3 + usize::try_from(seed % 3).unwrap();
-    let threshold = if members == 5 && seed % 2 == 0 { 3 } else { 2 };
+    let threshold = if members == 5 && seed.is_multiple_of(2) {
+        3
+    } else {
+        2
+    };
     let absent = u16::try_from(members + 1).unwrap() - 2 * threshold;
     let mut world = World::new(seed, threshold, members, absent, weather);
     world.run();
@@ -260,8 +264,8 @@ fn nobody_is_stuck_after_any_storm() {
     let seeds = seeds(3, 24);
     for seed in &seeds {
         let weather = Weather {
-            leader_dies: seed % 4 == 0,
-            reshare: seed % 3 == 0,
+            leader_dies: seed.is_multiple_of(4),
+            reshare: seed.is_multiple_of(3),
             ..weather
         };
         let world = history(*seed, weather, |_| {});
@@ -279,9 +283,9 @@ fn a_cheat_breaks_nothing_whatever_it_does() {
         let weather = Weather {
             lost: 50,
             partitions: seed % 3,
-            leader_dies: seed % 5 == 0,
+            leader_dies: seed.is_multiple_of(5),
             cheat: Some(cheat),
-            reshare: !deals && seed % 2 == 0,
+            reshare: !deals && seed.is_multiple_of(2),
             ..FAIR
         };
         history(seed, weather, |_| {});

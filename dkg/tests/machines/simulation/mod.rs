@@ -5,19 +5,18 @@
 //! `docs/protocol/key-generation.md`, section 10, after every event, and [`World::check_end`] at the end. `invariants.rs` runs the seeds.
 
 mod cheat;
+mod players;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use dkg::{
-    ActivatedKey, Fault, Holding, Leader, LeaderEffect, LeaderPhase, Member, MemberOutput,
-    MemberStage, Message, Proposal, ResultName, Terms,
-};
+use dkg::{Leader, LeaderEffect, LeaderPhase, Member, MemberStage, Message, Proposal};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use crate::cluster::{NOW, Node, terms};
+use crate::cluster::NOW;
 pub use cheat::{CHEATS, Cheat};
+use players::{Player, create, reshare};
 
 pub const PATIENCE: u32 = 120;
 pub const LIFETIME: u64 = 15_000;
@@ -64,20 +63,6 @@ enum Event {
     Heals,
 }
 
-pub struct Player {
-    pub node: Node,
-    pub leader: Option<Leader>,
-    leader_disk: Option<Vec<u8>>,
-    pub keys: BTreeMap<u32, ActivatedKey>,
-    up: bool,
-    pub dead: bool,
-    wake_at: u64,
-    /// In a reshare, what the node holds of the base, and knows and has promised.
-    base: Option<ActivatedKey>,
-    newest: Option<ResultName>,
-    confirmed: u32,
-}
-
 pub struct World {
     /// By seat.
     pub players: Vec<Player>,
@@ -103,103 +88,6 @@ pub struct World {
     pub led_by: Vec<usize>,
     /// Evidence that has been looked at.
     pub judged: Vec<dkg::Exclusion>,
-}
-
-impl Player {
-    fn new(mut node: Node, base: Option<ActivatedKey>) -> Self {
-        node.member = Member::new(node.local.clone()).with_patience(PATIENCE);
-        Self {
-            node,
-            leader: None,
-            leader_disk: None,
-            keys: BTreeMap::new(),
-            up: true,
-            dead: false,
-            wake_at: u64::MAX,
-            base,
-            newest: None,
-            confirmed: 0,
-        }
-    }
-
-    /// A machine of this node answers, with what the node holds of the base.
-    pub fn ask(
-        &self,
-        member: &mut Member,
-        from: &[u8; 32],
-        message: Message,
-        now: u64,
-        rng: &mut StdRng,
-    ) -> Result<MemberOutput, Fault> {
-        let Some(base) = member.base_of(&message) else {
-            return member.handle(from, message, now, rng);
-        };
-        let held = self.base.as_ref().filter(|key| key.name == base.result);
-        let holding = Holding {
-            share: held.map(|key| &key.share),
-            newest: self.newest,
-            confirmed: self.confirmed,
-        };
-        member.handle_reshare(from, message, &holding, now, rng)
-    }
-}
-
-/// Four hold a key, of whom two leave; one of these leads.
-fn reshare(seed: u64, rng: &mut StdRng) -> (Vec<Player>, Proposal) {
-    let mut before = crate::world::World::new(seed);
-    let base = before.create(2, &["a", "b", "c", "d"]);
-    let mut terms = before.reshare(&base, 2, &["c", "d", "e", "f"]);
-    terms.leader = before.nodes["a"].identity();
-    terms.may_be_absent = 1;
-    (terms.created, terms.expires) = (NOW, NOW + LIFETIME);
-    let leaving = before.old_indices(&terms, &["a", "b"]);
-    if let Some(base) = &mut terms.base {
-        base.old_may_be_absent = leaving;
-    }
-    let proposal = Proposal::new(terms, rng).unwrap();
-    let players = proposal
-        .seats()
-        .iter()
-        .map(|seat| {
-            let mut node = before.nodes.remove(&seat.name).unwrap();
-            let share = node.keys.remove(&base);
-            let node = Node {
-                phrase: node.phrase,
-                member: Member::new(node.local.clone()),
-                local: node.local,
-                card: node.card,
-                disk: None,
-                key: None,
-                activations: 0,
-            };
-            Player::new(node, share)
-        })
-        .collect();
-    (players, proposal)
-}
-
-fn create(
-    seed: u64,
-    threshold: u16,
-    members: usize,
-    absent: u16,
-    rng: &mut StdRng,
-) -> (Vec<Player>, Proposal) {
-    let mut nodes: Vec<Node> = (0..members)
-        .map(|place| Node::new(&format!("n{place}"), seed * 100 + place as u64))
-        .collect();
-    nodes.sort_by_key(|node| node.card.identity);
-    let terms = Terms {
-        may_be_absent: absent,
-        expires: NOW + LIFETIME,
-        ..terms(threshold, &nodes)
-    };
-    let proposal = Proposal::new(terms, rng).unwrap();
-    let players = nodes
-        .into_iter()
-        .map(|node| Player::new(node, None))
-        .collect();
-    (players, proposal)
 }
 
 impl World {
