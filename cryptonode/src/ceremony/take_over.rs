@@ -25,7 +25,7 @@ impl Ceremonies {
                 continue;
             }
             let turn = seat.with(|machine| machine.takes_over_at(clock_s()));
-            if !turn.flatten().is_some_and(|turn| clock_s() >= turn) {
+            if turn.flatten().is_none_or(|turn| clock_s() < turn) {
                 continue;
             }
             if let Err(error) = self.take_over(id, &seat).await {
@@ -89,6 +89,6 @@ impl Ceremonies {
         };
         let proposed = led.is_proposed_by(&self.around.own.identity);
         let goes_on = stage == MemberStage::Activated || !proposed;
-        !led.has_stood_aside() && !(led.has_failed() && goes_on)
+        !(led.has_stood_aside() || led.has_failed() && goes_on)
     }
 }
