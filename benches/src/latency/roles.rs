@@ -64,7 +64,7 @@ fn nodes(words: &[OsString]) -> Result<(), String> {
                 let options = RunOptions {
                     exit_with_stdin: true,
                 };
-                daemon::run(prepared, &passphrase, options, |_| ready())
+                daemon::run(prepared, Some(passphrase), options, |_| ready())
                     .await
                     .map_err(|error| error.to_string())
             });

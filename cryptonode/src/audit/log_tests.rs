@@ -331,6 +331,7 @@ async fn a_disk_that_fails_closes_the_log() {
         signed_at: Instant::now(),
         durable: Arc::clone(&durable),
         batches: Arc::default(),
+        failed: Arc::default(),
     };
     for _ in 0..2 {
         let (answer, answered) = oneshot::channel();

@@ -41,7 +41,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::client::{Dialer, PeerOptions};
-use crate::config::Config;
+use crate::config::LiveConfig;
 use crate::daemon::clock_s;
 use crate::keyring::Keyring;
 use crate::server::{CeremonyHandler, Refusal};
@@ -81,7 +81,7 @@ pub(crate) struct Surroundings {
     pub(crate) own: MemberIdentity,
     pub(crate) signing: SigningKey,
     pub(crate) policy: Option<certs::Policy>,
-    pub(crate) config: Config,
+    pub(crate) live: Arc<LiveConfig>,
     pub(crate) store: Arc<Store>,
     pub(crate) keyring: Arc<Keyring>,
     /// The node was restored from its phrase, and has forgotten what it promised: it serves reads and nothing else.
@@ -134,7 +134,7 @@ impl Ceremonies {
         for table in [Table::Decided, Table::Ceremony] {
             for (key, state) in around.store.list(table)? {
                 let id = id_of(&key)?;
-                let machine = restore(&local, &id, &state, around.config.ceremony.patience_s)?;
+                let machine = restore(&local, &id, &state, around.live.now().ceremony.patience_s)?;
                 seats.insert(id, Arc::new(Seat::new(machine)));
             }
         }
@@ -180,7 +180,7 @@ impl Ceremonies {
         let this = Arc::clone(self);
         let mut stopping = self.stopping.subscribe();
         // A turn to take over the lead must not pass unseen.
-        let patience = Duration::from_secs(self.around.config.ceremony.patience_s.into());
+        let patience = Duration::from_secs(self.around.live.now().ceremony.patience_s.into());
         let check = CHECK.min(patience / 4);
         self.keep(tokio::spawn(async move {
             loop {
@@ -216,9 +216,8 @@ impl Ceremonies {
         }
         let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
         let created = clock_s();
-        let open_for_s = wish
-            .open_for_s
-            .unwrap_or(self.around.config.ceremony.open_for_s);
+        let config = self.around.live.now();
+        let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
         let terms = Terms {
             threshold: wish.threshold,
             policy_hash: policy.hash(),
@@ -237,7 +236,7 @@ impl Ceremonies {
             proposal,
             &self.around.signing,
             wish.patience_s
-                .unwrap_or(self.around.config.ceremony.patience_s),
+                .unwrap_or(self.around.live.now().ceremony.patience_s),
             created,
         )?);
         let mut effects = led.begin().into_iter();
@@ -268,12 +267,8 @@ impl Ceremonies {
         let own = &self.around.own;
         let mut members = vec![own.clone()];
         // The configuration was checked when it was read: every card is a member.
-        let configured = self
-            .around
-            .config
-            .members
-            .iter()
-            .filter_map(|card| card.member().ok());
+        let config = self.around.live.now();
+        let configured = config.members.iter().filter_map(|card| card.member().ok());
         match names {
             None => members.extend(configured.filter(|member| member.identity != own.identity)),
             Some(names) => {
@@ -438,12 +433,8 @@ impl Ceremonies {
     }
 
     fn configured(&self, identity: &[u8; 32]) -> Option<MemberIdentity> {
-        let members = self
-            .around
-            .config
-            .members
-            .iter()
-            .filter_map(|card| card.member().ok());
+        let config = self.around.live.now();
+        let members = config.members.iter().filter_map(|card| card.member().ok());
         std::iter::once(self.around.own.clone())
             .chain(members)
             .find(|member| member.identity == *identity)
@@ -501,7 +492,8 @@ impl CeremonyHandler for Arc<Ceremonies> {
             });
         }
         self.around
-            .config
+            .live
+            .now()
             .members
             .iter()
             .any(|card| card.identity == hex::encode(identity))

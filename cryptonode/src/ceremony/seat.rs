@@ -216,7 +216,13 @@ impl Ceremonies {
         let leader = machine.proposal().map(|proposal| *proposal.leader());
         leader.is_some_and(|leader| {
             leader == self.around.own.identity
-                || self.around.config.ceremony.accept_from.contains(&leader)
+                || self
+                    .around
+                    .live
+                    .now()
+                    .ceremony
+                    .accept_from
+                    .contains(&leader)
         })
     }
 
@@ -289,7 +295,7 @@ impl Ceremonies {
         let Surroundings { store, .. } = &self.around;
         for table in [Table::Ceremony, Table::Decided] {
             if let Some(state) = store.get(table, id)? {
-                let patience_s = self.around.config.ceremony.patience_s;
+                let patience_s = self.around.live.now().ceremony.patience_s;
                 return restore(&self.local, id, &state, patience_s);
             }
         }
@@ -297,7 +303,7 @@ impl Ceremonies {
     }
 
     fn new_member(&self) -> Member {
-        Member::new(self.local.clone()).with_patience(self.around.config.ceremony.patience_s)
+        Member::new(self.local.clone()).with_patience(self.around.live.now().ceremony.patience_s)
     }
 
     /// Puts the policy to a new key, and checks the share once more.

@@ -35,7 +35,7 @@ impl Ceremonies {
     }
 
     async fn take_over(self: &Arc<Self>, id: CeremonyId, seat: &Seat) -> Result<(), CeremonyError> {
-        let patience_s = self.around.config.ceremony.patience_s;
+        let patience_s = self.around.live.now().ceremony.patience_s;
         let before = seat
             .with(|machine| machine.led_by().map(|leader| leader.name.clone()))
             .flatten();
