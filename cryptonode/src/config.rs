@@ -70,6 +70,8 @@ pub struct CeremonySettings {
     pub overlap_s: u64,
     /// How often fellow members are asked for newer certificates of the keys, in seconds.
     pub ask_every_s: u64,
+    /// How long a leader may keep silent before this node takes over, and a member before it is left out, in seconds.
+    pub patience_s: u32,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +105,7 @@ struct RawCeremony {
     open_for_s: u64,
     overlap_s: u64,
     ask_every_s: u64,
+    patience_s: u32,
 }
 
 impl Default for RawCeremony {
@@ -112,6 +115,7 @@ impl Default for RawCeremony {
             open_for_s: dkg::DEFAULT_LIFETIME_S,
             overlap_s: 600,
             ask_every_s: 60,
+            patience_s: dkg::DEFAULT_PATIENCE_S,
         }
     }
 }
@@ -231,6 +235,12 @@ impl Config {
             ),
             ("ceremony.overlap_s", 1, 604_800, raw.ceremony.overlap_s),
             ("ceremony.ask_every_s", 1, 86_400, raw.ceremony.ask_every_s),
+            (
+                "ceremony.patience_s",
+                1,
+                86_400,
+                raw.ceremony.patience_s.into(),
+            ),
         ];
         for (key, least, most, found) in ceremony.into_iter().chain(raw.limits.bounds()) {
             if !(least..=most).contains(&found) {
@@ -275,6 +285,7 @@ impl Config {
                 open_for_s: raw.ceremony.open_for_s,
                 overlap_s: raw.ceremony.overlap_s,
                 ask_every_s: raw.ceremony.ask_every_s,
+                patience_s: raw.ceremony.patience_s,
             },
             limits: raw.limits,
             clients,

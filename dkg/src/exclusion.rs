@@ -2,8 +2,10 @@
 //!
 //! An attempt that fails by somebody's fault is followed by one without that member, as far as the proposal lets members be
 //! absent. The leader names each one left out, with its grounds. Silence cannot be proved, so the number of absent members is
-//! what bounds a false leader; cheating can be proved, and the proof travels with the next `begin`: every member checks it for itself,
-//! and a leader whose evidence is false is refused.
+//! what bounds a false leader; cheating can be proved, and the proof travels with the next `begin`, or with the `notice` that no other
+//! attempt follows: every member checks it for itself, and a leader whose evidence is false is refused.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -46,6 +48,34 @@ pub enum Grounds {
         /// The complaint, as its author signed it.
         complaints: Complaints,
     },
+    /// It signed two deals for one attempt.
+    TwoDeals(Box<TwoDeals>),
+    /// It signed two encryption keys for one ceremony.
+    TwoAcceptances(Box<TwoAcceptances>),
+}
+
+/// Two deals that one dealer signed for one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoDeals {
+    /// What the dealer signed.
+    pub first: DealHeader,
+    /// What it signed too.
+    pub second: DealHeader,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The attempt's acceptances.
+    pub acceptances: Vec<Acceptance>,
+}
+
+/// Two acceptances of one member with different encryption keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TwoAcceptances {
+    /// What the member signed.
+    pub first: Acceptance,
+    /// What it signed too.
+    pub second: Acceptance,
 }
 
 /// A deal of an earlier attempt, with what its attempt's parameters follow from.
@@ -94,6 +124,8 @@ impl Grounds {
             Self::Claimed { code } => code,
             Self::VoidDeal(_) => "void-deal",
             Self::Complaint { .. } => "complaint",
+            Self::TwoDeals(_) => "two-deals",
+            Self::TwoAcceptances(_) => "two-acceptances",
         }
     }
 }
@@ -111,6 +143,8 @@ impl Exclusion {
                 accused,
                 complaints,
             } => prove_by_complaint(accused, complaints, proposal),
+            Grounds::TwoDeals(both) => prove_two_deals(both, proposal),
+            Grounds::TwoAcceptances(both) => prove_two_acceptances(both, proposal),
         };
         proved
             .filter(|(culprit, _)| *culprit == self.member)
@@ -119,6 +153,46 @@ impl Exclusion {
                 member: self.member,
             })
     }
+}
+
+/// How many more attempts than members left out a proposal may take. An attempt without another one left out follows when two
+/// leaders have begun different attempts of one number.
+const SPARE_ATTEMPTS: usize = 32;
+
+/// Checks what a `begin` says: acceptances of all that take part, grounds for each of the others and for nobody else, evidence that
+/// convicts, a number that the proposal can have come to.
+pub(crate) fn check_begin(
+    proposal: &Proposal,
+    number: u32,
+    acceptances: Vec<Acceptance>,
+    excluded: &[Exclusion],
+) -> Result<Attempt, Fault> {
+    let attempt = Attempt::new(proposal, number, acceptances)?;
+    let present = attempt.present();
+    let named = excluded.iter().map(|exclusion| exclusion.member);
+    let absent = proposal.absent_from(&present);
+    let earlier = number.saturating_sub(proposal.first_attempt());
+    let earlier = usize::try_from(earlier).unwrap_or(usize::MAX);
+    if !named.eq(absent) || excluded.len() + SPARE_ATTEMPTS < earlier {
+        return Err(Fault::ExclusionCount { attempt: number });
+    }
+    for exclusion in excluded {
+        exclusion.verify(proposal)?;
+    }
+    Ok(attempt)
+}
+
+/// Evidence as it is told: that which convicts, once for each member, in seat order.
+pub(crate) fn proved(told: Vec<Exclusion>, proposal: &Proposal) -> Vec<Exclusion> {
+    let mut proved: BTreeMap<u16, Exclusion> = BTreeMap::new();
+    for exclusion in told {
+        if !proved.contains_key(&exclusion.member)
+            && matches!(exclusion.verify(proposal), Ok(Some(_)))
+        {
+            proved.insert(exclusion.member, exclusion);
+        }
+    }
+    proved.into_values().collect()
 }
 
 /// The fault, with the culprit's seat in the proposal.
@@ -151,4 +225,36 @@ fn prove_by_complaint(accused: &Accused, complaints: &Complaints, proposal: &Pro
         .find(|complaint| complaint.dealer == accused.header.index)?;
     let fault = complaint.judge_vartime(&attempt, complaints.index, &accused.header, &open);
     Some((attempt.in_proposal(fault.culprit()?)?, fault))
+}
+
+fn prove_two_deals(both: &TwoDeals, proposal: &Proposal) -> Proved {
+    let attempt = Attempt::new(proposal, both.attempt, both.acceptances.clone()).ok()?;
+    let (first, second) = (&both.first, &both.second);
+    let digests = (
+        first.digest(&attempt.params),
+        second.digest(&attempt.params),
+    );
+    let signed = first.is_signed(&attempt, &digests.0) && second.is_signed(&attempt, &digests.1);
+    if !signed || first.index != second.index || digests.0 == digests.1 {
+        return None;
+    }
+    let dealer = attempt.seat_of_dealer(first.index);
+    let fault = Fault::TwoDeals {
+        dealer,
+        evidence: Box::new((first.clone(), second.clone())),
+    };
+    Some((attempt.in_proposal(dealer)?, fault))
+}
+
+fn prove_two_acceptances(both: &TwoAcceptances, proposal: &Proposal) -> Proved {
+    let (first, second) = (&both.first, &both.second);
+    let signed = first.is_valid(proposal) && second.is_valid(proposal);
+    if !signed || first.index != second.index || first.encryption_key == second.encryption_key {
+        return None;
+    }
+    let fault = Fault::TwoAcceptances {
+        member: first.index,
+        evidence: Box::new((first.clone(), second.clone())),
+    };
+    Some((first.index, fault))
 }

@@ -22,19 +22,23 @@
 //! longer than the leader's patience, is followed by the next without that member; whoever has declined, or has not decided
 //! when half of the proposal's time has passed, is left out from the start; an old member that the proposal names as absent, as soon as
 //! all others have accepted and the patience is over. Each is named with its grounds ([`Exclusion`]), and
-//! the evidence goes to all members. The leader itself cannot be left out.
+//! the evidence goes to all members. A leader cannot leave out itself; its successor can.
 //!
-//! # Restart
+//! # Restart, and another leader
 //!
 //! The state is written at the end of each round, before anything of the next is sent. A restored leader asks the open
-//! round's question again; members answer as before. A leader that is gone for good strands no secret: members give up
-//! when the proposal expires, unless they have confirmed.
+//! round's question again; members answer as before. When a leader is gone for good, another member goes on
+//! ([`Leader::take_over`]): nothing that a leader knows is known to it alone, except a certificate in the moment in which it is made, and then
+//! the members hold their shares until somebody brings it out.
 
 mod absence;
 mod deals;
 mod progress;
 mod rounds;
 mod state;
+mod succession;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::SigningKey;
 use reencrypt::Point;
@@ -48,11 +52,15 @@ use crate::{signature, tags};
 
 pub use progress::{LeaderPhase, LeaderProgress, Waiting, WaitingFor};
 use rounds::{Asked, Phase, Step};
+use succession::Learned;
 
 /// The most questions that are out at one time. Bounds the memory for the deals of large ceremonies.
 pub const MAX_IN_FLIGHT: usize = 32;
 /// How long a member may keep silent in a step before it is left out, unless told otherwise, in seconds.
 pub const DEFAULT_PATIENCE_S: u32 = 300;
+
+/// How often members that have nothing to answer hear of their leader at least, in seconds.
+const PING_S: u64 = 20;
 
 /// The leader's machine for one ceremony. See the module's head.
 pub struct Leader {
@@ -67,10 +75,22 @@ pub struct Leader {
     whole_deals: bool,
     told: usize,
     signed: SignedProposal,
-    /// Signed when the leader is made, so that the identity's key need not stay here.
-    abandon: [u8; 64],
+    /// The seat in the proposal of the member that leads here.
+    own: u16,
+    /// Signed when the leader is made, so that the identity's key need not stay here. Only the proposal's leader has it.
+    abandon: Option<[u8; 64]>,
     phase: Phase,
     peers: Vec<Peer>,
+    /// Whose fault it is that no other attempt follows, with the evidence.
+    accused: Vec<Exclusion>,
+    /// The parameters of the attempt in which each member says that it is, if it is not this leader's.
+    reports: BTreeMap<u16, [u8; 64]>,
+    /// Members for whose sake the attempt's number has been raised.
+    raised_by: BTreeSet<u16>,
+    /// When members that have answered are to hear of the leader again.
+    next_ping: Option<u64>,
+    /// Others may have gone on without this leader: it asks all whether they have.
+    may_be_behind: bool,
     unwritten: bool,
     unreported: bool,
 }
@@ -137,9 +157,25 @@ impl Leader {
         let signed = proposal.sign(identity)?;
         let abandon = signature::sign(identity, tags::ABANDON, &[proposal.hash()]);
         let phase = Phase::first(proposal.seats().len());
-        Ok(Self {
-            peers: vec![Peer::default(); proposal.seats().len()],
-            roster: proposal.clone(),
+        let own = proposal
+            .index_of(proposal.leader())
+            .ok_or(Fault::NotListed)?;
+        Ok(Self::of(proposal, signed, own, Some(abandon), phase))
+    }
+
+    fn of(
+        proposal: Proposal,
+        signed: SignedProposal,
+        own: u16,
+        abandon: Option<[u8; 64]>,
+        phase: Phase,
+    ) -> Self {
+        let roster = phase
+            .attempt()
+            .map_or_else(|| proposal.clone(), |attempt| attempt.roster.clone());
+        Self {
+            peers: vec![Peer::default(); roster.seats().len()],
+            roster,
             proposal,
             exclusions: Vec::new(),
             patience_s: DEFAULT_PATIENCE_S,
@@ -147,11 +183,17 @@ impl Leader {
             whole_deals: false,
             told: 0,
             signed,
+            own,
             abandon,
             phase,
+            accused: Vec::new(),
+            reports: BTreeMap::new(),
+            raised_by: BTreeSet::new(),
+            next_ping: None,
+            may_be_behind: false,
             unwritten: true,
             unreported: true,
-        })
+        }
     }
 
     /// Sets for how many seconds a member may keep silent in a step before it is left out, if the proposal allows it.
@@ -172,6 +214,11 @@ impl Leader {
     /// Who is left out, in the order in which it happened, and why.
     pub fn exclusions(&self) -> &[Exclusion] {
         &self.exclusions
+    }
+
+    /// Whose fault it is that no other attempt follows, with the evidence.
+    pub fn accused(&self) -> &[Exclusion] {
+        &self.accused
     }
 
     /// The number of the attempt that goes on, until its result is certified.
@@ -212,6 +259,7 @@ impl Leader {
             let culprits = self.silent();
             self.fail(culprits, &mut effects);
         }
+        self.ping(now, &mut effects);
         let since = *self.round_since.get_or_insert(now);
         if self.deadline(since).is_some_and(|deadline| now >= deadline) {
             let silent = self.silent();
@@ -237,7 +285,8 @@ impl Leader {
         let deadline = self.round_since.and_then(|since| self.deadline(since));
         // A deadline that passes without effect, because of who is silent or how many, is not one to wake up for.
         let deadline = deadline.filter(|_| self.can_leave_out(&self.silent()));
-        [retry, expiry, deadline].into_iter().flatten().min()
+        let ping = self.next_ping.filter(|_| self.phase.is_going_on());
+        [retry, expiry, deadline, ping].into_iter().flatten().min()
     }
 
     /// A member's answer to the question that was last sent to it.
@@ -248,6 +297,17 @@ impl Leader {
         now: u64,
     ) -> Vec<LeaderEffect> {
         let mut effects = Vec::new();
+        if let Some(learned) = self.learn(from, reply, now, &mut effects) {
+            if let (Learned::AskAgain, Some(index)) = (learned, self.roster.index_of(from))
+                && let Some(peer) = self.peer(index)
+                && peer.in_flight
+            {
+                peer.in_flight = false;
+                self.ask_later(index, WaitingFor::Answer, now);
+            }
+            self.proceed(now, &mut effects);
+            return effects;
+        }
         let Some(index) = self.roster.index_of(from) else {
             return effects;
         };
@@ -267,6 +327,7 @@ impl Leader {
             Step::AskAgain(why) => self.ask_later(index, why, now),
             Step::Failed(faults) => {
                 if !self.leave_out(&faults, Some(reply), now, &mut effects) {
+                    self.accuse(&faults, reply);
                     self.fail(faults, &mut effects);
                 }
             }
@@ -298,7 +359,7 @@ impl Leader {
         }
     }
 
-    /// A member did not answer: it is asked again later, at growing intervals of up to 30 seconds.
+    /// A member did not answer: it is asked again later, at growing intervals of up to 20 seconds.
     pub fn unreachable(&mut self, member: &[u8; 32], now: u64) {
         if let Some(index) = self.roster.index_of(member) {
             if let Some(peer) = self.peer(index) {
@@ -349,8 +410,10 @@ impl Leader {
     }
 
     fn ask_later(&mut self, index: u16, why: WaitingFor, now: u64) {
+        // A member that is asked seldom would think that its leader is gone.
+        let most = self.ping_every();
         if let Some(peer) = self.peer(index) {
-            let seconds = 1u64.checked_shl(peer.tries).unwrap_or(u64::MAX).min(30);
+            let seconds = 1u64.checked_shl(peer.tries).unwrap_or(u64::MAX).min(most);
             peer.not_before = now.saturating_add(seconds);
             peer.tries = peer.tries.saturating_add(1).min(8);
             peer.last = Some(why);
@@ -411,9 +474,8 @@ impl Leader {
                 }),
                 Phase::Failed { faults, .. } => {
                     // What cannot be blamed on anybody else is this leader's own.
-                    let own = self.proposal.index_of(self.proposal.leader());
                     let culprit = |fault: &Fault| {
-                        let member = self.proposal.member(fault.culprit().or(own)?)?;
+                        let member = self.proposal.member(fault.culprit().unwrap_or(self.own))?;
                         Some((member.clone(), fault.clone()))
                     };
                     effects.push(LeaderEffect::Failed {
@@ -438,8 +500,9 @@ impl Leader {
             }
             let asked = Asked {
                 signed: &self.signed,
-                abandon: &self.abandon,
+                abandon: self.abandon.as_ref(),
                 exclusions: &excluded,
+                accused: &self.accused,
                 whole_deals: self.whole_deals,
             };
             let Some(message) = self.phase.question(&asked, self.proposal.id(), index) else {

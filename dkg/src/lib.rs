@@ -57,6 +57,10 @@
 //! effects in order: write `Persist`, deliver `Send` (to the own node without a network), and feed the outcome back with
 //! [`Leader::handle_reply`] or [`Leader::unreachable`].
 //!
+//! Any member may have to lead: when [`Member::takes_over_at`] has come and no leader of this ceremony runs here, make one with
+//! [`Leader::take_over`]. When [`Member::led_by`] names another while one runs, call [`Leader::stand_aside`]. After a restart tell the member
+//! by [`Member::take_lead`] that its node still leads.
+//!
 //! ```
 //! use dkg::{Leader, LeaderEffect, LocalNode, Member, MemberIdentity, Proposal, RecoveryPhrase, Terms};
 //!
@@ -138,6 +142,7 @@ mod signing;
 mod sums;
 mod tags;
 pub mod wire_v1;
+mod words;
 
 pub use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
 pub use crate::attempt::{Acceptance, FIRST_ATTEMPT};
@@ -150,7 +155,7 @@ pub use crate::certificate::{
 };
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
-pub use crate::exclusion::{Accused, Exclusion, Grounds};
+pub use crate::exclusion::{Accused, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 pub use crate::fault::{DealFault, Fault};
 pub use crate::frost::{NonceCommitments, Ristretto255Sha512, RistrettoGroup, ScalarField};
 pub use crate::leader::{
@@ -168,4 +173,5 @@ pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
 pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};
+pub use crate::words::PROPOSAL_WORDS;
 pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError};

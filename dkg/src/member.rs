@@ -28,6 +28,12 @@
 //! share is kept beside the new attempt, since a certificate of it may exist and come out at any time. Whichever certificate
 //! comes is activated. Attempts only ever go up.
 //!
+//! # Another leader
+//!
+//! A member answers questions of any member. When its leader is gone it lets another begin attempts, and takes over itself when it
+//! is its turn; the file `member/lead.rs` has the rule. Asked about an attempt that it is not in, it answers with the `begin` of its
+//! own, and with the certificate when it has activated one, so that whoever leads without knowing catches up.
+//!
 //! # A reshare
 //!
 //! t_old of the old members deal; everybody else answers `begin` without a deal. An old member that leaves holds no share: it goes
@@ -42,7 +48,9 @@
 //! until it sees the certificate, whatever anyone says.
 
 mod checks;
+mod evidence;
 mod hand_over;
+mod lead;
 mod stage;
 mod state;
 mod steps;
@@ -56,10 +64,14 @@ use crate::attempt::Acceptance;
 use crate::base::{Base, BaseName, ConfirmedAttempt, Holding, ResultName, RetiredKey};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
+use crate::leader::DEFAULT_PATIENCE_S;
 use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
 use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
+use crate::{signature, tags};
 
 use hand_over::{HandOver, check_proposed};
+pub(crate) use lead::Inheritance;
+use lead::Watch;
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
 use steps::Begin;
@@ -79,6 +91,8 @@ pub struct LocalNode {
 pub struct Member {
     node: LocalNode,
     running: Option<Running>,
+    /// How long the leader may keep silent before another takes over, in seconds.
+    patience_s: u32,
 }
 
 /// Where a member is.
@@ -178,6 +192,7 @@ impl Member {
         Self {
             node,
             running: None,
+            patience_s: DEFAULT_PATIENCE_S,
         }
     }
 
@@ -187,7 +202,53 @@ impl Member {
         Ok(Self {
             node,
             running: Some(running),
+            patience_s: DEFAULT_PATIENCE_S,
         })
+    }
+
+    /// Sets for how many seconds a leader may keep silent before another member takes over.
+    #[must_use]
+    pub fn with_patience(mut self, seconds: u32) -> Self {
+        self.patience_s = seconds;
+        self
+    }
+
+    /// The member that leads, as far as this one knows: the proposal's leader, or whoever took over from it.
+    pub fn led_by(&self) -> Option<&MemberIdentity> {
+        let running = self.running.as_ref()?;
+        running.proposal.member(running.watch.leader())
+    }
+
+    /// When it is this member's turn to take over the lead ([`crate::Leader::take_over`]) if nothing is heard of its leader until
+    /// then, seconds since the Unix epoch. `None` unless it takes part and has not seen the end. Counting begins when this is asked
+    /// for the first time, or with the leader's first question.
+    pub fn takes_over_at(&mut self, now: u64) -> Option<u64> {
+        let patience_s = self.patience_s;
+        self.running.as_mut()?.turn(now, patience_s)
+    }
+
+    /// This node leads from now on: it takes over, or goes on after a restart. Other members hear of it by its questions.
+    pub fn take_lead(&mut self, now: u64) {
+        if let Some(running) = &mut self.running {
+            running.watch.take(running.index, now);
+        }
+    }
+
+    /// What this member begins with if it leads from now on, with the call to abandon if it is the proposal's leader.
+    pub(crate) fn inherits(&self) -> Option<(Inheritance, Option<[u8; 64]>)> {
+        let running = self.running.as_ref()?;
+        let identity = &self.node.identity;
+        let abandon = (identity.verifying_key().as_bytes() == running.proposal.leader())
+            .then(|| signature::sign(identity, tags::ABANDON, &[running.proposal.hash()]));
+        Some((running.inheritance(), abandon))
+    }
+
+    /// Evidence against members that this one has been told without another attempt; verified, except for the words of a leader
+    /// that has called the ceremony off.
+    pub fn accused(&self) -> &[Exclusion] {
+        self.running
+            .as_ref()
+            .map_or(&[], |running| &running.accused)
     }
 
     /// Where this member is.
@@ -291,18 +352,24 @@ impl Member {
         if let Message::Propose { proposal } = message {
             return self.propose(from, proposal, holding, now);
         }
+        let patience_s = self.patience_s;
         let running = self
             .running
             .as_mut()
             .filter(|running| message.ceremony() == Some(running.proposal.id()))
             .ok_or(Fault::OtherCeremony)?;
-        if running.proposal.index_of(from).is_none() {
+        let Some(asks) = running.proposal.index_of(from) else {
             return Err(Fault::Stranger { from: *from });
-        }
+        };
         if let Some(output) = running.expire(now) {
             return Ok(output);
         }
-        match message {
+        // Evidence and calls are no sign that their author leads.
+        let leads = match &message {
+            Message::Abandon { .. } | Message::Notice { .. } => false,
+            _ => running.is_led_by(asks, now, patience_s),
+        };
+        let output = match message {
             Message::Begin {
                 attempt,
                 acceptances,
@@ -313,7 +380,7 @@ impl Member {
                     number: attempt,
                     acceptances,
                     excluded,
-                    by_leader: from == running.proposal.leader(),
+                    by_leader: leads,
                 };
                 running.begin(&self.node, begin, holding, rng)
             }
@@ -349,9 +416,23 @@ impl Member {
                 public_shares,
                 ..
             } => running.activate(certificate.into_vec(), &public_shares, rng),
-            Message::Abandon { signature, .. } => running.abandon(&signature),
+            Message::Abandon {
+                signature,
+                excluded,
+                ..
+            } => running.abandon(&signature, excluded),
+            Message::Notice { excluded, .. } => Ok(running.note(excluded)),
+            Message::Leading { attempt, .. } => Ok(running.follow(attempt)),
             other => Err(running.out_of_step(other.name())),
+        };
+        let output = match output {
+            Err(fault) => running.with_evidence(fault)?,
+            Ok(output) => output,
+        };
+        if leads && output.persist.is_some() {
+            running.watch.advanced(now);
         }
+        Ok(output)
     }
 
     /// Step 1: looks at a proposal before anybody is asked to decide.
@@ -373,10 +454,13 @@ impl Member {
             if running.proposal != proposal {
                 return Err(Fault::OtherProposal);
             }
-            return match running.expire(now) {
-                Some(output) => Ok(output),
-                None => running.repeat_decision(),
-            };
+            if let Some(output) = running.expire(now) {
+                return Ok(output);
+            }
+            if let Some(asks) = proposal.index_of(from) {
+                running.is_led_by(asks, now, self.patience_s);
+            }
+            return running.repeat_decision();
         }
         if now >= proposal.expires() {
             return Err(Fault::Expired {
@@ -385,6 +469,7 @@ impl Member {
             });
         }
         self.check_terms(&proposal, index)?;
+        let first = proposal.index_of(proposal.leader());
         check_proposed(&proposal, index, holding)?;
         let running = Running {
             signed,
@@ -395,6 +480,8 @@ impl Member {
             pending: Vec::new(),
             attempt: None,
             secrets: Secrets::default(),
+            accused: Vec::new(),
+            watch: Watch::of(first.unwrap_or(index)),
         };
         let output = MemberOutput {
             persist: Some(state::encode(&running)),

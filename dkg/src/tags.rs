@@ -9,6 +9,8 @@ pub(crate) const ABANDON: &str = "cryptonode/v1/dkg-abandon";
 /// What a member signs to take part, with its encryption key N.
 pub(crate) const ACCEPT: &str = "cryptonode/v1/dkg-accept";
 /// The parameters of an attempt.
+/// The words by which operators compare proposals.
+pub(crate) const WORDS: &str = "cryptonode/v1/dkg-words";
 pub(crate) const PARAMS: &str = "cryptonode/v1/dkg-params";
 /// The pad over one share of a deal.
 pub(crate) const PAD: &str = "cryptonode/v1/dkg-pad";
@@ -68,6 +70,7 @@ mod tests {
             super::DEAL_SIGNATURE,
             super::DEAL_SET,
             super::ACKNOWLEDGE,
+            super::WORDS,
             super::COMPLAIN,
             super::COMPLAINT,
             super::COMPLAINT_SET,

@@ -190,11 +190,56 @@ pub enum Message {
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
     },
-    /// Leader: the ceremony is called off. Answered by `Abandoned`, and refused by whoever has confirmed.
+    /// Member: is in this attempt, not in the one that was asked about. The same fields as in `Begin`.
+    Begun {
+        /// The attempt's number.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Everybody who takes no part, in index order, and why.
+        excluded: Vec<Exclusion>,
+        /// The acceptance of every member that takes part, in index order.
+        acceptances: Vec<Acceptance>,
+    },
+    /// Leader: is there, and leads this attempt. Answered by `Following`, `Begun` or `Certificate`.
+    Leading {
+        /// The attempt's number; 0 before the first.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Member: has heard it, and is in this attempt.
+    Following {
+        /// The attempt's number; 0 before the first.
+        attempt: u32,
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// Evidence against members: from a leader with which no other attempt follows, answered by `Noted`; and from a member,
+    /// as the answer to a question in which it found two things that one member signed.
+    Notice {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+        /// Who, and the evidence.
+        excluded: Vec<Exclusion>,
+    },
+    /// Member: keeps what the evidence proves.
+    Noted {
+        /// The ceremony's id.
+        #[serde(with = "serde_bytes")]
+        ceremony: [u8; 16],
+    },
+    /// The proposal's leader: the ceremony is called off. Answered by `Abandoned`, and refused by whoever has confirmed.
     Abandon {
         /// The ceremony's id.
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],
+        /// Whose fault it is, with the evidence; empty if the operator called it off.
+        excluded: Vec<Exclusion>,
         /// The leader's signature over `H("cryptonode/v1/dkg-abandon", hash of the proposal)`.
         #[serde(with = "serde_bytes")]
         signature: [u8; 64],
@@ -375,6 +420,11 @@ impl Message {
             | Self::Certificate { ceremony, .. }
             | Self::Activated { ceremony }
             | Self::Abandon { ceremony, .. }
+            | Self::Begun { ceremony, .. }
+            | Self::Leading { ceremony, .. }
+            | Self::Following { ceremony, .. }
+            | Self::Notice { ceremony, .. }
+            | Self::Noted { ceremony }
             | Self::Commit { ceremony, .. }
             | Self::Committed { ceremony, .. }
             | Self::Sign { ceremony, .. }
@@ -435,6 +485,11 @@ impl Message {
             Self::Certificate { .. } => "certificate",
             Self::Activated { .. } => "activated",
             Self::Abandon { .. } => "abandon",
+            Self::Begun { .. } => "begun",
+            Self::Leading { .. } => "leading",
+            Self::Following { .. } => "following",
+            Self::Notice { .. } => "notice",
+            Self::Noted { .. } => "noted",
             Self::Commit { .. } => "commit",
             Self::Committed { .. } => "committed",
             Self::Sign { .. } => "sign",

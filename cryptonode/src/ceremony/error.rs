@@ -57,10 +57,10 @@ pub enum CeremonyError {
     },
     /// Not led here.
     #[error(
-        "this node does not lead that ceremony: only {leader} can call it off; `cryptonode ceremony reject` takes this node out of it"
+        "this node did not propose that ceremony: only {leader} can call it off; `cryptonode ceremony reject` takes this node out of it"
     )]
     NotLeader {
-        /// Who leads.
+        /// Who proposed it.
         leader: String,
     },
     /// Too late to call off.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dkg::{
-    Fault, Leader, LeaderEffect, LeaderPhase, MemberIdentity, Message, Proposal, WaitingFor,
+    Fault, Leader, LeaderEffect, LeaderPhase, Member, MemberIdentity, Message, Proposal, WaitingFor,
 };
 use ed25519_dalek::SigningKey;
 use serde_bytes::ByteBuf;
@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::view::{excluded, reshared};
+use super::view::{excluded, proposer, reshared};
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
 };
@@ -75,6 +75,12 @@ impl Led {
         Ok(led)
     }
 
+    /// Goes on where another leader has fallen silent.
+    pub(super) fn take_over(machine: &mut Member, patience_s: u32) -> Result<Self, CeremonyError> {
+        let leader = Leader::take_over(machine, clock_s())?;
+        Ok(Self::of(leader.with_patience(patience_s)))
+    }
+
     fn of(leader: Leader) -> Self {
         Self {
             leader: Mutex::new(leader),
@@ -90,12 +96,31 @@ impl Led {
     pub(super) fn has_ended(&self) -> bool {
         let leader = lock(&self.leader);
         match leader.progress().phase {
-            LeaderPhase::Completed => true,
+            LeaderPhase::Completed | LeaderPhase::StoodAside => true,
             LeaderPhase::Failed => {
                 leader.next_poll().is_none() || clock_s() >= leader.proposal().expires()
             }
             _ => false,
         }
+    }
+
+    /// Whether this node does not lead it now, because another does.
+    pub(super) fn has_stood_aside(&self) -> bool {
+        lock(&self.leader).progress().phase == LeaderPhase::StoodAside
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        lock(&self.leader).progress().phase == LeaderPhase::Failed
+    }
+
+    /// Whether this node made the proposal, and so may call it off.
+    pub(super) fn is_proposed_by(&self, own: &[u8; 32]) -> bool {
+        lock(&self.leader).proposal().leader() == own
+    }
+
+    /// Another member leads, as this node's own member has heard.
+    fn gives_way(&self) -> Vec<LeaderEffect> {
+        lock(&self.leader).stand_aside()
     }
 
     /// Whether the task has ended for a reason of this node's own.
@@ -109,15 +134,12 @@ impl Led {
     }
 
     /// The ceremony as its leader sees it, with the time when it was proposed.
-    pub(super) fn view(&self) -> (u64, CeremonyView) {
+    pub(super) fn view(&self, own: &str) -> (u64, CeremonyView) {
         let leader = lock(&self.leader);
         let proposal = leader.proposal();
         let progress = leader.progress();
         let heard = lock(&self.heard);
         let outcome = lock(&self.outcome);
-        let own = proposal
-            .index_of(proposal.leader())
-            .and_then(|index| proposal.member(index));
         let waiting_for = progress
             .waiting
             .iter()
@@ -156,7 +178,12 @@ impl Led {
         let view = CeremonyView {
             id: hex::encode(proposal.id()),
             led: true,
-            leader: own.map(|member| member.name.clone()).unwrap_or_default(),
+            leader: own.to_owned(),
+            proposed_by: proposer(proposal),
+            words: proposal.words(),
+            created: proposal.created(),
+            may_be_absent: proposal.may_be_absent(),
+            software: proposal.software().to_owned(),
             step: progress.phase.name().to_owned(),
             decided: ended.is_some(),
             outcome: ended.map(str::to_owned),
@@ -176,7 +203,7 @@ impl Led {
                 .collect(),
             sentence,
             attempt: leader.attempt(),
-            excluded: excluded(leader.exclusions(), proposal),
+            excluded: excluded(leader.exclusions().iter().chain(leader.accused()), proposal),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         (proposal.created(), view)
@@ -216,7 +243,10 @@ fn describe(waiting: &WaitingFor, phase: LeaderPhase) -> (&'static str, String) 
         LeaderPhase::Dealing => "deal",
         LeaderPhase::Acknowledging => "acknowledgement",
         LeaderPhase::Confirming => "confirmation",
-        LeaderPhase::Activating | LeaderPhase::Completed | LeaderPhase::Failed => "activation",
+        LeaderPhase::Activating
+        | LeaderPhase::Completed
+        | LeaderPhase::Failed
+        | LeaderPhase::StoodAside => "activation",
     };
     match waiting {
         WaitingFor::Decision => ("its operator's acceptance", String::new()),
@@ -227,13 +257,18 @@ fn describe(waiting: &WaitingFor, phase: LeaderPhase) -> (&'static str, String) 
 
 impl Ceremonies {
     /// Calls off a ceremony: the task tells the members.
-    pub(super) fn call_off(&self, led: &Led) -> Result<(), CeremonyError> {
+    pub(super) fn call_off(self: &Arc<Self>, led: &Arc<Led>) -> Result<(), CeremonyError> {
         let phase = lock(&led.leader).progress().phase;
+        let asleep = led.has_ended();
         let effects = lock(&led.leader).abort(clock_s());
         if effects.is_empty() {
             return Err(CeremonyError::TooLate {
                 reason: format!("it is {}", phase.name()),
             });
+        }
+        if asleep {
+            self.spawn_lead(Arc::clone(led), effects);
+            return Ok(());
         }
         lock(&led.pending).extend(effects);
         led.wake.notify_one();
@@ -276,7 +311,11 @@ impl Ceremonies {
         let mut questions = JoinSet::new();
         let mut queue = VecDeque::from(first);
         let mut asked = 0usize;
+        let id = lock(&led.leader).ceremony();
         loop {
+            if self.is_led_by_another(&id) {
+                queue.extend(led.gives_way());
+            }
             while let Some(effect) = queue.pop_front() {
                 asked += usize::from(matches!(effect, LeaderEffect::Send { .. }));
                 self.carry_out(led, effect, &mut peers, &answers, &mut questions)

@@ -8,6 +8,8 @@
 //! - **As the leader** (`lead`): one task for each ceremony asks the members, this node's own machine among them without a
 //!   network, and goes on asking those that cannot be reached until the proposal expires. It may die at any moment and
 //!   goes on at the next start.
+//! - **As the leader's successor** (`take_over`): when nothing is heard of the leader for the configured patience, the next member
+//!   takes over, this one when it is its turn; and it gives way when its own member hears of another leader before it.
 //!
 //! **Who may speak**: only identities among the configured members, known by their TLS keys. A proposal that lists
 //! anybody whom this node's operator did not configure is refused. Acceptance is the operator's, by hand, or in
@@ -25,6 +27,7 @@ mod holding;
 mod lead;
 mod seat;
 mod succession;
+mod take_over;
 mod view;
 
 pub use error::CeremonyError;
@@ -143,7 +146,7 @@ impl Ceremonies {
         for table in [Table::Decided, Table::Ceremony] {
             for (key, state) in around.store.list(table)? {
                 let id = id_of(&key)?;
-                let machine = restore(&local, &id, &state)?;
+                let machine = restore(&local, &id, &state, around.live.now().ceremony.patience_s)?;
                 seats.insert(id, Arc::new(Seat::new(machine)));
             }
         }
@@ -177,12 +180,13 @@ impl Ceremonies {
 
     /// Goes on with the ceremonies that this node leads, and starts looking after the ones that expire.
     pub(crate) fn resume(self: &Arc<Self>) {
-        let open: Vec<Arc<Led>> = lock(&self.led)
-            .values()
-            .filter(|led| !led.has_ended())
-            .cloned()
+        let open: Vec<(CeremonyId, Arc<Led>)> = lock(&self.led)
+            .iter()
+            .filter(|(_, led)| !led.has_ended())
+            .map(|(id, led)| (*id, Arc::clone(led)))
             .collect();
-        for led in open {
+        for (id, led) in open {
+            self.leads_on(&id);
             let first = led.begin();
             self.spawn_lead(led, first);
         }
@@ -190,14 +194,18 @@ impl Ceremonies {
         self.keep(tokio::spawn(Arc::clone(self).look_after_keys()));
         let this = Arc::clone(self);
         let mut stopping = self.stopping.subscribe();
+        // A turn to take over the lead must not pass unseen.
+        let patience = Duration::from_secs(self.around.live.now().ceremony.patience_s.into());
+        let check = CHECK.min(patience / 4);
         self.keep(tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = stopped(&mut stopping) => return,
-                    () = tokio::time::sleep(CHECK) => {}
+                    () = tokio::time::sleep(check) => {}
                 }
                 let this = Arc::clone(&this);
                 this.certify_missing();
+                this.take_over_due().await;
                 let _ = tokio::task::spawn_blocking(move || this.expire_all()).await;
             }
         }));
@@ -250,7 +258,7 @@ impl Ceremonies {
             // Who is said to be absent is not waited for as long as others are.
             wish.patience_s.unwrap_or(match wish.may_be_absent {
                 0 if !wish.absent.is_empty() => 30,
-                _ => dkg::DEFAULT_PATIENCE_S,
+                _ => self.around.live.now().ceremony.patience_s,
             }),
             created,
         )?);
@@ -334,9 +342,10 @@ impl Ceremonies {
     pub(crate) async fn abort(self: &Arc<Self>, id: &str) -> Result<CeremonyView, CeremonyError> {
         let id = self.find(Some(id))?;
         let led = lock(&self.led).get(&id).cloned();
-        let Some(led) = led else {
+        let own = &self.around.own.identity;
+        let Some(led) = led.filter(|led| led.is_proposed_by(own)) else {
             return Err(CeremonyError::NotLeader {
-                leader: self.view(Some(&hex::encode(id)))?.leader,
+                leader: self.view(Some(&hex::encode(id)))?.proposed_by,
             });
         };
         let mut changes = self.changes();
@@ -362,16 +371,17 @@ impl Ceremonies {
         let led: BTreeMap<CeremonyId, Arc<Led>> = lock(&self.led).clone();
         let seats = lock(&self.seats).clone();
         let made = lock(&self.made).clone();
+        let as_leader = |id: &CeremonyId, led: &Led| self.is_seen_as_leader(led, seats.get(id));
         for (id, seat) in &seats {
-            if !led.contains_key(id) {
+            if !led.get(id).is_some_and(|led| as_leader(id, led)) {
                 views.extend(seat.view().map(|(proposed, mut view)| {
                     view.public_key = made.get(id).map(|made| made.public_key.clone());
                     (proposed, view)
                 }));
             }
         }
-        for (id, led) in &led {
-            let (proposed, mut view) = led.view();
+        for (id, led) in led.iter().filter(|(id, led)| as_leader(id, led)) {
+            let (proposed, mut view) = led.view(&self.around.own.name);
             if let Some(made) = made.get(id) {
                 view.public_key = Some(made.public_key.clone());
                 if view.succeeded() && made.certificate().is_none() {
@@ -489,11 +499,17 @@ fn id_of(key: &[u8]) -> Result<CeremonyId, CeremonyError> {
     })
 }
 
-fn restore(local: &LocalNode, id: &CeremonyId, state: &[u8]) -> Result<Member, CeremonyError> {
-    Member::restore(local.clone(), state).map_err(|error| CeremonyError::State {
+fn restore(
+    local: &LocalNode,
+    id: &CeremonyId,
+    state: &[u8],
+    patience_s: u32,
+) -> Result<Member, CeremonyError> {
+    let machine = Member::restore(local.clone(), state).map_err(|error| CeremonyError::State {
         id: hex::encode(id),
         reason: error.to_string(),
-    })
+    })?;
+    Ok(machine.with_patience(patience_s))
 }
 
 /// Whether nothing more can come of a ceremony on this member's side.

@@ -6,7 +6,7 @@ use dkg::{Fault, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
 use super::holding::KeyStep;
-use super::view::{excluded, reshared};
+use super::view::{excluded, proposer, reshared};
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
@@ -52,6 +52,11 @@ impl Seat {
             .is_some_and(|base| base.public_key == *public_key)
     }
 
+    /// Works with the machine in a way that changes nothing that must outlive a restart.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Member) -> T) -> Option<T> {
+        lock(&self.machine).as_mut().map(work)
+    }
+
     pub(super) fn stage(&self) -> Option<MemberStage> {
         lock(&self.machine).as_ref().map(Member::stage)
     }
@@ -63,9 +68,7 @@ impl Seat {
         let proposal = machine.proposal()?;
         let stage = machine.stage();
         let id = hex::encode(proposal.id());
-        let leader = proposal
-            .index_of(proposal.leader())
-            .and_then(|index| proposal.member(index));
+        let leader = machine.led_by();
         let outcome = match stage {
             MemberStage::Activated => Some("activated"),
             MemberStage::Closed => Some("abandoned"),
@@ -93,6 +96,11 @@ impl Seat {
             id,
             led: false,
             leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
+            proposed_by: proposer(proposal),
+            words: proposal.words(),
+            created: proposal.created(),
+            may_be_absent: proposal.may_be_absent(),
+            software: proposal.software().to_owned(),
             step: stage.name().to_owned(),
             decided: is_decided(stage),
             outcome: outcome.map(str::to_owned),
@@ -109,7 +117,10 @@ impl Seat {
             culprits: Vec::new(),
             sentence,
             attempt: machine.attempt(),
-            excluded: excluded(machine.exclusions(), proposal),
+            excluded: excluded(
+                machine.exclusions().iter().chain(machine.accused()),
+                proposal,
+            ),
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         Some((proposal.created(), view))
@@ -217,7 +228,7 @@ impl Ceremonies {
         }
         let seat = seats
             .entry(*id)
-            .or_insert_with(|| Arc::new(Seat::new(Member::new(self.local.clone()))));
+            .or_insert_with(|| Arc::new(Seat::new(self.new_member())));
         Ok(Arc::clone(seat))
     }
 
@@ -301,10 +312,15 @@ impl Ceremonies {
         let Surroundings { store, .. } = &self.around;
         for table in [Table::Ceremony, Table::Decided] {
             if let Some(state) = store.get(table, id)? {
-                return restore(&self.local, id, &state);
+                let patience_s = self.around.live.now().ceremony.patience_s;
+                return restore(&self.local, id, &state, patience_s);
             }
         }
-        Ok(Member::new(self.local.clone()))
+        Ok(self.new_member())
+    }
+
+    fn new_member(&self) -> Member {
+        Member::new(self.local.clone()).with_patience(self.around.live.now().ceremony.patience_s)
     }
 
     /// Gives up what has expired.

@@ -12,6 +12,21 @@ pub struct CeremonyView {
     pub led: bool,
     /// Name of the member that leads it.
     pub leader: String,
+    /// Name of the member that proposed it.
+    #[serde(default)]
+    pub proposed_by: String,
+    /// Words that operators read to one another, to know that they speak of the same proposal.
+    #[serde(default)]
+    pub words: String,
+    /// When it was proposed, seconds since the Unix epoch.
+    #[serde(default)]
+    pub created: u64,
+    /// How many members an attempt may leave out.
+    #[serde(default)]
+    pub may_be_absent: u16,
+    /// The proposer's software.
+    #[serde(default)]
+    pub software: String,
     /// The step that it is at, such as `waiting for acceptances`, or how it ended.
     pub step: String,
     /// Whether it is decided on this node: activated, failed, rejected or abandoned.
@@ -114,10 +129,21 @@ pub struct Excluded {
     pub sentence: String,
 }
 
+/// The name of the member that proposed a ceremony.
+pub(super) fn proposer(proposal: &Proposal) -> String {
+    proposal
+        .index_of(proposal.leader())
+        .and_then(|index| proposal.member(index))
+        .map(|member| member.name.clone())
+        .unwrap_or_default()
+}
+
 /// Who is left out of a ceremony, with what the evidence proves.
-pub(super) fn excluded(exclusions: &[Exclusion], proposal: &Proposal) -> Vec<Excluded> {
+pub(super) fn excluded<'a>(
+    exclusions: impl Iterator<Item = &'a Exclusion>,
+    proposal: &Proposal,
+) -> Vec<Excluded> {
     exclusions
-        .iter()
         .map(|exclusion| {
             let member = proposal
                 .member(exclusion.member)

@@ -1,5 +1,6 @@
 //! `cryptonode ceremony`: commands to the running node.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use clap::Subcommand;
@@ -74,14 +75,31 @@ Examples:
         #[arg(long)]
         wait: bool,
     },
-    /// All ceremonies that this node knows.
+    /// All ceremonies that this node knows, with the words of each proposal.
     List(Dir),
+    /// What was proposed: who, by whom, how, until when, and the words by which operators compare it.
+    #[command(after_help = "\
+Every node shows the same six words for the same proposal. Read them to the proposer by telephone before accepting.")]
+    Show {
+        #[command(flatten)]
+        dir: Dir,
+        /// Its id, or the head of it; the latest if absent.
+        id: Option<String>,
+    },
     /// Accept a proposal that waits for this node's operator.
+    #[command(after_help = "\
+On a terminal the proposal is shown, and the words are asked to be confirmed, unless they are given by --words.
+
+Example:
+  cryptonode ceremony accept 3af1 --dir n1 --words \"abandon ability able about above absent\"")]
     Accept {
         #[command(flatten)]
         dir: Dir,
         /// Its id, or the head of it.
         id: String,
+        /// The words as the proposer has told them; other ones accept nothing.
+        #[arg(long, value_name = "WORDS")]
+        words: Option<String>,
     },
     /// Reject a proposal.
     Reject {
@@ -150,10 +168,20 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             let lines: Vec<String> = views.iter().map(line).collect();
             output.result(&views, &lines)
         }
-        CeremonyCommand::Accept {
+        CeremonyCommand::Show {
             dir: Dir { dir },
             id,
         } => {
+            let view: CeremonyView = ask(&dir, &Command::CeremonyStatus { id, wait: false })?;
+            show(&view, output)
+        }
+        CeremonyCommand::Accept {
+            dir: Dir { dir },
+            id,
+            words,
+        } => {
+            // What is accepted is what was compared, whatever else arrives meanwhile.
+            let id = compare(&dir, id, words.as_deref(), output)?;
             let view: CeremonyView = ask(&dir, &Command::CeremonyAccept { id })?;
             print(&view, output)
         }
@@ -177,6 +205,45 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             id,
             wait,
         } => status(&dir, id, wait, output),
+    }
+}
+
+/// Compares the words, by the option or by asking on a terminal. Gives the whole id.
+fn compare(
+    dir: &Path,
+    id: String,
+    words: Option<&str>,
+    output: &mut Output,
+) -> Result<String, Failure> {
+    let asks = words.is_none()
+        && !output.is_json()
+        && std::io::stdin().is_terminal()
+        && std::io::stdout().is_terminal();
+    if words.is_none() && !asks {
+        return Ok(id);
+    }
+    let id = Some(id);
+    let view: CeremonyView = ask(dir, &Command::CeremonyStatus { id, wait: false })?;
+    if let Some(words) = words {
+        let told: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
+        if told.join(" ") != view.words {
+            let message = format!(
+                "this node's proposal has other words ({}): it is not the one that you were told of; nothing was accepted",
+                view.words
+            );
+            return Err(Failure::new(exit::FAILED, "other-words", message));
+        }
+        return Ok(view.id);
+    }
+    show(&view, output)?;
+    output.note("Are these the words that the proposer sees? Type `yes` to accept:");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    if line.trim().eq_ignore_ascii_case("yes") {
+        Ok(view.id)
+    } else {
+        let message = "nothing was accepted: `cryptonode ceremony reject` tells the proposer";
+        Err(Failure::new(exit::FAILED, "not-confirmed", message))
     }
 }
 
@@ -233,6 +300,9 @@ fn line(view: &CeremonyView) -> String {
         view.members.len(),
         view.step
     );
+    if view.step == "proposed" || view.step == "accepting" {
+        text.push_str(&format!(" [{}]", view.words));
+    }
     if !view.waiting_for.is_empty() {
         let names: Vec<&str> = view
             .waiting_for
@@ -245,8 +315,35 @@ fn line(view: &CeremonyView) -> String {
 }
 
 fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
+    output.result(view, &lines(view))
+}
+
+/// A ceremony with everything that was proposed.
+fn show(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
+    let mut lines = lines(view);
+    let time = |seconds: u64| {
+        i64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .map_or_else(|| seconds.to_string(), |at| at.to_string())
+    };
+    lines.extend([
+        field(
+            "proposed by",
+            format!("{} ({})", view.proposed_by, view.software),
+        ),
+        field("proposed", time(view.created)),
+        field("expires", time(view.expires)),
+        field("may be absent", view.may_be_absent),
+        field("policy", &view.policy_hash),
+    ]);
+    output.result(view, &lines)
+}
+
+fn lines(view: &CeremonyView) -> Vec<String> {
     let mut lines = vec![
         field("ceremony", &view.id),
+        field("words", &view.words),
         field("led by", &view.leader),
         field(
             "key",
@@ -315,5 +412,5 @@ fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
     if let Some(sentence) = &view.sentence {
         lines.push(sentence.clone());
     }
-    output.result(view, &lines)
+    lines
 }

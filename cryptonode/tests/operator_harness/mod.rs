@@ -251,8 +251,33 @@ impl Site {
     }
 
     /// Follows a ceremony on the node `name` until `enough` says so of a view.
-    pub fn follow(&self, name: &str, mut enough: impl FnMut(&Value) -> bool) -> Value {
-        let mut command = self.on(name, &["ceremony", "status", "--wait", "--json"]);
+    pub fn follow(&self, name: &str, enough: impl FnMut(&Value) -> bool) -> Value {
+        self.follow_by(name, &["ceremony", "status", "--wait", "--json"], enough)
+    }
+
+    /// [`Site::follow`] for the ceremony `id`, as soon as the node knows it.
+    pub fn follow_one(&self, name: &str, id: &str, enough: impl FnMut(&Value) -> bool) -> Value {
+        loop {
+            let listed = json(&mut self.on(name, &["ceremony", "list"]));
+            let known = listed.as_array().unwrap().iter();
+            if known.into_iter().any(|view| view["id"] == id) {
+                break;
+            }
+        }
+        self.follow_by(
+            name,
+            &["ceremony", "status", id, "--wait", "--json"],
+            enough,
+        )
+    }
+
+    fn follow_by(
+        &self,
+        name: &str,
+        words: &[&str],
+        mut enough: impl FnMut(&Value) -> bool,
+    ) -> Value {
+        let mut command = self.on(name, words);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut found = None;

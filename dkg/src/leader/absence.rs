@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::rounds::Phase;
-use super::{Leader, LeaderEffect, Peer};
+use super::{Leader, LeaderEffect};
 use crate::attempt::Attempt;
 use crate::exclusion::{Accused, Exclusion, Grounds};
 use crate::fault::{DealFault, Fault};
@@ -47,7 +47,10 @@ impl Leader {
             }
             Phase::Accepting(_) => {
                 let (created, expires) = (self.proposal.created(), self.proposal.expires());
-                Some(created + (expires - created) / 2)
+                // A successor gives everybody the time to answer it.
+                let asked = since.saturating_add(u64::from(self.patience_s));
+                let half = created + (expires - created) / 2;
+                Some(if since > half { asked } else { half })
             }
             phase => phase
                 .attempt()
@@ -104,9 +107,32 @@ impl Leader {
         now: u64,
         effects: &mut Vec<LeaderEffect>,
     ) -> bool {
-        let Some(named) = self.name(faults, reply) else {
+        match self.name(faults, reply) {
+            Some(named) => self.leave_out_named(named, now, effects),
+            None => false,
+        }
+    }
+
+    /// Keeps the evidence against those with whom no other attempt follows.
+    pub(super) fn accuse(&mut self, faults: &[Fault], reply: &Message) {
+        let named = self.name(faults, Some(reply)).unwrap_or_default();
+        self.accused.extend(
+            named
+                .into_iter()
+                .map(|(member, grounds)| Exclusion { member, grounds }),
+        );
+    }
+
+    /// Goes on without these members, given by their seats in the proposal, as [`Leader::leave_out`] does.
+    pub(super) fn leave_out_named(
+        &mut self,
+        named: BTreeMap<u16, Grounds>,
+        now: u64,
+        effects: &mut Vec<LeaderEffect>,
+    ) -> bool {
+        if named.contains_key(&self.own) {
             return false;
-        };
+        }
         if named.is_empty() || !self.may_leave_out(named.keys().copied()) {
             return false;
         }
@@ -137,19 +163,15 @@ impl Leader {
             .into_iter()
             .map(|(member, grounds)| Exclusion { member, grounds });
         self.exclusions.extend(added);
-        if let Some(attempt) = next {
-            self.roster = attempt.roster.clone();
-            self.peers = vec![Peer::default(); self.roster.seats().len()];
-            self.phase = Phase::dealing(attempt);
-            self.round_since = Some(now);
+        match next {
+            Some(attempt) => self.go_on_with(attempt, now, effects),
+            None => self.persist(effects),
         }
-        self.persist(effects);
         true
     }
 
     /// The culprits by their seats in the proposal, with grounds that hold; `None` if somebody cannot be left out.
     fn name(&self, faults: &[Fault], reply: Option<&Message>) -> Option<BTreeMap<u16, Grounds>> {
-        let leader = self.proposal.index_of(self.proposal.leader());
         let mut named = BTreeMap::new();
         for fault in faults {
             let culprit = fault.culprit()?;
@@ -157,7 +179,7 @@ impl Leader {
                 Some(attempt) => attempt.in_proposal(culprit)?,
                 None => culprit,
             };
-            if Some(member) == leader {
+            if member == self.own {
                 return None;
             }
             let exclusion = Exclusion {

@@ -57,6 +57,8 @@ pub enum LeaderPhase {
     Completed,
     /// No key comes of it.
     Failed,
+    /// Another member leads.
+    StoodAside,
 }
 
 impl LeaderPhase {
@@ -70,6 +72,7 @@ impl LeaderPhase {
             Self::Activating => "activating",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::StoodAside => "stood-aside",
         }
     }
 
@@ -81,7 +84,7 @@ impl LeaderPhase {
             Self::Acknowledging => "its acknowledgement was waited for",
             Self::Confirming => "its confirmation was waited for",
             Self::Activating => "its activation was waited for",
-            Self::Completed | Self::Failed => "nothing was waited for",
+            Self::Completed | Self::Failed | Self::StoodAside => "nothing was waited for",
         }
     }
 }

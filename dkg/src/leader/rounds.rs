@@ -50,6 +50,8 @@ pub(super) enum Phase {
         certificate: Vec<u8>,
         public_key: Point,
     },
+    /// Another leads.
+    StoodAside,
     Failed {
         faults: Vec<Fault>,
         round: Round<()>,
@@ -59,8 +61,10 @@ pub(super) enum Phase {
 /// What the questions are made of.
 pub(super) struct Asked<'a> {
     pub(super) signed: &'a SignedProposal,
-    pub(super) abandon: &'a [u8; 64],
+    /// Only the proposal's leader can call it off.
+    pub(super) abandon: Option<&'a [u8; 64]>,
     pub(super) exclusions: &'a [Exclusion],
+    pub(super) accused: &'a [Exclusion],
     /// Whether everybody gets the whole deals.
     pub(super) whole_deals: bool,
 }
@@ -181,6 +185,7 @@ impl Phase {
             Self::Confirming { .. } => LeaderPhase::Confirming,
             Self::Activating { .. } => LeaderPhase::Activating,
             Self::Completed { .. } => LeaderPhase::Completed,
+            Self::StoodAside => LeaderPhase::StoodAside,
             Self::Failed { .. } => LeaderPhase::Failed,
         }
     }
@@ -191,6 +196,16 @@ impl Phase {
             self,
             Self::Activating { .. } | Self::Completed { .. } | Self::Failed { .. }
         )
+    }
+
+    /// Until the key exists, while this leader leads.
+    pub(super) fn is_going_on(&self) -> bool {
+        self.can_fail() && !matches!(self, Self::StoodAside)
+    }
+
+    /// Whether a certificate that a member shows is news. Also when nothing came of it under this leader.
+    pub(super) fn may_learn_of_a_key(&self) -> bool {
+        self.is_going_on() || self.has_failed()
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -204,7 +219,7 @@ impl Phase {
             Self::Acknowledging { round, .. } => round.waits_for(index),
             Self::Confirming { round, .. } => round.waits_for(index),
             Self::Activating { round, .. } | Self::Failed { round, .. } => round.waits_for(index),
-            Self::Completed { .. } => false,
+            Self::Completed { .. } | Self::StoodAside => false,
         }
     }
 
@@ -258,11 +273,18 @@ impl Phase {
                 certificate: ByteBuf::from(certificate.clone()),
                 public_shares: ByteBuf::from(public_shares.clone()),
             },
-            Self::Failed { .. } => Message::Abandon {
-                ceremony,
-                signature: *asked.abandon,
+            Self::Failed { .. } => match asked.abandon {
+                Some(signature) => Message::Abandon {
+                    ceremony,
+                    signature: *signature,
+                    excluded: asked.accused.to_vec(),
+                },
+                None => Message::Notice {
+                    ceremony,
+                    excluded: asked.accused.to_vec(),
+                },
             },
-            Self::Completed { .. } => return None,
+            Self::Completed { .. } | Self::StoodAside => return None,
         })
     }
 
@@ -392,12 +414,16 @@ impl Phase {
                 })
             }
             (Self::Activating { .. }, _) => Step::AskAgain(WaitingFor::Answer),
-            // A question of the attempt before may have been answered after this attempt's first.
+            // A question of the attempt before may have been answered after this attempt's first. And a member that still
+            // hears of another leader is asked again.
             (phase, Message::Refused { code, sentence, .. })
-                if code == "attempt"
-                    && phase
-                        .attempt()
-                        .is_some_and(|attempt| attempt.number > attempt.roster.first_attempt()) =>
+                if code == "not-the-leader"
+                    // A restored leader looks for members that it has not proposed to yet.
+                    || code == "other-ceremony" && matches!(phase, Self::Accepting(_))
+                    || code == "attempt"
+                        && phase
+                            .attempt()
+                            .is_some_and(|attempt| attempt.number > attempt.roster.first_attempt()) =>
             {
                 Step::AskAgain(WaitingFor::Refusal {
                     code: legible(code, 64),

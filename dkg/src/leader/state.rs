@@ -2,8 +2,10 @@
 //!
 //! Nothing in it is secret. What it holds of other members is verified again when it is read.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+use serde_bytes::{ByteArray, ByteBuf};
 
 use super::deals::{DealSet, VerifiedDeal};
 use super::rounds::{Phase, Round};
@@ -27,10 +29,11 @@ const MAX_STATE: usize = 160 << 20;
 #[serde(deny_unknown_fields)]
 struct Stored {
     proposal: SignedProposal,
-    #[serde(with = "serde_bytes")]
-    abandon: [u8; 64],
+    own: u16,
+    abandon: Option<ByteArray<64>>,
     patience_s: u32,
     exclusions: Vec<Exclusion>,
+    accused: Vec<Exclusion>,
     phase: StoredPhase,
 }
 
@@ -59,6 +62,7 @@ enum StoredPhase {
     Completed {
         certificate: ByteBuf,
     },
+    StoodAside,
     Failed {
         faults: Vec<StoredFault>,
     },
@@ -107,6 +111,7 @@ pub(super) fn encode(leader: &Leader) -> Vec<u8> {
         Phase::Completed { certificate, .. } => StoredPhase::Completed {
             certificate: ByteBuf::from(certificate.clone()),
         },
+        Phase::StoodAside => StoredPhase::StoodAside,
         Phase::Failed { faults, .. } => StoredPhase::Failed {
             faults: faults.iter().map(stored_fault).collect(),
         },
@@ -115,9 +120,11 @@ pub(super) fn encode(leader: &Leader) -> Vec<u8> {
     wire_v1::encode_into(
         &Stored {
             proposal: leader.signed.clone(),
-            abandon: leader.abandon,
+            own: leader.own,
+            abandon: leader.abandon.map(ByteArray::new),
             patience_s: leader.patience_s,
             exclusions: leader.exclusions.clone(),
+            accused: leader.accused.clone(),
             phase,
         },
         &mut bytes,
@@ -148,6 +155,9 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
     }
     let stored: Stored = wire_v1::decode(rest, MAX_STATE)?;
     let proposal = stored.proposal.verify()?;
+    if proposal.member(stored.own).is_none() {
+        return Err(StateError::Inconsistent);
+    }
     let (mut phase, roster) = restore_phase(&proposal, stored.phase)?;
     if let Phase::Accepting(round) = &mut phase {
         for exclusion in &stored.exclusions {
@@ -164,8 +174,14 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
         whole_deals: false,
         told: 0,
         signed: stored.proposal,
-        abandon: stored.abandon,
+        own: stored.own,
+        abandon: stored.abandon.map(ByteArray::into_array),
         phase,
+        accused: stored.accused,
+        reports: BTreeMap::new(),
+        raised_by: BTreeSet::new(),
+        next_ping: None,
+        may_be_behind: true,
         unwritten: false,
         unreported: true,
     })
@@ -231,6 +247,7 @@ fn restore_phase(
                 public_key: key.public_key(),
             }
         }
+        StoredPhase::StoodAside => Phase::StoodAside,
         StoredPhase::Failed { faults } => {
             let recorded = |fault: StoredFault| Fault::Recorded {
                 member: fault.member,

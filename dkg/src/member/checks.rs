@@ -31,6 +31,9 @@ impl Running {
         sums: &[u8],
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
         let attempt = self.attempt_of(number, "deals")?;
         let headers = deals.iter().map(|excerpt| &excerpt.header);
         if let Some(seen) = self.stage.seen() {
@@ -38,7 +41,7 @@ impl Running {
             if let Some(verified) = self.stage.verified()
                 && *verified.sums != *sums
             {
-                return Err(Fault::FalseSums);
+                return self.doubt(sums);
             }
             return self.repeat_answer();
         }
@@ -70,6 +73,9 @@ impl Running {
         deals: &[RelayedDeal],
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
         let attempt = self.attempt_of(number, "whole-deals")?;
         let headers = deals.iter().map(|relayed| &relayed.header);
         if let Some(seen) = self.stage.seen() {
@@ -106,6 +112,23 @@ impl Running {
             notice,
             ..self.changed(reply)
         })
+    }
+
+    /// Two leaders have told different sums of the same deals. One of them is false; the whole deals tell. Who has confirmed by then
+    /// stands by it, and the attempt must be repeated.
+    fn doubt(&mut self, sums: &[u8]) -> Result<MemberOutput, Fault> {
+        let Stage::Acknowledged(verified) = &self.stage else {
+            return Err(Fault::FalseSums);
+        };
+        let (dealing, headers) = (verified.dealing.clone(), verified.headers.clone());
+        self.secrets.share = None;
+        self.stage = Stage::DealsWanted {
+            dealing,
+            headers,
+            sums: ByteBuf::from(sums),
+        };
+        let reply = self.repeat_answer()?.reply;
+        Ok(self.changed(reply))
     }
 
     fn checker<'a>(

@@ -86,6 +86,9 @@ impl Running {
         asked: HandOver,
         holding: Option<&Holding<'_>>,
     ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(asked.number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
         let attempt = self.attempt_of(asked.number, "hand-over")?;
         let seat = self.own_index(attempt)?;
         if !attempt.roster.is_leaving(seat) {
@@ -98,8 +101,12 @@ impl Running {
             &asked.acknowledgements,
         )?;
         if let Some(verified) = self.stage.verified() {
-            if !verified.is_of(&set, &asked.sums) {
+            if verified.set != set {
                 return Err(Fault::OtherResult);
+            }
+            // Another leader has told other sums of the same deals. This member cannot know whose are false, and confirms once.
+            if !verified.is_of(&set, &asked.sums) {
+                return Err(Fault::FalseSums);
             }
             return self.repeat_confirmation();
         }

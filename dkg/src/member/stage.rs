@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use super::MemberStage;
+use super::lead::Watch;
 use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::{Acceptance, Attempt};
 use crate::confirm::Confirmation;
@@ -29,6 +30,9 @@ pub(super) struct Running {
     /// Follows from the stage's dealing; there is one if and only if there is a dealing.
     pub(super) attempt: Option<Attempt>,
     pub(super) secrets: Secrets,
+    /// Evidence against members with which no other attempt followed.
+    pub(super) accused: Vec<Exclusion>,
+    pub(super) watch: Watch,
 }
 
 /// What is erased when the ceremony is decided or abandoned.
@@ -77,6 +81,8 @@ pub(super) enum Stage {
     Activated {
         verified: Verified,
         confirmation: Confirmation,
+        /// For members that have not seen it and ask about something else.
+        certificate: ByteBuf,
     },
     Closed {
         reason: String,
@@ -99,7 +105,7 @@ pub(super) struct Dealing {
 pub(super) struct Verified {
     pub(super) dealing: Dealing,
     /// The signed part of every deal, in index order. None in the seat of an old member that leaves.
-    headers: Vec<DealHeader>,
+    pub(super) headers: Vec<DealHeader>,
     /// S_0 ‖ … ‖ S_t−1.
     pub(super) sums: ByteBuf,
     /// The hash of the set of deals.
@@ -155,6 +161,13 @@ impl Stage {
             Self::Confirmed { confirmation, .. } | Self::Activated { confirmation, .. } => {
                 Some(confirmation)
             }
+            _ => None,
+        }
+    }
+
+    pub(super) fn certificate(&self) -> Option<&ByteBuf> {
+        match self {
+            Self::Activated { certificate, .. } => Some(certificate),
             _ => None,
         }
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::LocalNode;
+use super::lead::Watch;
 use super::stage::{Pending, Running, Secrets, Stage};
 use crate::attempt::Attempt;
 use crate::exclusion::Exclusion;
@@ -73,6 +74,8 @@ struct Written<'a> {
     stage: &'a Stage,
     exclusions: &'a [Exclusion],
     pending: &'a [Pending],
+    leader: u16,
+    accused: &'a [Exclusion],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -82,6 +85,8 @@ struct Read {
     stage: Stage,
     exclusions: Vec<Exclusion>,
     pending: Vec<Pending>,
+    leader: u16,
+    accused: Vec<Exclusion>,
 }
 
 pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
@@ -90,6 +95,8 @@ pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
         stage: &running.stage,
         exclusions: &running.exclusions,
         pending: &running.pending,
+        leader: running.watch.leader(),
+        accused: &running.accused,
     });
     let secrets = &running.secrets;
     let flags = u8::from(secrets.encryption.is_some()) * HAS_ENCRYPTION
@@ -151,6 +158,8 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
         pending: read.pending,
         attempt,
         secrets,
+        accused: read.accused,
+        watch: Watch::of(read.leader),
     };
     if !is_consistent(&running) {
         return Err(StateError::Inconsistent);
@@ -200,5 +209,6 @@ fn is_consistent(running: &Running) -> bool {
         (None, _) => true,
     };
     let index_fits = acceptance.is_none_or(|acceptance| acceptance.index == running.index);
-    sums_fit && key_fits && index_fits
+    let leader_fits = running.proposal.member(running.watch.leader()).is_some();
+    sums_fit && key_fits && index_fits && leader_fits
 }

@@ -5,6 +5,7 @@
 
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, SecretScalar};
+use serde_bytes::ByteBuf;
 
 use super::hand_over::{check_base, constant};
 use super::stage::{Dealing, Pending, Running, Secrets, Stage, Verified};
@@ -16,7 +17,7 @@ use crate::base::Holding;
 use crate::certificate::CertifiedKey;
 use crate::confirm::AttemptResult;
 use crate::deal;
-use crate::exclusion::Exclusion;
+use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
 use crate::tags;
 use crate::wire_v1::Message;
@@ -26,7 +27,7 @@ pub(super) struct Begin {
     pub(super) number: u32,
     pub(super) acceptances: Vec<Acceptance>,
     pub(super) excluded: Vec<Exclusion>,
-    /// Whether the proposal's leader asks.
+    /// Whether the member's leader asks.
     pub(super) by_leader: bool,
 }
 
@@ -81,8 +82,15 @@ impl Running {
         if let Some(dealing) = self.stage.dealing()
             && number <= dealing.number
         {
-            dealing.check_repeated(&self.proposal, number, &begin.acceptances)?;
-            return Ok(MemberOutput::repeat(self.dealt(dealing)));
+            let same = dealing.check_repeated(&self.proposal, number, &begin.acceptances);
+            return match same {
+                Ok(()) => Ok(MemberOutput::repeat(self.dealt(dealing))),
+                Err(fault @ Fault::TwoAcceptances { .. }) => Err(fault),
+                Err(fault) => self.elsewhere().ok_or(fault).map(MemberOutput::repeat),
+            };
+        }
+        if let Some(certificate) = self.certified() {
+            return Ok(MemberOutput::repeat(certificate));
         }
         let own = match &self.stage {
             Stage::Accepted { acceptance } => Some(acceptance),
@@ -140,18 +148,10 @@ impl Running {
         if !by_leader && (number > first || !excluded.is_empty()) {
             return Err(Fault::NotLeader);
         }
-        let attempt = Attempt::new(&self.proposal, number, acceptances)?;
-        let present = attempt.present();
-        let named: Vec<u16> = excluded.iter().map(|exclusion| exclusion.member).collect();
-        let absent = self.proposal.absent_from(&present);
-        let earlier = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
-        if !absent.iter().eq(&named) || named.len() < earlier || self.pending.len() >= MAX_PENDING {
+        if self.pending.len() >= MAX_PENDING {
             return Err(Fault::ExclusionCount { attempt: number });
         }
-        for exclusion in excluded {
-            exclusion.verify(&self.proposal)?;
-        }
-        Ok(attempt)
+        exclusion::check_begin(&self.proposal, number, acceptances, excluded)
     }
 
     /// Leaves the attempt that this member is at. What it has confirmed is kept.
@@ -221,6 +221,9 @@ impl Running {
         holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        if let Some(elsewhere) = self.left_behind(number) {
+            return Ok(MemberOutput::repeat(elsewhere));
+        }
         let attempt = self.attempt_of(number, "acknowledgements")?;
         let verified = self.stage.verified();
         let own = verified.and_then(|verified| verified.acknowledgement.as_ref());
@@ -318,7 +321,7 @@ impl Running {
         self.check_certified(&key, &attempt, &pending)?;
         let retired = self.retired(&key, &attempt, &certificate);
         let activated = match share {
-            Some(share) => Some(self.activated(key, certificate, &attempt, share)?),
+            Some(share) => Some(self.activated(key, certificate.clone(), &attempt, share)?),
             None if self.is_leaving() => None,
             None => return Err(Fault::OtherResult),
         };
@@ -336,6 +339,7 @@ impl Running {
         self.stage = Stage::Activated {
             verified: pending.verified,
             confirmation: pending.confirmation,
+            certificate: ByteBuf::from(certificate),
         };
         self.secrets.encryption = None;
         self.secrets.share = None;
@@ -399,12 +403,25 @@ impl Running {
     }
 
     /// Section 9: the leader calls the ceremony off.
-    pub(super) fn abandon(&mut self, call: &[u8; 64]) -> Result<MemberOutput, Fault> {
+    pub(super) fn abandon(
+        &mut self,
+        call: &[u8; 64],
+        told: Vec<Exclusion>,
+    ) -> Result<MemberOutput, Fault> {
         if !self.proposal.is_signed_by_leader(tags::ABANDON, call) {
             return Err(Fault::AbandonSignature);
         }
+        if let Some(certificate) = self.certified() {
+            return Ok(MemberOutput::repeat(certificate));
+        }
         if self.keeps_share() {
-            return Err(Fault::AlreadyConfirmed);
+            return match self.accuse(exclusion::proved(told, &self.proposal)) {
+                true => Ok(self.changed(Message::refusal(
+                    Some(self.proposal.id()),
+                    &Fault::AlreadyConfirmed,
+                ))),
+                false => Err(Fault::AlreadyConfirmed),
+            };
         }
         let reply = Message::Abandoned {
             ceremony: self.proposal.id(),
@@ -412,6 +429,14 @@ impl Running {
         if matches!(self.stage, Stage::Closed { .. }) {
             return Ok(MemberOutput::repeat(reply));
         }
+        // The leader's signature is on the call: what it merely says is kept as its word.
+        let told = told
+            .into_iter()
+            .take(self.proposal.seats().len())
+            .filter(|told| self.proposal.member(told.member).is_some())
+            .filter(|told| told.verify(&self.proposal).is_ok())
+            .collect();
+        self.accuse(told);
         self.close("its leader called it off".to_owned(), false);
         Ok(self.changed(reply))
     }

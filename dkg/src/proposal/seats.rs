@@ -16,7 +16,7 @@ pub struct OldSeat {
 }
 
 impl Proposal {
-    /// Whether an attempt may leave these seats out, the leader aside: no more new members than may be absent, and of the old ones
+    /// Whether an attempt may leave these seats out: no more new members than may be absent, and of the old ones
     /// only those that the proposal names.
     pub(crate) fn may_leave_out(&self, absent: &BTreeSet<u16>) -> bool {
         let new = absent
@@ -36,7 +36,7 @@ impl Proposal {
     }
 
     /// The proposal as an attempt of these seats carries it out: under the same hash, with their places as seats 1, 2, …
-    /// `None` unless `present` are seats in ascending order, the leader's among them, and the others may be left out.
+    /// `None` unless `present` are seats in ascending order, and the others may be left out.
     pub(crate) fn among(&self, present: &[u16]) -> Option<Self> {
         let ascending = present
             .iter()
@@ -60,7 +60,7 @@ impl Proposal {
             .filter(|(seat, _)| !self.is_leaving(**seat))
             .map(|(_, member)| member.clone())
             .collect();
-        let roster = Self {
+        Some(Self {
             old: old_seats(self.base(), &seats),
             fields: Fields {
                 members,
@@ -70,9 +70,7 @@ impl Proposal {
             base: self.base.clone(),
             seats,
             identities,
-        };
-        roster.index_of(self.leader())?;
-        Some(roster)
+        })
     }
 
     /// The seats that are not `present`.

@@ -349,7 +349,7 @@ fn a_leader_that_leaves_out_whom_it_likes_is_refused() {
             let Message::Begin { attempt, .. } = message else {
                 return;
             };
-            *attempt = 3;
+            *attempt = 40;
         }),
     ];
     for (expected, alter) in cases {

@@ -336,6 +336,7 @@ fn the_leader_calls_it_off_and_members_erase() {
         assert!(matches!(message, Message::Abandon { .. }));
         let forged = Message::Abandon {
             ceremony: cluster.proposal.id(),
+            excluded: Vec::new(),
             signature: [1; 64],
         };
         let refused = cluster.nodes[place].serve(&leader_id, forged, &mut cluster.rng);

@@ -75,6 +75,24 @@ fn a_leader_that_alters_a_relayed_deal_is_found_out_and_no_dealer_blamed() {
     }
 }
 
+/// The victim answers with evidence and changes nothing; what the evidence proves.
+fn evidence_of(
+    cluster: &mut Cluster,
+    from: &[u8; 32],
+    question: Message,
+    rng: &mut StdRng,
+) -> Fault {
+    let output = cluster.nodes[VICTIM]
+        .member
+        .handle(from, question, cluster.now, rng)
+        .unwrap();
+    assert!(output.persist.is_none());
+    let Message::Notice { excluded, .. } = output.reply else {
+        panic!("{:?}", output.reply)
+    };
+    excluded[0].verify(&cluster.proposal).unwrap().unwrap()
+}
+
 #[test]
 fn a_dealer_that_signs_two_deals_is_convicted_by_them() {
     let mut cluster = Cluster::new(2, 3, 9);
@@ -107,11 +125,7 @@ fn a_dealer_that_signs_two_deals_is_convicted_by_them() {
                 deals,
                 sums,
             };
-            let fault = cluster.nodes[VICTIM]
-                .member
-                .handle(&from, question, cluster.now, &mut rng)
-                .err()
-                .unwrap();
+            let fault = evidence_of(cluster, &from, question, &mut rng);
             let Fault::TwoDeals { dealer, evidence } = fault else {
                 panic!("{fault:?}")
             };
@@ -214,11 +228,7 @@ fn two_encryption_keys_of_one_member_are_evidence_against_it() {
                 excluded: Vec::new(),
                 acceptances,
             };
-            let fault = cluster.nodes[VICTIM]
-                .member
-                .handle(&from, question, cluster.now, rng)
-                .err()
-                .unwrap();
+            let fault = evidence_of(cluster, &from, question, rng);
             assert!(matches!(fault, Fault::TwoAcceptances { member: 1, .. }));
             tried = true;
         }

@@ -204,11 +204,12 @@ fn a_dealer_whose_disk_was_rolled_back_is_convicted_by_its_two_deals() {
                 ceremony: proposal.id(),
             };
             let answer = world.ask(&proposal, name, &question);
-            let Message::Refused { code, culprit, .. } = answer else {
+            let Message::Notice { excluded, .. } = answer else {
                 panic!("{answer:?}")
             };
-            assert_eq!(code, "two-deals");
-            assert_eq!(proposal.member(culprit).unwrap().name, dealer);
+            let fault = excluded[0].verify(&proposal).unwrap().unwrap();
+            assert_eq!(fault.code(), "two-deals");
+            assert_eq!(proposal.member(excluded[0].member).unwrap().name, dealer);
             convicted = true;
         }
         _ => {}

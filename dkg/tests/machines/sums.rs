@@ -125,9 +125,9 @@ fn false_sums_are_found_out_and_the_whole_deals_decide() {
 }
 
 #[test]
-fn the_operator_is_told_of_false_sums_and_they_are_refused_afterwards() {
+fn the_operator_is_told_of_false_sums_and_they_are_doubted_afterwards() {
     let mut cluster = Cluster::new(3, 5, 403);
-    let (mut told, mut notice, mut refused) = (None, None, None);
+    let (mut told, mut notice, mut doubted) = (None, None, None);
     cluster.run_with(|cluster, step| match step {
         Step::Question(VICTIM, message @ Message::Deals { .. }) => {
             if let Message::Deals { sums, .. } = message {
@@ -144,12 +144,14 @@ fn the_operator_is_told_of_false_sums_and_they_are_refused_afterwards() {
             let output = member.handle(&from, message.clone(), NOW, rng).unwrap();
             assert!(matches!(output.reply, Message::Acknowledged { .. }));
             notice = output.notice;
-            refused = member.handle(&from, told.clone().unwrap(), NOW, rng).err();
+            // Which of two leaders told the truth is seen from the whole deals.
+            let again = member.handle(&from, told.clone().unwrap(), NOW, rng);
+            doubted = again.ok().map(|output| output.reply.name());
         }
         _ => {}
     });
     assert_eq!(notice, Some(Fault::FalseSums));
-    assert_eq!(refused, Some(Fault::FalseSums));
+    assert_eq!(doubted, Some("deals-wanted"));
     assert_eq!(Fault::FalseSums.code(), "false-sums");
     cluster.assert_completed();
 }
@@ -503,10 +505,13 @@ fn whole_deals_must_be_those_of_the_excerpts() {
                 deals[CHEATS[0]] = dealer::relay(&other, index(VICTIM));
             }
             let (from, rng) = (cluster.leader_id(), &mut StdRng::seed_from_u64(3));
-            fault = cluster.nodes[VICTIM]
+            let answer = cluster.nodes[VICTIM]
                 .member
                 .handle(&from, question, NOW, rng)
-                .err();
+                .unwrap();
+            if let Message::Notice { excluded, .. } = answer.reply {
+                fault = excluded[0].verify(&cluster.proposal).unwrap();
+            }
         }
         _ => {}
     });

@@ -83,6 +83,10 @@ impl Node {
         &self.machines[ceremony]
     }
 
+    pub fn machine_mut(&mut self, ceremony: &[u8; 16]) -> Option<&mut Member> {
+        self.machines.get_mut(ceremony)
+    }
+
     /// Loses what is not on its disk.
     pub fn crash(&mut self) {
         self.machines.clear();
@@ -386,9 +390,20 @@ impl World {
 
     /// The leader's node asks a node; everything crosses the wire.
     pub fn ask(&mut self, proposal: &Proposal, name: &str, message: &Message) -> Message {
+        self.ask_from(proposal.leader(), proposal, name, message)
+    }
+
+    /// Any node asks another.
+    pub fn ask_from(
+        &mut self,
+        from: &[u8; 32],
+        proposal: &Proposal,
+        name: &str,
+        message: &Message,
+    ) -> Message {
         let message = Message::from_bytes(&message.to_bytes()).unwrap();
         let node = self.nodes.get_mut(name).unwrap();
-        let reply = node.serve(proposal.leader(), message, self.now, &mut self.rng);
+        let reply = node.serve(from, message, self.now, &mut self.rng);
         let id = proposal.id();
         self.written
             .extend(node.disks.get(&id).map(|state| (id, state.clone())));

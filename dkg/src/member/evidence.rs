@@ -1,0 +1,70 @@
+//! What a member is told, and finds, of others' cheating when no attempt without them follows.
+
+use super::MemberOutput;
+use super::stage::Running;
+use crate::exclusion::{self, Exclusion, Grounds, TwoAcceptances, TwoDeals};
+use crate::fault::Fault;
+use crate::wire_v1::Message;
+
+impl Running {
+    /// Evidence with which no other attempt follows. What does not convict is forgotten.
+    pub(super) fn note(&mut self, told: Vec<Exclusion>) -> MemberOutput {
+        if let Some(certificate) = self.certified() {
+            return MemberOutput::repeat(certificate);
+        }
+        let reply = Message::Noted {
+            ceremony: self.proposal.id(),
+        };
+        if self.accuse(exclusion::proved(told, &self.proposal)) {
+            self.changed(reply)
+        } else {
+            MemberOutput::repeat(reply)
+        }
+    }
+
+    /// Keeps what is new, once for each member.
+    pub(super) fn accuse(&mut self, told: Vec<Exclusion>) -> bool {
+        let before = self.accused.len();
+        for exclusion in told {
+            let known = |other: &Exclusion| other.member == exclusion.member;
+            if !self.accused.iter().any(known) && !self.exclusions.contains(&exclusion) {
+                self.accused.push(exclusion);
+            }
+        }
+        self.accused.len() > before
+    }
+
+    /// The answer to a question in which two things were found that one member signed: the evidence, so that whoever asks does not
+    /// take the refusal amiss. Every other fault remains one.
+    pub(super) fn with_evidence(&self, fault: Fault) -> Result<MemberOutput, Fault> {
+        let exclusion = match (&fault, &self.attempt) {
+            (Fault::TwoDeals { dealer, evidence }, Some(attempt)) => {
+                let (first, second) = evidence.as_ref().clone();
+                attempt.in_proposal(*dealer).map(|member| Exclusion {
+                    member,
+                    grounds: Grounds::TwoDeals(Box::new(TwoDeals {
+                        first,
+                        second,
+                        attempt: attempt.number,
+                        acceptances: attempt.acceptances.clone(),
+                    })),
+                })
+            }
+            (Fault::TwoAcceptances { member, evidence }, _) => {
+                let (first, second) = evidence.as_ref().clone();
+                Some(Exclusion {
+                    member: *member,
+                    grounds: Grounds::TwoAcceptances(Box::new(TwoAcceptances { first, second })),
+                })
+            }
+            _ => None,
+        };
+        let Some(exclusion) = exclusion else {
+            return Err(fault);
+        };
+        Ok(MemberOutput::repeat(Message::Notice {
+            ceremony: self.proposal.id(),
+            excluded: vec![exclusion],
+        }))
+    }
+}

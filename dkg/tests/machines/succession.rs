@@ -1,0 +1,283 @@
+//! Attacks and accidents around a change of the leader.
+
+use curve25519_dalek::Scalar;
+use dkg::{Acceptance, Leader, LeaderEffect, LeaderPhase, MemberStage, Message};
+
+use crate::cluster::{Cluster, NOW};
+use crate::dealer::Dealer;
+
+const CHEAT: usize = 1;
+const VICTIM: usize = 2;
+const SUCCESSOR: usize = 3;
+
+fn index(place: usize) -> u16 {
+    u16::try_from(place + 1).unwrap()
+}
+
+/// The node at `place` takes over and leads to its end, at `now`; `dead` do not answer. Gives the leader.
+fn lead(
+    cluster: &mut Cluster,
+    place: usize,
+    dead: &[usize],
+    mut answer: impl FnMut(&mut Cluster, usize, &Message, Message) -> Message,
+) -> Leader {
+    let own = cluster.nodes[place].card.identity;
+    let mut leader = Leader::take_over(&mut cluster.nodes[place].member, cluster.now).unwrap();
+    for _ in 0..2_000 {
+        let mut effects: std::collections::VecDeque<_> = leader.poll(cluster.now).into();
+        while let Some(effect) = effects.pop_front() {
+            let LeaderEffect::Send { to, message } = effect else {
+                continue;
+            };
+            let asked = cluster.index_of(&to);
+            if dead.contains(&asked) {
+                leader.unreachable(&to, cluster.now);
+                continue;
+            }
+            let question = message.clone();
+            let ceremony = message.ceremony();
+            let (now, rng) = (cluster.now, &mut cluster.rng);
+            let node = &mut cluster.nodes[asked];
+            let mut outcome = node.member.handle(&own, message, now, rng);
+            if node.member.stage() == MemberStage::Proposed {
+                outcome = node.member.accept(now, rng);
+            }
+            let reply = match outcome {
+                Ok(mut output) => {
+                    node.write(&mut output);
+                    output.reply
+                }
+                Err(fault) => Message::refusal(ceremony, &fault),
+            };
+            let reply = answer(cluster, asked, &question, reply);
+            effects.extend(leader.handle_reply(&to, &reply, cluster.now));
+        }
+        match leader.progress().phase {
+            LeaderPhase::Completed | LeaderPhase::StoodAside => return leader,
+            LeaderPhase::Failed if leader.next_poll().is_none() => return leader,
+            _ => {}
+        }
+        cluster.now = leader.next_poll().unwrap().max(cluster.now + 1);
+    }
+    panic!("{:?}", leader.progress());
+}
+
+/// A first attempt in which the cheat deals a wrong share, up to the step `last`, whose answers the leader keeps to itself.
+fn cheated(seed: u64, absent: u16, last: &str) -> Cluster {
+    let mut cluster = Cluster::with_absent(3, 5, absent, seed);
+    let mut acceptances: Vec<Acceptance> = Vec::new();
+    let effects = cluster.leader.poll(cluster.now);
+    let mut queue: std::collections::VecDeque<_> = cluster.carry_out(effects).into();
+    while let Some((to, message)) = queue.pop_front() {
+        let (place, from) = (cluster.index_of(&to), cluster.leader_id());
+        if let Message::Begin {
+            acceptances: all, ..
+        } = &message
+        {
+            acceptances.clone_from(all);
+        }
+        let mut reply = cluster.nodes[place].serve(&from, message, &mut cluster.rng);
+        if let (CHEAT, Message::Dealt { deal, .. }) = (place, &mut reply) {
+            **deal = wrong_share(&cluster, &acceptances);
+        }
+        // The cheat itself finds its own deal in order.
+        if place == CHEAT && matches!(reply, Message::Refused { .. }) {
+            reply = Message::Pending {
+                ceremony: cluster.proposal.id(),
+            };
+        }
+        let kept = match &reply {
+            Message::Complained { .. } | Message::Acknowledged { .. } => last == "deals",
+            _ => false,
+        };
+        if !kept {
+            let effects = cluster.leader.handle_reply(&to, &reply, cluster.now);
+            queue.extend(cluster.carry_out(effects));
+        }
+    }
+    cluster
+}
+
+fn wrong_share(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), 1);
+    let wrong = dealer.share(index(VICTIM)) + Scalar::ONE;
+    dealer.encrypt(index(VICTIM), wrong, &acceptances[VICTIM].encryption_key);
+    dealer.finish(&cluster.nodes[CHEAT].local.identity)
+}
+
+#[test]
+fn a_complaint_that_the_leader_suppresses_comes_out_under_the_next() {
+    let mut cluster = cheated(500, 2, "deals");
+    assert_eq!(
+        cluster.nodes[VICTIM].member.stage(),
+        MemberStage::Complained
+    );
+    let turn = cluster.nodes[SUCCESSOR].member.takes_over_at(NOW).unwrap();
+    assert!(turn >= NOW + u64::from(dkg::DEFAULT_PATIENCE_S));
+    cluster.now = turn;
+    let mut acceptances = Vec::new();
+    // The former leader answers nobody, and the cheat gives the same deal again.
+    let leader = lead(
+        &mut cluster,
+        SUCCESSOR,
+        &[0],
+        |cluster, place, question, reply| {
+            if let (
+                CHEAT,
+                Message::Begin {
+                    acceptances: all,
+                    attempt: 1,
+                    ..
+                },
+            ) = (place, question)
+            {
+                acceptances.clone_from(all);
+                return Message::Dealt {
+                    ceremony: cluster.proposal.id(),
+                    attempt: 1,
+                    deal: Box::new(wrong_share(cluster, &acceptances)),
+                };
+            }
+            reply
+        },
+    );
+    assert_eq!(leader.progress().phase, LeaderPhase::Completed);
+    let told: Vec<_> = leader
+        .exclusions()
+        .iter()
+        .map(|told| (told.member, told.grounds.code().to_owned()))
+        .collect();
+    // The deal of the silent leader is missing in the first attempt, so that it is left out first; the cheat's own deal in the next is honest.
+    assert!(told.contains(&(1, "silent".to_owned())), "{told:?}");
+    cluster.assert_one_result();
+    for place in [VICTIM, SUCCESSOR, 4] {
+        assert_eq!(cluster.nodes[place].activations, 1);
+    }
+}
+
+#[test]
+fn two_deals_shown_to_two_leaders_convict_their_dealer() {
+    let mut cluster = Cluster::with_absent(3, 5, 1, 501);
+    // All have acknowledged under the first leader, which then vanishes.
+    let mut acceptances = Vec::new();
+    let mut stop = false;
+    let effects = cluster.leader.poll(cluster.now);
+    let mut queue: std::collections::VecDeque<_> = cluster.carry_out(effects).into();
+    while let Some((to, message)) = queue.pop_front() {
+        if let Message::Begin {
+            acceptances: all, ..
+        } = &message
+        {
+            acceptances.clone_from(all);
+        }
+        stop |= matches!(message, Message::Acknowledgements { .. });
+        if stop {
+            continue;
+        }
+        let (place, from) = (cluster.index_of(&to), cluster.leader_id());
+        let reply = cluster.nodes[place].serve(&from, message, &mut cluster.rng);
+        let effects = cluster.leader.handle_reply(&to, &reply, cluster.now);
+        queue.extend(cluster.carry_out(effects));
+    }
+    cluster.now += 4 * u64::from(dkg::DEFAULT_PATIENCE_S);
+    let leader = lead(
+        &mut cluster,
+        SUCCESSOR,
+        &[],
+        |cluster, place, question, reply| {
+            match (place, question) {
+                (CHEAT, Message::Begin { attempt: 1, .. }) => {
+                    let mut dealer = Dealer::new(&cluster.proposal, &acceptances, index(CHEAT), 7);
+                    Message::Dealt {
+                        ceremony: cluster.proposal.id(),
+                        attempt: 1,
+                        deal: Box::new(dealer.finish(&cluster.nodes[CHEAT].local.identity)),
+                    }
+                }
+                // It does not convict itself.
+                (CHEAT, _) => Message::Pending {
+                    ceremony: cluster.proposal.id(),
+                },
+                _ => reply,
+            }
+        },
+    );
+    assert_eq!(leader.progress().phase, LeaderPhase::Completed);
+    let [left_out] = leader.exclusions() else {
+        panic!("{:?}", leader.exclusions())
+    };
+    assert_eq!(left_out.member, index(CHEAT));
+    for place in [0, VICTIM, SUCCESSOR, 4] {
+        assert_eq!(cluster.nodes[place].activations, 1);
+    }
+}
+
+#[test]
+fn evidence_reaches_all_also_when_no_attempt_follows() {
+    let cluster = cheated(502, 0, "none");
+    cluster.assert_failed_by(CHEAT, "deal-share");
+    for place in [0, VICTIM, 3, 4] {
+        let [told] = cluster.nodes[place].member.accused() else {
+            panic!("{:?}", cluster.nodes[place].member.accused())
+        };
+        assert_eq!(
+            (told.member, told.grounds.code()),
+            (index(CHEAT), "complaint")
+        );
+        assert_eq!(
+            told.verify(&cluster.proposal).unwrap().unwrap().code(),
+            "deal-share"
+        );
+        // Also after a restart.
+        let state = cluster.nodes[place].disk.as_ref().unwrap();
+        let member = dkg::Member::restore(cluster.nodes[place].local.clone(), state).unwrap();
+        assert_eq!(member.accused().len(), 1);
+    }
+    assert_eq!(cluster.leader.accused().len(), 1);
+}
+
+#[test]
+fn attempts_with_disjoint_members_are_two_keys_that_each_of_their_members_holds() {
+    // Two of four may be absent, which leaves fewer than 2t − 1: each half takes the other for dead.
+    let mut cluster = Cluster::with_absent(2, 4, 2, 503);
+    cluster.run_lossy(|_, place, message, reply| {
+        (place < 2
+            || matches!(
+                message,
+                Message::Propose { .. } | Message::Begin { attempt: 1, .. }
+            ))
+        .then_some(reply)
+    });
+    cluster.now += 10;
+    let leader = lead(&mut cluster, 2, &[0, 1], |_, _, _, reply| reply);
+    assert_eq!(leader.progress().phase, LeaderPhase::Completed);
+    let key = |place: usize| cluster.nodes[place].key.as_ref().unwrap().package.clone();
+    assert_eq!((key(0), key(2)), (key(1), key(3)));
+    assert_ne!(key(0), key(2));
+    for node in &cluster.nodes {
+        let key = node.key.as_ref().unwrap();
+        key.share.check(&key.package).unwrap();
+        assert_eq!(node.activations, 1);
+    }
+}
+
+#[test]
+fn a_leader_that_stands_still_loses_the_lead_though_it_asks() {
+    let mut cluster = cheated(504, 1, "deals");
+    let (ceremony, from) = (cluster.proposal.id(), cluster.leader_id());
+    let patience = u64::from(dkg::DEFAULT_PATIENCE_S);
+    let mut now = NOW;
+    let mut turn = u64::MAX;
+    while now < turn {
+        let ping = Message::Leading {
+            attempt: 1,
+            ceremony,
+        };
+        let member = &mut cluster.nodes[CHEAT].member;
+        let _ = member.handle(&from, ping, now, &mut cluster.rng).unwrap();
+        turn = member.takes_over_at(now).unwrap();
+        now += 20;
+        assert!(now < NOW + 6 * patience, "it never ends");
+    }
+    assert!(now >= NOW + 4 * patience);
+}
