@@ -34,6 +34,14 @@ deny:
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
 
+# what a key generation costs a member, 5 to 256 members, beside frost-core's
+bench-ceremony *ARGS="--sweep":
+    cargo run --release -p benches --bin ceremony -- {{ ARGS }}
+
+# a key generation of 64 real nodes on this machine: 64 processes, over QUIC
+ceremony-64 *ARGS:
+    cargo run --release -p benches --bin ceremony -- --members 64 --real {{ ARGS }}
+
 # what the continuous integration runs, on a clean checkout
 ci:
     bash .ci/run
