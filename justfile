@@ -30,6 +30,23 @@ deny:
     cargo fetch --quiet --locked
     cargo deny --offline check licenses bans sources
 
+# no branch and no address depends on a secret: under valgrind, and by measuring
+constant-time:
+    tests/constant_time/run
+
+# what stands behind the binaries: unsafe code, crates, the list of components
+supply-chain:
+    .ci/supply-chain
+
+# every decoder and machine against hostile input, so many seconds each
+fuzz SECONDS="5" *TARGETS:
+    KEEP=no fuzz/run {{ SECONDS }} {{ TARGETS }}
+
+# what takes long: fuzzing for minutes each, what is new is kept in fuzz/corpus
+long:
+    fuzz/run 180
+    tests/constant_time/run
+
 # arithmetic, certificates, key generation and envelope, timed
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
@@ -41,6 +58,14 @@ bench-ceremony *ARGS="--sweep":
 # a key generation of 64 real nodes on this machine: 64 processes, over QUIC
 ceremony-64 *ARGS:
     cargo run --release -p benches --bin ceremony -- --members 64 --real {{ ARGS }}
+
+# instructions of the hot functions beside the committed baseline; `just bench-check --write` makes a new one
+bench-check *ARGS:
+    cargo run --quiet --release -p instructions -- check {{ ARGS }}
+
+# experiments from a file to a report: `just sweep --list`, `just sweep run throughput --out DIR`
+sweep *ARGS:
+    cargo run --release -p benches --bin sweep -- {{ ARGS }}
 
 # what the continuous integration runs, on a clean checkout
 ci:

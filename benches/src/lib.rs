@@ -1,10 +1,13 @@
 //! What is measured across crates.
 //!
-//! Three things: whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion),
-//! whole clusters of real processes under load ([`latency`], the program of that name), and key generations ([`ceremony`], too).
+//! Whole requests in memory, with real wrapped keys, ephemeral keys and approvals ([`Cluster`], for criterion); whole clusters of
+//! real processes under load ([`latency`], the program of that name); key generations ([`ceremony`], likewise); whole reads through
+//! the platform ([`mod@read`]); and experiments over all these, with what came of them ([`sweep`], likewise).
 
 pub mod ceremony;
 pub mod latency;
+pub mod read;
 mod request;
+pub mod sweep;
 
 pub use request::{Cluster, PreparedRequest};

@@ -28,7 +28,7 @@ fn document(output: &Output) -> Value {
     })
 }
 
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 13] = [
     "--members",
     "3",
     "--threshold",
@@ -37,6 +37,10 @@ const SMALL: [&str; 9] = [
     "20",
     "--warm-up",
     "3",
+    "--probes",
+    "4",
+    "--handshakes",
+    "2",
     "--json",
 ];
 
@@ -81,9 +85,54 @@ fn a_closed_loop_reports_every_request_and_every_node() {
             .sum();
         assert_eq!((nodes.len(), answered), (3, 40));
         assert!(run["nodes_cpu_ms"].as_f64().unwrap() > 0.0);
+        for phase in [
+            "receive",
+            "decode",
+            "turn",
+            "approvals",
+            "proofs",
+            "share",
+            "proof",
+            "audit",
+            "whole",
+        ] {
+            let of = &run["node_phases_ms"][phase];
+            assert!(of["max"].as_f64().unwrap() > 0.0, "{phase} {of}");
+        }
+        assert!(run["network_ms"].as_f64().unwrap() > 0.0);
+        assert!(run["asked"].as_f64().unwrap() >= 2.0);
+        let probes = &run["probes"];
+        assert_eq!(
+            (probes["probes"].as_u64(), probes["answered"].as_f64()),
+            (Some(4), Some(3.0))
+        );
+        assert!(
+            probes["n_th_answer_ms"]["p50"].as_f64() >= probes["t_th_answer_ms"]["p50"].as_f64()
+        );
+        for part in [
+            "mask",
+            "share_verification",
+            "batch_verification",
+            "combination",
+        ] {
+            // Not the opening: a difference of two times, which of few may be nothing.
+            let of = &probes["reader_ms"][part];
+            assert!(of["max"].as_f64().unwrap() > 0.0, "{part} {of}");
+        }
+        assert!(run["relay"].is_null());
+        assert!(
+            nodes
+                .iter()
+                .all(|node| node["bytes_sent"].as_f64().unwrap() > 0.0)
+        );
         // The wrapped key, the ephemeral key and two approvals, to two nodes.
         assert!(run["bytes_sent"].as_f64().unwrap() > 2_000.0);
     }
+    let connections = &report["connections"];
+    assert_eq!(
+        (connections["made"].as_u64(), connections["failed"].as_u64()),
+        (Some(6), Some(0))
+    );
     let lines = std::fs::read_to_string(&records).unwrap();
     std::fs::remove_file(&records).unwrap();
     assert_eq!(lines.lines().count(), 40);
@@ -115,6 +164,78 @@ fn an_open_loop_counts_from_when_a_request_should_have_started() {
 }
 
 #[test]
+fn a_cluster_with_faulty_nodes_far_away_still_answers() {
+    let mut arguments = SMALL.to_vec();
+    arguments.extend([
+        "--members",
+        "5",
+        "--fault",
+        "crashed",
+        "--fault",
+        "wrong-share@2",
+    ]);
+    arguments.extend([
+        "--fault",
+        "late=100@1",
+        "--round-trip",
+        "20",
+        "--jitter",
+        "1",
+        "--loss",
+        "0.5",
+    ]);
+    // Five members instead of the first two words' three.
+    let output = latency(&arguments[2..]);
+    let report = document(&output);
+    assert!(output.status.success(), "{report}");
+    let experiment = &report["experiment"];
+    assert_eq!(experiment["faults"]["node-5"], "crashed");
+    assert_eq!(experiment["faults"]["node-2"], "wrong-share");
+    assert_eq!(experiment["network_in_full"]["loss_percent"], 0.5);
+    let run = &report["runs"][0];
+    // There and back through the relay, never early.
+    assert!(run["latency_ms"]["p50"].as_f64().unwrap() >= 20.0, "{run}");
+    let nodes = run["nodes"].as_array().unwrap();
+    for (node, fault) in [(0, "late=100"), (1, "wrong-share"), (4, "crashed")] {
+        assert_eq!(nodes[node]["fault"], fault);
+    }
+    // Whoever lies or is gone is never used; the others are.
+    assert_eq!(
+        (nodes[1]["answered"].as_u64(), nodes[4]["answered"].as_u64()),
+        (Some(0), Some(0))
+    );
+    assert!(nodes[2]["answered"].as_u64().unwrap() > 0);
+    let relay = &run["relay"];
+    assert!(relay["datagrams"].as_u64().unwrap() > 80, "{relay}");
+    // None but those to the node that is gone: a client with a choice seldom tries it.
+    assert!(
+        relay["undeliverable"].as_u64() < relay["datagrams"].as_u64(),
+        "{relay}"
+    );
+    // Nodes 1, 3 and 4 have good answers to a probe.
+    assert_eq!(run["probes"]["complete"], 0);
+}
+
+#[test]
+fn all_nodes_in_one_process_with_the_audit_log_in_memory() {
+    let mut arguments = SMALL.to_vec();
+    arguments.extend(["--processes", "one", "--audit", "tmpfs", "--no-hedging"]);
+    arguments.extend(["--combination", "verified", "--payload", "1024"]);
+    let output = latency(&arguments);
+    let report = document(&output);
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report["experiment"]["combination"], "verified");
+    assert!(report["experiment"]["hedge_after_ms"].is_null());
+    let run = &report["runs"][0];
+    let together = run["nodes_together"]["cpu_ms"].as_f64().unwrap();
+    assert!(
+        together > 0.0 && run["nodes_cpu_ms"].as_f64() == Some(together),
+        "{run}"
+    );
+    assert_eq!(run["failed"], 0);
+}
+
+#[test]
 fn numbers_that_make_no_cluster_are_refused_with_a_sentence() {
     let output = latency(&["--members", "3", "--threshold", "4", "--json"]);
     assert_eq!(output.status.code(), Some(2));
@@ -122,4 +243,10 @@ fn numbers_that_make_no_cluster_are_refused_with_a_sentence() {
     assert_eq!(report["error"]["code"], "arguments");
     let message = report["error"]["message"].as_str().unwrap();
     assert!(message.contains("--threshold"), "{message}");
+
+    let output = latency(&["--network", "moon", "--json"]);
+    let report = document(&output);
+    assert_eq!(report["error"]["code"], "network");
+    let message = report["error"]["message"].as_str().unwrap();
+    assert!(message.contains("atlantic"), "{message}");
 }

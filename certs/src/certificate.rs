@@ -91,6 +91,8 @@ pub(crate) struct Certificate<'a> {
     /// AlgorithmIdentifier, the same inside and outside.
     pub(crate) algorithm: &'a [u8],
     pub(crate) signature: &'a [u8],
+    /// Contents of the serial number's INTEGER.
+    pub(crate) serial: &'a [u8],
     /// Name, whole.
     pub(crate) issuer: &'a [u8],
     /// Seconds since the Unix epoch, inclusive.
@@ -105,23 +107,23 @@ pub(crate) struct Certificate<'a> {
 }
 
 /// One element of DER: its tag, its contents, and both together with the header.
-struct Element<'a> {
-    tag: Tag,
-    contents: &'a [u8],
-    whole: &'a [u8],
+pub(crate) struct Element<'a> {
+    pub(crate) tag: Tag,
+    pub(crate) contents: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 /// Reads the elements of a sequence, naming the part that fails.
-struct Fields<'a>(SliceReader<'a>);
+pub(crate) struct Fields<'a>(SliceReader<'a>);
 
 impl<'a> Fields<'a> {
-    fn new(bytes: &'a [u8], part: &'static str) -> Result<Self, CertificateError> {
+    pub(crate) fn new(bytes: &'a [u8], part: &'static str) -> Result<Self, CertificateError> {
         SliceReader::new(bytes)
             .map(Self)
             .map_err(|_| CertificateError::Malformed { part })
     }
 
-    fn next(&mut self, part: &'static str) -> Result<Element<'a>, CertificateError> {
+    pub(crate) fn next(&mut self, part: &'static str) -> Result<Element<'a>, CertificateError> {
         self.read_element()
             .ok_or(CertificateError::Malformed { part })
     }
@@ -142,7 +144,11 @@ impl<'a> Fields<'a> {
         })
     }
 
-    fn expect(&mut self, tag: Tag, part: &'static str) -> Result<Element<'a>, CertificateError> {
+    pub(crate) fn expect(
+        &mut self,
+        tag: Tag,
+        part: &'static str,
+    ) -> Result<Element<'a>, CertificateError> {
         let element = self.next(part)?;
         if element.tag == tag {
             Ok(element)
@@ -151,11 +157,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn is_finished(&self) -> bool {
+    /// The tag of the next element, if there is one.
+    pub(crate) fn peek_tag(&self) -> Option<Tag> {
+        Header::peek(&self.0).ok().map(|header| header.tag())
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
         self.0.is_finished()
     }
 
-    fn finish(self, part: &'static str) -> Result<(), CertificateError> {
+    pub(crate) fn finish(self, part: &'static str) -> Result<(), CertificateError> {
         if self.is_finished() {
             Ok(())
         } else {
@@ -164,7 +175,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-const fn context(number: u32) -> Tag {
+pub(crate) const fn context(number: u32) -> Tag {
     Tag::ContextSpecific {
         constructed: true,
         number: TagNumber(number),
@@ -198,7 +209,7 @@ impl<'a> Certificate<'a> {
 
         let mut fields = Fields::new(signed_part.contents, "tbsCertificate")?;
         read_version(&mut fields)?;
-        read_serial(&mut fields)?;
+        let serial = read_serial(&mut fields)?;
         let algorithm = read_algorithm(&mut fields, "signature")?;
         if algorithm != outer_algorithm {
             return Err(CertificateError::AlgorithmMismatch);
@@ -214,6 +225,7 @@ impl<'a> Certificate<'a> {
             signed_part: signed_part.whole,
             algorithm,
             signature,
+            serial,
             issuer,
             not_before,
             not_after,
@@ -263,7 +275,7 @@ fn read_version(fields: &mut Fields<'_>) -> Result<(), CertificateError> {
 }
 
 /// `CertificateSerialNumber`: positive, minimal, at most 20 bytes.
-fn read_serial(fields: &mut Fields<'_>) -> Result<(), CertificateError> {
+fn read_serial<'a>(fields: &mut Fields<'a>) -> Result<&'a [u8], CertificateError> {
     let serial = fields.expect(Tag::Integer, "serialNumber")?;
     let good = match serial.contents {
         [] | [0] => false,
@@ -271,7 +283,7 @@ fn read_serial(fields: &mut Fields<'_>) -> Result<(), CertificateError> {
         [first, ..] => first & 0x80 == 0,
     };
     if good && serial.contents.len() <= MAX_SERIAL {
-        Ok(())
+        Ok(serial.contents)
     } else {
         Err(CertificateError::Malformed {
             part: "serialNumber",
@@ -280,7 +292,7 @@ fn read_serial(fields: &mut Fields<'_>) -> Result<(), CertificateError> {
 }
 
 /// `AlgorithmIdentifier`, whole: an object identifier and at most one element of parameters.
-fn read_algorithm<'a>(
+pub(crate) fn read_algorithm<'a>(
     fields: &mut Fields<'a>,
     part: &'static str,
 ) -> Result<&'a [u8], CertificateError> {
@@ -300,7 +312,7 @@ fn read_oid<'a>(fields: &mut Fields<'a>, part: &'static str) -> Result<Oid<'a>, 
 }
 
 /// A BIT STRING of whole bytes.
-fn read_bit_string<'a>(
+pub(crate) fn read_bit_string<'a>(
     element: &Element<'a>,
     part: &'static str,
 ) -> Result<&'a [u8], CertificateError> {
@@ -311,7 +323,7 @@ fn read_bit_string<'a>(
 }
 
 /// `Name`, whole: a sequence of sets of type and string.
-fn read_name<'a>(
+pub(crate) fn read_name<'a>(
     fields: &mut Fields<'a>,
     part: &'static str,
 ) -> Result<&'a [u8], CertificateError> {
@@ -359,7 +371,10 @@ fn read_validity(fields: &mut Fields<'_>) -> Result<(u64, u64), CertificateError
 }
 
 /// `Time`: UTCTime through 2049, GeneralizedTime from 2050 on, seconds given, Zulu (RFC 5280 section 4.1.2.5).
-fn read_time(fields: &mut Fields<'_>, part: &'static str) -> Result<u64, CertificateError> {
+pub(crate) fn read_time(
+    fields: &mut Fields<'_>,
+    part: &'static str,
+) -> Result<u64, CertificateError> {
     let malformed = |_| CertificateError::Malformed { part };
     let time = fields.next(part)?;
     if time.tag == Tag::UtcTime {
@@ -418,7 +433,7 @@ fn read_extensions<'a>(fields: &mut Fields<'a>) -> Result<Vec<Extension<'a>>, Ce
     Ok(extensions)
 }
 
-fn read_extension<'a>(element: &Element<'a>) -> Result<Extension<'a>, CertificateError> {
+pub(crate) fn read_extension<'a>(element: &Element<'a>) -> Result<Extension<'a>, CertificateError> {
     const PART: &str = "extensions";
     let mut fields = Fields::new(element.contents, PART)?;
     let oid = read_oid(&mut fields, PART)?;
@@ -478,4 +493,10 @@ pub(crate) fn is_authority(basic_constraints: &[u8]) -> Option<bool> {
 pub(crate) fn may_sign_certificates(key_usage: &[u8]) -> Option<bool> {
     let bits = BitStringRef::from_der(key_usage).ok()?;
     bits.raw_bytes().first().map(|first| first & 0x04 != 0)
+}
+
+/// Whether a `KeyUsage` extension has the bit `cRLSign`, which is number 6. `None`: it is not DER.
+pub(crate) fn may_sign_lists(key_usage: &[u8]) -> Option<bool> {
+    let bits = BitStringRef::from_der(key_usage).ok()?;
+    bits.raw_bytes().first().map(|first| first & 0x02 != 0)
 }

@@ -116,7 +116,7 @@ impl From<aws_lc_rs::error::Unspecified> for IssuerError {
 
 /// An organisation's certificate authority, with its private key.
 pub struct Issuer {
-    authority: rcgen::Issuer<'static, AuthorityKey>,
+    pub(crate) authority: rcgen::Issuer<'static, AuthorityKey>,
     certificate: Vec<u8>,
     key_pem: Zeroizing<String>,
 }
@@ -338,7 +338,7 @@ fn pem_style() -> pem::EncodeConfig {
 }
 
 /// An authority's private key. Both libraries erase it when it is dropped.
-struct AuthorityKey {
+pub(crate) struct AuthorityKey {
     secret: AuthoritySecret,
     algorithm: Algorithm,
     /// As it stands in the SubjectPublicKeyInfo's bit string.

@@ -61,6 +61,8 @@ mod issuer;
 mod policy;
 mod printable;
 mod refusal;
+mod revocation;
+mod revocations;
 mod signature;
 mod verify;
 
@@ -78,5 +80,10 @@ pub use policy::{
     PolicyConfig, PolicyError,
 };
 pub use refusal::{Refusal, Refused};
+pub use revocation::{
+    Authority, MAX_REVOCATION_LIST, MAX_REVOKED, RevocationError, RevocationList,
+    revocation_list_from_pem, serial_number,
+};
+pub use revocations::{MAX_AUTHORITIES, Revocations};
 pub use signature::{Algorithm, KeyDefect};
 pub use verify::{Approved, Binding, Counted};

@@ -38,6 +38,8 @@ pub const APPROVAL_USAGE: Oid<'static> = Oid(&APPROVAL_USAGE_CONTENTS);
 pub const BASIC_CONSTRAINTS: Oid<'static> = Oid(&[0x55, 0x1d, 0x13]);
 /// keyUsage, 2.5.29.15 (RFC 5280 section 4.2.1.3)
 pub const KEY_USAGE: Oid<'static> = Oid(&[0x55, 0x1d, 0x0f]);
+/// cRLNumber
+pub const CRL_NUMBER: Oid<'static> = Oid(&[0x55, 0x1d, 0x14]);
 /// extKeyUsage, 2.5.29.37 (RFC 5280 section 4.2.1.12)
 pub const EXTENDED_KEY_USAGE: Oid<'static> = Oid(&[0x55, 0x1d, 0x25]);
 

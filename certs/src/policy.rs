@@ -116,6 +116,10 @@ pub(crate) struct IssuerCertificate {
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
     pub(crate) fingerprint: [u8; 32],
+    /// Contents of the serial number's INTEGER.
+    pub(crate) serial: Vec<u8>,
+    /// All of it.
+    pub(crate) der: Vec<u8>,
 }
 
 impl Policy {
@@ -401,6 +405,8 @@ pub(crate) fn read_issuer(
         not_before: certificate.not_before,
         not_after: certificate.not_after,
         fingerprint: Sha256::digest(der).into(),
+        serial: certificate.serial.to_vec(),
+        der: der.to_vec(),
     };
     Ok((certificate.spki.to_vec(), key, issuer))
 }

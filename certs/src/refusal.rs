@@ -147,6 +147,28 @@ pub enum Refusal {
         /// Index of the approval that it is counted for.
         first: usize,
     },
+    /// Its issuer has taken it back.
+    #[error("{organisation} has revoked it: ask for a new approval")]
+    Revoked {
+        /// Whose approval it is.
+        organisation: String,
+    },
+    /// The certificate of its issuer has been taken back.
+    #[error(
+        "the issuer of {organisation} that signed it is revoked; its organisation must use another"
+    )]
+    IssuerRevoked {
+        /// Whose issuer it is.
+        organisation: String,
+    },
+    /// There is no revocation list of today for its issuer.
+    #[error(
+        "this node has no revocation list for {organisation} that is new enough, and counts none of its approvals until it has: ask another node and tell its operator"
+    )]
+    RevocationStale {
+        /// Whose approvals do not count.
+        organisation: String,
+    },
 }
 
 impl Refusal {
@@ -176,6 +198,9 @@ impl Refusal {
             Self::IssuerNotYetValid { .. } => "issuer-not-yet-valid",
             Self::IssuerExpired { .. } => "issuer-expired",
             Self::OrganisationCounted { .. } => "organisation-counted-already",
+            Self::Revoked { .. } => "approval-revoked",
+            Self::IssuerRevoked { .. } => "issuer-revoked",
+            Self::RevocationStale { .. } => "revocation-stale",
         }
     }
 
@@ -185,7 +210,10 @@ impl Refusal {
         match self {
             Self::IssuerNotYetValid { organisation, .. }
             | Self::IssuerExpired { organisation, .. }
-            | Self::OrganisationCounted { organisation, .. } => Some(organisation),
+            | Self::OrganisationCounted { organisation, .. }
+            | Self::Revoked { organisation }
+            | Self::IssuerRevoked { organisation }
+            | Self::RevocationStale { organisation } => Some(organisation),
             _ => None,
         }
     }

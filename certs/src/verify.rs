@@ -13,6 +13,7 @@
 use crate::approval::UnverifiedApproval;
 use crate::policy::{IssuerCertificate, IssuerKey, MAX_APPROVALS, Policy};
 use crate::refusal::{Refusal, Refused};
+use crate::revocations::Revocations;
 
 /// What every approval of a request must be bound to: this wrapped key, this ephemeral key, this client.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,8 @@ pub struct Counted {
     pub approval_id: String,
     /// SHA-256 of the issuer's DER certificate.
     pub issuer_fingerprint: [u8; 32],
+    /// From when on it is valid, in seconds since the Unix epoch: by the issuer's clock, about when it was issued.
+    pub not_before: u64,
 }
 
 impl Policy {
@@ -62,6 +65,20 @@ impl Policy {
         binding: &Binding<'_>,
         now: u64,
     ) -> Result<Approved, Refused> {
+        self.verify_unrevoked(approvals, binding, now, &Revocations::default())
+    }
+
+    /// [`Policy::verify`], with what was revoked held against each approval and its issuer too.
+    ///
+    /// # Errors
+    /// As [`Policy::verify`].
+    pub fn verify_unrevoked(
+        &self,
+        approvals: &[&[u8]],
+        binding: &Binding<'_>,
+        now: u64,
+        revocations: &Revocations,
+    ) -> Result<Approved, Refused> {
         if approvals.len() > MAX_APPROVALS {
             let reason = Refusal::TooManyApprovals {
                 given: approvals.len(),
@@ -74,7 +91,7 @@ impl Policy {
                 reasons: vec![(MAX_APPROVALS, reason)],
             });
         }
-        let mut count = Count::new(self, now);
+        let mut count = Count::new(self, now, revocations);
         let mut candidates = Vec::with_capacity(approvals.len());
         for (index, bytes) in approvals.iter().enumerate() {
             match self.check_without_signature(approvals, index, bytes, binding, now) {
@@ -200,6 +217,7 @@ enum Attempt {
 struct Count<'p> {
     policy: &'p Policy,
     now: u64,
+    revocations: &'p Revocations,
     /// Signature checks that are left, and how many there were.
     checks_left: usize,
     checks: usize,
@@ -208,11 +226,12 @@ struct Count<'p> {
 }
 
 impl<'p> Count<'p> {
-    fn new(policy: &'p Policy, now: u64) -> Self {
+    fn new(policy: &'p Policy, now: u64, revocations: &'p Revocations) -> Self {
         let checks = (usize::from(policy.approvals_needed()) + 1).saturating_mul(policy.keys.len());
         Self {
             policy,
             now,
+            revocations,
             checks_left: checks,
             checks,
             counted: Vec::new(),
@@ -264,8 +283,13 @@ impl<'p> Count<'p> {
     /// A signature by `key` was found good; whether it counts.
     fn count(&self, candidate: &Candidate<'_>, key: &IssuerKey) -> Result<Counted, Refusal> {
         let organisation = self.policy.organisation_name(key.organisation);
+        let serial = candidate.approval.certificate.serial;
+        let unrevoked = |issuer: &IssuerCertificate| {
+            self.revocations
+                .check(organisation, key, issuer, serial, self.now)
+        };
         let issuer = key
-            .certificate_at(self.now, self.policy.tolerance_s())
+            .certificate_at(self.now, self.policy.tolerance_s(), unrevoked)
             .map_err(|reason| match reason {
                 IssuerLapse::NotYetValid { not_before } => Refusal::IssuerNotYetValid {
                     organisation: organisation.to_owned(),
@@ -275,6 +299,7 @@ impl<'p> Count<'p> {
                     organisation: organisation.to_owned(),
                     not_after,
                 },
+                IssuerLapse::Revoked(reason) => reason,
             })?;
         if let Some((_, first)) = self
             .counted
@@ -291,6 +316,7 @@ impl<'p> Count<'p> {
             organisation: organisation.to_owned(),
             approval_id: candidate.approval.approval_id().to_owned(),
             issuer_fingerprint: issuer.fingerprint,
+            not_before: candidate.approval.not_before(),
         })
     }
 
@@ -328,8 +354,14 @@ impl<'p> Count<'p> {
 
 /// Why none of a key's certificates is valid now.
 enum IssuerLapse {
-    NotYetValid { not_before: u64 },
-    Expired { not_after: u64 },
+    NotYetValid {
+        not_before: u64,
+    },
+    Expired {
+        not_after: u64,
+    },
+    /// One is within its time, and revoked.
+    Revoked(Refusal),
 }
 
 impl IssuerKey {
@@ -339,11 +371,12 @@ impl IssuerKey {
             .any(|certificate| certificate.subject == issuer)
     }
 
-    /// One of the key's certificates that is valid now; after a renewal one is enough.
+    /// One of the key's certificates that is valid now and not revoked; after a renewal one is enough.
     fn certificate_at(
         &self,
         now: u64,
         tolerance_s: u32,
+        unrevoked: impl Fn(&IssuerCertificate) -> Result<(), Refusal>,
     ) -> Result<&IssuerCertificate, IssuerLapse> {
         let mut lapse = IssuerLapse::Expired { not_after: 0 };
         for certificate in &self.certificates {
@@ -353,7 +386,11 @@ impl IssuerKey {
                 ..
             } = *certificate;
             lapse = match (Moment::of(not_before, not_after, now, tolerance_s), lapse) {
-                (Moment::Within, _) => return Ok(certificate),
+                (Moment::Within, _) => match unrevoked(certificate) {
+                    Ok(()) => return Ok(certificate),
+                    Err(reason) => IssuerLapse::Revoked(reason),
+                },
+                (_, revoked @ IssuerLapse::Revoked(_)) => revoked,
                 // One that is still to come says more than one that is over, and the last to expire most of these.
                 (Moment::Before, _) => IssuerLapse::NotYetValid { not_before },
                 (Moment::After, IssuerLapse::Expired { not_after: other }) => {

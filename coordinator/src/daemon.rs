@@ -127,10 +127,10 @@ pub fn prepare(dir: &std::path::Path) -> Result<Prepared, DaemonError> {
     })
 }
 
-/// Runs until it is told to stop.
+/// Runs until it is told to stop. The passphrase is wiped as soon as the master key is open.
 pub async fn run(
     prepared: Prepared,
-    passphrase: &Passphrase,
+    passphrase: Passphrase,
     options: RunOptions,
     announce: impl FnOnce(&Ready),
 ) -> Result<(), DaemonError> {
@@ -147,8 +147,9 @@ pub async fn run(
     let url = format!("http://{}", listener.local_addr()?);
 
     let master = Arc::new(
-        SealedMasterKey::open(&folder.master_key(), passphrase).map_err(SetupError::from)?,
+        SealedMasterKey::open(&folder.master_key(), &passphrase).map_err(SetupError::from)?,
     );
+    drop(passphrase);
     let keys = setup::api_keys(&folder, &master)?;
     let record = setup::open_record(&folder, &master, setup::read_genesis(&folder)?).await?;
     let platform = match start_platform(&folder, &config, master, record.clone()).await {

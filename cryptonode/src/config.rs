@@ -4,16 +4,27 @@
 //! nothing is taken from a file that has one.
 
 mod card;
+mod clients;
+mod limits;
+mod live;
+mod operations;
 mod policy_file;
+mod revocation;
 
 pub use card::{Card, CardError};
+pub use limits::LimitSettings;
+pub use live::LiveConfig;
+pub use operations::{HealthSettings, LogSettings};
 pub use policy_file::{PolicyFileError, read_policy};
+pub use revocation::{ListSource, RevocationSettings};
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+
+use crate::server::ClientRules;
 
 /// The configuration's file in the node's folder.
 pub const CONFIG_FILE: &str = "config.toml";
@@ -38,6 +49,14 @@ pub struct Config {
     pub ceremony: CeremonySettings,
     /// Bounds on what the node takes on.
     pub limits: LimitSettings,
+    /// Who may ask for shares, and how much one client may take.
+    pub clients: ClientRules,
+    /// Where health and metrics are shown.
+    pub health: HealthSettings,
+    /// What is logged.
+    pub log: LogSettings,
+    /// Where revocation lists come from.
+    pub revocation: Vec<RevocationSettings>,
 }
 
 /// `[ceremony]`.
@@ -47,28 +66,6 @@ pub struct CeremonySettings {
     pub accept_from: Vec<[u8; 32]>,
     /// How long an own proposal stays open, in seconds.
     pub open_for_s: u64,
-}
-
-/// `[limits]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitSettings {
-    /// Connections open at a time.
-    pub connections: u32,
-    /// Requests worked on at a time.
-    pub requests_in_flight: u32,
-    /// How long a request may take to arrive, in milliseconds.
-    pub request_timeout_ms: u64,
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            requests_in_flight: 2048,
-            request_timeout_ms: 5_000,
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -83,6 +80,14 @@ struct RawConfig {
     ceremony: RawCeremony,
     #[serde(default)]
     limits: LimitSettings,
+    #[serde(default)]
+    clients: clients::RawClients,
+    #[serde(default)]
+    health: operations::RawHealth,
+    #[serde(default)]
+    log: LogSettings,
+    #[serde(default)]
+    revocation: Vec<revocation::RawRevocation>,
     #[serde(default)]
     members: Vec<Card>,
 }
@@ -209,36 +214,43 @@ impl Config {
                 .map_err(|reason| value("ceremony.accept_from", reason))?;
             accept_from.push(bytes);
         }
-        for (key, bounds, found) in [
-            (
-                "ceremony.open_for_s",
-                1..=dkg::MAX_LIFETIME_S,
-                raw.ceremony.open_for_s,
-            ),
-            (
-                "limits.connections",
-                1..=1_000_000,
-                raw.limits.connections.into(),
-            ),
-            (
-                "limits.requests_in_flight",
-                1..=1_000_000,
-                raw.limits.requests_in_flight.into(),
-            ),
-            (
-                "limits.request_timeout_ms",
-                10..=600_000,
-                raw.limits.request_timeout_ms,
-            ),
-        ] {
-            if !bounds.contains(&found) {
-                let reason = format!(
-                    "{found} is out of bounds; write a number from {} to {}",
-                    bounds.start(),
-                    bounds.end()
-                );
+        let ceremony = [(
+            "ceremony.open_for_s",
+            1,
+            dkg::MAX_LIFETIME_S,
+            raw.ceremony.open_for_s,
+        )];
+        for (key, least, most, found) in ceremony.into_iter().chain(raw.limits.bounds()) {
+            if !(least..=most).contains(&found) {
+                let reason =
+                    format!("{found} is out of bounds; write a number from {least} to {most}");
                 return Err(value(key, reason));
             }
+        }
+        let clients = raw
+            .clients
+            .check()
+            .map_err(|(key, reason)| value(&key, reason))?;
+        let health = raw
+            .health
+            .check(listen)
+            .map_err(|(key, reason)| value(key, reason))?;
+        raw.log
+            .check()
+            .map_err(|(key, reason)| value(key, reason))?;
+        let mut lists: Vec<RevocationSettings> = Vec::new();
+        for (position, list) in raw.revocation.iter().enumerate() {
+            let list = list
+                .check(folder, position)
+                .map_err(|(key, reason)| value(&key, reason))?;
+            let known =
+                |other: &RevocationSettings| other.authority.spki() == list.authority.spki();
+            if lists.iter().any(known) || position >= certs::MAX_AUTHORITIES {
+                let key = format!("revocation[{position}].authority");
+                let reason = "this authority has a list already; remove one".to_owned();
+                return Err(value(&key, reason));
+            }
+            lists.push(list);
         }
         Ok(Self {
             name: raw.name,
@@ -251,6 +263,10 @@ impl Config {
                 open_for_s: raw.ceremony.open_for_s,
             },
             limits: raw.limits,
+            clients,
+            health,
+            log: raw.log,
+            revocation: lists,
         })
     }
 
@@ -262,6 +278,10 @@ impl Config {
             .replace("@NAME@", &quote(name))
             .replace("@LISTEN@", &quote(&listen.to_string()))
             .replace("@ADVERTISE@", &quote(advertise))
+            .replace(
+                "@HEALTH@",
+                &quote(&operations::default_health(listen).to_string()),
+            )
     }
 
     /// The text of the configuration in `folder` with `card` added at its end, or `None` if that very card is there.

@@ -9,26 +9,39 @@
 //! last checkpoint is signed. A second signal stops at once, which a crash-safe node survives like any crash.
 
 mod commands;
+mod door;
+mod sealed;
+
+pub(crate) use door::Door;
+
+pub use crate::process::forbid_core_dumps;
 
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
 use crate::audit::{AuditError, AuditLog, CheckpointKey};
 use crate::ceremony::{Ceremonies, CeremonyError, Surroundings};
-use crate::config::{Config, ConfigError, PolicyFileError, read_policy};
+use crate::config::{Config, ConfigError, LiveConfig, PolicyFileError};
+use crate::health::Page;
 use crate::keyring::Keyring;
 use crate::node_files::{AUDIT_FOLDER, PublicIdentity, PublicIdentityError};
-use crate::server::{self, BindError, Counters, Limits, Serving};
+use crate::probe::Probe;
+use crate::process;
+use crate::reload::{self, ReloadError, Reloads};
+use crate::revocation::Lists;
+use crate::server::{self, BindError, Clients, Counters, Gate, LiveLimits, Serving};
+use crate::service_manager;
 use crate::store::{
     Folder, FolderError, Passphrase, RecordsError, Store, StoreError, audit_head_change,
 };
+use crate::suspension;
+use crate::tls::TlsIdentity;
 
 /// Why a node does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +111,15 @@ impl StartError {
     }
 }
 
+impl From<ReloadError> for StartError {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Config(error) => error.into(),
+            ReloadError::Policy(error) => error.into(),
+        }
+    }
+}
+
 /// How to run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
@@ -116,6 +138,19 @@ pub struct Ready {
     pub identity: String,
     /// Its active keys, each Y in hexadecimal.
     pub keys: Vec<String>,
+    /// Where its health and metrics are; `None` if they are off or the address cannot be had.
+    pub health: Option<SocketAddr>,
+}
+
+impl Ready {
+    /// The same for programs.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "event": "ready", "name": self.name, "listen": self.listen.to_string(), "identity": self.identity,
+            "keys": self.keys, "health": self.health,
+        })
+    }
 }
 
 /// A folder that was taken, with a configuration that is in order: everything before the passphrase.
@@ -127,31 +162,16 @@ pub struct Prepared {
     policy: Option<certs::Policy>,
 }
 
-/// Turns core dumps off: they would put the data key and the shares on the disk.
-pub fn forbid_core_dumps() {
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    if let Err(error) = setrlimit(Resource::Core, none) {
-        tracing::warn!(%error, "core dumps could not be turned off");
-    }
-}
-
 /// Takes the folder and reads what needs no passphrase.
 ///
 /// # Errors
 /// [`StartError`] for the first thing that is wrong.
 pub fn prepare(dir: &Path) -> Result<Prepared, StartError> {
     let folder = Folder::open(dir)?;
-    let config = Config::load(dir)?;
+    // The configuration's faults are told first: everything else depends on it.
+    Config::load(dir)?;
     let public = PublicIdentity::read(dir)?;
-    let policy = match read_policy(&config.policy) {
-        Ok(policy) => Some(policy),
-        // Without a policy a node serves the keys that it has, and takes part in no ceremony.
-        Err(PolicyFileError::Missing { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let (config, policy) = reload::read(dir, &public.identity)?;
     Ok(Prepared {
         folder,
         config,
@@ -162,7 +182,20 @@ pub fn prepare(dir: &Path) -> Result<Prepared, StartError> {
 
 /// The parts of a running node, for those that carry out commands.
 pub(crate) struct Node {
-    pub(crate) config: Config,
+    pub(crate) folder: PathBuf,
+    pub(crate) live: Arc<LiveConfig>,
+    pub(crate) limits: LiveLimits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) probe: Arc<Probe>,
+    pub(crate) page: Arc<Page>,
+    pub(crate) gate: Arc<Gate>,
+    /// Whether the process's memory stays out of swap, or why not.
+    pub(crate) memory: Result<(), String>,
+    pub(crate) store: Arc<Store>,
+    /// Held while a suspension is made or lifted.
+    pub(crate) suspending: tokio::sync::Mutex<()>,
+    pub(crate) lists: Arc<Lists>,
+    pub(crate) reloads: Mutex<Reloads>,
     pub(crate) identity: [u8; 32],
     pub(crate) listen: SocketAddr,
     pub(crate) keyring: Arc<Keyring>,
@@ -171,15 +204,55 @@ pub(crate) struct Node {
     pub(crate) started: Instant,
 }
 
-/// Runs the node until it is told to stop. `announce` is called once, when it serves.
+/// Something that whoever started the node is told.
+#[derive(Debug)]
+pub enum Event {
+    /// It has no passphrase and waits for `cryptonode unseal`.
+    Sealed {
+        /// The node's name.
+        name: String,
+        /// Where its health and metrics are; `None` if they are off or the address cannot be had.
+        health: Option<SocketAddr>,
+    },
+    /// It serves.
+    Ready(Ready),
+}
+
+/// Runs the node until it is told to stop. Without a passphrase it waits for one first. `announce` is told when it does, and
+/// when it serves.
 ///
 /// # Errors
 /// [`StartError`] if it cannot start; nothing on the disk was changed then that a start does not change.
 pub async fn run(
     prepared: Prepared,
-    passphrase: &Passphrase,
+    passphrase: Option<Passphrase>,
     options: RunOptions,
-    announce: impl FnOnce(&Ready),
+    announce: impl FnMut(&Event),
+) -> Result<(), StartError> {
+    // Installed before anything else, so that a signal during the start is not lost.
+    let mut stops = Stops::install(options)?;
+    let door = Door::new(&prepared.config.name);
+    let socket = AdminSocket::bind(prepared.folder.path()).map_err(|error| StartError::System {
+        what: "open admin.sock in the node's folder",
+        reason: error.to_string(),
+    })?;
+    let subject = Arc::clone(&door) as Arc<dyn crate::health::Subject>;
+    let page = Arc::new(Page::open(prepared.config.health.listen, subject).await);
+    let admin = tokio::spawn(socket.serve(Arc::clone(&door)));
+    let outcome = live(prepared, passphrase, &door, &page, &mut stops, announce).await;
+    admin.abort();
+    let _ = admin.await;
+    outcome
+}
+
+/// The life of the node between its door's opening and its closing.
+async fn live(
+    prepared: Prepared,
+    passphrase: Option<Passphrase>,
+    door: &Arc<Door>,
+    page: &Arc<Page>,
+    stops: &mut Stops,
+    mut announce: impl FnMut(&Event),
 ) -> Result<(), StartError> {
     let Prepared {
         folder,
@@ -187,11 +260,31 @@ pub async fn run(
         public,
         policy,
     } = prepared;
-    // Installed before anything else, so that a signal during the start is not lost.
-    let mut stops = Stops::install(options)?;
-    let store = Arc::new(tokio::task::block_in_place(|| {
-        Store::open(folder.path(), passphrase)
-    })?);
+    crate::log_level::set(&config.log.level);
+    let memory = process::lock_memory();
+    if let Err(reason) = &memory {
+        tracing::warn!(
+            reason,
+            "memory is not locked: on a machine with swap, use an encrypted one"
+        );
+    }
+    let (store, asker) = match passphrase {
+        Some(passphrase) => {
+            let store = tokio::task::block_in_place(|| Store::open(folder.path(), &passphrase))?;
+            (store, None)
+        }
+        None => {
+            announce(&Event::Sealed {
+                name: config.name.clone(),
+                health: page.address().ok().flatten(),
+            });
+            match sealed::wait(door, folder.path(), stops).await? {
+                Some((store, asker)) => (store, Some(asker)),
+                None => return Ok(()),
+            }
+        }
+    };
+    let store = Arc::new(store);
     let identity = store.identity()?;
     if PublicIdentity::of(&identity) != public {
         return Err(StartError::OtherIdentity {
@@ -216,86 +309,127 @@ pub async fn run(
         );
     }
     store.commit(&[audit_head_change(&audit.head())])?;
-    let limits = limits_of(&config);
-    let endpoint = server::bind(config.listen, &identity.signing, &limits)?;
+    let limits = LiveLimits::from(config.limits.limits());
+    let endpoint = server::bind(config.listen, &identity.signing, &limits.now())?;
     let listen = endpoint.local_addr().map_err(|error| StartError::System {
         what: "tell the bound address",
         reason: error.to_string(),
     })?;
+    let live = Arc::new(LiveConfig::new(config.clone()));
     let ceremonies = Ceremonies::open(Surroundings {
         own: public.member(&config),
         signing: identity.signing.clone(),
         policy,
-        config: config.clone(),
+        live: Arc::clone(&live),
         store: Arc::clone(&store),
         keyring: Arc::clone(&keyring),
         restored: store.is_restored()?,
     })?;
-    let socket = AdminSocket::bind(folder.path()).map_err(|error| StartError::System {
-        what: "open admin.sock in the node's folder",
-        reason: error.to_string(),
-    })?;
+    let own_tls = TlsIdentity::from_signing_key(&identity.signing).map_err(BindError::from)?;
+    let probe = Probe::new(
+        own_tls,
+        public.identity,
+        Arc::clone(&live),
+        Arc::clone(&keyring),
+    );
+    let counters = Arc::new(Counters::default());
+    let gate = Arc::new(Gate::new(Clients::new(config.clients.clone())));
+    suspension::load(&store, &gate)?;
+    let lists = Lists::open(folder.path(), Arc::clone(&live), Arc::clone(&gate));
     let node = Arc::new(Node {
+        folder: folder.path().to_owned(),
+        live,
+        limits: limits.clone(),
+        counters: Arc::clone(&counters),
+        probe: Arc::clone(&probe),
+        page: Arc::clone(page),
+        gate: Arc::clone(&gate),
+        memory,
+        store: Arc::clone(&store),
+        suspending: tokio::sync::Mutex::default(),
+        lists: Arc::clone(&lists),
+        reloads: Mutex::new(Reloads {
+            read_at_s: clock_s(),
+            ..Reloads::default()
+        }),
         identity: public.identity,
         listen,
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
         ceremonies: Arc::clone(&ceremonies),
         started: Instant::now(),
-        config,
     });
     let (stop, mut stopped) = watch::channel(false);
+    let probing = tokio::spawn(probe.run(stopped.clone()));
+    let revoking = tokio::spawn(lists.watch(stopped.clone()));
+    let reloading = tokio::spawn(reload::watch(Arc::clone(&node), stopped.clone()));
     let serving = Arc::new(Serving {
         identity: public.identity,
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit) as Arc<dyn server::AuditSink>,
         ceremony: Arc::new(Arc::clone(&ceremonies)),
-        clients: None,
+        gate,
         clock_ms,
-        counters: Arc::new(Counters::default()),
+        counters,
     });
     let server = tokio::spawn(server::serve(endpoint, serving, limits, async move {
         // An error means that the sender is gone, which is a stop too.
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
-    let admin = tokio::spawn(socket.serve(Arc::clone(&node)));
     ceremonies.resume();
-    announce(&Ready {
-        name: node.config.name.clone(),
+    door.open(Arc::clone(&node));
+    let ready = Ready {
+        name: config.name.clone(),
         listen,
         identity: hex::encode(public.identity),
         keys: keyring
             .iter()
             .map(|key| hex::encode(key.package.public_key().as_bytes()))
             .collect(),
-    });
+        health: page.address().ok().flatten(),
+    };
+    if let Some(asker) = asker {
+        // Whoever opened the node may have gone away.
+        let _ = asker.send(Ok(ready.to_json()));
+    }
+    announce(&Event::Ready(ready));
     tracing::info!(%listen, keys = keyring.len(), "ready");
+    service_manager::ready("serving");
+    let alive = tokio::spawn(service_manager::watchdog(alive));
 
     let reason = stops.wait().await;
     tracing::info!(reason, "stopping");
+    door.stopping();
+    service_manager::stopping();
     let _ = stop.send(true);
     let orderly = async {
         ceremonies.stop().await;
         let _ = server.await;
+        let _ = probing.await;
+        let _ = reloading.await;
+        let _ = revoking.await;
     };
     tokio::select! {
         () = orderly => {}
         reason = stops.wait() => tracing::warn!(reason, "stopping at once"),
     }
-    admin.abort();
-    let _ = admin.await;
+    alive.abort();
     tokio::task::block_in_place(|| audit.close());
     store.commit(&[audit_head_change(&audit.head())])?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn limits_of(config: &Config) -> Limits {
-    Limits {
-        connections: usize::try_from(config.limits.connections).unwrap_or(usize::MAX),
-        requests: usize::try_from(config.limits.requests_in_flight).unwrap_or(usize::MAX),
-        request: Duration::from_millis(config.limits.request_timeout_ms),
-        ..Limits::default()
+/// Whether the node's own threads still take work: tasks and the disk's.
+async fn alive() -> bool {
+    let task = tokio::spawn(async { tokio::task::spawn_blocking(|| ()).await });
+    matches!(task.await, Ok(Ok(())))
+}
+
+impl Node {
+    /// The reloads so far.
+    pub(crate) fn reloads(&self) -> MutexGuard<'_, Reloads> {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -29,10 +29,30 @@ pub mod config;
 #[cfg(feature = "node")]
 pub mod daemon;
 #[cfg(feature = "node")]
+pub mod doctor;
+#[cfg(feature = "node")]
+pub mod health;
+#[cfg(feature = "node")]
 pub mod keyring;
+#[cfg(feature = "node")]
+mod log_level;
+#[cfg(feature = "node")]
+mod metrics;
 #[cfg(feature = "node")]
 pub mod node_files;
 #[cfg(feature = "node")]
+mod probe;
+#[cfg(feature = "node")]
+pub mod process;
+#[cfg(feature = "node")]
+pub mod reload;
+#[cfg(feature = "node")]
+pub mod revocation;
+#[cfg(feature = "node")]
 pub mod server;
 #[cfg(feature = "node")]
+mod service_manager;
+#[cfg(feature = "node")]
 pub mod store;
+#[cfg(feature = "node")]
+pub mod suspension;

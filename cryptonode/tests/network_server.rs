@@ -11,7 +11,7 @@
 mod network_harness;
 
 use cryptonode::client::ClientIdentity;
-use cryptonode::server::Limits;
+use cryptonode::server::{ClientRules, Limits};
 use cryptonode::wire::v1::{Answer, ByteBuf, MAX_REQUEST, Request};
 use network_harness::*;
 use reencrypt::{EphemeralSecret, Point};
@@ -280,7 +280,10 @@ async fn a_node_may_be_narrowed_to_listed_clients() {
     let listed = ClientIdentity::generate().unwrap();
     let fingerprint: [u8; 32] = Sha256::digest(listed.spki()).into();
     let node = Node::start_with(&material, 1, loopback(), Limits::default(), |serving| {
-        serving.clients = Some([fingerprint].into());
+        serving.gate.clients.replace(ClientRules {
+            allow: Some([fingerprint].into()),
+            ..ClientRules::default()
+        });
     });
     let read = Read::new(&material.public_key);
     let (peer, spki) = peer_as(&node, listed);

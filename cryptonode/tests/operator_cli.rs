@@ -13,7 +13,7 @@ mod operator_harness;
 
 use std::fs;
 
-use operator_harness::{Site, cryptonode, json, mode, refused};
+use operator_harness::{Site, cryptonode, json, mode, refused, write_private};
 
 #[test]
 fn a_node_is_made_runs_and_stops() {
@@ -130,7 +130,7 @@ fn wrong_passphrases_change_nothing() {
     site.init("n1");
     let store = site.path("n1").join("store.redb");
     let before = fs::read(&store).unwrap();
-    fs::write(site.path("other"), "wrong\n").unwrap();
+    write_private(&site.path("other"), "wrong\n");
     let sentence = refused(
         site.on("n1", &["run"])
             .arg("--passphrase-file")
@@ -138,7 +138,7 @@ fn wrong_passphrases_change_nothing() {
         4,
     );
     assert!(sentence.contains("wrong passphrase"), "{sentence}");
-    fs::write(site.path("empty"), "\n").unwrap();
+    write_private(&site.path("empty"), "\n");
     let sentence = refused(
         site.on("n1", &["run"])
             .arg("--passphrase-file")
@@ -153,11 +153,11 @@ fn wrong_passphrases_change_nothing() {
         4,
     );
     assert!(sentence.contains("none"), "{sentence}");
-    let sentence = refused(&mut site.on("n1", &["run"]), 4);
+    let sentence = refused(&mut site.on("n2", &["init", "--name", "n2"]), 4);
     assert!(sentence.contains("--passphrase-file"), "{sentence}");
     assert_eq!(fs::read(&store).unwrap(), before);
     // As systemd hands it over.
-    fs::write(site.path("passphrase"), operator_harness::PASSPHRASE).unwrap();
+    write_private(&site.path("passphrase"), operator_harness::PASSPHRASE);
     let output = site
         .on("n1", &["run", "--exit-with-stdin"])
         .env("CREDENTIALS_DIRECTORY", site.dir.path())

@@ -131,8 +131,11 @@ fn product(factors: impl Iterator<Item = u128>) -> Scalar {
     reduced.map_or(chunk, |product| product * chunk)
 }
 
-/// `Σ λ_i·P_i` of public points, in variable time.
-pub(crate) fn combine_vartime(
+/// `Σ λ_i·P_i` of public points, in variable time: for shares, `D` (section 6).
+///
+/// # Errors
+/// [`InterpolationError`] if an index is 0 or occurs twice.
+pub fn combine_vartime(
     indices: &[u16],
     points: impl ExactSizeIterator<Item = RistrettoPoint>,
 ) -> Result<RistrettoPoint, InterpolationError> {

@@ -94,7 +94,7 @@ pub use crate::opening::{Culprit, Opening, Progress};
 pub use crate::public_key_package::PublicKeyPackage;
 pub use crate::request::verify_request;
 pub use crate::secret::{SecretBytes, SecretScalar};
-pub use crate::share::{KeyShare, Share, VerifiedShare, verify_shares};
+pub use crate::share::{KeyShare, Share, UnprovenShare, VerifiedShare, verify_shares};
 pub use crate::wrapped_key::{
     MAX_LABEL, MAX_SECRET, MAX_WRAPPED_KEY, MIN_SECRET, VerifiedWrappedKey, WrappedKey, wrap,
 };

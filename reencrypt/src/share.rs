@@ -128,33 +128,68 @@ impl KeyShare {
     where
         R: CryptoRng + ?Sized,
     {
-        self.reencrypt_with_nonce(wrapped, ephemeral, |statement, secret| {
-            statement.nonce(secret, rng)
-        })
+        Ok(self.multiply(wrapped, ephemeral)?.prove(rng))
     }
 
-    /// The share itself. The nonce must be secret and never used again.
-    pub(crate) fn reencrypt_with_nonce(
+    /// The first half of [`KeyShare::reencrypt`]: `D_i` without its proof, for who measures the two apart.
+    ///
+    /// # Errors
+    /// As [`KeyShare::reencrypt`].
+    pub fn multiply(
         &self,
         wrapped: &VerifiedWrappedKey,
         ephemeral: &VerifiedEphemeralKey,
-        nonce: impl FnOnce(&Statement<'_>, &SecretScalar) -> SecretScalar,
-    ) -> Result<Share, RequestError> {
+    ) -> Result<UnprovenShare<'_>, RequestError> {
         let exchange = Exchange::new(wrapped, ephemeral)?;
         exchange.check_key(&self.public_key)?;
-        let d = group::multiply_point(&self.secret, exchange.base());
-        let (epoch, index) = (self.epoch, self.index);
-        let proof =
-            exchange.with_share_statement(epoch, index, self.public_share, d, |statement| {
-                let nonce = nonce(statement, &self.secret);
-                EqualityProof::prove_with_nonce(statement, &self.secret, &nonce)
-            });
-        Ok(Share {
+        Ok(UnprovenShare {
+            d: group::multiply_point(&self.secret, exchange.base()),
+            key: self,
+            exchange,
+        })
+    }
+}
+
+/// `D_i`, of which nobody need believe anything yet: only [`UnprovenShare::prove`] makes of it what may be sent.
+pub struct UnprovenShare<'a> {
+    key: &'a KeyShare,
+    exchange: Exchange,
+    d: Point,
+}
+
+impl UnprovenShare<'_> {
+    /// The second half of [`KeyShare::reencrypt`]: the proof that `D_i` is what it should be.
+    #[must_use]
+    pub fn prove<R: CryptoRng + ?Sized>(self, rng: &mut R) -> Share {
+        self.prove_with_nonce(|statement, secret| statement.nonce(secret, rng))
+    }
+
+    /// The share itself. The nonce must be secret and never used again.
+    pub(crate) fn prove_with_nonce(
+        self,
+        nonce: impl FnOnce(&Statement<'_>, &SecretScalar) -> SecretScalar,
+    ) -> Share {
+        let Self { key, exchange, d } = self;
+        let (epoch, index) = (key.epoch, key.index);
+        let proof = exchange.with_share_statement(epoch, index, key.public_share, d, |statement| {
+            let nonce = nonce(statement, &key.secret);
+            EqualityProof::prove_with_nonce(statement, &key.secret, &nonce)
+        });
+        Share {
             index,
             epoch,
             d,
             proof: proof.to_bytes(),
-        })
+        }
+    }
+}
+
+impl fmt::Debug for UnprovenShare<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnprovenShare")
+            .field("index", &self.key.index)
+            .field("epoch", &self.key.epoch)
+            .finish_non_exhaustive()
     }
 }
 

@@ -78,6 +78,7 @@ pub struct Site {
     platform: Option<Process>,
     url: String,
     platform_log: Option<Value>,
+    fronts: Vec<SocketAddr>,
 }
 
 impl Site {
@@ -91,7 +92,16 @@ impl Site {
             platform: None,
             url: String::new(),
             platform_log: None,
+            fronts: Vec::new(),
         }
+    }
+
+    /// Puts these addresses on the nodes' cards instead of their own, in the order of their names: something in front of
+    /// each node, that passes on what comes.
+    #[must_use]
+    pub fn behind(mut self, fronts: Vec<SocketAddr>) -> Self {
+        self.fronts = fronts;
+        self
     }
 
     /// Where its files are.
@@ -163,6 +173,7 @@ impl Site {
             let folder = self.layout.node(&name);
             let passphrase = self.layout.make_passphrase(&name)?;
             let phrase = self.layout.secrets().join(format!("{name}.phrase"));
+            let advertised = self.fronts.get(nodes.len()).copied().unwrap_or(address);
             let init = [
                 "init",
                 "--dir",
@@ -171,6 +182,8 @@ impl Site {
                 &name,
                 "--listen",
                 &address.to_string(),
+                "--advertise",
+                &advertised.to_string(),
                 "--passphrase-file",
                 &text(&passphrase),
                 "--phrase-out",

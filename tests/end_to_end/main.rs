@@ -9,6 +9,7 @@
 
 mod demo;
 mod leftovers;
+mod memory;
 mod refused;
 mod running;
 mod secrets;

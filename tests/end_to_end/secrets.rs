@@ -24,7 +24,7 @@ fn line(path: &Path) -> String {
 }
 
 /// What the operators hold: passphrases, recovery phrases, and what their stores keep. Gives the nodes' shares.
-fn operators(site: &Path, secrets: &mut Secrets) -> (Vec<KeyShare>, PublicKeyPackage) {
+pub(crate) fn operators(site: &Path, secrets: &mut Secrets) -> (Vec<KeyShare>, PublicKeyPackage) {
     secrets.add_text(
         "the platform's passphrase",
         &line(&site.join("secrets/platform.passphrase")),
@@ -85,7 +85,7 @@ fn users(site: &Path, secrets: &mut Secrets) {
 }
 
 /// What t colluding nodes could open: the keys of the one document.
-fn documents_keys(
+pub(crate) fn documents_keys(
     site: &Path,
     shares: &[KeyShare],
     package: &PublicKeyPackage,

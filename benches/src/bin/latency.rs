@@ -1,6 +1,6 @@
-//! `latency`: the load generator. Re-executed with `cryptonode` as its first argument it is the node.
+//! `latency`: the load generator. Re-executed with the name of a role as its first argument, it is a node or the relay.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use benches::latency::{self, Arguments};
@@ -9,12 +9,9 @@ use clap::Parser;
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let own_name = words.next();
-    let mut rest = words.peekable();
-    if rest
-        .peek()
-        .is_some_and(|first| first == OsStr::new("cryptonode"))
-    {
-        return cryptonode::cli::run(rest);
+    let rest: Vec<OsString> = words.collect();
+    if let Some(status) = latency::run_as_role(&rest) {
+        return status;
     }
     let arguments = Arguments::parse_from(own_name.into_iter().chain(rest));
     match tokio::runtime::Builder::new_multi_thread()

@@ -53,6 +53,9 @@ pub struct Arguments {
     /// With --real: leave the folder in place when done
     #[arg(long, requires = "real")]
     pub keep: bool,
+    /// Write a line of JSON for each account to this file
+    #[arg(long, value_name = "FILE")]
+    pub records: Option<PathBuf>,
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub json: bool,

@@ -15,6 +15,7 @@ mod arguments;
 mod frost;
 mod in_process;
 mod real;
+mod records;
 mod report;
 
 use std::process::ExitCode;
@@ -36,6 +37,11 @@ enum Failure {
     Issuer(String),
     #[error("cannot start the asynchronous runtime: {0}")]
     Runtime(std::io::Error),
+    #[error("cannot write {path}: {reason}; name another file with --records")]
+    Records {
+        path: String,
+        reason: std::io::Error,
+    },
     #[error("interrupted")]
     Interrupted,
 }
@@ -49,6 +55,7 @@ impl Failure {
             Self::Site(_) => "site",
             Self::Issuer(_) => "issuer",
             Self::Runtime(_) => "runtime",
+            Self::Records { .. } => "records",
             Self::Interrupted => "interrupted",
         }
     }
@@ -58,10 +65,15 @@ impl Failure {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let measured = arguments.check().and_then(|()| {
         if arguments.real {
-            real::run(arguments).map(|real| report::print_real(arguments, &real))
+            let real = real::run(arguments)?;
+            records::write_real(arguments, &real)?;
+            report::print_real(arguments, &real);
         } else {
-            in_process::run(arguments).map(|sizes| report::print(arguments, &sizes))
+            let sizes = in_process::run(arguments)?;
+            records::write(arguments, &sizes)?;
+            report::print(arguments, &sizes);
         }
+        Ok(())
     });
     match measured {
         Ok(()) => ExitCode::SUCCESS,

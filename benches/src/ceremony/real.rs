@@ -13,6 +13,9 @@ use super::{Arguments, Failure};
 /// How long the organisation's certificate is valid, in seconds.
 const YEAR: u64 = 365 * 86_400;
 
+/// The step that is the key generation itself.
+pub(super) const KEY_GENERATED: &str = "key generated, by all";
+
 /// What passed on the clock.
 #[derive(Debug, Serialize)]
 pub(super) struct Real {
@@ -89,7 +92,7 @@ async fn ceremony(
     let few = u32::from(members) + 1 < 2 * u32::from(threshold);
     let options: &[&str] = if few { &["--allow-few-members"] } else { &[] };
     site.generate_key_with(options).await?;
-    lap(&mut steps_s, "key generated, by all");
+    lap(&mut steps_s, KEY_GENERATED);
     let node_memory_mib = (0..site.nodes().len())
         .filter_map(|index| peak_memory_mib(site.node_pid(index)?))
         .fold(0.0, f64::max);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use serde::Serialize;
 
+use super::faults::FaultArgument;
 use super::outcome::Failure;
 
 const EXAMPLES: &str = "\
@@ -12,7 +13,10 @@ Examples:
   latency                                            3 of 5, one request after the other
   latency --concurrency 32 --requests 5000           as much as 32 callers get through
   latency --rate 800 --requests 5000                 what users see at 800 requests a second
-  latency --members 43 --threshold 22 --repetitions 3 --json";
+  latency --members 43 --threshold 22 --repetitions 3 --json
+  latency --network atlantic --loss 1                nodes on both sides of the Atlantic, one datagram in 100 lost
+  latency --fault crashed --fault wrong-share        one node down, one that lies
+  latency --combination verified --audit tmpfs       every share verified, the audit log in memory";
 
 /// Latency and throughput of threshold re-encryption, measured on a cluster of real processes on this machine.
 ///
@@ -50,7 +54,7 @@ pub struct Arguments {
     /// How the open loop's requests are spaced
     #[arg(long, value_enum, default_value_t = Arrivals::Poisson)]
     pub arrivals: Arrivals,
-    /// Of the open loop's random arrivals. Keys, nonces and proofs are always drawn by the system
+    /// Of the open loop's random arrivals and of the relay's chances. Keys, nonces and proofs are always drawn by the system
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
     /// Wrapped keys that the requests go over, in turns [default: one for each request]
@@ -59,6 +63,54 @@ pub struct Arguments {
     /// Make ephemeral keys and approvals before the clock starts: what remains is the cluster's work and the opening
     #[arg(long)]
     pub ahead: bool,
+    /// Bytes that each wrapped key holds
+    #[arg(long, default_value_t = 32, value_name = "BYTES")]
+    pub payload: u16,
+    /// Combine the first t shares and verify them only if that does not open, or verify each as it comes
+    #[arg(long, value_enum, default_value_t = Combination::Optimistic)]
+    pub combination: Combination,
+    /// Ask another node when one takes longer than this, and than three times what it took of late
+    #[arg(long, default_value_t = 50, value_name = "MS")]
+    pub hedge_after: u32,
+    /// Never ask another node because one is slow: only when one fails
+    #[arg(long, conflicts_with = "hedge_after")]
+    pub no_hedging: bool,
+    /// Where the nodes' audit logs are. They are always synced: on tmpfs, in memory, that costs nothing and promises nothing
+    #[arg(long, value_enum, default_value_t = AuditPlace::Disk)]
+    pub audit: AuditPlace,
+    /// The network between the parties: lan, region, europe, atlantic, world, or a file in the form of
+    /// tests/src/relay/networks.toml [default: this machine's loopback, without a relay]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub network: Option<String>,
+    /// The round trip between all parties, in milliseconds; with --network, between those at one place
+    #[arg(long, value_name = "MS")]
+    pub round_trip: Option<f64>,
+    /// Mean of the jitter in each direction, in milliseconds, exponentially distributed, beside the network's own
+    #[arg(long, value_name = "MS")]
+    pub jitter: Option<f64>,
+    /// Datagrams lost in each direction, in percent
+    #[arg(long, value_name = "PERCENT")]
+    pub loss: Option<f64>,
+    /// Datagrams overtaken by later ones, in percent
+    #[arg(long, value_name = "PERCENT")]
+    pub reorder: Option<f64>,
+    /// Bandwidth of each direction between two parties, in megabits a second
+    #[arg(long, value_name = "MBIT")]
+    pub bandwidth: Option<f64>,
+    /// A faulty node: crashed, no-answer, late=MS, refusal, wrong-share, wrong-proof, slow-cpu=TIMES; for a node of choice
+    /// @NUMBER behind it, otherwise the highest numbers. May be repeated
+    #[arg(long = "fault", value_name = "WHAT[@NODE]")]
+    pub faults: Vec<FaultArgument>,
+    /// Each node in a process of its own, or all in one; the client is always apart
+    #[arg(long, value_enum, default_value_t = Processes::Many)]
+    pub processes: Processes,
+    /// Requests after each run that are sent to all nodes, one at a time: for the times to the t-th and to the n-th answer, and
+    /// for the parts of the reader's work
+    #[arg(long, default_value_t = 50, value_name = "COUNT")]
+    pub probes: u32,
+    /// How often connections are made anew to each node, after the runs: for their cost cold, resumed and warm
+    #[arg(long, default_value_t = 5, value_name = "COUNT")]
+    pub handshakes: u32,
     /// Write a line of JSON for each request to this file
     #[arg(long, value_name = "FILE")]
     pub records: Option<PathBuf>,
@@ -108,6 +160,36 @@ pub enum Arrivals {
     Even,
 }
 
+/// How the reader uses the shares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Combination {
+    /// Combine first, verify only if it does not open.
+    Optimistic,
+    /// Verify each, then combine.
+    Verified,
+}
+
+/// Where audit logs are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditPlace {
+    /// In the nodes' folders.
+    Disk,
+    /// In memory, by a link from there to /dev/shm.
+    Tmpfs,
+}
+
+/// How nodes are divided among processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Processes {
+    /// One each.
+    Many,
+    /// All in one.
+    One,
+}
+
 impl Arguments {
     /// Refuses numbers that make no cluster or no load.
     pub(super) fn check(&self) -> Result<(), Failure> {
@@ -127,6 +209,20 @@ impl Arguments {
         if self.requests == 0 || self.repetitions == 0 || self.concurrency == 0 {
             return refuse(
                 "--requests, --repetitions and --concurrency must be at least 1".to_owned(),
+            );
+        }
+        let bytes = reencrypt::MIN_SECRET..=reencrypt::MAX_SECRET;
+        if !bytes.contains(&usize::from(self.payload)) {
+            return refuse(format!(
+                "--payload must be {} to {} bytes: a wrapped key holds a key, not a document",
+                bytes.start(),
+                bytes.end()
+            ));
+        }
+        if self.processes == Processes::One && !self.faults.is_empty() {
+            return refuse(
+                "a faulty node is a process of its own: leave --processes one away with --fault"
+                    .to_owned(),
             );
         }
         if self.documents == Some(0) {

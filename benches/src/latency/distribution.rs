@@ -32,6 +32,31 @@ impl Distribution {
             mean: sorted.iter().sum::<f64>() / f64::from(count),
         }
     }
+
+    /// Of values that were counted in buckets: each stands for the upper end of its bucket, in ascending order. The
+    /// mean is exact, from the sum.
+    pub(super) fn of_counts(buckets: &[(f64, u64)], sum: f64) -> Self {
+        let count: u64 = buckets.iter().map(|(_, count)| count).sum();
+        let at = |percent: u64| {
+            let rank = (percent * count).div_ceil(100).max(1);
+            let mut below = 0;
+            buckets
+                .iter()
+                .find(|(_, count)| {
+                    below += count;
+                    below >= rank
+                })
+                .map_or(0.0, |(value, _)| *value)
+        };
+        Self {
+            p50: at(50),
+            p90: at(90),
+            p95: at(95),
+            p99: at(99),
+            max: at(100),
+            mean: sum / (count.max(1) as f64),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -47,6 +72,15 @@ mod tests {
             (100.0, 180.0, 190.0, 198.0, 200.0)
         );
         assert_eq!(of.mean, 100.5);
+    }
+
+    #[test]
+    fn counted_values_have_the_percentiles_of_the_same_values_one_by_one() {
+        let values = (1..=200).map(|value| f64::from(value % 20));
+        let buckets: Vec<(f64, u64)> = (0..20).map(|value| (f64::from(value), 10)).collect();
+        let counted = Distribution::of_counts(&buckets, values.clone().sum());
+        assert_eq!(counted, Distribution::of(values));
+        assert_eq!(Distribution::of_counts(&[], 0.0), Distribution::default());
     }
 
     #[test]

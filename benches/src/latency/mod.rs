@@ -8,28 +8,50 @@
 //!    share and the share's proof, and has its audit record on the disk.
 //! 4. *opening*: what remains of the client's `open`: the request encoded, x_c·Y, the shares combined, the payload decrypted.
 //!
+//! The nodes time their own phases (`node_phases`), and *network* is what is left of a call when the node's part is taken off:
+//! the way there and back, QUIC on both sides, and the wait for a processor. After each run, *probes* ask all n nodes and take the
+//! reader's work apart (`probe`); after all runs, connections are made anew (`connections`).
+//!
 //! **Closed loop** (`--concurrency`): so many callers, each sending its next request when the last one is done. It finds what
 //! the cluster can do, and hides what a user would wait: a cluster that stalls is asked nothing while it stalls (*coordinated omission*).
 //! **Open loop** (`--rate`): requests start when their time has come, whatever became of those before, and latency counts from
 //! that moment. Only the second says what users see at a given load.
 //!
-//! Percentiles are exact (nearest rank over all requests), never interpolated. Each run is reported, not only the
-//! best: on a shared machine their spread is the error bar.
+//! **The network** is this machine's loopback, or the relay of `testkit` between all parties, a process of its own. The key is
+//! generated before it begins to delay and lose.
+//!
+//! **Faulty nodes** hold a true node's identity, share and address, and are processes of `testkit`'s: the product has no
+//! switch that makes it lie. They take their node's place before the client's first connection, so that a run shows the state
+//! that the client has settled into during the warm-up; `--warm-up 0` shows how it gets there.
+//!
+//! Percentiles are exact (nearest rank over all requests), never interpolated; those of the nodes' phases are exact to
+//! 3 %. Each run is reported, not only the best: on a shared machine their spread is the error bar. The fields of the
+//! JSON document are listed in `benches/README.md`.
 
+mod account;
 mod arguments;
+mod child;
+mod connections;
 mod distribution;
 mod environment;
 mod experiment;
+mod faults;
 mod load;
+mod network;
+mod node_phases;
 mod outcome;
+mod probe;
 mod process_time;
+mod records;
 mod report;
+mod roles;
 mod running;
 mod workload;
 
 use std::process::ExitCode;
 
 pub use arguments::Arguments;
+pub use roles::run as run_as_role;
 
 /// Runs the experiment and prints its report. The exit status is 0 only if every request was answered.
 pub async fn run(arguments: &Arguments) -> ExitCode {

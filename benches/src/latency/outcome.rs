@@ -25,6 +25,20 @@ pub(super) enum Failure {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// The network that was named is none.
+    #[error("--network: {0}")]
+    Network(#[from] testkit::relay::NetworkError),
+    /// The relay failed.
+    #[error(transparent)]
+    Relay(#[from] testkit::relay::RelayError),
+    /// A process of the experiment did not come up.
+    #[error("the {role} did not start; its log {log} says more, look at it with --keep")]
+    Role {
+        /// What it was to be.
+        role: String,
+        /// Where it wrote.
+        log: String,
+    },
     /// Ctrl-C.
     #[error("interrupted; every node has been stopped")]
     Interrupted,
@@ -39,6 +53,9 @@ impl Failure {
             Self::Issuer(error) => error.code(),
             Self::Client(_) => "client",
             Self::Records { .. } => "records",
+            Self::Network(_) => "network",
+            Self::Relay(_) => "relay",
+            Self::Role { .. } => "not-ready",
             Self::Interrupted => "interrupted",
         }
     }

@@ -1,12 +1,15 @@
 //! The report, for people and for programs.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use cryptonode::server::Phase;
 use serde_json::json;
 
 use super::Arguments;
+use super::account::Run;
 use super::distribution::Distribution;
-use super::experiment::{Report, Run};
+use super::experiment::Report;
 use super::outcome::Failure;
 
 /// Prints what came of the experiment and gives the exit status.
@@ -47,11 +50,23 @@ fn document(arguments: &Arguments, report: &Report) -> serde_json::Value {
             "concurrency": arguments.rate.is_none().then_some(arguments.concurrency),
             "rate": arguments.rate,
             "arrivals": arguments.rate.map(|_| arguments.arrivals),
-            "seed": arguments.rate.map(|_| arguments.seed),
+            "seed": arguments.seed,
             "documents": arguments.documents,
             "ahead": arguments.ahead,
+            "repetitions": arguments.repetitions,
+            "payload": arguments.payload,
+            "combination": arguments.combination,
+            "hedge_after_ms": (!arguments.no_hedging).then_some(arguments.hedge_after),
+            "audit": arguments.audit,
+            "processes": arguments.processes,
+            "network": arguments.network,
+            "network_in_full": report.network,
+            "faults": report.faults.iter().map(|(node, fault)| (format!("node-{node}"), *fault)).collect::<BTreeMap<_, _>>(),
+            "probes": arguments.probes,
+            "handshakes": arguments.handshakes,
         },
         "environment": report.environment,
+        "connections": report.connections,
         "runs": report.runs,
     })
 }
@@ -80,6 +95,17 @@ fn text(arguments: &Arguments, report: &Report) -> String {
         disk.p50,
         disk.p99,
     );
+    for (node, fault) in &report.faults {
+        out.push_str(&format!("node-{node} is faulty: {fault}\n"));
+    }
+    if let Some(network) = &report.network {
+        out.push_str(&format!(
+            "network {}: places {}, {}% of datagrams lost\n",
+            arguments.network.as_deref().unwrap_or("uniform"),
+            network.places.join(", "),
+            network.loss_percent,
+        ));
+    }
     for (number, run) in (1..).zip(&report.runs) {
         out.push_str(&format!(
             "\nrun {number}: {} requests, {:.0}/s, load average {:.1} → {:.1}\n",
@@ -87,8 +113,21 @@ fn text(arguments: &Arguments, report: &Report) -> String {
         ));
         out.push_str(&run_text(arguments, run));
     }
+    out.push_str(&report.connections.text());
     out
 }
+
+/// The phases of a node that the table shows.
+const NODE_PHASES: [(Phase, &str); 8] = [
+    (Phase::Whole, "node: whole"),
+    (Phase::Decode, "  decode"),
+    (Phase::Turn, "  wait for a turn"),
+    (Phase::Approvals, "  approvals checked"),
+    (Phase::Proofs, "  proofs checked"),
+    (Phase::Share, "  share"),
+    (Phase::Proof, "  proof"),
+    (Phase::Audit, "  audit commit"),
+];
 
 fn run_text(arguments: &Arguments, run: &Run) -> String {
     let mut out = format!(
@@ -112,6 +151,27 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
     }
     row("  t-th answer", &phases.answers);
     row("  opening", &phases.opening);
+    for (phase, name) in NODE_PHASES {
+        if let Some(of) = run.node_phases_ms.get(phase.name()) {
+            row(name, of);
+        }
+    }
+    for (name, of) in run.probes.rows() {
+        row(name, of);
+    }
+    if let Some(network) = run.network_ms {
+        out.push_str(&format!(
+            "a call's mean without the node's part (network, QUIC, waiting): {network:.3} ms; {:.2} nodes asked a request\n",
+            run.asked
+        ));
+    }
+    if let Some(relay) = &run.relay {
+        let did = &relay.statistics;
+        out.push_str(&format!(
+            "relay: {} datagrams, {} lost, {} overflowed, {} reordered; sent late by p50 {:.0} µs, p99 {:.0} µs\n",
+            did.datagrams, did.lost, did.overflowed, did.reordered, did.late_us_p50, did.late_us_p99
+        ));
+    }
     out.push_str(&format!(
         "for each request: nodes {:.3} ms of processor in all, client {:.3} ms; {:.0} bytes in {:.1} datagrams out, {:.0} in {:.1} back\n",
         run.nodes_cpu_ms,
@@ -124,8 +184,14 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
     for node in &run.nodes {
         let used = &node.processor;
         out.push_str(&format!(
-            "  {:<10} {:>6} shares used, {:.3} ms of processor, {:.3} ms waiting for one, {:.1} times scheduled\n",
-            node.name, node.answered, used.cpu_ms, used.waiting_ms, used.slices
+            "  {:<10} {:>6} shares used, {:.3} ms of processor, {:.3} ms waiting for one, {:.1} times scheduled, {:.0} bytes to it, {:.0} back\n",
+            node.name,
+            node.answered,
+            used.cpu_ms,
+            used.waiting_ms,
+            used.slices,
+            node.bytes_sent,
+            node.bytes_received,
         ));
     }
     for (code, (count, sentence)) in &run.failures {

@@ -4,27 +4,31 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use certs::{Approval, DEFAULT_LIFETIME_S, Issuer, IssuerError};
-use cryptonode::client::{Client, NodeOutcome, Outcome};
-use reencrypt::{EphemeralSecret, VerifiedWrappedKey, wrap};
+use cryptonode::client::{Client, ClusterError, NodeOutcome, Opened, Outcome};
+use reencrypt::{EphemeralSecret, Opening, Progress, VerifiedWrappedKey, wrap};
 use serde::Serialize;
 
+use super::Arguments;
+use super::arguments::Combination;
 use super::outcome::Failure;
 use super::running::now;
 
-/// What each wrapped key holds, a data key's length; whoever opens one gets this or has measured nothing.
-const SECRET: [u8; 32] = [0x5a; 32];
+/// What each wrapped key holds, over and over; whoever opens one gets this or has measured nothing.
+const SECRET: u8 = 0x5a;
 
 /// Everything that requests are made from.
 pub(super) struct Workload {
     client: Client,
     issuers: Vec<Issuer>,
     documents: Vec<VerifiedWrappedKey>,
+    secret: Vec<u8>,
+    combination: Combination,
 }
 
 /// An ephemeral key and the approvals that name it.
 pub(super) struct Prepared {
-    secret: EphemeralSecret,
-    approvals: Vec<Vec<u8>>,
+    pub(super) secret: EphemeralSecret,
+    pub(super) approvals: Vec<Vec<u8>>,
     ephemeral_key: Duration,
     approving: Duration,
 }
@@ -44,6 +48,8 @@ pub(super) struct Sample {
     pub(super) opening_ms: f64,
     /// Members whose shares were used.
     pub(super) answered: Vec<u16>,
+    /// What the call to each of them took, in the same order.
+    pub(super) calls_ms: Vec<f64>,
     /// Members that were asked in vain, or too late to matter.
     pub(super) others_asked: Vec<u16>,
     /// Why there is no secret, if there is none: a stable code and a sentence.
@@ -57,14 +63,16 @@ impl Workload {
         client: Client,
         issuers: Vec<Issuer>,
         documents: u32,
+        arguments: &Arguments,
     ) -> Result<Self, Failure> {
+        let secret = vec![SECRET; usize::from(arguments.payload)];
         let public_key = client.cluster().package().public_key();
         let documents = (0..documents)
             .map(|number| {
                 wrap(
                     &public_key,
                     &number.to_be_bytes(),
-                    &SECRET,
+                    &secret,
                     &mut rand::rng(),
                 )
             })
@@ -74,6 +82,8 @@ impl Workload {
             client,
             issuers,
             documents,
+            secret,
+            combination: arguments.combination,
         })
     }
 
@@ -83,7 +93,7 @@ impl Workload {
     }
 
     #[expect(clippy::indexing_slicing, reason = "there is at least one document")]
-    fn document(&self, number: u32) -> &VerifiedWrappedKey {
+    pub(super) fn document(&self, number: u32) -> &VerifiedWrappedKey {
         &self.documents[number as usize % self.documents.len()]
     }
 
@@ -133,6 +143,7 @@ impl Workload {
             answers_ms: 0.0,
             opening_ms: 0.0,
             answered: Vec::new(),
+            calls_ms: Vec::new(),
             others_asked: Vec::new(),
             failure: None,
         };
@@ -145,10 +156,17 @@ impl Workload {
         };
         let asking = Instant::now();
         let document = self.document(number).clone();
-        let opened = self
-            .client
-            .open(document, prepared.secret, prepared.approvals)
-            .await;
+        let opened = match self.combination {
+            Combination::Optimistic => {
+                self.client
+                    .open(document, prepared.secret, prepared.approvals)
+                    .await
+            }
+            Combination::Verified => {
+                self.open_verified(document, prepared.secret, prepared.approvals)
+                    .await
+            }
+        };
         let done = Instant::now();
         sample.latency_ms = ms(done.saturating_duration_since(due));
         sample.ephemeral_key_ms = ms(prepared.ephemeral_key);
@@ -165,11 +183,17 @@ impl Workload {
             let nodes = opened.nodes.iter().filter(|node| wanted(&node.what));
             nodes.map(|node: &NodeOutcome| node.index).collect()
         };
+        sample.calls_ms = opened
+            .nodes
+            .iter()
+            .filter(|node| node.what == Outcome::Answered)
+            .filter_map(|node| node.millis)
+            .collect();
         sample.answered = indices(|what| *what == Outcome::Answered);
         sample.others_asked =
             indices(|what| !matches!(what, Outcome::Answered | Outcome::NotAsked));
         sample.failure = match opened.result {
-            Ok(secret) if secret.ct_eq(&SECRET) => None,
+            Ok(secret) if secret.ct_eq(&self.secret) => None,
             Ok(_) => Some((
                 "other-secret".to_owned(),
                 "what was opened is not what was wrapped".to_owned(),
@@ -177,6 +201,42 @@ impl Workload {
             Err(error) => Some((error.code().to_owned(), error.to_string())),
         };
         sample
+    }
+}
+
+impl Workload {
+    /// Each share verified as it comes, and only then combined.
+    async fn open_verified(
+        &self,
+        document: VerifiedWrappedKey,
+        secret: EphemeralSecret,
+        approvals: Vec<Vec<u8>>,
+    ) -> Opened {
+        let collected = self
+            .client
+            .collect_shares(&document, secret.public(), approvals)
+            .await;
+        let package = self.client.cluster().package().clone();
+        let result = collected.result.and_then(|shares| {
+            let mut opening =
+                Opening::new(document, secret, package).map_err(|error| ClusterError::Request {
+                    reason: error.to_string(),
+                })?;
+            for share in shares {
+                let index = share
+                    .first_chunk()
+                    .map_or(0, |index| u16::from_le_bytes(*index));
+                if let Progress::Opened(secret) = opening.add(index, &share) {
+                    return Ok(secret);
+                }
+            }
+            // t verified shares do not open: the wrapped key is not what it seems.
+            Err(ClusterError::InvalidWrappedKey)
+        });
+        Opened {
+            result,
+            nodes: collected.nodes,
+        }
     }
 }
 

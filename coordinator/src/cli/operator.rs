@@ -188,7 +188,7 @@ pub(super) fn run(command: &Run, output: &Output) -> Result<(), Failure> {
             tracing::warn!("nobody reads standard output: the ready line was lost");
         }
     };
-    block_on(async { Ok(daemon::run(prepared, &passphrase, options, announce).await?) })
+    block_on(async { Ok(daemon::run(prepared, passphrase, options, announce).await?) })
 }
 
 /// Commands about clusters.

@@ -6,7 +6,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::name::bind;
 use super::{EnvelopeError, SealedBody};
@@ -30,23 +30,26 @@ const POINTER_TAG: &str = "coordinator/v1/pointer";
 macro_rules! key {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        pub struct $name([u8; KEY_SIZE]);
+        ///
+        /// It lies on the heap: a key that is moved about, within an operation that waits for others too, leaves no copies
+        /// behind that nobody wipes.
+        pub struct $name(Box<Zeroizing<[u8; KEY_SIZE]>>);
 
         impl $name {
             /// A fresh random key.
             pub fn generate(rng: &mut impl CryptoRng) -> Self {
-                let mut bytes = [0; KEY_SIZE];
-                rng.fill_bytes(&mut bytes);
-                let key = Self(bytes);
-                bytes.zeroize();
+                let mut key = Self(Box::new(Zeroizing::new([0; KEY_SIZE])));
+                rng.fill_bytes(key.0.as_mut_slice());
                 key
             }
 
             /// Takes a key that was unwrapped; `None` unless it has [`KEY_SIZE`] bytes.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
-                let mut array: [u8; KEY_SIZE] = bytes.try_into().ok()?;
-                let key = Self(array);
-                array.zeroize();
+                if bytes.len() != KEY_SIZE {
+                    return None;
+                }
+                let mut key = Self(Box::new(Zeroizing::new([0; KEY_SIZE])));
+                key.0.copy_from_slice(bytes);
                 Some(key)
             }
 
@@ -57,14 +60,9 @@ macro_rules! key {
 
             /// The key, ready for AES-256-GCM.
             pub(super) fn cipher(&self) -> Result<LessSafeKey, EnvelopeError> {
-                let key = UnboundKey::new(&AES_256_GCM, &self.0).map_err(|_| EnvelopeError::Cipher)?;
+                let key = UnboundKey::new(&AES_256_GCM, self.0.as_slice())
+                    .map_err(|_| EnvelopeError::Cipher)?;
                 Ok(LessSafeKey::new(key))
-            }
-        }
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                self.0.zeroize();
             }
         }
 
@@ -76,7 +74,7 @@ macro_rules! key {
 
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
-                self.0.ct_eq(&other.0).into()
+                self.0.as_slice().ct_eq(other.0.as_slice()).into()
             }
         }
 

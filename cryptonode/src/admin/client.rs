@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Command, Line, MAX_LINE, socket_path};
+use crate::store::Passphrase;
 
 /// Why a command to the running node failed.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,66 @@ impl AdminError {
     }
 }
 
+fn failed(folder: &Path) -> impl Fn(String) -> AdminError + '_ {
+    |reason| AdminError::Io {
+        folder: folder.to_owned(),
+        reason,
+    }
+}
+
+fn connect(folder: &Path) -> Result<UnixStream, AdminError> {
+    let failed = failed(folder);
+    let not_running = || AdminError::NotRunning {
+        folder: folder.to_owned(),
+    };
+    let (path, _guard) = socket_path(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => not_running(),
+        _ => failed(error.to_string()),
+    })?;
+    UnixStream::connect(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => not_running(),
+        _ => failed(error.to_string()),
+    })
+}
+
+/// Opens the sealed node that runs in `folder`, and returns what it says once it serves.
+///
+/// # Errors
+/// [`AdminError`] if no node runs there, if it is not sealed, or if it stays so.
+pub fn unseal(folder: &Path, passphrase: &Passphrase) -> Result<Value, AdminError> {
+    let failed = failed(folder);
+    let mut stream = connect(folder)?;
+    let io = |error: io::Error| failed(error.to_string());
+    let mut line =
+        serde_json::to_string(&Command::Unseal {}).map_err(|error| failed(error.to_string()))?;
+    line.push('\n');
+    stream.write_all(line.as_bytes()).map_err(io)?;
+    let mut reader = BufReader::new(stream.try_clone().map_err(io)?);
+    loop {
+        match read_line(&mut reader, folder)? {
+            Line::Event(_) => {
+                stream.write_all(passphrase.expose()).map_err(io)?;
+                stream.write_all(b"\n").map_err(io)?;
+            }
+            Line::Result(result) => return Ok(result),
+            Line::Error { code, message } => return Err(AdminError::Refused { code, message }),
+        }
+    }
+}
+
+fn read_line(reader: &mut BufReader<UnixStream>, folder: &Path) -> Result<Line, AdminError> {
+    let failed = failed(folder);
+    let mut line = String::new();
+    let read = reader
+        .take(MAX_LINE as u64)
+        .read_line(&mut line)
+        .map_err(|error| failed(error.to_string()))?;
+    if read == 0 {
+        return Err(failed("it stopped before it was done".to_owned()));
+    }
+    serde_json::from_str(&line).map_err(|error| failed(error.to_string()))
+}
+
 /// Sends a command to the node that runs in `folder`, gives its events to `on_event`, and returns its result.
 ///
 /// # Errors
@@ -56,22 +117,8 @@ pub fn request(
     command: &Command,
     mut on_event: impl FnMut(&Value),
 ) -> Result<Value, AdminError> {
-    let failed = |reason: String| AdminError::Io {
-        folder: folder.to_owned(),
-        reason,
-    };
-    let (path, _guard) = socket_path(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => AdminError::NotRunning {
-            folder: folder.to_owned(),
-        },
-        _ => failed(error.to_string()),
-    })?;
-    let mut stream = UnixStream::connect(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AdminError::NotRunning {
-            folder: folder.to_owned(),
-        },
-        _ => failed(error.to_string()),
-    })?;
+    let failed = failed(folder);
+    let mut stream = connect(folder)?;
     let mut line = serde_json::to_string(command).map_err(|error| failed(error.to_string()))?;
     line.push('\n');
     stream
@@ -79,15 +126,7 @@ pub fn request(
         .map_err(|error| failed(error.to_string()))?;
     let mut reader = BufReader::new(stream);
     loop {
-        let mut line = String::new();
-        let read = (&mut reader)
-            .take(MAX_LINE as u64)
-            .read_line(&mut line)
-            .map_err(|error| failed(error.to_string()))?;
-        if read == 0 {
-            return Err(failed("it stopped before it was done".to_owned()));
-        }
-        match serde_json::from_str(&line).map_err(|error| failed(error.to_string()))? {
+        match read_line(&mut reader, folder)? {
             Line::Event(event) => on_event(&event),
             Line::Result(result) => return Ok(result),
             Line::Error { code, message } => return Err(AdminError::Refused { code, message }),

@@ -4,10 +4,12 @@
 //! nothing of this is ever on the network.
 
 mod client;
+mod key_health;
 mod protocol;
 mod server;
 
-pub use client::{AdminError, request};
+pub use client::{AdminError, request, unseal};
+pub use key_health::{IssuerHealth, KeyHealth};
 pub use protocol::{
     AuditStatus, Command, ExportedKey, KeyView, Line, MAX_COMMAND, MAX_LINE, NodeStatus,
 };

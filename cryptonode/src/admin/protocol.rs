@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ceremony::CeremonyView;
+use crate::revocation::ListView;
+use crate::suspension::{SuspensionKind, SuspensionView};
 
 /// Longest command in bytes.
 pub const MAX_COMMAND: usize = 64 * 1024;
@@ -19,6 +21,9 @@ pub const MAX_LINE: usize = 8 * 1024 * 1024;
 pub enum Command {
     /// What the node is doing; answered with [`NodeStatus`].
     Status {},
+    /// Opens a sealed node. Answered with an event; then the passphrase comes on a line of its own, which no command's
+    /// type ever holds; then what the node says when it serves.
+    Unseal {},
     /// Proposes a key with this node as leader; answered with a [`CeremonyView`].
     CeremonyPropose {
         /// t.
@@ -69,8 +74,35 @@ pub enum Command {
         /// Y in hexadecimal, or the head of it; the only key if absent.
         public_key: Option<String>,
     },
+    /// Checks every share against its public share; answered with a list of [`KeyHealth`].
+    KeyCheck {},
+    /// Gives no shares of a key, or for a document, from now on; answered with a [`SuspensionView`].
+    Suspend {
+        /// Which of the two.
+        kind: SuspensionKind,
+        /// A key: Y in hexadecimal, or the head of it. A document: its write id in hexadecimal.
+        subject: String,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Gives them again; answered with the [`SuspensionView`] that was.
+    Resume {
+        /// Which of the two.
+        kind: SuspensionKind,
+        /// As in `Suspend`.
+        subject: String,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// All that is suspended; answered with a list of [`SuspensionView`].
+    Suspended {},
+    /// Takes the configuration that is in the folder now; answered with [`crate::reload::Reloaded`].
+    Reload {},
     /// The signed head of the audit log; answered with `{"note": …}`.
     AuditCheckpoint {},
+    /// How long the phases of requests for shares took since the start; answered with a list of
+    /// [`PhaseDurations`](crate::server::PhaseDurations).
+    Phases {},
 }
 
 /// A line from the node.
@@ -109,6 +141,30 @@ pub struct NodeStatus {
     pub ready: bool,
     /// Why not, in sentences.
     pub not_ready: Vec<String>,
+    /// Address of its health and metrics, if they are shown.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// Why they cannot be shown.
+    #[serde(default)]
+    pub health_failure: Option<String>,
+    /// Why the `config.toml` that is there now is not taken.
+    #[serde(default)]
+    pub config_failure: Option<String>,
+    /// Whether the process's memory is kept out of swap.
+    #[serde(default)]
+    pub memory_locked: bool,
+    /// Why it is not.
+    #[serde(default)]
+    pub memory_failure: Option<String>,
+    /// Keys and documents that are given no shares.
+    #[serde(default)]
+    pub suspended: Vec<SuspensionView>,
+    /// The revocation lists that are held against approvals.
+    #[serde(default)]
+    pub revocation: Vec<ListView>,
+    /// Settings that have changed in it and are taken at the next start.
+    #[serde(default)]
+    pub restart_needed: Vec<String>,
     /// Whether it was restored from its phrase: it then serves reads and takes part in no ceremony.
     #[serde(default)]
     pub restored: bool,

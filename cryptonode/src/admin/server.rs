@@ -11,8 +11,13 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::{Command, Line, MAX_COMMAND, SOCKET_FILE, socket_path};
+use crate::store::{Passphrase, PassphraseError};
+
+/// Longest passphrase with its line's end, in bytes.
+const MAX_PASSPHRASE_LINE: usize = 4_098;
 
 /// Why a command is not carried out: a stable code and a sentence.
 #[derive(Debug, Clone)]
@@ -37,6 +42,12 @@ pub(crate) trait Commands: Send + Sync + 'static {
         self: Arc<Self>,
         command: Command,
         events: mpsc::Sender<Value>,
+    ) -> BoxFuture<'static, Result<Value, CommandError>>;
+
+    /// Opens a sealed node.
+    fn unseal(
+        self: Arc<Self>,
+        passphrase: Passphrase,
     ) -> BoxFuture<'static, Result<Value, CommandError>>;
 }
 
@@ -93,9 +104,8 @@ impl Drop for AdminSocket {
 async fn converse(stream: UnixStream, commands: Arc<impl Commands>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(MAX_COMMAND as u64))
-        .read_line(&mut line)
-        .await?;
+    let mut reader = BufReader::new(read.take(MAX_COMMAND as u64));
+    reader.read_line(&mut line).await?;
     let command = match serde_json::from_str::<Command>(&line) {
         Ok(command) => command,
         Err(error) => {
@@ -112,6 +122,22 @@ async fn converse(stream: UnixStream, commands: Arc<impl Commands>) -> io::Resul
             .await;
         }
     };
+    if command == (Command::Unseal {}) {
+        send(&mut write, &Line::Event(Value::from("passphrase"))).await?;
+        // The client waits for that event: nothing of the passphrase has gone through the reader's buffer.
+        let mut raw = reader.into_inner().into_inner();
+        let last = match read_passphrase(&mut raw).await? {
+            Ok(passphrase) => match commands.unseal(passphrase).await {
+                Ok(result) => Line::Result(result),
+                Err(CommandError { code, message }) => Line::Error { code, message },
+            },
+            Err(error) => Line::Error {
+                code: "passphrase".to_owned(),
+                message: error.to_string(),
+            },
+        };
+        return send(&mut write, &last).await;
+    }
     let (events, mut waiting) = mpsc::channel(16);
     let mut work = commands.run(command, events);
     let outcome = loop {
@@ -129,6 +155,26 @@ async fn converse(stream: UnixStream, commands: Arc<impl Commands>) -> io::Resul
         Err(CommandError { code, message }) => Line::Error { code, message },
     };
     send(&mut write, &last).await
+}
+
+/// One line, in memory that is wiped.
+async fn read_passphrase(
+    read: &mut (impl AsyncReadExt + Unpin),
+) -> io::Result<Result<Passphrase, PassphraseError>> {
+    let mut line = Zeroizing::new([0; MAX_PASSPHRASE_LINE]);
+    let mut length = 0;
+    while let Some(room) = line.get_mut(length..).filter(|room| !room.is_empty()) {
+        let read = read.read(room).await?;
+        length += read;
+        let complete = line.get(..length).is_some_and(|read| read.contains(&b'\n'));
+        if read == 0 || complete {
+            break;
+        }
+    }
+    let text = line.get(..length).unwrap_or_default();
+    let text =
+        std::str::from_utf8(text).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(Passphrase::new(text))
 }
 
 async fn send(write: &mut (impl AsyncWriteExt + Unpin), line: &Line) -> io::Result<()> {

@@ -14,7 +14,7 @@ use certs::checkpoint::SignedCheckpoint;
 use certs::merkle::{Tree, leaf_hash};
 use serde::Deserialize;
 
-use super::{AuditRecord, MAX_RECORD, note_key, origin_of};
+use super::{AuditEntry, AuditRecord, MAX_RECORD, OperatorRecord, note_key, origin_of};
 
 /// Longest line in bytes: a record in hexadecimal, and the same for people.
 const MAX_LINE: u64 = 8 * MAX_RECORD as u64;
@@ -82,10 +82,12 @@ struct Line {
 pub struct ExportedLog {
     /// The node's place among those that were asked for.
     pub node: usize,
-    /// All records, from the first on.
+    /// The records of all shares, from the first on.
     pub records: Vec<AuditRecord>,
     /// How many of them are under the signed checkpoint: the first ones.
     pub signed: u64,
+    /// What the operator did, from the first on.
+    pub operator: Vec<OperatorRecord>,
 }
 
 /// Reads and verifies an exported log of one of `nodes`, each with its name and its public identity.
@@ -97,6 +99,7 @@ pub fn read_exported(
     nodes: &[(&str, [u8; 32])],
 ) -> Result<ExportedLog, ExportedLogError> {
     let (mut tree, mut records, mut note) = (Tree::new(), Vec::new(), None);
+    let (mut operator, mut is_share) = (Vec::new(), Vec::new());
     let mut text = String::new();
     for line in 1.. {
         text.clear();
@@ -116,9 +119,13 @@ pub fn read_exported(
         match (parsed.leaf, parsed.checkpoint) {
             (Some(leaf), None) => {
                 let leaf = hex::decode(leaf).map_err(|error| wrong(error.to_string()))?;
-                records.push(
-                    AuditRecord::from_bytes(&leaf).map_err(|error| wrong(error.to_string()))?,
-                );
+                let entry =
+                    AuditEntry::from_bytes(&leaf).map_err(|error| wrong(error.to_string()))?;
+                is_share.push(matches!(entry, AuditEntry::Share(_)));
+                match entry {
+                    AuditEntry::Share(record) => records.push(record),
+                    AuditEntry::Operator(record) => operator.push(record),
+                }
                 tree.push(leaf_hash(&leaf));
             }
             (None, Some(checkpoint)) => note = Some(checkpoint),
@@ -152,10 +159,13 @@ pub fn read_exported(
             signed: head.size,
         });
     }
+    let leaves = usize::try_from(head.size).unwrap_or(usize::MAX);
+    let signed = is_share.iter().take(leaves).filter(|share| **share);
     Ok(ExportedLog {
         node,
         records,
-        signed: head.size,
+        signed: signed.count() as u64,
+        operator,
     })
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::head::{CHECKPOINT_FILE, CheckpointKey, MAX_NOTE, hold_against, read_note, write_note};
 use super::segment::{self, Location, Tail, disk};
-use super::{AuditError, AuditRecord};
+use super::{AuditError, AuditRecord, OperatorRecord};
 
 /// A log that has rested this long gets its checkpoint.
 const REST: Duration = Duration::from_millis(200);
@@ -49,6 +49,7 @@ pub struct AuditLog {
     jobs: Sender<Job>,
     durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
     origin: String,
     torn: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -116,6 +117,7 @@ impl AuditLog {
             failure: None,
         }));
         let batches = Arc::new(AtomicU64::new(0));
+        let failed = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::channel();
         let writer = Writer {
             folder: folder.to_owned(),
@@ -126,6 +128,7 @@ impl AuditLog {
             signed_at: Instant::now(),
             durable: Arc::clone(&durable),
             batches: Arc::clone(&batches),
+            failed: Arc::clone(&failed),
         };
         let handle = std::thread::Builder::new()
             .name("audit".to_owned())
@@ -135,6 +138,7 @@ impl AuditLog {
             jobs,
             durable,
             batches,
+            failed,
             origin,
             torn: scanned.torn,
             writer: Mutex::new(Some(handle)),
@@ -146,7 +150,18 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError`] if it could not be made durable: whoever waits must then give no share.
     pub async fn append(&self, record: AuditRecord) -> Result<u64, AuditError> {
-        let record = record.to_bytes()?;
+        self.append_bytes(record.to_bytes()?).await
+    }
+
+    /// Appends a word of the operator, likewise.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it could not be made durable.
+    pub async fn append_operator(&self, record: OperatorRecord) -> Result<u64, AuditError> {
+        self.append_bytes(record.to_bytes()?).await
+    }
+
+    async fn append_bytes(&self, record: Vec<u8>) -> Result<u64, AuditError> {
         let (answer, answered) = oneshot::channel();
         self.jobs
             .send(Job::Append { record, answer })
@@ -246,6 +261,12 @@ impl AuditLog {
         self.batches.load(Ordering::Relaxed)
     }
 
+    /// How many records could not be written since the log was opened.
+    #[must_use]
+    pub fn failed_writes(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// Why the log cannot be written, if it cannot: then no share is given.
     ///
     /// # Errors
@@ -288,6 +309,7 @@ struct Writer {
     signed_at: Instant,
     durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
 }
 
 type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, AuditError>>);
@@ -333,6 +355,18 @@ impl Writer {
                 self.sign_quietly();
             }
         }
+        if lock(&self.durable).failure.is_none()
+            && let Err(failure) = self.finish_segment()
+        {
+            // The next start cuts the zeros off; no record is in them.
+            tracing::warn!(code = failure.code(), "{failure}");
+        }
+    }
+
+    fn finish_segment(&mut self) -> Result<(), AuditError> {
+        self.tail
+            .finish()
+            .map_err(|error| disk("truncate", &self.folder.join("*.log"), &error))
     }
 
     fn commit(&mut self, appends: Vec<Waiting>) {
@@ -347,6 +381,8 @@ impl Writer {
             }
             Err(failure) => {
                 tracing::error!(code = failure.code(), "{failure}");
+                self.failed
+                    .fetch_add(appends.len() as u64, Ordering::Relaxed);
                 lock(&self.durable)
                     .failure
                     .get_or_insert_with(|| failure.clone());
@@ -368,6 +404,7 @@ impl Writer {
             return Err(failure);
         }
         if self.length >= segment::SEGMENT_BYTES {
+            self.finish_segment()?;
             let (path, file) = segment::create(&self.folder, first)?;
             self.tail = Box::new(file);
             self.length = segment::HEADER as u64;

@@ -6,7 +6,7 @@
     missing_docs
 )]
 
-use std::fs::{self, File};
+use std::fs;
 
 use ed25519_dalek::SigningKey;
 
@@ -183,6 +183,50 @@ async fn every_flipped_byte_in_front_of_the_last_batch_is_refused() {
 }
 
 #[tokio::test]
+async fn zeros_that_a_crash_left_behind_the_last_frame_are_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = filled(dir.path(), 3).await;
+    let path = segment::path_of(dir.path(), 0);
+    let log = open(dir.path()).unwrap();
+    log.append(record(3)).await.unwrap();
+    // The log is open: this is what a kill at this moment leaves.
+    let killed = fs::read(&path).unwrap();
+    assert!(killed.len() > whole.len() + 100_000 && killed.ends_with(&[0; 100_000]));
+    let identity = signing().verifying_key().to_bytes();
+    let verified = verify_folder(dir.path(), "n1", &identity, |_, _, _| Ok(())).unwrap();
+    assert_eq!((verified.records, verified.unfinished), (4, 0));
+    log.close();
+    let closed = fs::read(&path).unwrap();
+    assert!(killed.starts_with(&closed) && closed.last() != Some(&0));
+
+    // Killed between two frames, and in the middle of writing one over the zeros.
+    for torn in [0, 7, 40] {
+        let mut bytes = killed.clone();
+        for (place, byte) in bytes[closed.len()..]
+            .iter_mut()
+            .zip(&whole[segment::HEADER..][..torn])
+        {
+            *place = *byte;
+        }
+        fs::write(&path, &bytes).unwrap();
+        let log = open(dir.path()).unwrap();
+        assert_eq!(log.size(), 4);
+        assert!(log.torn_bytes() as usize <= torn && (torn == 0) == (log.torn_bytes() == 0));
+        log.close();
+        assert_eq!(fs::read(&path).unwrap(), closed);
+    }
+    // Zeros in front of a frame are damage as before.
+    let mut bytes = closed.clone();
+    let frame = (whole.len() - segment::HEADER) / 3;
+    bytes[segment::HEADER..][..frame].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(
+        open(dir.path()),
+        Err(AuditError::Corrupt { index: 0, .. })
+    ));
+}
+
+#[tokio::test]
 async fn a_hole_inside_the_last_batch_is_a_torn_write() {
     let dir = tempfile::tempdir().unwrap();
     let (mut bytes, mut batch) = (filled(dir.path(), 2).await, Vec::new());
@@ -262,6 +306,10 @@ impl Tail for FullDisk {
     fn sync(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -283,12 +331,13 @@ async fn a_disk_that_fails_closes_the_log() {
         signed_at: Instant::now(),
         durable: Arc::clone(&durable),
         batches: Arc::default(),
+        failed: Arc::default(),
     };
     for _ in 0..2 {
         let (answer, answered) = oneshot::channel();
         writer.commit(vec![(record(0).to_bytes().unwrap(), answer)]);
         assert_eq!(answered.await.unwrap().unwrap_err().code(), "audit-disk");
-        writer.tail = Box::new(File::create(dir.path().join("healthy again")).unwrap());
+        writer.tail = Box::new(segment::create(dir.path(), 7).unwrap().1);
     }
     assert!(writer.sign().is_err());
     assert_eq!(lock(&durable).tree.size(), 0);

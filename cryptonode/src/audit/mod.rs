@@ -24,6 +24,7 @@
 //!
 //! Records, origins and the reader of exported logs come with the feature `client` too: an auditor has no node.
 
+mod entry;
 mod exported;
 mod origin;
 mod record;
@@ -37,6 +38,7 @@ mod segment;
 #[cfg(feature = "node")]
 mod verify;
 
+pub use entry::{AuditEntry, MAX_REASON, OperatorRecord};
 pub use exported::{ExportedLog, ExportedLogError, read_exported};
 pub use origin::{note_key, origin_of};
 pub use record::{AuditApproval, AuditRecord, MAX_RECORD, RecordError, as_json};

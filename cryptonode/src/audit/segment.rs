@@ -8,6 +8,10 @@
 //!
 //! `batch` is the index of the first record that was written in the same `write`; the checksum is the head of SHA-256
 //! over the 20 bytes before it and the record. It finds accidents; against intent there are the signed checkpoints.
+//!
+//! **Zeros in advance.** While a segment is written, zeros lie behind its last frame ([`PADDING`]), and frames are written
+//! over them: then `fdatasync` has only the data to bring to the disk and no longer file, and need not wait for the file system's
+//! journal, which all files share. A segment that is finished or closed ends with its last frame.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -23,6 +27,8 @@ const MAGIC: &[u8; 8] = b"cnaudit1";
 pub(super) const HEADER: usize = 16;
 /// Bytes of a frame's head, in front of the record.
 pub(super) const FRAME_HEAD: usize = 28;
+/// How many zeros are laid out in advance.
+const PADDING: u64 = 256 * 1024;
 /// A segment that has reached this many bytes is followed by another.
 pub(super) const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -141,6 +147,18 @@ fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
     })
 }
 
+/// What a crash left, without the zeros that were laid out for later frames. Fewer than a frame's head may be the data's own.
+fn without_padding(bytes: &[u8]) -> &[u8] {
+    let data = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    if bytes.len() - data < FRAME_HEAD {
+        return bytes;
+    }
+    bytes.get(..data).unwrap_or(bytes)
+}
+
 /// Reads all segments of `folder` in order, gives every whole record to `visit`, and classifies what lies behind the
 /// last one.
 ///
@@ -213,7 +231,7 @@ pub(super) fn scan(
             if !is_last || later_batch_behind(rest, index) {
                 return Err(corrupt(index, offset as u64, reason));
             }
-            scanned.torn = rest.len() as u64;
+            scanned.torn = without_padding(rest).len() as u64;
             break;
         }
         scanned.last_length = offset as u64;
@@ -239,24 +257,59 @@ pub(super) trait Tail: Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns when everything appended is durable.
     fn sync(&mut self) -> io::Result<()>;
+    /// Nothing more will be appended.
+    fn finish(&mut self) -> io::Result<()>;
 }
 
-impl Tail for File {
+/// The last segment's file, with zeros behind its last frame.
+pub(super) struct OpenSegment {
+    file: File,
+    /// Where the next frame goes.
+    end: u64,
+    /// The file's length.
+    padded: u64,
+}
+
+impl OpenSegment {
+    /// Lays out zeros until there is room up to `end`, durably: what is written over them changes the file's data alone.
+    fn make_room(&mut self, end: u64) -> io::Result<()> {
+        while self.padded < end {
+            let zeros = vec![0; usize::try_from(PADDING).unwrap_or(0)];
+            self.file.write_all_at(&zeros, self.padded)?;
+            self.file.sync_all()?;
+            self.padded += PADDING;
+        }
+        Ok(())
+    }
+}
+
+impl Tail for OpenSegment {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
+        let end = self.end + bytes.len() as u64;
+        self.make_room(end)?;
+        self.file.write_all_at(bytes, self.end)?;
+        self.end = end;
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.file.sync_data()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.file.set_len(self.end)?;
+        self.padded = self.end;
+        self.file.sync_all()
     }
 }
 
 /// Creates the segment that begins with record `first`, durably, and opens its end.
-pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, File), AuditError> {
+pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, OpenSegment), AuditError> {
     let path = path_of(folder, first);
     let mut file = OpenOptions::new()
         .create(true)
-        .append(true)
+        .truncate(false)
+        .write(true)
         .mode(0o600)
         .open(&path)
         .map_err(|error| disk("create", &path, &error))?;
@@ -269,27 +322,39 @@ pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, File), Audit
         .and_then(|()| file.sync_all())
         .map_err(|error| disk("write", &path, &error))?;
     sync_folder(folder)?;
-    Ok((path, file))
+    let end = HEADER as u64;
+    let segment = OpenSegment {
+        file,
+        end,
+        padded: end,
+    };
+    Ok((path, segment))
 }
 
-/// Opens the end of the last segment, after cutting off what a crash tore.
-pub(super) fn open_tail(folder: &Path, scanned: &Scanned) -> Result<Option<File>, AuditError> {
+/// Opens the end of the last segment, after cutting off what a crash tore, and zeros that it left.
+pub(super) fn open_tail(
+    folder: &Path,
+    scanned: &Scanned,
+) -> Result<Option<OpenSegment>, AuditError> {
     let Some(path) = scanned.segments.last() else {
         return Ok(None);
     };
     if scanned.last_length < HEADER as u64 {
-        return create(folder, scanned.records).map(|(_, file)| Some(file));
+        return create(folder, scanned.records).map(|(_, segment)| Some(segment));
     }
     let file = OpenOptions::new()
-        .append(true)
+        .write(true)
         .open(path)
         .map_err(|error| disk("open", path, &error))?;
-    if scanned.torn > 0 {
-        file.set_len(scanned.last_length)
-            .and_then(|()| file.sync_all())
-            .map_err(|error| disk("truncate", path, &error))?;
-    }
-    Ok(Some(file))
+    let mut segment = OpenSegment {
+        file,
+        end: scanned.last_length,
+        padded: scanned.last_length,
+    };
+    segment
+        .finish()
+        .map_err(|error| disk("truncate", path, &error))?;
+    Ok(Some(segment))
 }
 
 /// Makes the names in `folder` durable.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::head::{CHECKPOINT_FILE, MAX_NOTE, hold_against, node_key, read_note};
 use super::segment::{self, disk};
-use super::{AuditError, AuditRecord, as_json, origin_of};
+use super::{AuditEntry, AuditError, origin_of};
 
 /// What an audit folder holds, after all of it was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn verify_folder(
     folder: &Path,
     name: &str,
     identity: &[u8; 32],
-    mut visit: impl FnMut(u64, &AuditRecord, &[u8]) -> Result<(), AuditError>,
+    mut visit: impl FnMut(u64, &AuditEntry, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Verified, AuditError> {
     let origin = origin_of(name, identity);
     // The checkpoint is read first: what it covers is on the disk by now, whatever a running node adds meanwhile.
@@ -48,7 +48,7 @@ pub fn verify_folder(
     };
     let mut tree = Tree::new();
     let scanned = segment::scan(folder, |index, location, bytes| {
-        let record = AuditRecord::from_bytes(bytes).map_err(|error| AuditError::Corrupt {
+        let record = AuditEntry::from_bytes(bytes).map_err(|error| AuditError::Corrupt {
             path: folder.to_owned(),
             index,
             offset: location.offset,
@@ -81,7 +81,8 @@ pub fn export(
     out: &mut dyn Write,
 ) -> Result<Verified, AuditError> {
     let verified = verify_folder(folder, name, identity, |index, record, bytes| {
-        let line = json!({ "index": index, "record": as_json(record), "leaf": hex::encode(bytes) });
+        let line =
+            json!({ "index": index, "record": record.as_json(), "leaf": hex::encode(bytes) });
         writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))
     })?;
     let note = segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)?;

@@ -38,7 +38,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::client::{Dialer, PeerOptions};
-use crate::config::Config;
+use crate::config::LiveConfig;
 use crate::daemon::clock_s;
 use crate::keyring::Keyring;
 use crate::server::{CeremonyHandler, Refusal};
@@ -78,7 +78,7 @@ pub(crate) struct Surroundings {
     pub(crate) own: MemberIdentity,
     pub(crate) signing: SigningKey,
     pub(crate) policy: Option<certs::Policy>,
-    pub(crate) config: Config,
+    pub(crate) live: Arc<LiveConfig>,
     pub(crate) store: Arc<Store>,
     pub(crate) keyring: Arc<Keyring>,
     /// The node was restored from its phrase, and has forgotten what it promised: it serves reads and nothing else.
@@ -208,9 +208,8 @@ impl Ceremonies {
         }
         let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
         let created = clock_s();
-        let open_for_s = wish
-            .open_for_s
-            .unwrap_or(self.around.config.ceremony.open_for_s);
+        let config = self.around.live.now();
+        let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
         let terms = Terms {
             threshold: wish.threshold,
             policy_hash: policy.hash(),
@@ -259,12 +258,8 @@ impl Ceremonies {
         let own = &self.around.own;
         let mut members = vec![own.clone()];
         // The configuration was checked when it was read: every card is a member.
-        let configured = self
-            .around
-            .config
-            .members
-            .iter()
-            .filter_map(|card| card.member().ok());
+        let config = self.around.live.now();
+        let configured = config.members.iter().filter_map(|card| card.member().ok());
         match names {
             None => members.extend(configured.filter(|member| member.identity != own.identity)),
             Some(names) => {
@@ -427,12 +422,8 @@ impl Ceremonies {
     }
 
     fn configured(&self, identity: &[u8; 32]) -> Option<MemberIdentity> {
-        let members = self
-            .around
-            .config
-            .members
-            .iter()
-            .filter_map(|card| card.member().ok());
+        let config = self.around.live.now();
+        let members = config.members.iter().filter_map(|card| card.member().ok());
         std::iter::once(self.around.own.clone())
             .chain(members)
             .find(|member| member.identity == *identity)
@@ -484,7 +475,8 @@ impl CeremonyHandler for Arc<Ceremonies> {
             });
         }
         self.around
-            .config
+            .live
+            .now()
             .members
             .iter()
             .any(|card| card.identity == hex::encode(identity))

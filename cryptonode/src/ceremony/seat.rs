@@ -205,7 +205,13 @@ impl Ceremonies {
         let leader = machine.proposal().map(|proposal| *proposal.leader());
         leader.is_some_and(|leader| {
             leader == self.around.own.identity
-                || self.around.config.ceremony.accept_from.contains(&leader)
+                || self
+                    .around
+                    .live
+                    .now()
+                    .ceremony
+                    .accept_from
+                    .contains(&leader)
         })
     }
 

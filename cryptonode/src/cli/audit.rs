@@ -10,7 +10,7 @@ use serde_json::json;
 use super::member::open;
 use super::output::field;
 use super::{Dir, Failure, Output, exit};
-use crate::audit::{self, AuditRecord, Verified};
+use crate::audit::{self, AuditEntry, Verified};
 use crate::node_files::AUDIT_FOLDER;
 
 /// `cryptonode audit`.
@@ -73,7 +73,7 @@ pub(super) fn run(command: AuditCommand, output: &mut Output) -> Result<(), Fail
             limit,
         } => {
             let (config, own) = open(&dir)?;
-            let mut shown: std::collections::VecDeque<(u64, AuditRecord)> =
+            let mut shown: std::collections::VecDeque<(u64, AuditEntry)> =
                 std::collections::VecDeque::new();
             let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
             audit::verify_folder(
@@ -94,7 +94,7 @@ pub(super) fn run(command: AuditCommand, output: &mut Output) -> Result<(), Fail
             )?;
             let records: Vec<_> = shown
                 .iter()
-                .map(|(index, record)| json!({ "index": index, "record": audit::as_json(record) }))
+                .map(|(index, record)| json!({ "index": index, "record": record.as_json() }))
                 .collect();
             let lines: Vec<String> = shown
                 .iter()
@@ -139,15 +139,30 @@ fn as_json(verified: &Verified) -> serde_json::Value {
     })
 }
 
-fn line(index: u64, record: &AuditRecord) -> String {
-    let when =
-        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(record.time_ms) * 1_000_000)
-            .ok()
-            .and_then(|time| {
-                time.format(&time::format_description::well_known::Rfc3339)
-                    .ok()
-            })
-            .unwrap_or_else(|| record.time_ms.to_string());
+fn when(time_ms: u64) -> String {
+    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(time_ms) * 1_000_000)
+        .ok()
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| time_ms.to_string())
+}
+
+fn line(index: u64, entry: &AuditEntry) -> String {
+    let record = match entry {
+        AuditEntry::Share(record) => record,
+        AuditEntry::Operator(record) => {
+            return format!(
+                "{index} {} by the operator: {} {}: {}",
+                when(record.time_ms),
+                record.action,
+                hex::encode(record.subject),
+                record.reason
+            );
+        }
+    };
+    let when = when(record.time_ms);
     let approvals: Vec<String> = record
         .approvals
         .iter()

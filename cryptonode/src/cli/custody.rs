@@ -59,7 +59,7 @@ impl From<CustodyError> for Failure {
 }
 
 pub(super) fn run(command: &CustodyCommand, output: &mut Output) -> Result<(), Failure> {
-    crate::daemon::forbid_core_dumps();
+    crate::process::forbid_core_dumps();
     match command {
         CustodyCommand::Split {
             phrase_file,

@@ -19,10 +19,13 @@ pub const DAMAGED: u8 = 7;
 /// The ceremony failed, or is rejected or abandoned.
 pub const CEREMONY: u8 = 8;
 
+/// The doctor has found something that is not in order.
+pub const UNWELL: u8 = 9;
+
 /// The table, for `--help`.
 pub(super) const HELP: &str = "\
 Exit status: 0 done; 1 failed; 2 wrong command line; 3 wrong configuration, policy or card; 4 no or wrong passphrase; \
-5 folder in use; 6 no node there, or none running; 7 damaged store or audit log; 8 the ceremony failed.
+5 folder in use; 6 no node there, or none running; 7 damaged store or audit log; 8 the ceremony failed; 9 the doctor found something.
 
 Examples:
   cryptonode init --dir n1 --name n1 --listen 192.0.2.1:7700 --passphrase-file pass --phrase-out words

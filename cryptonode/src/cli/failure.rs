@@ -13,6 +13,7 @@ pub(super) struct Failure {
     pub(super) code: String,
     pub(super) message: String,
     pub(super) exit: u8,
+    pub(super) told: bool,
 }
 
 impl Failure {
@@ -21,7 +22,14 @@ impl Failure {
             code: code.to_owned(),
             message: message.into(),
             exit,
+            told: false,
         }
+    }
+
+    /// Standard output has said it already, as one document.
+    pub(super) fn told(mut self) -> Self {
+        self.told = true;
+        self
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Init {
 }
 
 pub(super) fn run(command: &Init, output: &mut Output) -> Result<(), Failure> {
-    crate::daemon::forbid_core_dumps();
+    crate::process::forbid_core_dumps();
     let advertise = command
         .advertise
         .clone()

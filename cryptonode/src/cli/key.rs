@@ -11,6 +11,7 @@ use super::output::field;
 use super::{Dir, Failure, Output, exit};
 use crate::admin::{Command, ExportedKey, KeyView, NodeStatus};
 use crate::store::write_private;
+use crate::suspension::{SuspensionKind, SuspensionView};
 
 /// `cryptonode key`.
 #[derive(Debug, Subcommand)]
@@ -41,6 +42,19 @@ pub(super) enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         key_certificate: Option<PathBuf>,
     },
+    /// Give no shares of a key, or for one document, until `resume`; at once and durably.
+    #[command(after_help = "\
+A document is named by its write id, as the audit log shows it. Each member of the cluster decides for itself: a read needs t \
+members that give shares.
+
+Examples:
+  cryptonode key suspend --dir n1 3af1 --reason 'investigation 7'
+  cryptonode key suspend --dir n1 --document 5be0… --reason 'withdrawn by its owner'")]
+    Suspend(Suspension),
+    /// Give shares again of what was suspended.
+    Resume(Suspension),
+    /// List what is suspended.
+    Suspended(Dir),
     /// Verify a key's certificate: who its members are, by the key itself. Needs no node and no network.
     #[command(after_help = "\
 The 32 bytes of the public key are all that has to be known: t of its members have signed under it who they are.
@@ -54,6 +68,59 @@ Example:
         #[arg(long, value_name = "FILE")]
         certificate: PathBuf,
     },
+}
+
+/// What is suspended or resumed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Suspension {
+    #[command(flatten)]
+    dir: Dir,
+    /// Y in hexadecimal, or the head of it.
+    #[arg(required_unless_present = "document")]
+    key: Option<String>,
+    /// The write id of one document instead of a key.
+    #[arg(long, value_name = "WRITE-ID", conflicts_with = "key")]
+    document: Option<String>,
+    /// Why; it goes into the audit log.
+    #[arg(long)]
+    reason: String,
+}
+
+fn suspend(command: Suspension, suspended: bool, output: &mut Output) -> Result<(), Failure> {
+    let (kind, subject) = match (command.key, command.document) {
+        (_, Some(document)) => (SuspensionKind::Document, document),
+        (key, None) => (SuspensionKind::Key, key.unwrap_or_default()),
+    };
+    let reason = command.reason;
+    let request = if suspended {
+        Command::Suspend {
+            kind,
+            subject,
+            reason,
+        }
+    } else {
+        Command::Resume {
+            kind,
+            subject,
+            reason,
+        }
+    };
+    let view: SuspensionView = ask(&command.dir.dir, &request)?;
+    let word = if suspended { "suspended" } else { "resumed" };
+    output.result(
+        &json!({ (word): view }),
+        &[field(
+            word,
+            format!("{} {}", kind_word(view.kind), view.subject),
+        )],
+    )
+}
+
+fn kind_word(kind: SuspensionKind) -> &'static str {
+    match kind {
+        SuspensionKind::Key => "key",
+        SuspensionKind::Document => "document",
+    }
 }
 
 pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failure> {
@@ -102,6 +169,21 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
                 &json!({ "key": key, "certificate": certificate, "key_certificate": key_certificate }),
                 &lines,
             )
+        }
+        KeyCommand::Suspend(command) => suspend(command, true, output),
+        KeyCommand::Resume(command) => suspend(command, false, output),
+        KeyCommand::Suspended(Dir { dir }) => {
+            let all: Vec<SuspensionView> = ask(&dir, &Command::Suspended {})?;
+            let lines: Vec<String> = all
+                .iter()
+                .map(|view| {
+                    field(
+                        kind_word(view.kind),
+                        format!("{}: {}", view.subject, view.reason),
+                    )
+                })
+                .collect();
+            output.result(&all, &lines)
         }
         KeyCommand::Verify { key, certificate } => verify(&key, &certificate, output),
         KeyCommand::Export {

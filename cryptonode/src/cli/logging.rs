@@ -1,9 +1,12 @@
 //! The log: standard error, for operators and their collectors. Secrets have no form in which they could be logged.
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, reload};
 
 use super::{Failure, exit};
+use crate::log_level;
 
 /// Form of the log.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -26,13 +29,23 @@ pub(super) fn start(level: Option<&str>, format: Format) -> Result<(), Failure> 
             ),
         )
     })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let (filter, handle) = reload::Layer::new(filter);
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let _ = match format {
-        Format::Text => builder.with_ansi(terminal).try_init(),
-        Format::Json => builder.json().try_init(),
+    // A log that cannot be written (its disk is full, say) must not take requests down with it.
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match format {
+        Format::Text => registry.with(lines.with_ansi(terminal)).try_init(),
+        Format::Json => registry.with(lines.json()).try_init(),
     };
+    // What the command line says holds to the end; otherwise the configuration says it, and may change it.
+    if started.is_ok() && level.is_none() {
+        log_level::install(move |level| {
+            let filter = EnvFilter::try_new(level).map_err(|error| error.to_string())?;
+            handle.reload(filter).map_err(|error| error.to_string())
+        });
+    }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::output::field;
 use super::{Dir, Failure, Output, exit};
 use crate::config::{CONFIG_FILE, Card, Config, ConfigError, read_policy};
 use crate::node_files::{PublicIdentity, PublicIdentityError};
+use crate::reload::{self, ReloadError};
 use crate::store::{FolderError, write_private};
 
 /// `cryptonode member`.
@@ -47,6 +48,15 @@ pub(super) enum PolicyCommand {
 pub(super) enum ConfigCommand {
     /// Check config.toml and the policy.
     Check(Dir),
+}
+
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Config(error) => error.into(),
+            ReloadError::Policy(error) => error.into(),
+        }
+    }
 }
 
 impl From<PublicIdentityError> for Failure {
@@ -120,7 +130,7 @@ fn add(dir: &Path, cards: &[String], output: &mut Output) -> Result<(), Failure>
             field("known before", listed(&known)),
         ],
     )?;
-    output.note("A running node takes the change at its next start.");
+    output.note("A running node takes the change by itself within a few seconds.");
     Ok(())
 }
 
@@ -220,25 +230,8 @@ fn print_policy(policy: &certs::Policy, output: &mut Output) -> Result<(), Failu
 
 pub(super) fn config(command: &ConfigCommand, output: &mut Output) -> Result<(), Failure> {
     let ConfigCommand::Check(Dir { dir }) = command;
-    let (config, own) = open(dir)?;
-    if let Some(member) = config
-        .members
-        .iter()
-        .find(|card| card.identity == hex::encode(own.identity))
-    {
-        let message = format!(
-            "{}: the member {} is this node itself; remove it",
-            dir.join(CONFIG_FILE).display(),
-            member.name
-        );
-        return Err(Failure::new(exit::CONFIGURATION, "configuration", message));
-    }
-    let policy = match read_policy(&config.policy) {
-        Ok(policy) => Some(policy),
-        // A node that has no policy yet can run; it cannot take part in a ceremony.
-        Err(crate::config::PolicyFileError::Missing { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    let (_, own) = open(dir)?;
+    let (config, policy) = reload::read(dir, &own.identity)?;
     let policy_hash = policy.map(|policy| hex::encode(policy.hash()));
     let members: Vec<&str> = config
         .members

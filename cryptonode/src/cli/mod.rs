@@ -7,6 +7,7 @@
 mod audit;
 mod ceremony;
 mod custody;
+mod doctor;
 pub mod exit;
 mod failure;
 mod init;
@@ -16,6 +17,7 @@ mod member;
 mod output;
 mod restore;
 mod run;
+mod unseal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -55,6 +57,8 @@ enum Command {
     Init(init::Init),
     /// Run the node until SIGTERM or Ctrl-C.
     Run(run::Run),
+    /// Open a node that was started without its passphrase.
+    Unseal(unseal::Unseal),
     /// Print the node's public card, for the other operators.
     Card(Dir),
     /// The other members.
@@ -79,6 +83,10 @@ enum Command {
     Custody(custody::CustodyCommand),
     /// What the running node is doing.
     Status(Dir),
+    /// Look at everything: disk, addresses, shares, certificates, the other members; say what to do.
+    Doctor(doctor::Doctor),
+    /// Have the running node take a changed config.toml at once.
+    Reload(Dir),
     /// The audit log, read from its files.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -101,7 +109,8 @@ struct Dir {
 /// Where the passphrase is.
 #[derive(Debug, Args)]
 struct PassphraseSource {
-    /// File with the passphrase of the node's store, on one line. Without it: the systemd credential `passphrase`, or a prompt.
+    /// File with the passphrase of the node's store, on one line. Without it: the systemd credential
+    /// `passphrase`, or a prompt.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
@@ -140,6 +149,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
     match command {
         Command::Init(command) => init::run(&command, output),
         Command::Run(command) => run::run(&command, output),
+        Command::Unseal(command) => unseal::run(&command, output),
         Command::Card(Dir { dir }) => member::card(&dir, output),
         Command::Member(command) => member::member(&command, output),
         Command::Policy(command) => member::policy(&command, output),
@@ -149,6 +159,8 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Restore(command) => restore::run(&command, output),
         Command::Custody(command) => custody::run(&command, output),
         Command::Status(Dir { dir }) => key::status(&dir, output),
+        Command::Doctor(command) => doctor::run(&command, output),
+        Command::Reload(Dir { dir }) => doctor::reload(&dir, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -70,7 +70,7 @@ impl Output {
             "{BAD}cryptonode:{BAD:#} {}",
             failure.message
         );
-        if self.json {
+        if self.json && !failure.told {
             let value = json!({ "error": { "code": failure.code, "message": failure.message } });
             let _ = writeln!(anstream::stdout(), "{value}");
         }

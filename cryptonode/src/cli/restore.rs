@@ -83,7 +83,7 @@ pub(super) struct Restore {
 }
 
 pub(super) fn run(command: &Restore, output: &mut Output) -> Result<(), Failure> {
-    crate::daemon::forbid_core_dumps();
+    crate::process::forbid_core_dumps();
     let phrase = read_phrase(&command.phrase_file)?;
     let policy = read_policy(&command.policy)?;
     let keys = restore_keys(command, &phrase, &policy)?;

@@ -103,7 +103,7 @@ fn every_mistake_names_file_and_key() {
     );
     refused(
         &template.replace("listen = \"127.0.0.1:7700\"", "listen = 7700"),
-        &["line 8", "listen"],
+        &["line 10", "listen"],
     );
     refused(
         &template.replace("node1.example:7700", "node1.example"),

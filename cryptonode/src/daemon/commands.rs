@@ -9,11 +9,13 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use crate::admin::{
-    AuditStatus, Command, CommandError, Commands, ExportedKey, KeyView, NodeStatus,
+    AuditStatus, Command, CommandError, ExportedKey, KeyHealth, KeyView, NodeStatus,
 };
 use crate::ceremony::{CeremonyError, Wish};
+use crate::health::Condition;
 use crate::keyring::ActiveKey;
 use crate::server;
+use crate::suspension::{self, SuspensionKind};
 
 impl From<CeremonyError> for CommandError {
     fn from(error: CeremonyError) -> Self {
@@ -21,8 +23,9 @@ impl From<CeremonyError> for CommandError {
     }
 }
 
-impl Commands for Node {
-    fn run(
+impl Node {
+    /// Carries out one command; events go into `events` while it lasts.
+    pub(super) fn run(
         self: Arc<Self>,
         command: Command,
         events: mpsc::Sender<Value>,
@@ -30,6 +33,9 @@ impl Commands for Node {
         async move {
             let ceremonies = &self.ceremonies;
             match command {
+                Command::Unseal {} => {
+                    Err(CommandError::new("not-sealed", "the node is not sealed"))
+                }
                 Command::Status {} => to_value(&self.status()),
                 Command::CeremonyPropose {
                     threshold,
@@ -86,6 +92,42 @@ impl Commands for Node {
                         key_certificate: self.ceremonies.key_certificate(&key).map(hex::encode),
                     })
                 }
+                Command::KeyCheck {} => {
+                    let keys: Vec<KeyHealth> =
+                        self.keyring.iter().map(|key| KeyHealth::of(&key)).collect();
+                    to_value(&keys)
+                }
+                Command::Suspend {
+                    kind,
+                    subject,
+                    reason,
+                } => {
+                    let subject = self.subject(kind, &subject)?;
+                    to_value(&self.set_suspended(kind, subject, reason, true).await?)
+                }
+                Command::Resume {
+                    kind,
+                    subject,
+                    reason,
+                } => {
+                    let subject = self.subject(kind, &subject)?;
+                    to_value(&self.set_suspended(kind, subject, reason, false).await?)
+                }
+                Command::Suspended {} => {
+                    let all = suspension::read(&self.store);
+                    to_value(&all.map_err(|error| CommandError::new("store", error.to_string()))?)
+                }
+                Command::Reload {} => {
+                    let node = Arc::clone(&self);
+                    let done = tokio::task::spawn_blocking(move || node.reload()).await;
+                    match done {
+                        Ok(Ok(done)) => to_value(&done),
+                        Ok(Err(error)) => {
+                            Err(CommandError::new("configuration", error.to_string()))
+                        }
+                        Err(_) => Err(CommandError::new("stopping", "the node is stopping")),
+                    }
+                }
                 Command::AuditCheckpoint {} => {
                     let note = self
                         .audit
@@ -94,6 +136,7 @@ impl Commands for Node {
                         .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                     Ok(json!({ "note": note }))
                 }
+                Command::Phases {} => to_value(&self.counters.phases.snapshot()),
             }
         }
         .boxed()
@@ -130,7 +173,7 @@ fn view(key: &ActiveKey) -> KeyView {
 }
 
 impl Node {
-    fn keys(&self) -> Vec<KeyView> {
+    pub(crate) fn keys(&self) -> Vec<KeyView> {
         self.keyring.iter().map(|key| view(&key)).collect()
     }
 
@@ -157,22 +200,78 @@ impl Node {
         }
     }
 
+    /// What a suspension is to be about.
+    fn subject(&self, kind: SuspensionKind, text: &str) -> Result<[u8; 32], CommandError> {
+        match kind {
+            SuspensionKind::Key => Ok(*self.key(Some(text))?.package.public_key().as_bytes()),
+            SuspensionKind::Document => hex::decode(text)
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok())
+                .ok_or_else(|| {
+                    let message = "a document is named by its write id, 64 hexadecimal digits: the SHA-256 of its wrapped key, as the audit log shows it";
+                    CommandError::new("write-id", message)
+                }),
+        }
+    }
+
+    /// Why only a restart helps.
+    pub(crate) fn unhealthy(&self) -> Vec<Condition> {
+        let failure = self.audit.health().err();
+        let failure = failure.map(|error| Condition::new("audit-unavailable", error.to_string()));
+        failure.into_iter().collect()
+    }
+
+    /// Why no share is given.
+    pub(crate) fn not_ready(&self) -> Vec<Condition> {
+        let mut reasons = self.unhealthy();
+        if self.keyring.is_empty() {
+            reasons.push(Condition::new(
+                "no-key",
+                "no key is active: no ceremony has been completed on this node",
+            ));
+        }
+        let suspended = self.gate.suspended().keys;
+        let all = self
+            .keyring
+            .iter()
+            .all(|key| suspended.contains(key.package.public_key().as_bytes()));
+        if !self.keyring.is_empty() && all {
+            let message = "every key is suspended: `cryptonode key resume` gives shares again";
+            reasons.push(Condition::new("suspended", message));
+        }
+        reasons
+    }
+
     fn status(&self) -> NodeStatus {
         let failure = self.audit.health().err().map(|error| error.to_string());
-        let mut not_ready: Vec<String> = failure.iter().cloned().collect();
-        if self.keyring.is_empty() {
-            not_ready
-                .push("no key is active: no ceremony has been completed on this node".to_owned());
-        }
+        let not_ready: Vec<String> = self
+            .not_ready()
+            .into_iter()
+            .map(|reason| reason.message)
+            .collect();
+        let config = self.live.now();
+        let reloads = self.reloads().clone();
+        let (health, health_failure) = match self.page.address() {
+            Ok(address) => (address.map(|address| address.to_string()), None),
+            Err(reason) => (None, Some(reason)),
+        };
         NodeStatus {
-            name: self.config.name.clone(),
+            name: config.name.clone(),
             identity: hex::encode(self.identity),
             listen: self.listen.to_string(),
-            advertise: self.config.advertise.clone(),
+            advertise: config.advertise.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             up_s: self.started.elapsed().as_secs(),
             ready: not_ready.is_empty(),
             not_ready,
+            health,
+            health_failure,
+            config_failure: reloads.failure,
+            memory_locked: self.memory.is_ok(),
+            memory_failure: self.memory.clone().err(),
+            suspended: suspension::read(&self.store).unwrap_or_default(),
+            revocation: self.lists.view(),
+            restart_needed: reloads.restart_needed,
             restored: self.ceremonies.is_restored(),
             keys: self.keys(),
             ceremonies: self

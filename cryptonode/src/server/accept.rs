@@ -13,7 +13,7 @@ use tracing::{debug, info};
 
 use super::admission::{Admission, Place, Rooms};
 use super::counters::{Open, count};
-use super::limits::Limits;
+use super::limits::{Limits, LiveLimits};
 use super::request::answer_stream;
 use super::serving::Serving;
 use crate::tls;
@@ -27,8 +27,15 @@ const CROWDED: VarInt = VarInt::from_u32(3);
 /// What all connections share.
 pub(super) struct Shared {
     pub(super) serving: Arc<Serving>,
-    pub(super) limits: Limits,
+    live: LiveLimits,
     pub(super) admission: Arc<Admission>,
+}
+
+impl Shared {
+    /// The bounds of this moment.
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.live.now()
+    }
 }
 
 /// The client of a connection.
@@ -48,13 +55,20 @@ pub(super) struct ClientKey {
 pub async fn serve(
     endpoint: Endpoint,
     serving: Arc<Serving>,
-    limits: Limits,
+    limits: impl Into<LiveLimits>,
     stop: impl Future<Output = ()>,
 ) {
+    let live = limits.into();
+    let admission = Admission::new(&live);
+    let seen = Arc::downgrade(&admission);
+    serving.counters.measures.watch_bytes(move || {
+        seen.upgrade()
+            .map_or([0; 2], |admission| admission.bytes_held())
+    });
     let shared = Arc::new(Shared {
-        admission: Admission::new(&limits),
+        admission,
         serving,
-        limits,
+        live,
     });
     let (stopping, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -79,7 +93,7 @@ pub async fn serve(
         "stopping: finishing what was accepted"
     );
     let _ = stopping.send(true);
-    let grace = tokio::time::sleep(shared.limits.stop);
+    let grace = tokio::time::sleep(shared.limits().stop);
     let mut grace = pin!(grace);
     while !connections.is_empty() {
         tokio::select! {
@@ -97,7 +111,7 @@ pub async fn serve(
 /// Lets a newcomer in, asks it to prove its address, or refuses it. No state is kept for the latter two.
 fn admit(incoming: Incoming, shared: &Arc<Shared>) -> Option<(Incoming, Place)> {
     let counters = &shared.serving.counters;
-    let limits = &shared.limits;
+    let limits = shared.limits();
     let handshakes = counters.handshakes_open.load(Ordering::Relaxed) as usize;
     let loaded = shared.admission.connections() >= limits.validate_above
         || handshakes >= limits.validate_above_handshakes;
@@ -132,7 +146,7 @@ async fn connection(
             return;
         }
     };
-    let connection = match tokio::time::timeout(shared.limits.handshake, connecting).await {
+    let connection = match tokio::time::timeout(shared.limits().handshake, connecting).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             count(&counters.handshakes_failed);
@@ -153,12 +167,16 @@ async fn connection(
     };
     let member =
         tls::ed25519_key(&spki).filter(|identity| shared.serving.ceremony.is_member(identity));
+    let fingerprint: [u8; 32] = Sha256::digest(&spki).into();
     let client = Arc::new(ClientKey {
-        fingerprint: Sha256::digest(&spki).into(),
+        fingerprint,
         spki,
         rooms: match member {
             Some(identity) => shared.admission.of_member(identity),
-            None => shared.admission.of_client(&place),
+            None => {
+                let state = shared.serving.gate.clients.state(fingerprint);
+                shared.admission.of_client(&place, state)
+            }
         },
         member,
     });
@@ -172,7 +190,7 @@ async fn connection(
             _ = stopping.changed() => break,
             Some(_) = streams.join_next() => quiet_since = Instant::now(),
             // Connections cost a client nothing: those that are kept for nothing must not keep others out.
-            () = tokio::time::sleep_until(quiet_since + shared.limits.quiet),
+            () = tokio::time::sleep_until(quiet_since + shared.limits().quiet),
                 if streams.is_empty() && client.member.is_none() =>
             {
                 if shared.admission.is_crowded() {

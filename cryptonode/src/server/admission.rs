@@ -9,14 +9,17 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::limits::Limits;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::clients::{ClientLimits, ClientState};
+use super::limits::LiveLimits;
 use crate::wire::v1::{MAX_MEMBER_REQUEST, MAX_REQUEST};
 
 /// What is taken of a node's bounds.
 pub(super) struct Admission {
-    limits: Limits,
+    limits: LiveLimits,
     clients: Arc<Room>,
     members: Arc<Room>,
     arithmetic: Semaphore,
@@ -45,14 +48,19 @@ struct Origin {
 }
 
 impl Admission {
-    pub(super) fn new(limits: &Limits) -> Arc<Self> {
+    pub(super) fn new(limits: &LiveLimits) -> Arc<Self> {
         Arc::new(Self {
-            clients: Room::new(limits.requests, limits.request_bytes),
-            members: Room::new(limits.requests, limits.member_bytes),
-            arithmetic: Semaphore::new(limits.arithmetic.max(1)),
+            clients: Arc::default(),
+            members: Arc::default(),
+            arithmetic: Semaphore::new(limits.now().arithmetic.max(1)),
             taken: Mutex::default(),
             limits: limits.clone(),
         })
+    }
+
+    /// Bytes held for clients' requests, and for members'.
+    pub(super) fn bytes_held(&self) -> [usize; 2] {
+        [&self.clients, &self.members].map(|room| room.bytes.load(Ordering::Relaxed))
     }
 
     /// How many connections there are.
@@ -62,24 +70,25 @@ impl Admission {
 
     /// Whether three quarters of the connections are taken.
     pub(super) fn is_crowded(&self) -> bool {
-        self.connections() >= self.limits.connections - self.limits.connections / 4
+        let most = self.limits.now().connections;
+        self.connections() >= most - most / 4
     }
 
     /// `None` if all places, or all of this network, are taken.
     pub(super) fn connect(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let network = network_of(address);
+        let limits = self.limits.now();
         let mut taken = lock(&self.taken);
         let before = taken.networks.get(&network);
-        if taken.connections >= self.limits.connections
-            || before.map_or(0, |network| network.connections)
-                >= self.limits.connections_per_address
+        if taken.connections >= limits.connections
+            || before.map_or(0, |network| network.connections) >= limits.connections_per_address
         {
             return None;
         }
         taken.connections += 1;
         let entry = taken.networks.entry(network).or_insert_with(|| Network {
             connections: 0,
-            own: self.part_of(self.limits.request_bytes, MAX_REQUEST),
+            own: self.new_origin(),
         });
         entry.connections += 1;
         Some(Place {
@@ -89,11 +98,13 @@ impl Admission {
         })
     }
 
-    /// What a stranger at this place may take.
-    pub(super) fn of_client(&self, place: &Place) -> Rooms {
+    /// What a stranger at this place may take, being this client.
+    pub(super) fn of_client(&self, place: &Place, client: Arc<ClientState>) -> Rooms {
         Rooms {
             all: Arc::clone(&self.clients),
             own: Arc::clone(&place.own),
+            client: Some(client),
+            limits: self.limits.clone(),
         }
     }
 
@@ -103,22 +114,19 @@ impl Admission {
         let own = taken
             .members
             .entry(identity)
-            .or_insert_with(|| self.part_of(self.limits.member_bytes, MAX_MEMBER_REQUEST));
+            .or_insert_with(|| self.new_origin());
         Rooms {
             all: Arc::clone(&self.members),
             own: Arc::clone(own),
+            client: None,
+            limits: self.limits.clone(),
         }
     }
 
-    /// The part of one origin, in which the longest request has room.
-    fn part_of(&self, bytes: usize, longest: usize) -> Arc<Origin> {
-        let parts = self.limits.origins.max(1);
+    fn new_origin(&self) -> Arc<Origin> {
         Arc::new(Origin {
-            room: Room::new(
-                self.limits.requests.div_ceil(parts),
-                (bytes / parts).max(longest),
-            ),
-            arithmetic: Semaphore::new(self.limits.arithmetic.max(1)),
+            room: Arc::default(),
+            arithmetic: Semaphore::new(self.limits.now().arithmetic.max(1)),
         })
     }
 
@@ -152,41 +160,74 @@ impl Drop for Place {
     }
 }
 
-/// Requests and bytes that may still be taken on.
-struct Room {
-    requests: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+/// Requests and bytes that are taken on. What may be taken is given with each taking, since the operator may change it.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
-impl Room {
-    fn new(requests: usize, bytes: usize) -> Arc<Self> {
-        let semaphore =
-            |permits: usize| Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self {
-            requests: semaphore(requests),
-            bytes: semaphore(bytes),
+/// What may be taken of a room.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caps {
+    pub(super) requests: usize,
+    pub(super) bytes: usize,
+}
+
+fn take(taken: &AtomicUsize, more: usize, most: usize) -> bool {
+    taken
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |taken| {
+            taken.checked_add(more).filter(|taken| *taken <= most)
         })
-    }
+        .is_ok()
 }
 
-/// What one client takes from: the room of all, and its origin's part of it.
+/// What one client takes from: the room of all, its origin's part of it, and, if it is no member, its own.
 pub(super) struct Rooms {
     all: Arc<Room>,
     own: Arc<Origin>,
+    client: Option<Arc<ClientState>>,
+    limits: LiveLimits,
 }
 
 impl Rooms {
+    /// The client's own state; members have none.
+    pub(super) fn client(&self) -> Option<&ClientState> {
+        self.client.as_deref()
+    }
+
     /// A place for one request; `None` if there is none now.
-    pub(super) fn enter(&self) -> Option<Held> {
+    pub(super) fn enter(&self, client: &ClientLimits) -> Option<Held> {
+        let limits = self.limits.now();
+        let (bytes, longest) = match self.client {
+            Some(_) => (limits.request_bytes, MAX_REQUEST),
+            None => (limits.member_bytes, MAX_MEMBER_REQUEST),
+        };
+        let all = Caps {
+            requests: limits.requests,
+            bytes,
+        };
+        // The part of one origin, in which the longest request has room.
+        let parts = limits.origins.max(1);
+        let own = Caps {
+            requests: limits.requests.div_ceil(parts),
+            bytes: (bytes / parts).max(longest),
+        };
+        let client = match &self.client {
+            Some(state) => Some(Occupied::enter(&state.room, client.caps())?),
+            None => None,
+        };
         Some(Held {
-            own: Occupied::enter(&self.own.room)?,
-            all: Occupied::enter(&self.all)?,
+            client,
+            own: Occupied::enter(&self.own.room, own)?,
+            all: Occupied::enter(&self.all, all)?,
         })
     }
 }
 
 /// What a request takes, given back when dropped.
 pub(super) struct Held {
+    client: Option<Occupied>,
     own: Occupied,
     all: Occupied,
 }
@@ -194,33 +235,40 @@ pub(super) struct Held {
 impl Held {
     /// Takes room for more bytes; `false` if there is none now.
     pub(super) fn hold(&mut self, bytes: usize) -> bool {
-        self.own.hold(bytes) && self.all.hold(bytes)
+        self.client.as_mut().is_none_or(|client| client.hold(bytes))
+            && self.own.hold(bytes)
+            && self.all.hold(bytes)
     }
 }
 
 struct Occupied {
-    _request: OwnedSemaphorePermit,
-    bytes: OwnedSemaphorePermit,
     room: Arc<Room>,
+    caps: Caps,
+    bytes: usize,
 }
 
 impl Occupied {
-    fn enter(room: &Arc<Room>) -> Option<Self> {
-        Some(Self {
-            _request: Arc::clone(&room.requests).try_acquire_owned().ok()?,
-            bytes: Arc::clone(&room.bytes).try_acquire_many_owned(0).ok()?,
+    fn enter(room: &Arc<Room>, caps: Caps) -> Option<Self> {
+        take(&room.requests, 1, caps.requests).then(|| Self {
             room: Arc::clone(room),
+            caps,
+            bytes: 0,
         })
     }
 
     fn hold(&mut self, bytes: usize) -> bool {
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        Arc::clone(&self.room.bytes)
-            .try_acquire_many_owned(permits)
-            .is_ok_and(|more| {
-                self.bytes.merge(more);
-                true
-            })
+        let taken = take(&self.room.bytes, bytes, self.caps.bytes);
+        if taken {
+            self.bytes += bytes;
+        }
+        taken
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.room.requests.fetch_sub(1, Ordering::Relaxed);
+        self.room.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::measures::Measures;
+use super::phases::Phases;
+
 /// Numbers that only grow, and three that follow what is open now. Written by the server, read by anyone.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -20,6 +23,9 @@ pub struct Counters {
     pub(super) abandoned: AtomicU64,
     /// By code. Codes are constants of the program, so that the map is bounded.
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    pub(crate) measures: Measures,
+    /// How long the phases of the requests for shares took that were not refused.
+    pub phases: Phases,
 }
 
 /// [`Counters`] at one moment.

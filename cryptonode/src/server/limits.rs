@@ -1,5 +1,6 @@
 //! Bounds on everything that a peer can make a node hold or wait for.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 /// Bounds of a server. The defaults suit one node on a machine of a few cores.
@@ -73,5 +74,30 @@ impl Default for Limits {
             stop: Duration::from_secs(10),
             retry_after: Duration::from_millis(200),
         }
+    }
+}
+
+/// The bounds of this moment: the operator may change them while the node serves.
+///
+/// `requests_per_connection`, `idle` and `arithmetic` are taken once, when the server is made.
+#[derive(Debug, Clone)]
+pub struct LiveLimits(Arc<RwLock<Arc<Limits>>>);
+
+impl From<Limits> for LiveLimits {
+    fn from(limits: Limits) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(limits))))
+    }
+}
+
+impl LiveLimits {
+    /// The bounds that hold.
+    #[must_use]
+    pub fn now(&self) -> Arc<Limits> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts others in their place, for what begins from now on.
+    pub fn replace(&self, limits: Limits) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
     }
 }

@@ -21,17 +21,24 @@
 
 mod accept;
 mod admission;
+mod clients;
 mod counters;
 mod endpoint;
+mod gate;
 mod limits;
+mod measures;
+mod phases;
 mod reencryption;
 mod refusal;
 mod request;
 mod serving;
 
 pub use self::accept::serve;
+pub use self::clients::{ClientLimits, ClientRules, Clients};
 pub use self::counters::{Counters, Snapshot};
 pub use self::endpoint::{BindError, bind};
-pub use self::limits::Limits;
+pub use self::gate::{Gate, Suspended};
+pub use self::limits::{Limits, LiveLimits};
+pub use self::phases::{Durations, Histogram, Phase, PhaseDurations, Phases};
 pub use self::refusal::Refusal;
 pub use self::serving::{AuditSink, CeremonyHandler, Serving, descriptor};

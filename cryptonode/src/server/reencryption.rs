@@ -19,7 +19,10 @@ use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verif
 use sha2::{Digest, Sha256};
 
 use super::accept::{ClientKey, Shared};
+use super::counters::Open;
+use super::phases::{Phase, Stopwatch};
 use super::refusal::Refusal;
+use super::serving::Serving;
 use crate::audit::{AuditApproval, AuditRecord};
 use crate::keyring::ActiveKey;
 use crate::wire::v1::ByteBuf;
@@ -38,8 +41,9 @@ pub(super) async fn answer(
     request: &ReencryptionRequest<'_>,
 ) -> Result<Vec<u8>, Refusal> {
     let serving = &shared.serving;
-    if serving
-        .clients
+    let rules = serving.gate.clients.rules();
+    if rules
+        .allow
         .as_ref()
         .is_some_and(|listed| !listed.contains(&request.client.fingerprint))
     {
@@ -53,19 +57,34 @@ pub(super) async fn answer(
         .ok_or_else(|| Refusal::UnknownKey {
             public_key: hex::encode(public_key),
         })?;
+    serving
+        .gate
+        .admit(public_key, &Sha256::digest(request.wrapped_key).into())?;
     let (given, needed) = (request.approvals.len(), key.policy.approvals_needed());
     if given < usize::from(needed) {
         return Err(Refusal::TooFewApprovals { given, needed });
     }
 
+    let measures = &serving.counters.measures;
+    let mut watch = Stopwatch::start(&serving.counters.phases);
     let (record, share) = {
+        let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&request.client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
-        make_share(&key, request, (serving.clock_ms)())?
+        drop(waiting);
+        let _computing = Open::new(&measures.computing);
+        watch.lap(Phase::Turn);
+        make_share(serving, &key, request, &mut watch)?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
-    match within(shared.limits.audit, serving.audit.append(record)).await {
-        Some(Ok(_)) => Ok(share),
+    let recording = Open::new(&measures.recording);
+    let recorded = within(shared.limits().audit, serving.audit.append(record)).await;
+    drop(recording);
+    match recorded {
+        Some(Ok(_)) => {
+            watch.lap(Phase::Audit);
+            Ok(share)
+        }
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
             Err(Refusal::AuditUnavailable)
@@ -79,11 +98,17 @@ pub(super) async fn answer(
 
 /// Steps 2 to 5.
 fn make_share(
+    serving: &Serving,
     key: &ActiveKey,
     request: &ReencryptionRequest<'_>,
-    time_ms: u64,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
+    let (time_ms, measures) = ((serving.clock_ms)(), &serving.counters.measures);
     let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
+    // Again, now that the wait for the turn is over: what was suspended meanwhile is given no share.
+    serving
+        .gate
+        .admit(key.package.public_key().as_bytes(), &write_id)?;
     let (ephemeral_point, _) = request
         .ephemeral_key
         .split_first_chunk()
@@ -103,14 +128,38 @@ fn make_share(
         ephemeral_point,
         client_spki: &request.client.spki,
     };
-    let approved = key.policy.verify(&approvals, &binding, time_ms / 1000)?;
+    let approved = key
+        .policy
+        .verify_unrevoked(
+            &approvals,
+            &binding,
+            time_ms / 1000,
+            &serving.gate.revocations(),
+        )
+        .inspect_err(|refused| {
+            for (_, reason) in &refused.reasons {
+                measures.approval_not_counted(reason.code());
+            }
+        })?;
+    for (_, reason) in &approved.not_counted {
+        measures.approval_not_counted(reason.code());
+    }
+    for counted in &approved.counted {
+        let age_s = time_ms as f64 / 1000.0 - counted.not_before as f64;
+        measures.approval_counted(&counted.organisation, age_s);
+    }
+    watch.lap(Phase::Approvals);
 
     let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
         .map_err(RequestError::from)?;
     let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
     let mut rng = rand::rng();
     let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, &mut rng)?;
-    let share = key.share.reencrypt(&wrapped, &ephemeral, &mut rng)?;
+    watch.lap(Phase::Proofs);
+    let share = key.share.multiply(&wrapped, &ephemeral)?;
+    watch.lap(Phase::Share);
+    let share = share.prove(&mut rng);
+    watch.lap(Phase::Proof);
 
     let record = AuditRecord {
         epoch: key.package.epoch(),

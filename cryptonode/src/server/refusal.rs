@@ -25,6 +25,23 @@ pub enum Refusal {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The client asks more often than the operator lets it.
+    #[error("this client asks more often than this node's operator lets it: try again in {} ms", retry_after.as_millis())]
+    RateLimited {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The operator has withdrawn this client's key.
+    #[error(
+        "this node's operator has denied this client's key: use another key, or ask the operator why"
+    )]
+    ClientDenied,
+    /// The operator gives no shares of this key for the time being.
+    #[error("this node's operator has suspended this key: ask another node, or the operator why")]
+    KeySuspended,
+    /// The operator gives no shares for this document for the time being.
+    #[error("this node's operator has suspended this document: ask the operator why")]
+    DocumentSuspended,
     /// The node is stopping.
     #[error("the node is stopping: ask another node")]
     Stopping,
@@ -89,6 +106,10 @@ impl Refusal {
             Self::Message(error) => error.code(),
             Self::RequestTimeout { .. } => "request-timeout",
             Self::Busy { .. } => "busy",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::ClientDenied => "client-denied",
+            Self::KeySuspended => "key-suspended",
+            Self::DocumentSuspended => "document-suspended",
             Self::Stopping => "stopping",
             Self::ClientNotListed => "client-not-listed",
             Self::UnknownKey { .. } => "unknown-key",
@@ -106,7 +127,7 @@ impl Refusal {
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::Busy { retry_after } => {
+            Self::Busy { retry_after } | Self::RateLimited { retry_after } => {
                 Some(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX))
             }
             _ => None,

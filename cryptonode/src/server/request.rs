@@ -1,6 +1,7 @@
 //! One stream: one request in, one answer out.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use quinn::{ReadError, RecvStream, SendStream, VarInt};
 use serde_bytes::ByteBuf;
@@ -9,6 +10,7 @@ use tracing::{debug, error};
 use super::accept::{ClientKey, Shared};
 use super::admission::Held;
 use super::counters::{Open, count};
+use super::phases::{Phase, Stopwatch};
 use super::reencryption::{self, ReencryptionRequest};
 use super::refusal::Refusal;
 use super::serving::descriptor;
@@ -23,6 +25,20 @@ const _: () = assert!(dkg::MAX_MESSAGE <= MAX_CEREMONY_MESSAGE);
 /// Code with which a node stops reading a request that it has already refused.
 const REFUSED: VarInt = VarInt::from_u32(1);
 
+/// The kind of a request that ended before it was understood.
+const UNREAD: &str = "unread";
+
+fn kind_of(request: &Request) -> &'static str {
+    match request {
+        Request::Reencrypt { .. } => "reencrypt",
+        Request::Key { .. } => "key",
+        Request::Ceremony { .. } => "ceremony",
+        Request::Status { .. } => "status",
+        Request::Checkpoint { .. } => "checkpoint",
+        Request::Audit { .. } => "audit",
+    }
+}
+
 /// The client took its request back, or its connection is lost: nobody waits for an answer.
 struct Abandoned;
 
@@ -35,27 +51,42 @@ pub(super) async fn answer_stream(
     mut receive: RecvStream,
 ) {
     let counters = &shared.serving.counters;
+    let measures = &counters.measures;
+    let since = Instant::now();
+    let mut kind = UNREAD;
     let _open = Open::new(&counters.requests_open);
-    let mut held = client.rooms.enter();
-    let result = match &mut held {
-        None => Err(busy(&shared)),
-        Some(held) => match read(&shared, &client, held, &mut receive).await {
-            Ok(Ok(bytes)) => carry_out(&shared, &client, held, &bytes).await,
+    let mut received = since;
+    let mut entered = enter(&shared, &client);
+    let result = match &mut entered {
+        Err(refusal) => Err(refusal.clone()),
+        Ok(held) => match read(&shared, &client, held, &mut receive).await {
+            Ok(Ok(bytes)) => {
+                received = Instant::now();
+                let mut watch = Stopwatch::start(&counters.phases);
+                match Request::from_bytes(&bytes) {
+                    Ok(request) => {
+                        kind = kind_of(&request);
+                        carry_out(&shared, &client, held, request, &mut watch).await
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
             Ok(Err(refusal)) => Err(refusal),
             Err(Abandoned) => {
                 count(&counters.abandoned);
+                measures.ended(kind, "abandoned", "", since);
                 return;
             }
         },
     };
-    let (answer, counter) = match result {
-        Ok(answer @ Answer::Share { .. }) => (answer, Some(&counters.shares)),
-        Ok(answer) => (answer, Some(&counters.other_answers)),
+    let (answer, counter, outcome, reason) = match result {
+        Ok(answer @ Answer::Share { .. }) => (answer, Some(&counters.shares), "share", ""),
+        Ok(answer) => (answer, Some(&counters.other_answers), "answered", ""),
         Err(refusal) => {
             counters.refuse(refusal.code());
             debug!(code = refusal.code(), "a request was refused");
             let _ = receive.stop(REFUSED);
-            (refusal.to_answer(), None)
+            (refusal.to_answer(), None, "refused", refusal.code())
         }
     };
     let encoded = answer.to_bytes().or_else(|error| {
@@ -67,21 +98,45 @@ pub(super) async fn answer_stream(
     let Ok(bytes) = encoded else { return };
     // A long answer keeps its place until the client has taken it, or a client that reads nothing could have the node hold
     // any number of them.
-    let _held = held.filter(|_| bytes.len() > MAX_SHARE_ANSWER);
+    let _held = entered.ok().filter(|_| bytes.len() > MAX_SHARE_ANSWER);
     let sent = async {
         send.write_all(&bytes).await.ok()?;
         send.finish().ok()?;
+        if outcome == "share" {
+            counters.phases.record(Phase::Receive, received - since);
+            counters.phases.record(Phase::Whole, received.elapsed());
+        }
         // Not only handed to the socket: at a stop, the connection is closed only when the client has the answer.
         send.stopped().await.ok()
     };
-    match tokio::time::timeout(shared.limits.answer, sent).await {
-        Ok(Some(_)) => counter.into_iter().for_each(count),
-        Ok(None) => count(&counters.abandoned),
+    let taken = match tokio::time::timeout(shared.limits().answer, sent).await {
+        Ok(taken) => taken.is_some(),
         Err(_) => {
-            count(&counters.abandoned);
             let _ = send.reset(REFUSED);
+            false
         }
+    };
+    if taken {
+        counter.into_iter().for_each(count);
+        measures.ended(kind, outcome, reason, since);
+    } else {
+        count(&counters.abandoned);
+        measures.ended(kind, "abandoned", reason, since);
     }
+}
+
+/// A place for one request, if the operator's rules give this client one.
+fn enter(shared: &Shared, client: &ClientKey) -> Result<Held, Refusal> {
+    let rules = shared.serving.gate.clients.rules();
+    if rules.deny.contains(&client.fingerprint) {
+        return Err(Refusal::ClientDenied);
+    }
+    let limits = rules.limits(&client.fingerprint);
+    let held = client.rooms.enter(&limits).ok_or_else(|| busy(shared))?;
+    if let Some(state) = client.rooms.client() {
+        state.pass(limits, Instant::now())?;
+    }
+    Ok(held)
 }
 
 /// Reads one request to its end: bounded in length, in time, and in the bytes of all requests together.
@@ -92,8 +147,8 @@ async fn read(
     receive: &mut RecvStream,
 ) -> Result<Result<Vec<u8>, Refusal>, Abandoned> {
     let (limit, deadline) = match client.member {
-        Some(_) => (MAX_MEMBER_REQUEST, shared.limits.member_request),
-        None => (MAX_REQUEST, shared.limits.request),
+        Some(_) => (MAX_MEMBER_REQUEST, shared.limits().member_request),
+        None => (MAX_REQUEST, shared.limits().request),
     };
     let reading = async {
         let mut bytes = Vec::new();
@@ -127,15 +182,17 @@ async fn carry_out(
     shared: &Shared,
     client: &ClientKey,
     held: &mut Held,
-    bytes: &[u8],
+    request: Request,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
-    match Request::from_bytes(bytes)? {
+    match request {
         Request::Reencrypt {
             approvals,
             wrapped_key,
             ephemeral_key,
         } => {
+            watch.lap(Phase::Decode);
             let request = ReencryptionRequest {
                 approvals: &approvals,
                 wrapped_key: &wrapped_key,
@@ -166,7 +223,7 @@ async fn carry_out(
         Request::Ceremony { message } => {
             let from = client.member.ok_or(Refusal::NotAMember)?;
             let reply = tokio::time::timeout(
-                shared.limits.ceremony,
+                shared.limits().ceremony,
                 serving.ceremony.handle(from, message.into_vec()),
             )
             .await
@@ -180,7 +237,7 @@ async fn carry_out(
         Request::Status {} => Ok(status(shared)),
         Request::Checkpoint {} => {
             let checkpoint =
-                tokio::time::timeout(shared.limits.audit, serving.audit.checkpoint()).await;
+                tokio::time::timeout(shared.limits().audit, serving.audit.checkpoint()).await;
             match checkpoint {
                 Ok(Ok(note)) => Ok(Answer::Checkpoint { note }),
                 _ => Err(Refusal::AuditUnavailable),
@@ -198,7 +255,7 @@ async fn carry_out(
 
 fn busy(shared: &Shared) -> Refusal {
     Refusal::Busy {
-        retry_after: shared.limits.retry_after,
+        retry_after: shared.limits().retry_after,
     }
 }
 

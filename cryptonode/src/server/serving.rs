@@ -1,12 +1,12 @@
 //! What a server serves: the seams to the rest of the node.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::counters::Counters;
+use super::gate::Gate;
 use super::refusal::Refusal;
 use crate::audit::{AuditError, AuditLog, AuditRecord};
 use crate::client::{ClusterDescriptor, MemberDescriptor};
@@ -22,8 +22,8 @@ pub struct Serving {
     pub audit: Arc<dyn AuditSink>,
     /// Who answers messages of ceremonies.
     pub ceremony: Arc<dyn CeremonyHandler>,
-    /// SHA-256 of the SubjectPublicKeyInfo of each client that may ask for shares, if the operator narrows it to a list.
-    pub clients: Option<HashSet<[u8; 32]>>,
+    /// What the operator has forbidden or bounded.
+    pub gate: Arc<Gate>,
     /// The node's clock, in milliseconds since the Unix epoch.
     pub clock_ms: fn() -> u64,
     /// What was done so far.

@@ -8,7 +8,9 @@
 //!
 //! **Damage.** Before the file is opened for writing, a copy of it in memory is opened, checked as a whole, and every
 //! record unsealed. So a wrong passphrase, a torn or altered file and a store of another version are told apart while the file on the
-//! disk is still untouched; redb's own repair, which may go back to an earlier commit, never runs on a damaged file.
+//! disk is still untouched; redb's own repair, which may go back to an earlier commit, never runs on a damaged file. Two things no
+//! check of one file can see: an older copy of the whole file, and a flip of the one bit that says which of the last two commits
+//! holds. Whoever can do either can also put back an older folder, and is stopped by the disk's own protection or not at all.
 //!
 //! **Erasure.** A copy-on-write file keeps old pages until they are used again. The secrets of an undecided ceremony
 //! (n_j, e_i, the polynomials) must not outlive it, so each such record has a key of its own in a small file beside the store, which is
@@ -21,6 +23,7 @@ mod folder;
 mod passphrase;
 mod records;
 mod seal;
+mod unsealing;
 
 pub use folder::{Folder, FolderError, write_private};
 pub use passphrase::{Passphrase, PassphraseError};
@@ -28,6 +31,7 @@ pub use records::{
     NodeIdentity, RecordsError, audit_head_change, key_change, policy_change, restored_change,
 };
 pub use seal::Cost;
+pub use unsealing::{PassphraseFile, PassphraseSource, SystemdCredential, Terminal, first_of};
 
 use std::path::{Path, PathBuf};
 
@@ -62,10 +66,12 @@ pub enum Table {
     Policy,
     /// The audit log's head as last seen; one record.
     AuditHead,
+    /// Keys and documents that are given no shares for the time being.
+    Suspended,
 }
 
 impl Table {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Identity,
         Self::Key,
         Self::Ceremony,
@@ -75,6 +81,7 @@ impl Table {
         Self::Restored,
         Self::Policy,
         Self::AuditHead,
+        Self::Suspended,
     ];
 
     fn name(self) -> &'static str {
@@ -88,6 +95,7 @@ impl Table {
             Self::Restored => "restored",
             Self::Policy => "policy",
             Self::AuditHead => "audit-head",
+            Self::Suspended => "suspended",
         }
     }
 

@@ -1,13 +1,14 @@
 //! Where the passphrase comes from, and how long it stays in memory: until the store is open.
 
-use std::fs;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::unsealing::{PassphraseFile, PassphraseSource, SystemdCredential, Terminal, first_of};
+
 /// Longest passphrase file, in bytes.
-const MAX_PASSPHRASE: u64 = 4096;
+pub(super) const MAX_PASSPHRASE: u64 = 4096;
 
 /// The operator's passphrase. Zeroized on drop; its Debug shows nothing.
 pub struct Passphrase(Zeroizing<String>);
@@ -34,6 +35,16 @@ pub enum PassphraseError {
     TooLong {
         /// The file.
         path: PathBuf,
+    },
+    /// Others may read it.
+    #[error(
+        "others may read the passphrase file {path} (mode {mode:o}): run `chmod 600 {path}`, and change the passphrase if they have"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// Empty.
     #[error("the passphrase is empty: put one line into the file given with --passphrase-file")]
@@ -71,50 +82,21 @@ impl Passphrase {
     /// # Errors
     /// [`PassphraseError`] says which source was tried and what to do.
     pub fn obtain(file: Option<&Path>, new: bool) -> Result<Self, PassphraseError> {
+        Self::find(file, new)?.ok_or(PassphraseError::NoSource)
+    }
+
+    /// The same; `None` if there is no source at all.
+    ///
+    /// # Errors
+    /// [`PassphraseError`] if a source is there and cannot give it.
+    pub fn find(file: Option<&Path>, new: bool) -> Result<Option<Self>, PassphraseError> {
         if let Some(path) = file {
-            return Self::from_file(path);
+            return PassphraseFile(path.to_owned()).obtain();
         }
-        if let Some(folder) = std::env::var_os("CREDENTIALS_DIRECTORY") {
-            let path = Path::new(&folder).join("passphrase");
-            if path.exists() {
-                return Self::from_file(&path);
-            }
-        }
-        if !io::stdin().is_terminal() {
-            return Err(PassphraseError::NoSource);
-        }
-        let ask = |prompt: &str| {
-            rpassword::prompt_password(prompt)
-                .map(Zeroizing::new)
-                .map_err(PassphraseError::Prompt)
-        };
-        let first = ask(if new {
-            "New passphrase of this node's store: "
-        } else {
-            "Passphrase of this node's store: "
-        })?;
-        if new && *ask("The same again: ")? != *first {
-            return Err(PassphraseError::Differs);
-        }
-        Self::new(&first)
+        first_of(&[&SystemdCredential, &Terminal { new }])
     }
 
-    fn from_file(path: &Path) -> Result<Self, PassphraseError> {
-        let unreadable = |reason| PassphraseError::Unreadable {
-            path: path.to_owned(),
-            reason,
-        };
-        if fs::metadata(path).map_err(unreadable)?.len() > MAX_PASSPHRASE {
-            return Err(PassphraseError::TooLong {
-                path: path.to_owned(),
-            });
-        }
-        Self::new(&Zeroizing::new(
-            fs::read_to_string(path).map_err(unreadable)?,
-        ))
-    }
-
-    pub(super) fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }

@@ -332,7 +332,7 @@ impl Node {
                     .map(|i| i.verifying_key().to_bytes())
                     .collect(),
             )),
-            clients: None,
+            gate: Arc::default(),
             clock_ms: now_ms,
             counters: Arc::new(Counters::default()),
         };

@@ -1,5 +1,7 @@
 //! Nodes as operators run them: the program `cryptonode` in processes of its own, in folders of its own, on loopback.
 
+pub mod reads;
+
 use std::io::{BufRead, BufReader};
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ pub const PASSPHRASE: &str = "correct horse battery staple";
 /// A folder with a passphrase file, a policy, and nodes.
 pub struct Site {
     pub dir: tempfile::TempDir,
+    /// The one organisation that approves.
+    pub issuer: certs::Issuer,
 }
 
 /// A running node; killed when it is dropped.
@@ -66,7 +70,7 @@ pub fn refused(command: &mut Command, status: i32) -> String {
 impl Site {
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("pass"), format!("{PASSPHRASE}\n")).unwrap();
+        write_private(&dir.path().join("pass"), &format!("{PASSPHRASE}\n"));
         let issuer = certs::Issuer::generate(
             "Hospital",
             certs::Algorithm::Ed25519,
@@ -79,7 +83,7 @@ impl Site {
             issuer.certificate_pem()
         );
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
-        Self { dir }
+        Self { dir, issuer }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -100,7 +104,7 @@ impl Site {
             .local_addr()
             .unwrap()
             .to_string();
-        json(
+        let made = json(
             self.on(
                 name,
                 &[
@@ -117,7 +121,21 @@ impl Site {
             .arg(self.path("pass"))
             .arg("--phrase-out")
             .arg(self.path(&format!("{name}.words"))),
-        )
+        );
+        self.configure(name, |text| {
+            let (before, after) = text.split_once("[health]").unwrap();
+            let (_, after) = after.split_once("\nlisten = ").unwrap();
+            let (_, after) = after.split_once('\n').unwrap();
+            format!("{before}[health]\nlisten = \"127.0.0.1:0\"\n{after}")
+        });
+        made
+    }
+
+    /// Changes a node's configuration.
+    pub fn configure(&self, name: &str, change: impl FnOnce(&str) -> String) {
+        let config = self.path(name).join("config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        std::fs::write(&config, change(&text)).unwrap();
     }
 
     /// Makes nodes that know each other and have the policy; each accepts the first one's proposals by itself.
@@ -153,16 +171,34 @@ impl Site {
         }
     }
 
+    /// Makes a key with `leader` in the lead, and waits until it is there.
+    pub fn make_key(&self, leader: &str, threshold: u16) -> String {
+        let threshold = threshold.to_string();
+        json(&mut self.on(leader, &["ceremony", "propose", "--threshold", &threshold]));
+        let done = json(&mut self.on(leader, &["ceremony", "status", "--wait"]));
+        done["public_key"].as_str().unwrap().to_owned()
+    }
+
     /// Starts a node, and waits until it says that it serves.
     pub fn run(&self, name: &str) -> Running {
+        self.run_with(name, |command| command)
+    }
+
+    /// The same with a command that was changed.
+    pub fn run_with(&self, name: &str, change: impl FnOnce(Command) -> Command) -> Running {
         let mut command = self.on(name, &["run", "--exit-with-stdin", "--json"]);
         command.arg("--passphrase-file").arg(self.path("pass"));
+        command.env("CRYPTONODE_LOG", "cryptonode=debug");
+        self.start(name, change(command))
+    }
+
+    /// Starts a node by any command, and waits for the first line that it says.
+    pub fn start(&self, name: &str, mut command: Command) -> Running {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.path(&format!("{name}.log")))
             .unwrap();
-        command.env("CRYPTONODE_LOG", "cryptonode=debug");
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -175,7 +211,6 @@ impl Site {
         stdout.read_line(&mut line).unwrap();
         let ready: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("{name}: {}", self.log(name)));
-        assert_eq!(ready["event"], "ready", "{line}");
         Running {
             child,
             stdin,
@@ -235,10 +270,22 @@ impl Running {
         self.child.wait().unwrap().code().unwrap_or(-1)
     }
 
+    /// Waits until it has ended by itself, and gives the exit status.
+    pub fn wait(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
     /// Closes standard input, as a supervisor does that dies.
     pub fn abandon(mut self) -> i32 {
         drop(self.stdin.take());
         self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+
+    /// The next line that it prints.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line
     }
 
     /// What else it prints until it ends.
@@ -253,6 +300,70 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Writes a file that only its owner may read.
+pub fn write_private(path: &Path, text: &str) {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(path)
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+}
+
+/// Puts a file in place of another one, whole.
+pub fn replace(path: &Path, bytes: &[u8]) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes).unwrap();
+    std::fs::rename(new, path).unwrap();
+}
+
+/// What the health page of a node says on a path: the status and the body.
+pub fn page(node: &Running, path: &str) -> (u16, String) {
+    use std::io::{Read, Write};
+    let address = node.ready["health"].as_str().unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+/// The value of a series of the metrics' page: name, and parts that its labels must have.
+pub fn metric(page: &str, name: &str, labels: &[&str]) -> Option<f64> {
+    page.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find(|line| {
+            let found = line.split(['{', ' ']).next();
+            found == Some(name) && labels.iter().all(|label| line.contains(label))
+        })
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap())
+}
+
+/// Asks again until the answer is there; for what happens by itself, a while later.
+#[track_caller]
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(
+            std::time::Instant::now() < until,
+            "it did not happen: {what}"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
 

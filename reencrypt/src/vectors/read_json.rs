@@ -133,7 +133,8 @@ fn vectors_of_good_reads_are_reproduced_and_opened() {
             .unwrap();
             node.check(&package).unwrap();
             let share = node
-                .reencrypt_with_nonce(&wrapped, &ephemeral, |_, _| vector.w.secret())
+                .multiply(&wrapped, &ephemeral)
+                .map(|share| share.prove_with_nonce(|_, _| vector.w.secret()))
                 .unwrap();
             assert_eq!(
                 hex::encode(share.to_bytes()),

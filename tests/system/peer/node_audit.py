@@ -70,6 +70,30 @@ class Record:
         return record
 
 
+@dataclass(frozen=True)
+class OperatorRecord:
+    """Something that the node's operator did: a key or a document suspended or resumed."""
+
+    action: str
+    reason: str
+    subject: bytes
+    time_ms: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> OperatorRecord:
+        """Reads a record's one encoding; these bytes are the leaf of the tree."""
+        item = cbor.fields(cbor.decode(data, MAX_RECORD), action=str, reason=str, subject=bytes, time_ms=int)
+        record = cls(**item)
+        if len(record.subject) != 32 or len(record.reason.encode()) > 1024:
+            raise AuditRefused("an operator's record names 32 bytes, and gives a short reason")
+        return record
+
+
+def is_operators(leaf: bytes) -> bool:
+    """Whether a leaf is an operator's record: the map's first key tells."""
+    return leaf[1:8] == b"\x66action"
+
+
 def origin_of(name: str, identity: bytes) -> str:
     """The origin of a node's log, which is also the name that its checkpoints are signed under."""
     return f"cryptonode/{name}/{identity.hex()[:16]}"
@@ -91,7 +115,9 @@ def verify_log(leaves: list[bytes], note: str, name: str, identity: bytes) -> tu
         raise AuditRefused(f"{len(leaves)} records, and the checkpoint is over {head.size}")
     if root([leaf_hash(leaf) for leaf in leaves[: head.size]]) != head.root:
         raise AuditRefused("the records are not those that the node signed")
-    return head, [Record.parse(leaf) for leaf in leaves]
+    for leaf in filter(is_operators, leaves):
+        OperatorRecord.parse(leaf)
+    return head, [Record.parse(leaf) for leaf in leaves if not is_operators(leaf)]
 
 
 def verify_export(lines: Iterable[str], name: str, identity: bytes) -> tuple[Checkpoint, list[Record]]:
@@ -111,7 +137,9 @@ def _frames(segment: bytes, first: int) -> list[bytes]:
         raise AuditRefused("not a segment of an audit log, or not the one that its name says")
     records: list[bytes] = []
     position, batch = 16, 0
-    while position < len(segment):
+    # Zeros lie behind the last frame of a segment that was not closed.
+    end = len(segment.rstrip(b"\0"))
+    while position < end:
         head, stored = segment[position : position + 20], segment[position + 20 : position + 28]
         length, index = int.from_bytes(head[:4], "little"), int.from_bytes(head[4:12], "little")
         record = segment[position + 28 : position + 28 + length]

@@ -1,0 +1,162 @@
+//! The programs that measure, and how they are called.
+//!
+//! An instrument prints one JSON document and writes one line of JSON for each thing that it timed, whichever program it
+//! is: see [`super::records`]. All but `peers` are this very executable, called as `sweep instrument NAME …`: what
+//! measures, what starts the nodes and what the nodes are is one file with one hash.
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use serde::Deserialize;
+
+use super::experiment::Settings;
+use super::failure::Failure;
+
+/// The word by which this program becomes an instrument.
+pub const INSTRUMENT: &str = "instrument";
+
+/// A program that measures one point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Instrument {
+    /// Re-encryption through a cluster under load.
+    Latency,
+    /// Whole reads through the platform, with the golden record.
+    Read,
+    /// Key generations, in one process or of real nodes.
+    Ceremony,
+    /// This project's operations beside others': a crate outside the workspace, built when it is first needed.
+    Peers,
+}
+
+/// The options of `benches/peers`, which is not linked here.
+const PEERS_OPTIONS: [&str; 4] = ["members", "threshold", "what", "samples"];
+
+/// How cargo runs it, built first if need be.
+const PEERS_RUN: [&str; 7] = [
+    "run",
+    "--quiet",
+    "--release",
+    "--locked",
+    "--manifest-path",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/peers/Cargo.toml"),
+    "--",
+];
+
+/// The options that the sweep itself gives.
+const OURS: [&str; 2] = ["json", "records"];
+
+impl Instrument {
+    /// Its name in files and on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Read => "read",
+            Self::Ceremony => "ceremony",
+            Self::Peers => "peers",
+        }
+    }
+
+    /// Its own command line, if it is of this crate.
+    fn command(self) -> Option<clap::Command> {
+        match self {
+            Self::Latency => Some(crate::latency::Arguments::command()),
+            Self::Read => Some(crate::read::Arguments::command()),
+            Self::Ceremony => Some(crate::ceremony::Arguments::command()),
+            Self::Peers => None,
+        }
+    }
+
+    /// Whether it would take these settings.
+    pub(super) fn check(self, settings: &Settings) -> Result<(), String> {
+        if let Some(ours) = OURS.iter().find(|ours| settings.contains_key(**ours)) {
+            return Err(format!("{ours} is given by the sweep itself"));
+        }
+        let Some(command) = self.command() else {
+            let known =
+                |name: &&String| name.starts_with('_') || PEERS_OPTIONS.contains(&name.as_str());
+            return match settings.keys().find(|name| !known(name)) {
+                Some(unknown) => Err(format!("peers has no option {unknown}")),
+                None => Ok(()),
+            };
+        };
+        command
+            .try_get_matches_from(self.typed(settings))
+            .map(drop)
+            .map_err(|error| {
+                let text = error.to_string();
+                text.lines().next().unwrap_or("refused").to_owned()
+            })
+    }
+
+    /// What a person types to measure the same.
+    pub(super) fn typed(self, settings: &Settings) -> Vec<String> {
+        std::iter::once(self.name().to_owned())
+            .chain(options(settings))
+            .collect()
+    }
+
+    /// The program and its words that measure a point into `records`, an absolute path.
+    pub(super) fn call(
+        self,
+        settings: &Settings,
+        records: &Path,
+    ) -> Result<(PathBuf, Vec<String>), Failure> {
+        let (program, start) = if self == Self::Peers {
+            (PathBuf::from("cargo"), PEERS_RUN.to_vec())
+        } else {
+            let program =
+                std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
+            (program, vec![INSTRUMENT, self.name()])
+        };
+        let mut words: Vec<String> = start.into_iter().map(str::to_owned).collect();
+        words.extend(options(settings));
+        words.push("--json".to_owned());
+        words.push(format!("--records={}", records.display()));
+        Ok((program, words))
+    }
+}
+
+/// What is typed: `true` is a bare flag, `false` and nothing are none, and parts joined by ` + ` are one option each.
+fn options(settings: &Settings) -> impl Iterator<Item = String> {
+    let settings = settings.iter().filter(|(name, _)| !name.starts_with('_'));
+    settings.flat_map(|(name, value)| match value.as_str() {
+        "true" => vec![format!("--{name}")],
+        "false" | "" => Vec::new(),
+        value => value
+            .split(" + ")
+            .map(|part| format!("--{name}={part}"))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(missing_docs)]
+    use super::*;
+
+    #[test]
+    fn settings_become_what_a_person_would_type() {
+        let settings = [
+            ("_rule", "t = f + 1"),
+            ("ahead", "true"),
+            ("approvals", "2"),
+            ("fault", "crashed + late=20"),
+            ("keep", "false"),
+            ("network", ""),
+        ];
+        let settings = settings
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let typed: Vec<String> = options(&settings).collect();
+        assert_eq!(
+            typed,
+            [
+                "--ahead",
+                "--approvals=2",
+                "--fault=crashed",
+                "--fault=late=20"
+            ]
+        );
+    }
+}

@@ -1,0 +1,247 @@
+//! Quantiles and means with 95 % confidence intervals.
+//!
+//! A point is measured in several *runs*: requests within a run share a cluster and what happened on the machine at that time,
+//! so they are not independent, and a thousand of them do not make a thousand observations. Therefore:
+//!
+//! - **Several runs**: the *two-stage bootstrap*. Draw as many runs as there are, with replacement; of each drawn run draw as many
+//!   requests as it has, with replacement; take the statistic of all that was drawn. The interval runs from the 2.5 % to
+//!   the 97.5 % quantile of 1,000 such values, or of fewer, but at least 200, where the requests are very many (percentile method; Davison and Hinkley, *Bootstrap Methods and their
+//!   Application*, 3.8). With two or three runs it is too narrow rather than too wide: the runs' own values are plotted as well.
+//! - **One run**: the *order-statistic interval* of a quantile, from the binomial distribution of how many values lie below it,
+//!   without an assumption on the distribution but with that of independence (David and Nagaraja, *Order Statistics*, 7.1).
+//!   Where there are too few values for an upper end, there is none. A mean has no interval then.
+//! - **One number a run** (requests a second, bytes): Student's t interval of the mean over runs, from two runs on.
+//!
+//! Quantiles are of nearest rank, of all runs' values together, never interpolated. The bootstrap's generator has a fixed seed:
+//! the same records give the same report.
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+/// How often the bootstrap draws all requests anew, at most and at least, and how many requests it draws if it may choose.
+const RESAMPLES: (usize, usize) = (200, 1_000);
+const DRAWN: usize = 20_000_000;
+/// The bootstrap's seed.
+const SEED: u64 = 0x0053_7765_6570;
+/// Two-sided 95 % quantiles of Student's t for 1, 2, … degrees of freedom.
+const STUDENT_T: [f64; 20] = [
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+];
+
+/// A value with its 95 % confidence interval, as far as there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(super) struct Estimate {
+    pub(super) value: f64,
+    pub(super) low: Option<f64>,
+    pub(super) high: Option<f64>,
+}
+
+/// What is estimated of a set of values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Statistic {
+    /// The value of nearest rank, 0 < q < 1.
+    Quantile(f64),
+    /// The arithmetic mean.
+    Mean,
+}
+
+/// Estimates statistics of the values of several runs. Nothing if there are no values.
+pub(super) fn estimate(runs: &[&[f64]], statistics: &[Statistic]) -> Vec<Option<Estimate>> {
+    let runs: Vec<&[f64]> = runs.iter().copied().filter(|run| !run.is_empty()).collect();
+    let mut all: Vec<f64> = runs.concat();
+    all.sort_by(f64::total_cmp);
+    if all.is_empty() {
+        return vec![None; statistics.len()];
+    }
+    let drawn = (runs.len() > 1).then(|| resampled(&runs, statistics));
+    statistics
+        .iter()
+        .enumerate()
+        .map(|(place, statistic)| {
+            let value = of_sorted(&all, *statistic);
+            let (low, high) = match (&drawn, statistic) {
+                (Some(drawn), _) => {
+                    let mut values: Vec<f64> = drawn
+                        .iter()
+                        .filter_map(|values| values.get(place).copied())
+                        .collect();
+                    values.sort_by(f64::total_cmp);
+                    (Some(rank(&values, 0.025)), Some(rank(&values, 0.975)))
+                }
+                (None, Statistic::Quantile(q)) => order_statistics(&all, *q),
+                (None, Statistic::Mean) => (None, None),
+            };
+            Some(Estimate { value, low, high })
+        })
+        .collect()
+}
+
+/// The mean of one number a run, of a kind that is never negative.
+pub(super) fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
+    let count = values.len();
+    let mean = values.iter().sum::<f64>() / count as f64;
+    let half = match count {
+        0 => return None,
+        1 => None,
+        _ => {
+            let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+            let error = (squares / (count - 1) as f64 / count as f64).sqrt();
+            Some(STUDENT_T.get(count - 2).copied().unwrap_or(1.96) * error)
+        }
+    };
+    Some(Estimate {
+        value: mean,
+        low: half.map(|half| (mean - half).max(0.0)),
+        high: half.map(|half| mean + half),
+    })
+}
+
+/// Half the height of the 95 % band around a distribution function of `count` independent values (Dvoretzky, Kiefer,
+/// Wolfowitz, with Massart's constant).
+pub(super) fn distribution_band(count: usize) -> f64 {
+    ((2.0_f64 / 0.05).ln() / (2.0 * count.max(1) as f64)).sqrt()
+}
+
+fn of_sorted(sorted: &[f64], statistic: Statistic) -> f64 {
+    match statistic {
+        Statistic::Quantile(q) => rank(sorted, q),
+        Statistic::Mean => sorted.iter().sum::<f64>() / sorted.len().max(1) as f64,
+    }
+}
+
+/// The value of nearest rank of sorted values; NaN if there are none.
+pub(super) fn rank(sorted: &[f64], q: f64) -> f64 {
+    let rank = (q * sorted.len() as f64).ceil().max(1.0) as usize;
+    sorted
+        .get(rank - 1)
+        .or(sorted.last())
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
+fn resampled(runs: &[&[f64]], statistics: &[Statistic]) -> Vec<Vec<f64>> {
+    let mut random = StdRng::seed_from_u64(SEED);
+    let mut drawn = Vec::new();
+    let requests: usize = runs.iter().map(|run| run.len()).sum();
+    let resamples = (DRAWN / requests.max(1)).clamp(RESAMPLES.0, RESAMPLES.1);
+    let sorted = statistics
+        .iter()
+        .any(|statistic| *statistic != Statistic::Mean);
+    (0..resamples)
+        .map(|_| {
+            drawn.clear();
+            for _ in runs {
+                let Some(run) = runs.get(random.random_range(0..runs.len())) else {
+                    continue;
+                };
+                drawn.extend(
+                    (0..run.len()).filter_map(|_| run.get(random.random_range(0..run.len()))),
+                );
+            }
+            if sorted {
+                drawn.sort_unstable_by(f64::total_cmp);
+            }
+            statistics
+                .iter()
+                .map(|statistic| of_sorted(&drawn, *statistic))
+                .collect()
+        })
+        .collect()
+}
+
+/// The values of the ranks l < u with P(l ≤ B < u) ≥ 95 % for B binomial(n, q), each tail at most 2.5 %.
+fn order_statistics(sorted: &[f64], q: f64) -> (Option<f64>, Option<f64>) {
+    let count = sorted.len();
+    let (mut below, mut lower, mut upper) = (0.0, 0, None);
+    let mut log_chance = count as f64 * (1.0 - q).ln();
+    for successes in 0..=count {
+        below += log_chance.exp();
+        // below = P(B ≤ successes). The true quantile lies under the value of rank l with the chance P(B < l).
+        if below <= 0.025 {
+            lower = successes + 1;
+        }
+        if upper.is_none() && below >= 0.975 {
+            upper = Some(successes + 1);
+        }
+        log_chance +=
+            ((count - successes) as f64 / (successes + 1) as f64).ln() + (q / (1.0 - q)).ln();
+    }
+    let at = |rank: usize| {
+        rank.checked_sub(1)
+            .and_then(|place| sorted.get(place).copied())
+    };
+    (at(lower), upper.and_then(at))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::float_cmp,
+        missing_docs
+    )]
+    use super::*;
+
+    fn up_to(count: u32) -> Vec<f64> {
+        (1..=count).map(f64::from).collect()
+    }
+
+    #[test]
+    fn the_interval_of_a_median_is_that_of_the_tables() {
+        // Tables of the sign test: n = 20 gives ranks 6 and 15, n = 100 gives 40 and 61.
+        assert_eq!(order_statistics(&up_to(20), 0.5), (Some(6.0), Some(15.0)));
+        assert_eq!(order_statistics(&up_to(100), 0.5), (Some(40.0), Some(61.0)));
+    }
+
+    #[test]
+    fn a_high_quantile_of_few_values_has_no_upper_end() {
+        let (low, high) = order_statistics(&up_to(100), 0.99);
+        assert!(low.is_some());
+        assert_eq!(high, None);
+        let (_, high) = order_statistics(&up_to(1_000), 0.99);
+        assert!(high.is_some_and(|high| high > 990.0));
+    }
+
+    #[test]
+    fn runs_that_differ_widen_the_interval() {
+        let (a, b) = (vec![1.0; 500], vec![2.0; 500]);
+        let alike = estimate(&[&a, &a], &[Statistic::Mean])[0].unwrap();
+        let apart = estimate(&[&a, &b], &[Statistic::Mean])[0].unwrap();
+        assert_eq!((alike.low, alike.high), (Some(1.0), Some(1.0)));
+        assert_eq!(
+            (apart.value, apart.low, apart.high),
+            (1.5, Some(1.0), Some(2.0))
+        );
+    }
+
+    #[test]
+    fn the_bootstrap_covers_the_truth_about_as_often_as_it_says() {
+        // 60 experiments of 6 runs with 20 requests, uniform, each run shifted by its own amount.
+        let mut random = StdRng::seed_from_u64(7);
+        let covered = (0..60)
+            .filter(|_| {
+                let runs: Vec<Vec<f64>> = (0..6)
+                    .map(|_| {
+                        let shift = random.random::<f64>();
+                        (0..20).map(|_| shift + random.random::<f64>()).collect()
+                    })
+                    .collect();
+                let runs: Vec<&[f64]> = runs.iter().map(Vec::as_slice).collect();
+                let mean = estimate(&runs, &[Statistic::Mean])[0].unwrap();
+                mean.low.unwrap() <= 1.0 && 1.0 <= mean.high.unwrap()
+            })
+            .count();
+        assert!((45..=59).contains(&covered), "{covered} of 60");
+    }
+
+    #[test]
+    fn one_number_a_run_gets_students_interval() {
+        let three = mean_of_runs(&[9.0, 10.0, 11.0]).unwrap();
+        assert!((three.high.unwrap() - (10.0 + 4.303 / 3.0_f64.sqrt())).abs() < 1e-9);
+        assert_eq!(mean_of_runs(&[5.0]).unwrap().low, None);
+        assert_eq!(mean_of_runs(&[]), None);
+    }
+}

@@ -1,0 +1,260 @@
+//! What can be looked at on this machine.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{Configured, Findings, Running};
+use crate::admin::{IssuerHealth, KeyHealth};
+use crate::client::{ClientIdentity, Dialer, PeerOptions};
+use crate::config::Config;
+use crate::daemon::clock_s;
+use crate::node_files::PublicIdentity;
+use crate::store::{Folder, Passphrase, STORE_FILE, Store};
+use crate::{probe, reload};
+
+/// Free space below which a node is about to stop giving shares, and below which it is time to look.
+const DISK_FAIL: u64 = 64 * 1024 * 1024;
+const DISK_WARN: u64 = 1024 * 1024 * 1024;
+/// An issuer that expires within this many seconds is told.
+const EXPIRES_SOON_S: u64 = 30 * 86_400;
+
+pub(super) fn folder(findings: &mut Findings, folder: &Path) {
+    const CHECK: &str = "folder";
+    let mode = match std::fs::metadata(folder) {
+        Ok(metadata) => metadata.permissions().mode() & 0o7777,
+        Err(error) => {
+            return findings.fail(CHECK, "", format!("{}: {error}", folder.display()));
+        }
+    };
+    if mode & 0o077 != 0 {
+        let message = format!(
+            "others may enter {} (mode {mode:o}): run `chmod 700 {}`",
+            folder.display(),
+            folder.display()
+        );
+        return findings.fail(CHECK, "", message);
+    }
+    if folder.join(STORE_FILE).exists() {
+        findings.ok(
+            CHECK,
+            "",
+            format!("{}, for its owner only", folder.display()),
+        );
+    } else {
+        let message = "there is no store in it: restore the folder from a backup, or make a node with `cryptonode init`";
+        findings.fail(CHECK, "", message);
+    }
+}
+
+pub(super) fn disk(findings: &mut Findings, folder: &Path) {
+    const CHECK: &str = "disk";
+    let volume = match rustix::fs::statvfs(folder) {
+        Ok(volume) => volume,
+        Err(error) => return findings.skip(CHECK, "", error.to_string()),
+    };
+    let free = volume.f_bavail.saturating_mul(volume.f_frsize);
+    let message = format!("{} MiB are free", free / (1024 * 1024));
+    if free < DISK_FAIL {
+        let message =
+            format!("{message}: a node that cannot write its audit log gives no shares; make room");
+        findings.fail(CHECK, "", message);
+    } else if free < DISK_WARN || volume.f_bavail < volume.f_blocks / 20 {
+        findings.warn(CHECK, "", format!("{message}: make room"));
+    } else {
+        findings.ok(CHECK, "", message);
+    }
+}
+
+pub(super) fn configuration(findings: &mut Findings, folder: &Path) -> Option<Configured> {
+    const CHECK: &str = "configuration";
+    let identity = match PublicIdentity::read(folder) {
+        Ok(identity) => identity,
+        Err(error) => {
+            findings.fail(CHECK, "", error.to_string());
+            return None;
+        }
+    };
+    match reload::read(folder, &identity.identity) {
+        Ok((config, policy)) => {
+            findings.ok(
+                CHECK,
+                "",
+                format!("in order, {} members", config.members.len()),
+            );
+            if let Some(policy) = &policy {
+                findings.ok("policy", "", hex::encode(policy.hash()));
+            } else {
+                findings.warn(
+                    "policy",
+                    "",
+                    "there is none: set one with `cryptonode policy set` before a ceremony",
+                );
+            }
+            Some((config, identity, policy))
+        }
+        Err(error) => {
+            findings.fail(CHECK, "", error.to_string());
+            None
+        }
+    }
+}
+
+/// Addresses that answer if the node runs, and that can be had if it does not.
+pub(super) async fn ports(
+    findings: &mut Findings,
+    config: &Config,
+    identity: &PublicIdentity,
+    running: &Running,
+) {
+    match running {
+        Running::Yes(status) => {
+            match status.listen.parse() {
+                Ok(address) => answering(findings, reachable(address), identity).await,
+                Err(_) => findings.skip("listen", &status.listen, "the address cannot be read"),
+            }
+            match (&status.health, &status.health_failure) {
+                (_, Some(failure)) => findings.fail("health", "", failure.as_str()),
+                (Some(address), _) => match tokio::net::TcpStream::connect(address).await {
+                    Ok(_) => findings.ok("health", address, "it answers"),
+                    Err(error) => findings.fail("health", address, error.to_string()),
+                },
+                (None, None) => findings.ok("health", "", "turned off"),
+            }
+        }
+        Running::Closed => findings.skip("listen", "", "the node does not serve yet"),
+        Running::No => {
+            let address = config.listen.to_string();
+            match UdpSocket::bind(config.listen) {
+                Ok(_) => findings.ok("listen", &address, "it can be had (UDP)"),
+                Err(error) => findings.fail(
+                    "listen",
+                    &address,
+                    format!("it cannot be had (UDP): {error}"),
+                ),
+            }
+            if let Some(listen) = config.health.listen {
+                match TcpListener::bind(listen) {
+                    Ok(_) => findings.ok("health", &listen.to_string(), "it can be had (TCP)"),
+                    Err(error) => findings.fail(
+                        "health",
+                        &listen.to_string(),
+                        format!("it cannot be had (TCP): {error}"),
+                    ),
+                }
+            }
+        }
+    }
+}
+
+async fn answering(findings: &mut Findings, address: SocketAddr, identity: &PublicIdentity) {
+    const CHECK: &str = "listen";
+    let text = address.to_string();
+    let asked = async {
+        let own = ClientIdentity::generate().map_err(|error| error.to_string())?;
+        let dialer = Dialer::new(own, PeerOptions::default());
+        let peer = dialer
+            .peer(&text, &identity.identity)
+            .map_err(|error| error.to_string())?;
+        let answer = probe::ask(&peer).await;
+        dialer.close().await;
+        answer
+    };
+    match asked.await {
+        Ok(_) => findings.ok(CHECK, &text, "it answers with this node's identity"),
+        Err(reason) => findings.fail(CHECK, &text, reason),
+    }
+}
+
+/// An address that listens everywhere is asked on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    (ip, address.port()).into()
+}
+
+/// The keys of a node that does not run, if its store can be opened.
+pub(super) fn keys(
+    findings: &mut Findings,
+    folder: &Path,
+    passphrase: Option<&Passphrase>,
+) -> Vec<KeyHealth> {
+    const CHECK: &str = "share";
+    let Some(passphrase) = passphrase else {
+        let message =
+            "the store is sealed: give --passphrase-file, or start the node and ask again";
+        findings.skip(CHECK, "", message);
+        return Vec::new();
+    };
+    let opened = Folder::open(folder)
+        .map_err(|error| error.to_string())
+        .and_then(|held| {
+            let store = Store::open(folder, passphrase).map_err(|error| error.to_string())?;
+            // Each share is checked as it is read.
+            let keys = store.active_keys().map_err(|error| error.to_string())?;
+            drop(held);
+            Ok(keys)
+        });
+    match opened {
+        Ok(keys) => keys.iter().map(KeyHealth::of).collect(),
+        Err(reason) => {
+            findings.fail(CHECK, "", reason);
+            Vec::new()
+        }
+    }
+}
+
+pub(super) fn shares(findings: &mut Findings, keys: &[KeyHealth]) {
+    const CHECK: &str = "share";
+    for key in keys {
+        let about = key.public_key.get(..16).unwrap_or_default();
+        match &key.failure {
+            None => {
+                let message = format!("epoch {}, it matches its public share", key.epoch);
+                findings.ok(CHECK, about, message);
+            }
+            Some(failure) => findings.fail(CHECK, about, failure.as_str()),
+        }
+    }
+}
+
+/// Issuers' certificates of the policy for new keys and of each key's own.
+pub(super) fn issuers(findings: &mut Findings, policy: Option<&certs::Policy>, keys: &[KeyHealth]) {
+    const CHECK: &str = "issuer";
+    let now = clock_s();
+    let mut told = std::collections::BTreeSet::new();
+    let configured = policy.map(IssuerHealth::of_policy).unwrap_or_default();
+    for issuer in configured
+        .iter()
+        .chain(keys.iter().flat_map(|key| &key.issuers))
+    {
+        if !told.insert(&issuer.fingerprint) {
+            continue;
+        }
+        let days = issuer.not_after.saturating_sub(now) / 86_400;
+        let about = format!(
+            "{} {}",
+            issuer.organisation,
+            issuer.fingerprint.get(..16).unwrap_or_default()
+        );
+        if issuer.not_after <= now {
+            let message = "its certificate has expired: its approvals do not count; have it renewed under the same key";
+            findings.fail(CHECK, &about, message);
+        } else if issuer.not_after - now < EXPIRES_SOON_S {
+            findings.warn(
+                CHECK,
+                &about,
+                format!("its certificate expires in {days} days: have it renewed"),
+            );
+        } else {
+            findings.ok(
+                CHECK,
+                &about,
+                format!("its certificate is valid for {days} days"),
+            );
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Reloads, stops, the service manager and the doctor, on real processes.
+#![cfg(feature = "node")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+#![allow(dead_code, unreachable_pub)] // the harness is shared by several test programs
+
+mod operator_harness;
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use cryptonode::wire::v1::Answer;
+use operator_harness::reads::{Reader, now};
+use operator_harness::{Site, eventually, json, metric, page, refused};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), signal).unwrap();
+}
+
+#[test]
+fn a_changed_configuration_is_taken_whole_or_not_at_all() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    // No level on the command line: the configuration says it.
+    let node = site.run_with("n1", |mut command| {
+        command.env_remove("CRYPTONODE_LOG");
+        command
+    });
+    site.make_key("n1", 1);
+    let reader = Reader::new(&site, "n1");
+    assert_eq!(reader.read(&site, "n1"), "share");
+
+    // By command: the client is denied, the log is louder, and what needs a restart is named.
+    site.configure("n1", |text| {
+        text.replace(
+            "\ndeny = []",
+            &format!("\ndeny = [\"{}\"]", reader.fingerprint()),
+        )
+        .replace("level = \"info\"", "level = \"debug\"")
+        .replace("idle_timeout_ms = 30000", "idle_timeout_ms = 20000")
+    });
+    let done = json(&mut site.on("n1", &["reload"]));
+    assert_eq!(done["changed"], serde_json::json!(["clients", "log"]));
+    assert_eq!(
+        done["restart_needed"],
+        serde_json::json!(["limits.idle_timeout_ms"])
+    );
+    assert_eq!(reader.read(&site, "n1"), "client-denied");
+    assert!(site.log("n1").contains("DEBUG"), "{}", site.log("n1"));
+    assert_eq!(Reader::new(&site, "n1").read(&site, "n1"), "share");
+
+    // By SIGHUP: a file with one error is not taken, though it would admit the client again.
+    site.configure("n1", |text| {
+        let (before, after) = text.split_once("\ndeny = [").unwrap();
+        let (_, after) = after.split_once('\n').unwrap();
+        format!("colour = \"red\"\n{before}\ndeny = []\n{after}")
+    });
+    signal(node.id(), Signal::HUP);
+    let failure = eventually("the file is refused", || {
+        let status = json(&mut site.on("n1", &["status"]));
+        status["config_failure"].as_str().map(str::to_owned)
+    });
+    assert!(
+        failure.contains("config.toml, line 1") && failure.contains("colour"),
+        "{failure}"
+    );
+    assert_eq!(reader.read(&site, "n1"), "client-denied");
+    let (_, metrics) = page(&node, "/metrics");
+    assert_eq!(
+        metric(&metrics, "cryptonode_config_in_order", &[]),
+        Some(0.0)
+    );
+    let sentence = refused(&mut site.on("n1", &["reload"]), 3);
+    assert!(sentence.contains("line 1"), "{sentence}");
+
+    // By itself, once the file is right.
+    site.configure("n1", |text| text.replace("colour = \"red\"\n", ""));
+    eventually("the file is taken", || {
+        let status = json(&mut site.on("n1", &["status"]));
+        (status["config_failure"] == Value::Null).then_some(())
+    });
+    assert_eq!(reader.read(&site, "n1"), "share");
+}
+
+#[test]
+fn a_members_new_address_is_used_without_a_restart() {
+    let site = Site::new();
+    let names = ["n1", "n2"];
+    site.cluster(&names);
+    for name in names {
+        site.configure(name, |text| {
+            text.replace("members_every_s = 15", "members_every_s = 1")
+        });
+    }
+    let first = site.run("n1");
+    let second = site.run("n2");
+    let reachable = |wanted: f64| {
+        eventually("the member is seen or missed", || {
+            let (_, metrics) = page(&first, "/metrics");
+            (metric(&metrics, "cryptonode_member_reachable", &["\"n2\""]) == Some(wanted))
+                .then_some(())
+        });
+    };
+    reachable(1.0);
+    let old = second.ready["listen"].as_str().unwrap().to_owned();
+    second.terminate();
+    let new = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = new.local_addr().unwrap().to_string();
+    drop(new);
+    site.configure("n2", |text| text.replace(&old, &address));
+    let _second = site.run("n2");
+    reachable(0.0);
+    site.configure("n1", |text| text.replace(&old, &address));
+    reachable(1.0);
+    site.make_key("n1", 1);
+}
+
+#[test]
+fn a_stop_answers_what_was_accepted() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    let node = site.run("n1");
+    site.make_key("n1", 1);
+    let reader = Reader::new(&site, "n1");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let outcomes = runtime.block_on(async {
+        let mut calls = tokio::task::JoinSet::new();
+        let reader = std::sync::Arc::new(reader);
+        for _ in 0..64 {
+            let request = reader.request(&site.issuer, &reader.document(), now());
+            let reader = std::sync::Arc::clone(&reader);
+            calls.spawn(async move { reader.try_send("n1", &request).await });
+        }
+        // The stop comes when some are answered and others are on their way.
+        let mut outcomes = vec![calls.join_next().await.unwrap().unwrap()];
+        let pid = node.id();
+        tokio::task::spawn_blocking(move || signal(pid, Signal::TERM))
+            .await
+            .unwrap();
+        while let Some(outcome) = calls.join_next().await {
+            outcomes.push(outcome.unwrap());
+        }
+        outcomes
+    });
+    let shares = outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Ok(Answer::Share { .. })))
+        .count();
+    assert!(shares >= 1);
+    for outcome in &outcomes {
+        match outcome {
+            Ok(Answer::Share { .. }) => {}
+            // Not accepted: the client knows, and nothing was promised.
+            Ok(Answer::Refused { code, .. }) => assert_eq!(code, "stopping"),
+            Err(error) => assert!(
+                !error.to_string().contains("within"),
+                "nobody was left to wait: {error}"
+            ),
+            Ok(other) => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(node.wait(), 0);
+    // Each share that was taken has its record, and the log is signed to its end.
+    let verified = json(&mut site.on("n1", &["audit", "verify"]));
+    let records = verified["records"].as_u64().unwrap();
+    assert!(
+        records >= shares as u64,
+        "{records} records, {shares} shares"
+    );
+    assert_eq!(verified["signed"], verified["records"]);
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let site = Site::new();
+    site.init("n1");
+    let path = site.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    let heard = |wanted: &str| {
+        let mut bytes = [0; 4096];
+        loop {
+            let length = socket.recv(&mut bytes).expect(wanted);
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            if text.lines().any(|line| line.starts_with(wanted)) {
+                return text;
+            }
+        }
+    };
+    let node = site.run_with("n1", |mut command| {
+        command.env("NOTIFY_SOCKET", &path);
+        command.env("WATCHDOG_USEC", "300000");
+        command.env_remove("WATCHDOG_PID");
+        command
+    });
+    assert!(heard("READY=1").contains("STATUS=serving"));
+    heard("WATCHDOG=1");
+    heard("WATCHDOG=1");
+    signal(node.id(), Signal::HUP);
+    assert!(heard("RELOADING=1").contains("MONOTONIC_USEC="));
+    heard("READY=1");
+    signal(node.id(), Signal::TERM);
+    heard("STOPPING=1");
+    assert_eq!(node.wait(), 0);
+}
+
+#[test]
+fn the_doctor_sees_what_is_wrong() {
+    let site = Site::new();
+    let names = ["n1", "n2"];
+    site.cluster(&names);
+    let doctor = |words: &[&str], status: i32| -> Vec<Value> {
+        let mut command = site.on("n1", &["doctor", "--json"]);
+        let output = command.args(words).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{text}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        value["findings"].as_array().unwrap().clone()
+    };
+    let state = |findings: &[Value], check: &str, about: &str| -> String {
+        let mut found = findings.iter().filter(|finding| {
+            finding["check"] == check && finding["about"].as_str().unwrap().contains(about)
+        });
+        let finding = found
+            .next()
+            .unwrap_or_else(|| panic!("{check}: {findings:?}"));
+        finding["state"].as_str().unwrap().to_owned()
+    };
+    // Nothing runs: the addresses can be had, the other member is missed.
+    let findings = doctor(&[], 9);
+    for (check, about, wanted) in [
+        ("folder", "", "ok"),
+        ("configuration", "", "ok"),
+        ("node", "", "warning"),
+        ("listen", "", "ok"),
+        ("share", "", "skipped"),
+        ("issuer", "Hospital", "ok"),
+        ("member", "n2", "failed"),
+    ] {
+        assert_eq!(
+            state(&findings, check, about),
+            wanted,
+            "{check} in {findings:?}"
+        );
+    }
+    let (n1, n2) = (site.run("n1"), site.run("n2"));
+    let key = site.make_key("n1", 1);
+    let findings = doctor(&[], 0);
+    for (check, about) in [
+        ("node", ""),
+        ("listen", ""),
+        ("health", ""),
+        ("share", &key[..16]),
+        ("member", "n2"),
+        ("clock", "n2"),
+        ("policy", &format!("n2 {}", &key[..16])),
+    ] {
+        assert_eq!(
+            state(&findings, check, about),
+            "ok",
+            "{check} in {findings:?}"
+        );
+    }
+    // A node that does not run has its shares checked if it can be opened.
+    n1.terminate();
+    let pass = site.path("pass");
+    let findings = doctor(&["--passphrase-file", pass.to_str().unwrap()], 0);
+    assert_eq!(state(&findings, "share", &key[..16]), "ok");
+    assert_eq!(state(&findings, "policy", "n2"), "ok");
+    // Another program has the address, another node the member's.
+    let listen = json(&mut site.on("n1", &["card"]))["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let _taken = std::net::UdpSocket::bind(&listen).unwrap();
+    n2.terminate();
+    let findings = doctor(&[], 9);
+    assert_eq!(state(&findings, "listen", ""), "failed");
+    assert_eq!(state(&findings, "member", "n2"), "failed");
+}

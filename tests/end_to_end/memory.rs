@@ -1,0 +1,88 @@
+//! Secrets are gone from the processes' memory when they have been used.
+//!
+//! A site writes and reads a document. Then the memory of every process is written out, as a core dump would have it. The
+//! nodes are stopped, and the test, which has the operators' passphrases, learns what the secrets were and looks for them.
+
+use std::path::PathBuf;
+
+use testkit::memory::{Dump, core_file_bounds, dump};
+use testkit::secrets::Secrets;
+use threshold_exchange::site::{Exchange, Layout, Program, Site, SitePlan};
+
+use super::running::{file, place};
+use super::secrets::{documents_keys, operators};
+
+const LETTER: &[u8] =
+    b"Nobody but bob may know that the key of the cellar lies under the fourth stone.";
+
+/// A process's memory, and what it was written into.
+struct Memory {
+    file: PathBuf,
+    dump: Dump,
+}
+
+impl Memory {
+    /// The names of the secrets that are in it. Where each is goes to the test's output.
+    fn holds(&self, secrets: &Secrets) -> Vec<String> {
+        let mut names = Vec::new();
+        for leak in secrets.search(&self.file, &std::fs::read(&self.file).unwrap()) {
+            let region = self.dump.region(leak.offset);
+            eprintln!("{} ({}) in {region}", leak.secret, leak.form);
+            names.push(leak.secret);
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_outlives_its_use_in_any_process() {
+    let (dir, place) = place();
+    let program = Program::at(env!("CARGO_BIN_EXE_threshold-exchange"), "info");
+    let layout = Layout::create(&place).unwrap();
+    let mut site = Site::new(layout, program, SitePlan::default());
+    site.init_platform().await.unwrap();
+    site.init_nodes().await.unwrap();
+    site.start_nodes().await.unwrap();
+    site.generate_key().await.unwrap();
+    site.start_platform().await.unwrap();
+    let exchange = Exchange::enrol(&site, site.public_key().unwrap())
+        .await
+        .unwrap();
+    let letter = file(&dir, "letter.txt", LETTER);
+    exchange.write("1-letter.txt", &letter).await.unwrap();
+    let into = dir.path().join("read");
+    exchange.read("1-letter.txt", &into).await.unwrap();
+    assert_eq!(std::fs::read(&into).unwrap(), LETTER);
+    exchange.export(&place.join("record.jsonl")).await.unwrap();
+
+    // The platform first, then the nodes.
+    let mut memories: Vec<Memory> = Vec::new();
+    for (number, pid) in site.pids().into_iter().enumerate() {
+        let none = ("0".to_owned(), "0".to_owned());
+        assert_eq!(core_file_bounds(pid).unwrap(), none, "process {number}");
+        let file = dir.path().join(format!("memory-{number}"));
+        let dump = dump(pid, &file).unwrap();
+        assert!(dump.bytes > 1_000_000, "only {} bytes", dump.bytes);
+        memories.push(Memory { file, dump });
+    }
+    assert_eq!(site.stop().await.unwrap(), Vec::<String>::new());
+
+    let mut secrets = Secrets::new();
+    let (shares, package) = operators(&place, &mut secrets);
+    documents_keys(&place, &shares, &package, &mut secrets);
+    secrets.add_bytes("what alice wrote", LETTER);
+
+    let (platform, nodes) = memories.split_first().unwrap();
+    assert_eq!(platform.holds(&secrets), Vec::<String>::new());
+    for (number, memory) in (1..).zip(nodes) {
+        // What a node works with is there while it runs, which also shows that the search finds what there is. Nothing else
+        // is: no passphrase, no phrase, nothing of another node's, no document's key.
+        let own = [
+            format!("node-{number}'s identity"),
+            format!("node-{number}'s share"),
+        ];
+        assert_eq!(memory.holds(&secrets), own);
+    }
+}
