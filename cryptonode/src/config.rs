@@ -66,6 +66,10 @@ pub struct CeremonySettings {
     pub accept_from: Vec<[u8; 32]>,
     /// How long an own proposal stays open, in seconds.
     pub open_for_s: u64,
+    /// How long the share of an earlier epoch is kept once all members have the new one, in seconds.
+    pub overlap_s: u64,
+    /// How often fellow members are asked for newer certificates of the keys, in seconds.
+    pub ask_every_s: u64,
 }
 
 #[derive(Deserialize)]
@@ -97,6 +101,8 @@ struct RawConfig {
 struct RawCeremony {
     accept_from: Vec<String>,
     open_for_s: u64,
+    overlap_s: u64,
+    ask_every_s: u64,
 }
 
 impl Default for RawCeremony {
@@ -104,6 +110,8 @@ impl Default for RawCeremony {
         Self {
             accept_from: Vec::new(),
             open_for_s: dkg::DEFAULT_LIFETIME_S,
+            overlap_s: 600,
+            ask_every_s: 60,
         }
     }
 }
@@ -214,12 +222,16 @@ impl Config {
                 .map_err(|reason| value("ceremony.accept_from", reason))?;
             accept_from.push(bytes);
         }
-        let ceremony = [(
-            "ceremony.open_for_s",
-            1,
-            dkg::MAX_LIFETIME_S,
-            raw.ceremony.open_for_s,
-        )];
+        let ceremony = [
+            (
+                "ceremony.open_for_s",
+                1,
+                dkg::MAX_LIFETIME_S,
+                raw.ceremony.open_for_s,
+            ),
+            ("ceremony.overlap_s", 1, 604_800, raw.ceremony.overlap_s),
+            ("ceremony.ask_every_s", 1, 86_400, raw.ceremony.ask_every_s),
+        ];
         for (key, least, most, found) in ceremony.into_iter().chain(raw.limits.bounds()) {
             if !(least..=most).contains(&found) {
                 let reason =
@@ -261,6 +273,8 @@ impl Config {
             ceremony: CeremonySettings {
                 accept_from,
                 open_for_s: raw.ceremony.open_for_s,
+                overlap_s: raw.ceremony.overlap_s,
+                ask_every_s: raw.ceremony.ask_every_s,
             },
             limits: raw.limits,
             clients,

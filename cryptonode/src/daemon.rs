@@ -10,6 +10,7 @@
 
 mod commands;
 mod door;
+mod key_view;
 mod sealed;
 
 pub(crate) use door::Door;
@@ -292,8 +293,8 @@ async fn live(
         });
     }
     let keyring = Arc::new(Keyring::new());
-    for key in store.active_keys()? {
-        keyring.insert(key).map_err(RecordsError::from)?;
+    for entry in store.keys()? {
+        keyring.put(entry);
     }
     let checkpoint_key = CheckpointKey::of_node(&config.name, &identity.signing)?;
     let known = store.audit_head()?;

@@ -36,6 +36,7 @@ fn descriptor() -> ClusterDescriptor {
         version: 1,
         public_key: public(coefficients[0]),
         epoch: 4,
+        attempt: 1,
         threshold: 3,
         members: (1..=5).map(member).collect(),
         policy_hash: [9; 32],

@@ -170,6 +170,7 @@ async fn approvals_are_checked_before_any_point_is_decoded() {
     let approvals = material.approve(&read, &spki, &[0, 1]);
     // Not enough approvals that count, and points that do not decode.
     let request = Request::Reencrypt {
+        result: None,
         approvals: [&approvals[0], &approvals[1], &approvals[1]]
             .map(|approval| ByteBuf::from(approval.as_slice()))
             .to_vec(),

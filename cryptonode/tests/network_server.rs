@@ -26,7 +26,7 @@ async fn a_share_is_given_and_recorded() {
         .call(&read.request(&material.approve(&read, &spki, &[0, 1, 3])))
         .await
         .unwrap();
-    let Answer::Share { share } = answer else {
+    let Answer::Share { share, .. } = answer else {
         panic!("{answer:?}")
     };
     let share = reencrypt::Share::parse(&share).unwrap();

@@ -9,13 +9,14 @@
 
 use cryptonode::wire::v1::{
     Answer, ByteBuf, EPHEMERAL_KEY, KeyStatus, MAX_APPROVALS, MAX_CEREMONY_MESSAGE,
-    MAX_MEMBER_REQUEST, MAX_MESSAGE, MAX_REQUEST, MAX_WRAPPED_KEY, Request, SHARE, WireError,
-    presentable,
+    MAX_MEMBER_REQUEST, MAX_MESSAGE, MAX_REQUEST, MAX_WRAPPED_KEY, Request, ResultVersion, SHARE,
+    WireError, presentable,
 };
 use proptest::prelude::*;
 
 fn reencrypt(approvals: Vec<Vec<u8>>, wrapped_key: Vec<u8>) -> Request {
     Request::Reencrypt {
+        result: None,
         approvals: approvals.into_iter().map(ByteBuf::from).collect(),
         wrapped_key: ByteBuf::from(wrapped_key),
         ephemeral_key: ByteBuf::from(vec![0xee; EPHEMERAL_KEY]),
@@ -31,9 +32,26 @@ fn requests() -> Vec<(&'static str, Request)> {
                 vec![1, 2, 3],
             ),
         ),
+        ("reencrypt, result", {
+            let mut request = reencrypt(vec![vec![0x30, 0]], vec![1, 2, 3]);
+            let Request::Reencrypt { result, .. } = &mut request else {
+                unreachable!()
+            };
+            *result = Some(ResultVersion {
+                epoch: 1,
+                attempt: 3,
+            });
+            request
+        }),
         (
             "key",
             Request::Key {
+                public_key: [0x11; 32],
+            },
+        ),
+        (
+            "key_certificate",
+            Request::KeyCertificate {
                 public_key: [0x11; 32],
             },
         ),
@@ -66,6 +84,24 @@ fn answers() -> Vec<(&'static str, Answer)> {
             "share",
             Answer::Share {
                 share: ByteBuf::from(vec![0xaa; SHARE]),
+                newest: None,
+            },
+        ),
+        (
+            "share, newest",
+            Answer::Share {
+                share: ByteBuf::from(vec![0xaa; SHARE]),
+                newest: Some(ResultVersion {
+                    epoch: 2,
+                    attempt: 5,
+                }),
+            },
+        ),
+        (
+            "key_certificate",
+            Answer::KeyCertificate {
+                addresses: vec!["n1:7700".into(), String::new()],
+                certificate: ByteBuf::from(vec![7]),
             },
         ),
         (
@@ -87,6 +123,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 keys: vec![KeyStatus {
                     epoch: 0,
                     index: 1,
+                    attempt: 1,
                     members: 5,
                     threshold: 3,
                     public_key: [0x22; 32],
@@ -288,7 +325,8 @@ fn fields_have_their_bounds() {
     assert!(encoding.len() <= MAX_REQUEST && Request::from_bytes(&encoding).unwrap() == longest);
     assert!(
         Answer::Share {
-            share: ByteBuf::from(vec![0; SHARE + 1])
+            share: ByteBuf::from(vec![0; SHARE + 1]),
+            newest: None,
         }
         .to_bytes()
         .is_err()

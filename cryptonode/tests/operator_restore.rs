@@ -89,7 +89,17 @@ fn a_lost_node_comes_back_from_its_phrase_and_serves_reads_only() {
     let n3 = site.run("n3");
     assert_eq!(n3.ready["keys"][0], key);
     let after = json(&mut site.on("n3", &["key", "show"]));
-    assert_eq!(after["key"], before["key"]);
+    for field in [
+        "public_key",
+        "epoch",
+        "attempt",
+        "index",
+        "threshold",
+        "member_names",
+        "policy_hash",
+    ] {
+        assert_eq!(after["key"][field], before["key"][field], "{field}");
+    }
     assert_eq!(after["certificate"], before["certificate"]);
     let status = json(&mut site.on("n3", &["status"]));
     assert_eq!(
@@ -215,4 +225,70 @@ fn a_phrase_goes_to_custodians_and_comes_back() {
     std::fs::write(piece(2), altered).unwrap();
     let sentence = refused(cryptonode().args(["custody", "verify"]).arg(piece(2)), 1);
     assert!(sentence.contains("piece"), "{sentence}");
+}
+
+#[test]
+fn a_restored_node_is_replaced_by_one_with_a_new_identity() {
+    let site = Site::new();
+    let four = ["n1", "n2", "n3", "n4"];
+    site.cluster(&four);
+    four.iter().for_each(|name| site.hurry(name, 2));
+    let mut nodes: Vec<_> = four.iter().map(|name| site.run(name)).collect();
+    let words = [
+        "ceremony",
+        "propose",
+        "--threshold",
+        "2",
+        "--members",
+        "n1,n2,n3",
+        "--wait",
+    ];
+    let key = json(&mut site.on("n1", &words))["public_key"].clone();
+    let key = key.as_str().unwrap().to_owned();
+    site.until("n1", &["key", "show"], |shown| {
+        shown["key_certificate"].is_string()
+    });
+    nodes.remove(2).kill();
+    std::fs::remove_dir_all(site.path("n3")).unwrap();
+    let mut command = restore(&site, "n3.words");
+    into_folder(&site, &mut command);
+    json(
+        command
+            .args(["--key", &key, "--from"])
+            .arg(site.path("n2.card")),
+    );
+    site.hurry("n3", 2);
+    nodes.push(site.run("n3"));
+    assert_eq!(json(&mut site.on("n3", &["status"]))["ready"], true);
+
+    // As one of the new members it would take part under the identity that has forgotten what it promised.
+    let words = [
+        "ceremony",
+        "propose",
+        "--reshare",
+        &key[..8],
+        "--patience-s",
+        "3",
+    ];
+    json(&mut site.on("n1", &words));
+    let sentence = refused(&mut site.on("n1", &["ceremony", "status", "--wait"]), 8);
+    assert!(sentence.contains("restored-node"), "{sentence}");
+    // n4, which the same operator may have made on the same machine, takes its place.
+    let options = ["--absent", "n3", "--members", "n1,n2,n4", "--wait"];
+    let made = json(site.on("n1", &words).args(options));
+    assert_eq!(made["outcome"], "activated", "{made}");
+    for name in ["n1", "n2", "n4"] {
+        site.until(name, &["key", "show"], |shown| {
+            shown["key"]["epochs_held"] == serde_json::json!([1])
+        });
+    }
+    // The restored one finds out, and serves no more.
+    let status = site.until("n3", &["status"], |status| status["ready"] == false);
+    assert!(
+        status["not_ready"].to_string().contains("epoch-missed"),
+        "{status}"
+    );
+    site.until("n3", &["key", "show"], |shown| {
+        shown["key"]["epochs_held"] == serde_json::json!([])
+    });
 }

@@ -16,30 +16,17 @@
 //! only, and refuses a base that it knows to be superseded. The node keeps what that takes beside the ceremonies
 //! ([`Holding`]), and writes it in the same transaction as the confirmation ([`ConfirmedAttempt`]).
 
-use reencrypt::KeyShare;
+pub use reencrypt::ResultName;
+use reencrypt::{KeyCertificate, KeyShare};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::fault::Fault;
-use crate::key_certificate::KeyCertificate;
 use crate::proposal::{MAX_ADDRESS, ProposalError, check_text};
 
 /// The most by which a proposal's attempts may be ahead of those that a node has confirmed. Without a bound, one proposal
 /// could use the numbers up.
 pub const MAX_ATTEMPTS_AHEAD: u32 = 1 << 20;
-
-/// The name of one result of a key. Of two, the greater is followed: by epoch, then by attempt, then by hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ResultName {
-    /// 0 for a new key.
-    pub epoch: u64,
-    /// The attempt that made it.
-    pub attempt: u32,
-    /// The hash that all members confirmed, 64 bytes.
-    #[serde(with = "serde_bytes")]
-    pub hash: [u8; 64],
-}
 
 /// A result of which shares are dealt anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

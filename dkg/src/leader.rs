@@ -20,7 +20,8 @@
 //!
 //! A proposal may let some members be absent. Then an attempt that fails by somebody's fault, or in which somebody keeps silent for
 //! longer than the leader's patience, is followed by the next without that member; whoever has declined, or has not decided
-//! when half of the proposal's time has passed, is left out from the start. Each is named with its grounds ([`Exclusion`]), and
+//! when half of the proposal's time has passed, is left out from the start; an old member that the proposal names as absent, as soon as
+//! all others have accepted and the patience is over. Each is named with its grounds ([`Exclusion`]), and
 //! the evidence goes to all members. The leader itself cannot be left out.
 //!
 //! # Restart

@@ -154,7 +154,6 @@ pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};
 pub use crate::exclusion::{Accused, Exclusion, Grounds};
 pub use crate::fault::{DealFault, Fault};
 pub use crate::frost::{NonceCommitments, Ristretto255Sha512, RistrettoGroup, ScalarField};
-pub use crate::key_certificate::{CertifiedMember, KeyCertificate, KeyCertificateError};
 pub use crate::leader::{
     DEFAULT_PATIENCE_S, Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting,
     WaitingFor,
@@ -170,3 +169,4 @@ pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
 pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};
+pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError};

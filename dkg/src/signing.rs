@@ -21,12 +21,12 @@ mod session;
 use std::collections::VecDeque;
 
 use rand_core::CryptoRng;
-use reencrypt::KeyShare;
+use reencrypt::{KeyCertificate, KeyShare};
 
 use crate::certificate::CertifiedKey;
 use crate::fault::Fault;
 use crate::frost::{self, NonceCommitments, Nonces};
-use crate::key_certificate::{KeyCertificate, ToSign};
+use crate::key_certificate::ToSign;
 use crate::wire_v1::Message;
 
 pub use session::{SigningEffect, SigningSession};
@@ -234,6 +234,6 @@ pub fn check_key_certificate(
 ) -> Result<KeyCertificate, SigningError> {
     KeyCertificate::verify(bytes, key.public_key().as_bytes())
         .ok()
-        .filter(|certificate| certificate.is_of(key))
+        .filter(|certificate| ToSign::of(key).is_stated_by(certificate))
         .ok_or(SigningError::Certificate)
 }

@@ -38,8 +38,6 @@ pub(crate) const COMPLAINT_SET: &str = "cryptonode/v1/dkg-complaint-set";
 pub(crate) const RESULT: &str = "cryptonode/v1/dkg-result";
 /// What a member signs to confirm a result.
 pub(crate) const CONFIRM: &str = "cryptonode/v1/dkg-confirm";
-/// What the members sign under Y.
-pub(crate) const KEY_CERTIFICATE: &str = "cryptonode/v1/key-certificate";
 /// HKDF salt of the key that seals a share to its member's recovery key.
 pub(crate) const SEALED_SHARE: &str = "cryptonode/v1/dkg-sealed-share";
 /// HKDF salt of the key that seals a phrase for its custodians.
@@ -75,7 +73,6 @@ mod tests {
             super::COMPLAINT_SET,
             super::RESULT,
             super::CONFIRM,
-            super::KEY_CERTIFICATE,
             super::SEALED_SHARE,
             super::CUSTODY,
             super::PHRASE,

@@ -29,6 +29,7 @@ pub(crate) fn targets() -> Vec<Target> {
                     keys: vec![KeyStatus {
                         epoch: 1,
                         index: 2,
+                        attempt: 1,
                         members: 3,
                         threshold: 2,
                         public_key: [4; 32],
@@ -135,6 +136,7 @@ fn cluster() -> ClusterDescriptor {
         version: 1,
         public_key: *sharing.y.as_bytes(),
         epoch: 0,
+        attempt: 1,
         threshold: 2,
         members: (1..=3).map(member).collect(),
         policy_hash: [7; 32],

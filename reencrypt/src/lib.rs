@@ -69,10 +69,12 @@ pub mod equality;
 mod error;
 mod group;
 mod hash;
+mod key_certificate;
 pub mod lagrange;
 mod opening;
 mod public_key_package;
 mod request;
+mod schnorr;
 mod secret;
 mod share;
 mod tags;
@@ -90,9 +92,14 @@ pub use crate::error::{
 };
 pub use crate::group::{Point, decode_scalar};
 pub use crate::hash::{Hasher, hash, hash_to_scalar};
+pub use crate::key_certificate::{
+    CertifiedMember, KeyCertificate, KeyCertificateError, KeyStatement, MAX_KEY_CERTIFICATE,
+    ResultName,
+};
 pub use crate::opening::{Culprit, Opening, Progress};
 pub use crate::public_key_package::PublicKeyPackage;
 pub use crate::request::verify_request;
+pub use crate::schnorr::verify_signature_vartime;
 pub use crate::secret::{SecretBytes, SecretScalar};
 pub use crate::share::{KeyShare, Share, UnprovenShare, VerifiedShare, verify_shares};
 pub use crate::wrapped_key::{

@@ -105,6 +105,20 @@ impl Opening {
         })
     }
 
+    /// Starts over with the shares of another result of the same key, after the cluster was reshared. Every answer so far is
+    /// dropped: shares of two results never combine.
+    ///
+    /// # Errors
+    /// [`RequestError::OtherKey`], if the package is another key's.
+    pub fn restart(&mut self, package: PublicKeyPackage) -> Result<(), RequestError> {
+        self.exchange.check_key(&package.public_key())?;
+        self.candidates.clear();
+        self.culprits.clear();
+        self.finished = false;
+        self.package = package;
+        Ok(())
+    }
+
     /// Takes the answer of node `index`.
     ///
     /// Of several answers of one node the first counts; a node that was found cheating is not listened to any more. Each

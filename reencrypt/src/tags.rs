@@ -20,5 +20,8 @@ pub(crate) const PURPOSE_EPHEMERAL_KEY: &str = "ephemeral-key";
 /// Purpose of the proof in a share (section 5).
 pub(crate) const PURPOSE_SHARE: &str = "share";
 
+/// What t members sign under Y: the hash of a key's statement.
+pub(crate) const KEY_CERTIFICATE: &str = "cryptonode/v1/key-certificate";
+
 /// The point at which the public shares of a package are tested to lie on one polynomial. Local.
 pub(crate) const PUBLIC_SHARES_CHECK: &str = "cryptonode/v1/public-shares-check";

@@ -63,6 +63,7 @@ impl Client {
 
     pub(crate) async fn ask(&self, scene: &Scene, place: usize, asked: &Asked) -> Said {
         let request = Request::Reencrypt {
+            result: None,
             approvals: asked
                 .approvals
                 .iter()
@@ -72,7 +73,7 @@ impl Client {
             ephemeral_key: ByteBuf::from(asked.ephemeral_key.as_slice()),
         };
         match self.peer(scene, place).call(&request).await.unwrap() {
-            Answer::Share { share } => Said::Share(share.into_vec()),
+            Answer::Share { share, .. } => Said::Share(share.into_vec()),
             Answer::Refused { code, message, .. } => Said::Refused { code, message },
             other => panic!("{other:?}"),
         }

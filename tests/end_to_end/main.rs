@@ -11,6 +11,7 @@ mod demo;
 mod leftovers;
 mod memory;
 mod refused;
+mod reshare;
 mod running;
 mod secrets;
 mod up;

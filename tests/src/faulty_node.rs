@@ -126,6 +126,7 @@ impl Faulty {
                 approvals,
                 wrapped_key,
                 ephemeral_key,
+                ..
             }) => match self.misbehaviour {
                 Misbehaviour::NoAnswer => {
                     // Until the client gives up.
@@ -145,6 +146,7 @@ impl Faulty {
                         || refused("The request does not hold."),
                         |share| Answer::Share {
                             share: ByteBuf::from(share),
+                            newest: None,
                         },
                     )
                 }
@@ -196,6 +198,7 @@ impl Faulty {
         let keys = self.keys.values().map(|(key, _)| KeyStatus {
             epoch: key.package.epoch(),
             index: key.share.index(),
+            attempt: key.result.attempt,
             members: u16::try_from(key.members.len()).unwrap_or(u16::MAX),
             threshold: key.package.threshold(),
             public_key: *key.package.public_key().as_bytes(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -25,6 +26,7 @@ from harness.reading import Read, random_scalar
 from peer import cbor, node_audit, scheme
 from peer.approval import Policy
 from peer.key_certificate import CertificateRefused, CertifiedKey, Phrase
+from peer.key_statement import Statement
 from peer.ristretto import GENERATOR, encode_scalar, lagrange_at
 from peer.scheme import Share, WrappedKey
 from peer.transparency import Checkpoint, leaf_hash, root
@@ -109,10 +111,41 @@ def test_nodes_say_what_they_serve(site: Site) -> None:
         assert key == {
             "epoch": package.epoch,
             "index": position,
+            "attempt": 1,
             "members": MEMBERS,
             "threshold": THRESHOLD,
             "public_key": package.public_key.encode(),
         }
+
+
+def test_requests_may_name_the_result(site: Site) -> None:
+    read = site.read()
+    named = [read.ask(node, result={"epoch": 0, "attempt": 1}) for node in site.description.nodes[:THRESHOLD]]
+    assert read.open(named) == read.secret
+    assert site.refusal(read, result={"epoch": 1, "attempt": 1}) == "epoch-unknown"
+    assert site.refusal(read, result={"epoch": 0, "attempt": 0}) == "epoch-superseded"
+
+
+def test_members_sign_under_the_key_who_they_are(site: Site) -> None:
+    """The certificate that leads clients to the newest members, verified by Y alone."""
+    public_key = site.description.package.public_key
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            answer = site.description.nodes[0].call(ClientIdentity(), "key_certificate", public_key=public_key.encode())
+            break
+        except NodeRefused as refused:
+            assert refused.code == "no-key-certificate" and time.monotonic() < deadline
+            time.sleep(0.2)
+    statement = Statement.verify(answer["certificate"], public_key)
+    assert statement.package == site.description.package
+    assert statement.identities == [node.identity for node in site.description.nodes]
+    assert answer["addresses"] == [node.address for node in site.description.nodes]
+    for place in range(0, len(answer["certificate"]), 7):
+        altered = bytearray(answer["certificate"])
+        altered[place] ^= 1
+        with pytest.raises((CertificateRefused, cbor.NotCanonical)):
+            Statement.verify(bytes(altered), public_key)
 
 
 def test_another_nodes_key_is_not_this_nodes(site: Site) -> None:

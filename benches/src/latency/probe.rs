@@ -117,6 +117,7 @@ impl Measured {
         let prepared = workload.prepare(number).ok()?;
         let (document, ephemeral) = (workload.document(number), *prepared.secret.public());
         let request = Arc::new(Request::Reencrypt {
+            result: None,
             approvals: prepared
                 .approvals
                 .iter()
@@ -125,7 +126,8 @@ impl Measured {
             wrapped_key: ByteBuf::from(document.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.as_bytes().as_slice()),
         });
-        let package = workload.client().cluster().package();
+        let cluster = workload.client().cluster();
+        let package = cluster.package();
         let mut asked = JoinSet::new();
         for index in 1..=package.members() {
             let (workload, request) = (Arc::clone(workload), Arc::clone(&request));
@@ -139,7 +141,7 @@ impl Measured {
         let answers = asked.join_all().await.into_iter().flatten();
         let mut good: Vec<(u16, Vec<u8>, f64)> = Vec::new();
         for (index, answer, took) in answers {
-            if let Answer::Share { share } = answer
+            if let Answer::Share { share, .. } = answer
                 && self.is_good(workload, document, &ephemeral, index, &share)
             {
                 good.push((index, share.into_vec(), took));
@@ -191,7 +193,8 @@ impl Measured {
         index: u16,
         bytes: &[u8],
     ) -> bool {
-        let package = workload.client().cluster().package();
+        let cluster = workload.client().cluster();
+        let package = cluster.package();
         let started = Instant::now();
         let good = Share::parse(bytes).is_ok_and(|share| {
             share.index() == index && share.verify(package, document, ephemeral).is_ok()

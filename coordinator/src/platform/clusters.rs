@@ -1,8 +1,9 @@
 //! The clusters of crypto nodes that datasets may use, and a client for each.
 //!
 //! A cluster is known by its descriptor in `clusters/KEY.json`, which an administrator put there (`cluster add`). The
-//! folder is looked at again whenever a key is asked for, so a cluster can be added, or replaced by its next epoch, while the
-//! platform runs.
+//! folder is looked at again whenever a key is asked for, so a cluster can be added while the platform runs. When a cluster is
+//! reshared, its client follows the key to the new members by the certificate that they signed under it, and writes them
+//! into the file: nobody has to tell the platform.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, ClusterDescriptor};
+use cryptonode::wire::v1::ResultVersion;
 use zeroize::Zeroizing;
 
 use super::PlatformError;
@@ -27,14 +29,12 @@ pub enum ClusterAddError {
     #[error("{} is not a cluster.json: get the file from `cryptonode key export`", .0.display())]
     NotText(PathBuf),
     /// A later epoch of the same key is known already.
-    #[error(
-        "the cluster is known with epoch {known}, the file has epoch {found}: get a current cluster.json"
-    )]
+    #[error("the cluster is known with {known}, the file has {found}: get a current cluster.json")]
     Older {
-        /// The epoch known.
-        known: u64,
-        /// The epoch in the file.
-        found: u64,
+        /// The result known.
+        known: ResultVersion,
+        /// The result in the file.
+        found: ResultVersion,
     },
     /// A file cannot be read or written.
     #[error(transparent)]
@@ -68,12 +68,10 @@ pub fn add(clusters: &Path, file: &Path) -> Result<ClusterDescriptor, ClusterAdd
     folder::create_private_dir(clusters)?;
     let path = place(clusters, &descriptor.public_key);
     if path.exists() {
-        let known = read(&path)?.epoch;
-        if known > descriptor.epoch {
-            return Err(ClusterAddError::Older {
-                known,
-                found: descriptor.epoch,
-            });
+        let known = read(&path)?.version_of_result();
+        let found = descriptor.version_of_result();
+        if known > found {
+            return Err(ClusterAddError::Older { known, found });
         }
     }
     folder::write_private(&path, descriptor.to_json().as_bytes())?;
@@ -97,7 +95,32 @@ fn place(clusters: &Path, key: &[u8; 32]) -> PathBuf {
 
 struct Known {
     modified: SystemTime,
+    /// What the file says.
+    written: ResultVersion,
     client: Arc<Client>,
+}
+
+impl Known {
+    /// The client follows its key to newer members by itself. What it has found is written down, so that the next start begins
+    /// there: the members of long ago may be gone by then.
+    fn write_down(&mut self, path: &Path) {
+        let cluster = self.client.cluster();
+        let found = cluster.descriptor().version_of_result();
+        if found <= self.written {
+            return;
+        }
+        let written = folder::write_private(path, cluster.descriptor().to_json().as_bytes());
+        match written.map(|()| std::fs::metadata(path).and_then(|m| m.modified())) {
+            Ok(Ok(modified)) => {
+                tracing::info!(key = %hex::encode(cluster.descriptor().public_key), %found, "the cluster was reshared; its members are written down");
+                (self.modified, self.written) = (modified, found);
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the cluster's members cannot be written down")
+            }
+            Err(error) => tracing::warn!(%error, "the cluster's members cannot be written down"),
+        }
+    }
 }
 
 /// Clients of the clusters in the folder.
@@ -154,21 +177,24 @@ impl Clusters {
             .and_then(|m| m.modified())
             .map_err(|_| unknown())?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = clients.get(key)
+        if let Some(known) = clients.get_mut(key)
             && known.modified == modified
         {
+            known.write_down(&path);
             return Ok(known.client.clone());
         }
         let cluster = read(&path)
             .map_err(|e| internal(e.to_string()))?
             .check()
             .map_err(|e| internal(e.to_string()))?;
+        let written = cluster.descriptor().version_of_result();
         let client = Client::new(cluster, load(&self.identity)?, self.options.clone());
         let client = Arc::new(client.map_err(|e| internal(e.to_string()))?);
         clients.insert(
             *key,
             Known {
                 modified,
+                written,
                 client: client.clone(),
             },
         );

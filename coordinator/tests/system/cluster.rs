@@ -98,6 +98,7 @@ impl Cluster {
             version: 1,
             public_key,
             epoch: 0,
+            attempt: 1,
             threshold,
             members: descriptors,
             policy_hash,
@@ -134,9 +135,14 @@ fn answer(node: &Node, connection: &Connection, request: Request) -> Answer {
         wrapped_key,
         ephemeral_key,
         approvals,
+        ..
     } = request
     else {
-        panic!("{request:?}")
+        return Answer::Refused {
+            code: "no-key-certificate".into(),
+            message: "This node gives shares and nothing else.".into(),
+            retry_after_ms: None,
+        };
     };
     let rng = &mut rand::rng();
     let wrapped = WrappedKey::parse(&wrapped_key).unwrap();
@@ -163,5 +169,6 @@ fn answer(node: &Node, connection: &Connection, request: Request) -> Answer {
     let share = node.share.reencrypt(&wrapped, &ephemeral, rng).unwrap();
     Answer::Share {
         share: ByteBuf::from(share.to_bytes().as_slice()),
+        newest: None,
     }
 }

@@ -26,8 +26,17 @@ pub enum Command {
     Unseal {},
     /// Proposes a key with this node as leader; answered with a [`CeremonyView`].
     CeremonyPropose {
-        /// t.
-        threshold: u16,
+        /// t; in a reshare as it is, if absent.
+        threshold: Option<u16>,
+        /// The head of Y in hexadecimal, if the shares of a key are to be handed on; a new key is made if absent.
+        #[serde(default)]
+        reshare: Option<String>,
+        /// Names of present members that the reshare may go without.
+        #[serde(default)]
+        absent: Vec<String>,
+        /// Attempts of the reshare are numbered from here on.
+        #[serde(default)]
+        after_attempt: u32,
         /// Names of the members, this node included or not; all configured ones if absent.
         members: Option<Vec<String>>,
         /// How long the proposal stays open, in seconds; as configured if absent.
@@ -202,6 +211,20 @@ pub struct KeyView {
     pub threshold: u16,
     /// n.
     pub members: usize,
+    /// The attempt of the ceremony that made this epoch.
+    pub attempt: u32,
+    /// `serving`, `overlap` (with the epoch before as well), `retired` or `missed`.
+    pub state: String,
+    /// What the state means, if it is not `serving`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
+    /// The epochs whose shares this node holds, the newest first.
+    pub epochs_held: Vec<u64>,
+    /// When the share of the epoch before is erased at the latest, seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap_ends: Option<u64>,
+    /// The epochs that this node knows of.
+    pub history: Vec<EpochView>,
     /// Names of the members, in index order.
     pub member_names: Vec<String>,
     /// SHA-256 of its approval policy, in hexadecimal.
@@ -210,6 +233,25 @@ pub struct KeyView {
     pub approvals_needed: u16,
     /// The organisations of its policy.
     pub organisations: Vec<String>,
+}
+
+/// An epoch of a key as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochView {
+    /// Its number.
+    pub epoch: u64,
+    /// The attempt of the ceremony that made it.
+    pub attempt: u32,
+    /// t.
+    pub threshold: u16,
+    /// Names of its members, in index order.
+    pub members: Vec<String>,
+    /// This node's index in it, if it is a member.
+    pub index: Option<u16>,
+    /// When this node activated it or learned of it, seconds since the Unix epoch.
+    pub since: u64,
+    /// When this node erased its share of it.
+    pub erased: Option<u64>,
 }
 
 /// What others need of a key.

@@ -66,7 +66,7 @@ impl Made {
         lock(&self.certificate).clone()
     }
 
-    fn is(&self, key: &ActiveKey) -> bool {
+    pub(super) fn is(&self, key: &ActiveKey) -> bool {
         self.certified.package() == &key.package
     }
 }
@@ -79,12 +79,6 @@ struct Heard {
 }
 
 impl Ceremonies {
-    /// The certificate of an active key, once it is signed.
-    pub(crate) fn key_certificate(&self, key: &ActiveKey) -> Option<Vec<u8>> {
-        let made = lock(&self.made).values().find(|made| made.is(key)).cloned();
-        made.and_then(|made| made.certificate())
-    }
-
     /// Answers what belongs to the signing of a key's certificate; `None` for every other message.
     pub(super) fn answer_signing(
         &self,
@@ -150,10 +144,37 @@ impl Ceremonies {
                 .commit(&[Change::put(Table::KeyCertificate, id, bytes)])?;
             *place = Some(certificate.to_vec());
             drop(place);
+            self.learn_own(made, certificate);
             tracing::info!(ceremony = %hex::encode(id), key = made.public_key, "the key's certificate is signed");
             self.notify();
         }
         Ok(())
+    }
+
+    /// From now on the key's certificate is shown to whoever asks.
+    pub(super) fn learn_own(&self, made: &Made, certificate: &[u8]) {
+        let public_key = *made.certified.public_key().as_bytes();
+        let Ok(certificate) = dkg::KeyCertificate::verify(certificate, &public_key) else {
+            return;
+        };
+        let members = made.certified.members().iter();
+        let addresses: Vec<String> = members.map(|member| member.address.clone()).collect();
+        let (own, now) = (self.around.own.identity, clock_s());
+        let kept = self.change_key_now(&public_key, |entry| {
+            entry.learn(&certificate, &addresses, &own, now, u64::MAX)
+        });
+        if let Err(error) = kept {
+            tracing::error!(code = error.code(), %error, "the key's certificate could not be kept with the key");
+        }
+    }
+
+    /// A crash may have come between a certificate and the key that it belongs to.
+    pub(super) fn relearn_own(&self) {
+        for made in lock(&self.made).clone().into_values() {
+            if let Some(certificate) = made.certificate() {
+                self.learn_own(&made, &certificate);
+            }
+        }
     }
 
     /// Starts a session for every key whose certificate is missing and that nobody of this node asks for yet.
@@ -164,6 +185,8 @@ impl Ceremonies {
         let missing: Vec<CeremonyId> = lock(&self.made)
             .iter()
             .filter(|(_, made)| made.certificate().is_none())
+            // What has been superseded needs none.
+            .filter(|(_, made)| self.around.keyring.iter().any(|key| made.is(&key)))
             .map(|(id, _)| *id)
             .collect();
         for id in missing {

@@ -69,6 +69,39 @@ pub enum CeremonyError {
         /// Why.
         reason: String,
     },
+    /// No threshold.
+    #[error("a new key needs a threshold: give --threshold")]
+    NoThreshold,
+    /// Options of a reshare without one.
+    #[error("--absent and --after-attempt are about a reshare: name the key with --reshare")]
+    NotAReshare,
+    /// No key, or more than one, fits.
+    #[error(
+        "not exactly one key of this node begins with {head:?}: `cryptonode key list` shows them"
+    )]
+    NoSuchKey {
+        /// What was asked for.
+        head: String,
+    },
+    /// This node cannot hand the key on.
+    #[error("{0}; propose the reshare on a member that serves the key")]
+    Key(crate::keyring::KeyRefusal),
+    /// The base's certificate is missing.
+    #[error(
+        "the certificate of the key {public_key} is not signed yet, and a reshare needs it: as many members as a read takes must be reachable; try again in a minute"
+    )]
+    NotSigned {
+        /// Y in hexadecimal.
+        public_key: String,
+    },
+    /// A name that no present member has.
+    #[error("no present member of the key is called {name:?}; they are {members}")]
+    NotAnOldMember {
+        /// The name.
+        name: String,
+        /// The present members.
+        members: String,
+    },
     /// The terms make no proposal.
     #[error(transparent)]
     Proposal(#[from] dkg::ProposalError),
@@ -118,6 +151,12 @@ impl CeremonyError {
             Self::Ambiguous { .. } => "ambiguous-ceremony",
             Self::NotLeader { .. } => "not-leader",
             Self::TooLate { .. } => "too-late",
+            Self::NoThreshold => "no-threshold",
+            Self::NotAReshare => "not-a-reshare",
+            Self::NoSuchKey { .. } => "no-such-key",
+            Self::Key(refusal) => refusal.code(),
+            Self::NotSigned { .. } => "not-signed-yet",
+            Self::NotAnOldMember { .. } => "not-an-old-member",
             Self::Proposal(error) => error.code(),
             Self::Fault(fault) => fault.code(),
             Self::State { .. } => "ceremony-state",

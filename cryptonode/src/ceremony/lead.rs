@@ -13,7 +13,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::view::excluded;
+use super::view::{excluded, reshared};
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
 };
@@ -166,6 +166,7 @@ impl Led {
                 .iter()
                 .map(|member| member.name.clone())
                 .collect(),
+            reshare: reshared(proposal),
             waiting_for,
             expires: proposal.expires(),
             public_key: None,

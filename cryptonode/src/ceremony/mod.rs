@@ -20,12 +20,15 @@
 
 mod certify;
 mod error;
+mod handing_on;
+mod holding;
 mod lead;
 mod seat;
+mod succession;
 mod view;
 
 pub use error::CeremonyError;
-pub use view::{CeremonyView, Excluded, Waiting};
+pub use view::{CeremonyView, Excluded, ReshareView, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +48,7 @@ use crate::server::{CeremonyHandler, Refusal};
 use crate::store::{RecordsError, Store, Table};
 use crate::tls::TlsIdentity;
 use certify::Made;
+use handing_on::Handed;
 use lead::Led;
 use seat::Seat;
 
@@ -56,8 +60,14 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 /// What the operator asks for in a proposal.
 pub(crate) struct Wish {
-    /// t.
-    pub(crate) threshold: u16,
+    /// t; in a reshare as it is, if absent.
+    pub(crate) threshold: Option<u16>,
+    /// The key that is reshared, by the head of Y in hexadecimal; a new key is made if absent.
+    pub(crate) reshare: Option<String>,
+    /// Names of present members that the reshare may go without.
+    pub(crate) absent: Vec<String>,
+    /// Attempts on this base are numbered from here on, if others have confirmed some that this node does not know of.
+    pub(crate) after_attempt: u32,
     /// Names of the members; all configured ones if absent.
     pub(crate) members: Option<Vec<String>>,
     /// How long the proposal stays open, in seconds; as configured if absent.
@@ -94,6 +104,8 @@ pub(crate) struct Ceremonies {
     led: Mutex<BTreeMap<CeremonyId, Arc<Led>>>,
     /// The keys that came of ceremonies.
     made: Mutex<BTreeMap<CeremonyId, Arc<Made>>>,
+    /// Held while a machine takes a step that depends on what other reshares have confirmed on the same base.
+    resharing: Mutex<()>,
     /// Ceremonies in the order in which this node has heard of them since its start.
     arrived: Mutex<Vec<CeremonyId>>,
     /// Counts changes, for those that wait for one.
@@ -155,6 +167,7 @@ impl Ceremonies {
             seats: Mutex::new(seats),
             led: Mutex::new(led),
             made: Mutex::new(made),
+            resharing: Mutex::default(),
             arrived: Mutex::default(),
             changes: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
@@ -173,6 +186,8 @@ impl Ceremonies {
             let first = led.begin();
             self.spawn_lead(led, first);
         }
+        self.relearn_own();
+        self.keep(tokio::spawn(Arc::clone(self).look_after_keys()));
         let this = Arc::clone(self);
         let mut stopping = self.stopping.subscribe();
         self.keep(tokio::spawn(async move {
@@ -210,11 +225,16 @@ impl Ceremonies {
         let created = clock_s();
         let config = self.around.live.now();
         let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
+        let Handed {
+            threshold,
+            members,
+            base,
+        } = self.wished(&wish)?;
         let terms = Terms {
-            threshold: wish.threshold,
+            threshold,
             policy_hash: policy.hash(),
-            members: self.members_called(wish.members.as_deref())?,
-            base: None,
+            members,
+            base,
             leader: self.around.own.identity,
             created,
             expires: created.saturating_add(open_for_s),
@@ -227,7 +247,11 @@ impl Ceremonies {
         let led = Arc::new(Led::new(
             proposal,
             &self.around.signing,
-            wish.patience_s.unwrap_or(dkg::DEFAULT_PATIENCE_S),
+            // Who is said to be absent is not waited for as long as others are.
+            wish.patience_s.unwrap_or(match wish.may_be_absent {
+                0 if !wish.absent.is_empty() => 30,
+                _ => dkg::DEFAULT_PATIENCE_S,
+            }),
             created,
         )?);
         let mut effects = led.begin().into_iter();
@@ -428,6 +452,19 @@ impl Ceremonies {
             .chain(members)
             .find(|member| member.identity == *identity)
     }
+
+    /// A member that the operator configured, or that has a share of a key of this node: it was configured when the key was
+    /// made, and has a say in what becomes of it.
+    fn known(&self, identity: &[u8; 32]) -> Option<MemberIdentity> {
+        self.configured(identity).or_else(|| {
+            let entries = self.around.keyring.entries();
+            let mut members = entries
+                .iter()
+                .flat_map(|entry| entry.held())
+                .flat_map(|key| &key.members);
+            members.find(|member| member.identity == *identity).cloned()
+        })
+    }
 }
 
 /// Resolves when the node stops.
@@ -474,12 +511,7 @@ impl CeremonyHandler for Arc<Ceremonies> {
                     .any(|member| member.identity == *identity)
             });
         }
-        self.around
-            .live
-            .now()
-            .members
-            .iter()
-            .any(|card| card.identity == hex::encode(identity))
+        self.known(identity).is_some()
     }
 
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {

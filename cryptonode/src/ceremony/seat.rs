@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use dkg::{ActivatedKey, Fault, Member, MemberOutput, MemberStage, Message};
+use dkg::{Fault, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
-use super::view::excluded;
+use super::holding::KeyStep;
+use super::view::{excluded, reshared};
 use super::{
     Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
 };
 use crate::daemon::clock_s;
-use crate::keyring::ActiveKey;
-use crate::store::{Change, RecordsError, Table, key_change, policy_change};
+use crate::store::{Change, Table, policy_change};
 
 /// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
 const MAX_OPEN: usize = 64;
@@ -33,6 +33,23 @@ impl Seat {
         lock(&self.machine)
             .as_ref()
             .is_some_and(|machine| !is_decided(machine.stage()))
+    }
+
+    fn is_reshare(&self, message: &Message) -> bool {
+        let machine = lock(&self.machine);
+        // One that must be read from the disk again may be of any kind.
+        machine
+            .as_ref()
+            .is_none_or(|machine| machine.base_of(message).is_some())
+    }
+
+    /// Whether it is about the shares of this key.
+    pub(super) fn is_reshare_of(&self, public_key: &[u8; 32]) -> bool {
+        let machine = lock(&self.machine);
+        machine
+            .as_ref()
+            .and_then(|machine| machine.proposal()?.base().map(dkg::Base::name))
+            .is_some_and(|base| base.public_key == *public_key)
     }
 
     pub(super) fn stage(&self) -> Option<MemberStage> {
@@ -85,6 +102,7 @@ impl Seat {
                 .iter()
                 .map(|member| member.name.clone())
                 .collect(),
+            reshare: reshared(proposal),
             waiting_for: Vec::new(),
             expires: proposal.expires(),
             public_key: None,
@@ -144,8 +162,10 @@ impl Ceremonies {
         };
         let proposed = matches!(message, Message::Propose { .. });
         let kind = message.name();
+        // What one ceremony confirms on a base, another must see.
+        let _one = seat.is_reshare(&message).then(|| lock(&self.resharing));
         let outcome = self.advance(&id, &seat, |machine| {
-            let output = machine.handle(from, message, clock_s(), &mut rand::rng())?;
+            let output = self.handle(machine, from, message)?;
             if proposed
                 && machine.stage() == MemberStage::Proposed
                 && self.accepts_by_itself(machine)
@@ -181,7 +201,7 @@ impl Ceremonies {
         if let Message::Propose { proposal } = message {
             let proposal = dkg::Proposal::from_bytes(&proposal.proposal)?;
             for member in proposal.members() {
-                let known = self.configured(&member.identity);
+                let known = self.known(&member.identity);
                 if known.is_none_or(|known| known.recovery_public != member.recovery_public) {
                     return Err(CeremonyError::UnknownMember {
                         name: member.name.clone(),
@@ -236,10 +256,12 @@ impl Ceremonies {
                 return Err(fault.into());
             }
         };
-        let activated = output
-            .activated
-            .map(|key| self.active_key(key))
-            .transpose()?;
+        let step = KeyStep {
+            activated: output.activated,
+            confirmed: output.confirmed,
+            retired: output.retired,
+        };
+        let mut key = None;
         if let Some(state) = output.persist {
             let mut changes = Vec::with_capacity(4);
             // What may still be needed after the decision stays in the table that can be erased.
@@ -252,9 +274,9 @@ impl Ceremonies {
             if let (MemberStage::New, Some(policy)) = (before, &self.around.policy) {
                 changes.push(policy_change(policy));
             }
-            changes.extend(activated.as_ref().map(key_change));
             // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
-            self.around.store.commit(&changes)?;
+            let expires = machine.proposal().map_or(0, dkg::Proposal::expires);
+            key = self.commit(changes, step, expires)?;
         }
         let stage = machine.stage();
         *place = Some(machine);
@@ -262,12 +284,7 @@ impl Ceremonies {
         if let Some(fault) = output.notice {
             tracing::warn!(ceremony = %hex::encode(id), code = fault.code(), "done nevertheless: {fault}");
         }
-        if let Some(key) = activated {
-            let key = self
-                .around
-                .keyring
-                .insert(key)
-                .map_err(RecordsError::from)?;
+        if let Some(key) = key {
             let (id, made) = Made::of(&key)?;
             lock(&self.made).insert(id, Arc::new(made));
             tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
@@ -288,37 +305,6 @@ impl Ceremonies {
             }
         }
         Ok(Member::new(self.local.clone()))
-    }
-
-    /// Puts the policy to a new key, and checks the share once more.
-    fn active_key(&self, key: ActivatedKey) -> Result<ActiveKey, CeremonyError> {
-        let configured = self
-            .around
-            .policy
-            .as_ref()
-            .filter(|policy| policy.hash() == key.policy_hash)
-            .cloned();
-        let policy = match configured {
-            Some(policy) => policy,
-            None => {
-                self.around
-                    .store
-                    .policy(&key.policy_hash)?
-                    .ok_or(RecordsError::Unreadable {
-                        what: "the policy of a new key",
-                        reason: "it is missing".to_owned(),
-                    })?
-            }
-        };
-        let key = ActiveKey {
-            share: key.share,
-            package: key.package,
-            policy,
-            members: key.members,
-            certificate: key.certificate,
-        };
-        key.check().map_err(RecordsError::from)?;
-        Ok(key)
     }
 
     /// Gives up what has expired.

@@ -22,6 +22,9 @@ pub struct CeremonyView {
     pub threshold: u16,
     /// All members by name, in index order.
     pub members: Vec<String>,
+    /// What is handed on, if it is a reshare.
+    #[serde(default)]
+    pub reshare: Option<ReshareView>,
     /// Those that are waited for now, each with what was last heard of it; known to the leader only.
     pub waiting_for: Vec<Waiting>,
     /// When the proposal expires, seconds since the Unix epoch.
@@ -40,6 +43,62 @@ pub struct CeremonyView {
     pub sentence: Option<String>,
     /// SHA-256 of the policy that the key would have, in hexadecimal.
     pub policy_hash: String,
+}
+
+/// What a reshare hands on, and to whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReshareView {
+    /// Y in hexadecimal.
+    pub public_key: String,
+    /// The epoch that the shares are of now; the reshare makes the next.
+    pub epoch: u64,
+    /// t as it is now.
+    pub threshold: u16,
+    /// The present members by name, in index order.
+    pub members: Vec<String>,
+    /// Present members that the ceremony may go without.
+    pub may_be_absent: Vec<String>,
+    /// Members that are new.
+    pub joining: Vec<String>,
+    /// Present members that hand their place on.
+    pub leaving: Vec<String>,
+    /// SHA-256 of the present policy, in hexadecimal.
+    pub policy_hash: String,
+}
+
+/// What a proposal hands on.
+pub(super) fn reshared(proposal: &Proposal) -> Option<ReshareView> {
+    let base = proposal.base()?;
+    let certificate = base.certificate();
+    let old = certificate.members();
+    let is_old = |identity: &[u8; 32]| old.iter().any(|member| member.identity == *identity);
+    let is_new = |identity: &[u8; 32]| {
+        let mut members = proposal.members().iter();
+        members.any(|member| member.identity == *identity)
+    };
+    Some(ReshareView {
+        public_key: hex::encode(base.name().public_key),
+        epoch: certificate.name().epoch,
+        threshold: base.threshold(),
+        members: old.iter().map(|member| member.name.clone()).collect(),
+        may_be_absent: (1_u16..)
+            .zip(old)
+            .filter(|(index, _)| base.old_may_be_absent().contains(index))
+            .map(|(_, member)| member.name.clone())
+            .collect(),
+        joining: proposal
+            .members()
+            .iter()
+            .filter(|member| !is_old(&member.identity))
+            .map(|member| member.name.clone())
+            .collect(),
+        leaving: old
+            .iter()
+            .filter(|member| !is_new(&member.identity))
+            .map(|member| member.name.clone())
+            .collect(),
+        policy_hash: hex::encode(certificate.policy_hash()),
+    })
 }
 
 /// A member that takes no part.

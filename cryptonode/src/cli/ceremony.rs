@@ -14,22 +14,48 @@ use crate::ceremony::CeremonyView;
 /// `cryptonode ceremony`.
 #[derive(Debug, Subcommand)]
 pub(super) enum CeremonyCommand {
-    /// Propose a key, with this node as leader.
+    /// Propose a key, or new shares of one, with this node as leader.
     #[command(after_help = "\
 Every member's operator accepts by `cryptonode ceremony accept`, or has put this node into ceremony.accept_from. \
 Nobody has to be awake at the same moment: the proposal stays open for 24 hours unless the configuration or --open-for-s says otherwise.
 
-Example:
-  cryptonode ceremony propose --dir n1 --threshold 3 --wait")]
+With --reshare the key stays what it is, and so does everything encrypted under it; its members get new shares, and the old \
+ones are erased. Reads go on meanwhile. Proposed on a member that serves the key; old and new members accept.
+
+Examples:
+  A new key, of which any 3 of all configured nodes answer a read:
+    cryptonode ceremony propose --dir n1 --threshold 3 --wait
+  New shares for the same members, after a disk may have leaked, or to change the approval policy:
+    cryptonode ceremony propose --dir n1 --reshare 3af1 --wait
+  n1 to n4 stay, n5 goes, n6 to n8 are new; from now on 4 answer a read:
+    cryptonode ceremony propose --dir n1 --reshare 3af1 --members n1,n2,n3,n4,n6,n7,n8 --threshold 4
+  n4 and n5 are dead, and n6 and n7 take their places:
+    cryptonode ceremony propose --dir n1 --reshare 3af1 --absent n4,n5 --members n1,n2,n3,n6,n7")]
     Propose {
         #[command(flatten)]
         dir: Dir,
-        /// t: how many nodes must answer a read.
-        #[arg(long)]
-        threshold: u16,
-        /// Names of the members, separated by commas; all configured members and this node if absent.
+        /// Hand the shares of this key on: Y in hexadecimal, or the head of it.
+        #[arg(long, value_name = "KEY")]
+        reshare: Option<String>,
+        /// t: how many nodes must answer a read; in a reshare it stays as it is unless given.
+        #[arg(long, required_unless_present = "reshare")]
+        threshold: Option<u16>,
+        /// Names of the members, separated by commas. If not given: for a new key all configured members and this node, in a
+        /// reshare the present members but for those named by --absent.
         #[arg(long, value_delimiter = ',', value_name = "NAMES")]
         members: Option<Vec<String>>,
+        /// Names of present members that the reshare may go without, since they are dead or not to be trusted. As many as a
+        /// read takes must be left.
+        #[arg(
+            long,
+            value_delimiter = ',',
+            value_name = "NAMES",
+            requires = "reshare"
+        )]
+        absent: Vec<String>,
+        /// Number the attempts from here on, if a member has refused with attempt-taken and this number.
+        #[arg(long, value_name = "NUMBER", default_value_t = 0, requires = "reshare")]
+        after_attempt: u32,
         /// How long the proposal stays open, in seconds.
         #[arg(long, value_name = "SECONDS")]
         open_for_s: Option<u64>,
@@ -37,8 +63,9 @@ Example:
         /// them by itself, and names them with the evidence.
         #[arg(long, value_name = "COUNT", default_value_t = 0)]
         may_be_absent: u16,
-        /// How long a member may keep silent in a step before it is left out, in seconds [default: 300].
-        #[arg(long, value_name = "SECONDS", requires = "may_be_absent")]
+        /// How long a member that may be left out may keep silent in a step until it is, in seconds [default: 300, or 30 if it
+        /// can only be one of those named by --absent].
+        #[arg(long, value_name = "SECONDS")]
         patience_s: Option<u32>,
         /// Allow fewer than 2t − 1 members, although some of them falling silent then loses the key.
         #[arg(long)]
@@ -89,8 +116,11 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
     match command {
         CeremonyCommand::Propose {
             dir: Dir { dir },
+            reshare,
             threshold,
             members,
+            absent,
+            after_attempt,
             open_for_s,
             may_be_absent,
             patience_s,
@@ -99,6 +129,9 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
         } => {
             let command = Command::CeremonyPropose {
                 threshold,
+                reshare,
+                absent,
+                after_attempt,
                 members,
                 open_for_s,
                 may_be_absent,
@@ -188,8 +221,13 @@ fn short(id: &str) -> &str {
 
 fn line(view: &CeremonyView) -> String {
     let mut text = format!(
-        "{} led by {}, {} of {}: {}",
+        "{}{} led by {}, {} of {}: {}",
         short(&view.id),
+        if view.reshare.is_some() {
+            " (reshare)"
+        } else {
+            ""
+        },
         view.leader,
         view.threshold,
         view.members.len(),
@@ -216,6 +254,36 @@ fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
         ),
         field("step", &view.step),
     ];
+    if let Some(reshare) = &view.reshare {
+        let list = |names: &[String]| {
+            if names.is_empty() {
+                "nobody".to_owned()
+            } else {
+                names.join(", ")
+            }
+        };
+        let mut before = vec![
+            field("reshares", &reshare.public_key),
+            field(
+                "from",
+                format!(
+                    "epoch {}, {} of {}",
+                    reshare.epoch,
+                    reshare.threshold,
+                    reshare.members.join(", ")
+                ),
+            ),
+            field("leaving", list(&reshare.leaving)),
+            field("joining", list(&reshare.joining)),
+        ];
+        if !reshare.may_be_absent.is_empty() {
+            before.push(field("may be absent", list(&reshare.may_be_absent)));
+        }
+        if reshare.policy_hash != view.policy_hash {
+            before.push(field("new policy", &view.policy_hash));
+        }
+        lines.splice(2..2, before);
+    }
     for waiting in &view.waiting_for {
         let heard = if waiting.heard.is_empty() {
             String::new()

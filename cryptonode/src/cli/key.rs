@@ -140,20 +140,32 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
                 key_certificate,
                 ..
             } = ask(&dir, &Command::KeyExport { public_key: key })?;
-            let lines = [
+            let mut lines = vec![
                 field("public key", &key.public_key),
-                field("epoch", key.epoch),
+                field("state", &key.state),
+                field("epoch", format!("{} (attempt {})", key.epoch, key.attempt)),
                 field("threshold", format!("{} of {}", key.threshold, key.members)),
                 field("members", key.member_names.join(", ")),
-                field("this node's index", key.index),
+                field(
+                    "this node's index",
+                    match key.index {
+                        0 => "none".to_owned(),
+                        index => index.to_string(),
+                    },
+                ),
                 field(
                     "policy",
-                    format!(
-                        "{} ({} of {})",
-                        key.policy_hash,
-                        key.approvals_needed,
-                        key.organisations.join(", ")
-                    ),
+                    if key.approvals_needed == 0 {
+                        // Of a key that this node has no share of.
+                        key.policy_hash.clone()
+                    } else {
+                        format!(
+                            "{} ({} of {})",
+                            key.policy_hash,
+                            key.approvals_needed,
+                            key.organisations.join(", ")
+                        )
+                    },
                 ),
                 field("certificate", format!("{} bytes", certificate.len() / 2)),
                 field(
@@ -165,6 +177,14 @@ pub(super) fn run(command: KeyCommand, output: &mut Output) -> Result<(), Failur
                     },
                 ),
             ];
+            if let Some(ends) = key.overlap_ends {
+                lines.push(field(
+                    "old share erased",
+                    format!("{} at the latest", when(ends)),
+                ));
+            }
+            lines.extend(history(&key));
+            lines.extend(key.sentence.clone());
             output.result(
                 &json!({ "key": key, "certificate": certificate, "key_certificate": key_certificate }),
                 &lines,
@@ -276,10 +296,54 @@ fn verify(key: &str, path: &Path, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn line(key: &KeyView) -> String {
+    let share = match key.state.as_str() {
+        "serving" => format!("index {}", key.index),
+        "overlap" => format!("index {}, and the epoch before", key.index),
+        "retired" => "handed on: key-retired".to_owned(),
+        _ => "not served: epoch-missed".to_owned(),
+    };
     format!(
-        "{} epoch {}, {} of {}, index {}",
-        key.public_key, key.epoch, key.threshold, key.members, key.index
+        "{} epoch {}, {} of {}, {share}",
+        key.public_key, key.epoch, key.threshold, key.members
     )
+}
+
+/// A time as people read it, to the second.
+fn when(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| seconds.to_string())
+}
+
+/// The epochs of a key, a line each.
+fn history(key: &KeyView) -> Vec<String> {
+    let epochs = key.history.iter();
+    epochs
+        .map(|past| {
+            let share = match (past.index, past.erased) {
+                (None, _) => "this node is no member".to_owned(),
+                (Some(index), Some(erased)) => {
+                    format!("index {index}, share erased {}", when(erased))
+                }
+                (Some(index), None) => format!("index {index}"),
+            };
+            field(
+                &format!("epoch {}", past.epoch),
+                format!(
+                    "attempt {}, {} of {}, since {}, {share}",
+                    past.attempt,
+                    past.threshold,
+                    past.members.join(", "),
+                    when(past.since)
+                ),
+            )
+        })
+        .collect()
 }
 
 pub(super) fn status(dir: &Path, output: &mut Output) -> Result<(), Failure> {

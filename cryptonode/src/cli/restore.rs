@@ -208,6 +208,7 @@ fn active(
     let key = ActiveKey {
         share,
         package: certified.package().clone(),
+        result: certified.name(),
         policy: policy.clone(),
         members: certified.members().to_vec(),
         certificate,

@@ -1,6 +1,6 @@
 //! The client of one cluster: opens wrapped keys, or collects shares for whoever holds the ephemeral secret.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use reencrypt::{
@@ -10,13 +10,17 @@ use reencrypt::{
 use serde_bytes::ByteBuf;
 
 use super::call_error::CallError;
-use super::descriptor::{Cluster, MemberDescriptor};
+use super::descriptor::Cluster;
+use super::follow::{Following, may_have_moved};
 use super::outcome::{ClusterError, NodeOutcome, Outcome};
-use super::peer::{Dialer, Peer, PeerOptions, Traffic};
+use super::peer::{Dialer, PeerOptions, Traffic};
 use super::race::{Collector, Progress, race};
-use super::standing::Standing;
+use super::view::View;
 use crate::tls::{TlsError, TlsIdentity};
-use crate::wire::v1::{Answer, Request};
+use crate::wire::v1::{Answer, Request, ResultVersion, WireError};
+
+/// Most results that one read tries: more than one reshare in the time of a read means that somebody lies.
+const MOST_RESULTS: usize = 4;
 
 /// How long to wait, and for what.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub struct ClientOptions {
     pub down_for: Duration,
     /// For the whole operation. Default 15 s.
     pub deadline: Duration,
+    /// How often newer members of the key are looked for in the background. Default 60 s.
+    pub refresh_every: Duration,
 }
 
 impl Default for ClientOptions {
@@ -42,43 +48,23 @@ impl Default for ClientOptions {
             hedge_after: Duration::from_millis(50),
             down_for: Duration::from_secs(5),
             deadline: Duration::from_secs(15),
+            refresh_every: Duration::from_secs(60),
         }
-    }
-}
-
-/// A member of the cluster, its connection and its record.
-pub(super) struct Member {
-    descriptor: MemberDescriptor,
-    pub(super) peer: Peer,
-    standing: Mutex<Standing>,
-}
-
-impl Member {
-    pub(super) fn index(&self) -> u16 {
-        self.descriptor.index
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.descriptor.name
-    }
-
-    pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The client of one cluster. Cheap to share (`Arc`), safe to use from many tasks of one tokio runtime.
 pub struct Client {
-    cluster: Cluster,
+    following: Arc<Following>,
+    started: Once,
     dialer: Arc<Dialer>,
-    members: Vec<Member>,
     options: ClientOptions,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
-            .field("cluster", &self.cluster)
+            .field("cluster", &self.cluster())
             .finish_non_exhaustive()
     }
 }
@@ -97,6 +83,8 @@ pub struct Opened {
 pub struct Collected {
     /// t verified shares, each as the node encoded it.
     pub result: Result<Vec<Vec<u8>>, ClusterError>,
+    /// The result of the key that they are of.
+    pub cluster: Arc<Cluster>,
     /// What each member did, in index order.
     pub nodes: Vec<NodeOutcome>,
 }
@@ -117,30 +105,25 @@ impl Client {
             down_for: options.down_for,
         };
         let dialer = Dialer::new(identity, waits);
-        let members = cluster
-            .members()
-            .iter()
-            .map(|descriptor| {
-                let peer = dialer.peer(&descriptor.address, &descriptor.identity)?;
-                Ok(Member {
-                    descriptor: descriptor.clone(),
-                    peer,
-                    standing: Mutex::default(),
-                })
-            })
-            .collect::<Result<_, TlsError>>()?;
+        let first = View::of_descriptor(cluster, &dialer)?;
         Ok(Self {
-            cluster,
+            following: Following::new(first, Arc::clone(&dialer)),
+            started: Once::new(),
             dialer,
-            members,
             options,
         })
     }
 
-    /// The cluster that this client talks to.
+    /// The cluster that this client talks to: what it was made with, or the newest result of that key that it has followed it
+    /// to since.
     #[must_use]
-    pub fn cluster(&self) -> &Cluster {
-        &self.cluster
+    pub fn cluster(&self) -> Arc<Cluster> {
+        Arc::clone(self.following.current().cluster())
+    }
+
+    /// Looks for newer members of the key now. Whether there are.
+    pub async fn refresh(&self) -> bool {
+        self.following.search().await
     }
 
     /// The client's public key, DER SubjectPublicKeyInfo: what approvals must be bound to.
@@ -151,23 +134,24 @@ impl Client {
 
     /// Has the cluster re-encrypt `wrapped` to `ephemeral`, and opens it. Asks the t nodes that were fastest of late,
     /// others at once when one fails and after a delay when one is slow; the first t good shares win. Nodes whose
-    /// shares are false are named and replaced.
+    /// shares are false are named and replaced. If the key was reshared, it is followed to its new members.
     pub async fn open(
         &self,
         wrapped: VerifiedWrappedKey,
         ephemeral: EphemeralSecret,
         approvals: Vec<Vec<u8>>,
     ) -> Opened {
-        let request = match self.request(&wrapped, ephemeral.public(), approvals) {
+        let view = self.following.current();
+        let request = match Shape::new(&view, &wrapped, ephemeral.public(), approvals) {
             Ok(request) => request,
             Err(error) => {
                 return Opened {
                     result: Err(error),
-                    nodes: self.nobody_asked(),
+                    nodes: view.nobody_asked(),
                 };
             }
         };
-        let opening = match Opening::new(wrapped, ephemeral, self.cluster.package().clone()) {
+        let opening = match Opening::new(wrapped, ephemeral, view.cluster().package().clone()) {
             Ok(opening) => opening,
             Err(error) => {
                 let result = Err(ClusterError::Request {
@@ -175,63 +159,72 @@ impl Client {
                 });
                 return Opened {
                     result,
-                    nodes: self.nobody_asked(),
+                    nodes: view.nobody_asked(),
                 };
             }
         };
         let mut collector = Combining {
             opening,
             result: None,
+            following: Arc::clone(&self.following),
         };
-        let nodes = self.race(&request, &mut collector).await;
+        let (view, nodes) = self.race(&request, &mut collector).await;
         let result = collector
             .result
-            .unwrap_or_else(|| Err(self.too_few(&nodes)));
+            .unwrap_or_else(|| Err(too_few(&view, &nodes)));
         Opened { result, nodes }
     }
 
-    /// Collects t verified shares for someone else who holds the ephemeral secret. They tell this client nothing.
+    /// Collects t verified shares of one result for someone else who holds the ephemeral secret. They tell this client
+    /// nothing.
     pub async fn collect_shares(
         &self,
         wrapped: &VerifiedWrappedKey,
         ephemeral: &VerifiedEphemeralKey,
         approvals: Vec<Vec<u8>>,
     ) -> Collected {
-        let request = match self.request(wrapped, ephemeral, approvals) {
+        let view = self.following.current();
+        let request = match Shape::new(&view, wrapped, ephemeral, approvals) {
             Ok(request) => request,
             Err(error) => {
                 return Collected {
                     result: Err(error),
-                    nodes: self.nobody_asked(),
+                    cluster: Arc::clone(view.cluster()),
+                    nodes: view.nobody_asked(),
                 };
             }
         };
-        let package = self.cluster.package();
         let mut collector = Verifying {
             wrapped,
             ephemeral,
-            package,
+            package: view.cluster().package().clone(),
             shares: Vec::new(),
             culprits: Vec::new(),
+            following: Arc::clone(&self.following),
         };
-        let nodes = self.race(&request, &mut collector).await;
-        let result = if collector.shares.len() >= usize::from(package.threshold()) {
+        let (view, nodes) = self.race(&request, &mut collector).await;
+        let result = if collector.is_complete() {
             Ok(collector.shares)
         } else {
-            Err(self.too_few(&nodes))
+            Err(too_few(&view, &nodes))
         };
-        Collected { result, nodes }
+        Collected {
+            result,
+            cluster: Arc::clone(view.cluster()),
+            nodes,
+        }
     }
 
     /// Connects to every member, so that the next request finds warm connections and spares. Says how each one went, in
     /// index order.
     pub async fn connect(&self) -> Vec<(String, Result<(), CallError>)> {
-        futures_util::future::join_all(
-            self.members
-                .iter()
-                .map(async |member| (member.name().to_owned(), member.peer.connect().await)),
-        )
-        .await
+        self.follow();
+        let view = self.following.current();
+        let connecting = view
+            .members()
+            .iter()
+            .map(async |member| (member.name().to_owned(), member.peer().connect().await));
+        futures_util::future::join_all(connecting).await
     }
 
     /// Sends one request to one member, by index: status, checkpoint, audit pages.
@@ -239,102 +232,153 @@ impl Client {
     /// # Errors
     /// `None` if there is no such member, otherwise [`CallError`].
     pub async fn call(&self, index: u16, request: &Request) -> Option<Result<Answer, CallError>> {
-        let member = self.members.iter().find(|member| member.index() == index)?;
-        Some(member.peer.call(request).await)
+        let view = self.following.current();
+        let member = view
+            .members()
+            .iter()
+            .find(|member| member.index() == index)?;
+        Some(member.peer().call(request).await)
     }
 
     /// What went over the present connection to each member, by name, in index order.
     #[must_use]
     pub fn traffic(&self) -> Vec<(String, Traffic)> {
-        self.members
+        self.following
+            .current()
+            .members()
             .iter()
-            .map(|member| (member.name().to_owned(), member.peer.traffic()))
+            .map(|member| (member.name().to_owned(), member.peer().traffic()))
             .collect()
     }
 
     /// Closes all connections and tells the nodes so.
     pub async fn close(&self) {
+        self.following.close();
         self.dialer.close().await;
     }
 
-    fn request(
+    /// Starts looking for newer members in the background, the first time that the client is used.
+    fn follow(&self) {
+        self.started
+            .call_once(|| self.following.start(self.options.refresh_every));
+    }
+
+    /// Asks the members of the newest result that is known; if they are not enough, those of the one before; and if there may
+    /// be others by now, looks for them. Shares of different results never meet: the collector starts over for each.
+    async fn race<C: Collector>(
         &self,
+        request: &Shape,
+        collector: &mut C,
+    ) -> (Arc<View>, Vec<NodeOutcome>) {
+        self.follow();
+        let deadline = Instant::now() + self.options.deadline;
+        let mut tried: Vec<Arc<View>> = Vec::new();
+        let mut last = None;
+        loop {
+            let mut usable = self.following.usable().into_iter();
+            let next = usable.find(|view| !tried.iter().any(|one| Arc::ptr_eq(one, view)));
+            let view = match (next, last.take()) {
+                (Some(view), _) => view,
+                (None, outcome) => {
+                    let newer = tried.len() <= MOST_RESULTS
+                        && Instant::now() < deadline
+                        && self.following.search().await;
+                    match (newer, outcome) {
+                        (false, Some(outcome)) => return outcome,
+                        (false, None) => {
+                            let view = self.following.current();
+                            let nodes = view.nobody_asked();
+                            return (view, nodes);
+                        }
+                        (true, outcome) => {
+                            last = outcome;
+                            continue;
+                        }
+                    }
+                }
+            };
+            collector.restart(view.cluster().package());
+            let Ok(bytes) = request.encode(view.version()) else {
+                let nodes = view.nobody_asked();
+                return (view, nodes);
+            };
+            let needed = usize::from(view.cluster().package().threshold());
+            let nodes = race(
+                view.members(),
+                view.order(),
+                &bytes,
+                needed,
+                &self.options,
+                deadline,
+                collector,
+            )
+            .await;
+            if collector.is_finished() || !may_have_moved(&nodes) {
+                return (view, nodes);
+            }
+            tried.push(Arc::clone(&view));
+            last = Some((view, nodes));
+        }
+    }
+}
+
+fn too_few(view: &View, nodes: &[NodeOutcome]) -> ClusterError {
+    let (good, others): (Vec<_>, Vec<_>) = nodes
+        .iter()
+        .cloned()
+        .partition(|node| node.what == Outcome::Answered);
+    ClusterError::TooFewAnswers {
+        answered: good.len(),
+        members: nodes.len(),
+        needed: usize::from(view.cluster().package().threshold()),
+        nodes: others,
+    }
+}
+
+/// A request but for the result that it names.
+struct Shape {
+    approvals: Vec<ByteBuf>,
+    wrapped_key: ByteBuf,
+    ephemeral_key: ByteBuf,
+}
+
+impl Shape {
+    /// # Errors
+    /// [`ClusterError`] if the wrapped key is another cluster's, or something is too long to be sent.
+    fn new(
+        view: &View,
         wrapped: &VerifiedWrappedKey,
         ephemeral: &VerifiedEphemeralKey,
         approvals: Vec<Vec<u8>>,
-    ) -> Result<Vec<u8>, ClusterError> {
-        let cluster = self.cluster.package().public_key();
+    ) -> Result<Self, ClusterError> {
+        let cluster = view.cluster().package().public_key();
         if wrapped.public_key() != cluster {
             return Err(ClusterError::OtherKey {
                 wrapped: hex::encode(wrapped.public_key().as_bytes()),
                 cluster: hex::encode(cluster.as_bytes()),
             });
         }
-        let request = Request::Reencrypt {
+        let shape = Self {
             approvals: approvals.into_iter().map(ByteBuf::from).collect(),
             wrapped_key: ByteBuf::from(wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.as_bytes().as_slice()),
         };
-        request.to_bytes().map_err(|error| ClusterError::Request {
-            reason: error.to_string(),
-        })
+        shape
+            .encode(view.version())
+            .map_err(|error| ClusterError::Request {
+                reason: error.to_string(),
+            })?;
+        Ok(shape)
     }
 
-    async fn race<C: Collector>(&self, request: &[u8], collector: &mut C) -> Vec<NodeOutcome> {
-        let needed = usize::from(self.cluster.package().threshold());
-        race(
-            &self.members,
-            self.order(),
-            request,
-            needed,
-            &self.options,
-            collector,
-        )
-        .await
-    }
-
-    /// The members, the most promising first.
-    fn order(&self) -> Vec<usize> {
-        let now = Instant::now();
-        let mut ranked: Vec<_> = self
-            .members
-            .iter()
-            .enumerate()
-            .map(|(node, member)| {
-                (
-                    member
-                        .standing()
-                        .rank(member.peer.is_down(), rand::random(), now),
-                    node,
-                )
-            })
-            .collect();
-        ranked
-            .sort_by(|(a, _), (b, _)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
-        ranked.into_iter().map(|(_, node)| node).collect()
-    }
-
-    fn too_few(&self, nodes: &[NodeOutcome]) -> ClusterError {
-        let (good, others): (Vec<_>, Vec<_>) = nodes
-            .iter()
-            .cloned()
-            .partition(|node| node.what == Outcome::Answered);
-        ClusterError::TooFewAnswers {
-            answered: good.len(),
-            members: nodes.len(),
-            needed: usize::from(self.cluster.package().threshold()),
-            nodes: others,
+    fn encode(&self, result: ResultVersion) -> Result<Vec<u8>, WireError> {
+        Request::Reencrypt {
+            result: Some(result),
+            approvals: self.approvals.clone(),
+            wrapped_key: self.wrapped_key.clone(),
+            ephemeral_key: self.ephemeral_key.clone(),
         }
-    }
-
-    fn nobody_asked(&self) -> Vec<NodeOutcome> {
-        let outcome = |member: &Member| NodeOutcome {
-            index: member.index(),
-            name: member.name().to_owned(),
-            what: Outcome::NotAsked,
-            millis: None,
-        };
-        self.members.iter().map(outcome).collect()
+        .to_bytes()
     }
 }
 
@@ -342,9 +386,23 @@ impl Client {
 struct Combining {
     opening: Opening,
     result: Option<Result<SecretBytes, ClusterError>>,
+    following: Arc<Following>,
 }
 
 impl Collector for Combining {
+    fn restart(&mut self, package: &PublicKeyPackage) {
+        // The key is the same, and so it cannot fail; a result that were not would not open.
+        let _ = self.opening.restart(package.clone());
+    }
+
+    fn is_finished(&self) -> bool {
+        self.result.is_some()
+    }
+
+    fn heard_of(&mut self, newest: ResultVersion) {
+        self.following.heard_of(newest);
+    }
+
     fn add(&mut self, index: u16, share: &[u8]) -> Progress {
         match self.opening.add(index, share) {
             reencrypt::Progress::Need(more) => Progress::Missing(more),
@@ -369,12 +427,17 @@ impl Collector for Combining {
 struct Verifying<'a> {
     wrapped: &'a VerifiedWrappedKey,
     ephemeral: &'a VerifiedEphemeralKey,
-    package: &'a PublicKeyPackage,
+    package: PublicKeyPackage,
     shares: Vec<Vec<u8>>,
     culprits: Vec<Culprit>,
+    following: Arc<Following>,
 }
 
 impl Verifying<'_> {
+    fn is_complete(&self) -> bool {
+        self.shares.len() >= usize::from(self.package.threshold())
+    }
+
     fn verify(&self, index: u16, bytes: &[u8]) -> Result<(), ShareError> {
         let share = Share::parse(bytes)?;
         if share.index() != index {
@@ -384,12 +447,26 @@ impl Verifying<'_> {
             });
         }
         share
-            .verify(self.package, self.wrapped, self.ephemeral)
+            .verify(&self.package, self.wrapped, self.ephemeral)
             .map(|_| ())
     }
 }
 
 impl Collector for Verifying<'_> {
+    fn restart(&mut self, package: &PublicKeyPackage) {
+        self.shares.clear();
+        self.culprits.clear();
+        self.package = package.clone();
+    }
+
+    fn is_finished(&self) -> bool {
+        self.is_complete()
+    }
+
+    fn heard_of(&mut self, newest: ResultVersion) {
+        self.following.heard_of(newest);
+    }
+
     fn add(&mut self, index: u16, share: &[u8]) -> Progress {
         match self.verify(index, share) {
             Ok(()) => self.shares.push(share.to_vec()),

@@ -11,6 +11,8 @@ use std::collections::HashSet;
 use reencrypt::{Point, PublicKeyPackage};
 use serde::{Deserialize, Serialize};
 
+use crate::wire::v1::ResultVersion;
+
 /// Most members in a descriptor.
 pub const MAX_MEMBERS: usize = 1_024;
 
@@ -25,6 +27,8 @@ pub struct ClusterDescriptor {
     pub public_key: [u8; 32],
     /// The key's epoch.
     pub epoch: u64,
+    /// The attempt of the ceremony that made this epoch of it.
+    pub attempt: u32,
     /// t: how many shares open a wrapped key.
     pub threshold: u16,
     /// The members, in index order.
@@ -170,6 +174,15 @@ impl ClusterDescriptor {
         text
     }
 
+    /// The result of the key that it describes.
+    #[must_use]
+    pub fn version_of_result(&self) -> ResultVersion {
+        ResultVersion {
+            epoch: self.epoch,
+            attempt: self.attempt,
+        }
+    }
+
     /// Checks everything that can be checked without asking anybody.
     ///
     /// # Errors
@@ -232,19 +245,22 @@ impl MemberDescriptor {
         if self.name.is_empty() || self.name.len() > 64 || self.name.chars().any(char::is_control) {
             return Err(DescriptorError::Name { index: self.index });
         }
-        let host_and_port = self.address.rsplit_once(':');
-        match host_and_port {
-            Some((host, port))
-                if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) =>
-            {
-                Ok(())
-            }
-            _ => Err(DescriptorError::Address {
+        if is_address(&self.address) {
+            Ok(())
+        } else {
+            Err(DescriptorError::Address {
                 name: self.name.clone(),
                 address: self.address.clone(),
-            }),
+            })
         }
     }
+}
+
+/// Whether a text is `host:port`.
+pub(super) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0)
+    })
 }
 
 impl Cluster {

@@ -10,17 +10,22 @@
 //! good shares win, and the result says of every node what it did ([`NodeOutcome`]). Fewer than t: the error begins with
 //! `2 of 5 nodes answered, 3 are needed` and goes on with each node's reason.
 //!
-//! What the client trusts: the descriptor that it was given (it pins the nodes' keys and the public shares), and nothing
-//! that a node says. Whatever up to n − t nodes do, alone or together, costs time and never the result, of what an honest writer
+//! When the cluster is reshared, the client follows the key to its new members by their certificate, verified under Y
+//! (`follow`): from any old descriptor, in the background, and without a failed read.
+//!
+//! What the client trusts: the descriptor that it was given (it pins Y, the nodes' keys and the public shares), what is signed
+//! under Y, and nothing else that a node says. Whatever up to n − t nodes do, alone or together, costs time and never the result, of what an honest writer
 //! wrapped (what a dishonest one can do: [`reencrypt::Opening`]).
 
 mod call_error;
 mod cluster;
 mod descriptor;
+mod follow;
 mod outcome;
 mod peer;
 mod race;
 mod standing;
+mod view;
 
 pub use self::call_error::CallError;
 pub use self::cluster::{Client, ClientOptions, Collected, Opened};
@@ -29,4 +34,6 @@ pub use self::descriptor::{
 };
 pub use self::outcome::{ClusterError, NodeOutcome, Outcome};
 pub use self::peer::{Dialer, Peer, PeerOptions, Traffic, call};
+#[cfg(feature = "node")]
+pub(crate) use self::view::describe;
 pub use crate::tls::TlsIdentity as ClientIdentity;

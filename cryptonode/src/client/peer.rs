@@ -92,13 +92,26 @@ impl Dialer {
     /// # Errors
     /// [`TlsError`] if the identity cannot be used for TLS.
     pub fn peer(self: &Arc<Self>, address: &str, pinned: &[u8; 32]) -> Result<Peer, TlsError> {
+        self.peer_at(&[address.to_owned()], pinned)
+    }
+
+    /// The node that holds the Ed25519 key `pinned`, at one of several addresses: each is tried although those before it have
+    /// not failed yet. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`TlsError`] if the identity cannot be used for TLS.
+    pub fn peer_at(
+        self: &Arc<Self>,
+        addresses: &[String],
+        pinned: &[u8; 32],
+    ) -> Result<Peer, TlsError> {
         let mut config =
             quinn::ClientConfig::new(Arc::new(tls::client_config(&self.identity, pinned)?));
         config.transport_config(Arc::new(transport()));
         Ok(Peer {
             target: Target {
                 dialer: Arc::clone(self),
-                address: address.to_owned(),
+                addresses: addresses.to_vec(),
                 config,
             },
             link: Arc::default(),
@@ -161,7 +174,7 @@ pub struct Peer {
 #[derive(Clone)]
 struct Target {
     dialer: Arc<Dialer>,
-    address: String,
+    addresses: Vec<String>,
     config: quinn::ClientConfig,
 }
 
@@ -177,16 +190,16 @@ struct Link {
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peer")
-            .field("address", &self.target.address)
+            .field("addresses", &self.target.addresses)
             .finish_non_exhaustive()
     }
 }
 
 impl Peer {
-    /// Where the node is.
+    /// Where the node is, or may be.
     #[must_use]
-    pub fn address(&self) -> &str {
-        &self.target.address
+    pub fn addresses(&self) -> &[String] {
+        &self.target.addresses
     }
 
     /// Whether the last attempt to reach the node failed a short while ago.
@@ -317,13 +330,10 @@ impl Peer {
             let result = match tokio::time::timeout(options.connect_timeout, target.connect()).await
             {
                 Ok(result) => result,
-                Err(_) => Err(CallError::Unreachable {
-                    address: target.address.clone(),
-                    reason: format!(
-                        "it did not answer within {} ms",
-                        options.connect_timeout.as_millis()
-                    ),
-                }),
+                Err(_) => Err(target.unreachable(format!(
+                    "it did not answer within {} ms",
+                    options.connect_timeout.as_millis()
+                ))),
             };
             let mut link = lock(&link);
             link.attempt = None;
@@ -355,16 +365,25 @@ impl Peer {
 impl Target {
     fn unreachable(&self, reason: String) -> CallError {
         CallError::Unreachable {
-            address: self.address.clone(),
+            address: self.addresses.join(" or "),
             reason,
         }
     }
 
     async fn connect(&self) -> Result<Connection, CallError> {
-        let addresses = tokio::net::lookup_host(&self.address)
-            .await
-            .map_err(|error| self.unreachable(format!("its address cannot be found: {error}")))?;
-        self.connect_to_any(addresses.take(MOST_ADDRESSES)).await
+        let lookups = self.addresses.iter().map(tokio::net::lookup_host);
+        let mut found: Vec<SocketAddr> = Vec::new();
+        let mut failed = None;
+        for lookup in futures_util::future::join_all(lookups).await {
+            match lookup {
+                Ok(addresses) => found.extend(addresses.take(MOST_ADDRESSES)),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed.filter(|_| found.is_empty()) {
+            Some(error) => Err(self.unreachable(format!("its address cannot be found: {error}"))),
+            None => self.connect_to_any(found.into_iter()).await,
+        }
     }
 
     /// The first of these that answers. Each is tried although the ones before it have not failed yet.
@@ -397,7 +416,7 @@ impl Target {
             .connect_with(self.config.clone(), address, NODE_NAME)
             .map_err(|error| self.unreachable(presentable(&error.to_string(), 200)))?
             .await
-            .map_err(|error| CallError::from_handshake(&self.address, &error))
+            .map_err(|error| CallError::from_handshake(&self.addresses.join(" or "), &error))
     }
 }
 

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use reencrypt::Culprit;
+use reencrypt::{Culprit, PublicKeyPackage};
 
 use super::call_error::CallError;
-use super::cluster::{ClientOptions, Member};
+use super::cluster::ClientOptions;
 use super::outcome::{NodeOutcome, Outcome};
-use crate::wire::v1::{Answer, MAX_SHARE_ANSWER};
+use super::view::Member;
+use crate::wire::v1::{Answer, MAX_SHARE_ANSWER, ResultVersion};
 
 /// A node that is busy is asked this many times at most.
 const MOST_TRIES: u8 = 3;
@@ -30,6 +31,12 @@ const LONGEST_HEDGE: Duration = Duration::from_millis(500);
 pub(super) trait Collector {
     /// Takes a share that came from the member with this index.
     fn add(&mut self, index: u16, share: &[u8]) -> Progress;
+    /// Forgets all shares: from now on they come from members of another result of the key.
+    fn restart(&mut self, package: &PublicKeyPackage);
+    /// Whether there is a result, for better or worse.
+    fn is_finished(&self) -> bool;
+    /// A node knows of a newer result.
+    fn heard_of(&mut self, newest: ResultVersion);
     /// Members whose shares turned out to be of no use so far, with what is wrong.
     fn culprits(&self) -> &[Culprit];
 }
@@ -67,9 +74,9 @@ pub(super) async fn race<C: Collector>(
     request: &[u8],
     needed: usize,
     options: &ClientOptions,
+    deadline: Instant,
     collector: &mut C,
 ) -> Vec<NodeOutcome> {
-    let deadline = Instant::now() + options.deadline;
     let mut queue = VecDeque::from(order);
     let mut resting: Vec<(Instant, usize)> = Vec::new();
     let mut runs: Vec<Run> = members.iter().map(|_| Run::Waiting).collect();
@@ -100,7 +107,7 @@ pub(super) async fn race<C: Collector>(
             };
             // One that could not be reached a moment ago is asked beside the others, not in the place of one: it may be
             // back, and waiting to find out would cost a hedging delay for each that is not.
-            let down = member.peer.is_down();
+            let down = member.peer().is_down();
             *run = Run::Asked {
                 since: now,
                 overdue: down,
@@ -110,7 +117,7 @@ pub(super) async fn race<C: Collector>(
             asked.push(async move {
                 (
                     node,
-                    member.peer.call_encoded(request, MAX_SHARE_ANSWER).await,
+                    member.peer().call_encoded(request, MAX_SHARE_ANSWER).await,
                 )
             });
         }
@@ -129,7 +136,7 @@ pub(super) async fn race<C: Collector>(
                     Run::Asked { since, .. } => now - *since,
                     Run::Waiting | Run::Over { .. } => Duration::ZERO,
                 };
-                let (outcome, rest) = judge(result);
+                let (outcome, rest) = judge(result, collector);
                 match outcome {
                     Ok(share) => {
                         member.standing().answered(took, now);
@@ -174,9 +181,17 @@ pub(super) async fn race<C: Collector>(
 }
 
 /// What an answer means: a share or an outcome, and for how long the node wants to be left alone if it is busy.
-fn judge(result: Result<Answer, CallError>) -> (Result<Vec<u8>, Outcome>, Option<Duration>) {
+fn judge<C: Collector>(
+    result: Result<Answer, CallError>,
+    collector: &mut C,
+) -> (Result<Vec<u8>, Outcome>, Option<Duration>) {
     match result {
-        Ok(Answer::Share { share }) => (Ok(share.into_vec()), None),
+        Ok(Answer::Share { share, newest }) => {
+            if let Some(newest) = newest {
+                collector.heard_of(newest);
+            }
+            (Ok(share.into_vec()), None)
+        }
         Ok(Answer::Refused {
             code,
             message,

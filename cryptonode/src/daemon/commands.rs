@@ -8,13 +8,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Node;
-use crate::admin::{
-    AuditStatus, Command, CommandError, ExportedKey, KeyHealth, KeyView, NodeStatus,
-};
+use super::key_view::{MISSED, OVERLAP, SERVING, exported, view};
+use crate::admin::{AuditStatus, Command, CommandError, KeyHealth, KeyView, NodeStatus};
 use crate::ceremony::{CeremonyError, Wish};
 use crate::health::Condition;
-use crate::keyring::ActiveKey;
-use crate::server;
+use crate::keyring::KeyEntry;
 use crate::suspension::{self, SuspensionKind};
 
 impl From<CeremonyError> for CommandError {
@@ -39,6 +37,9 @@ impl Node {
                 Command::Status {} => to_value(&self.status()),
                 Command::CeremonyPropose {
                     threshold,
+                    reshare,
+                    absent,
+                    after_attempt,
                     members,
                     open_for_s,
                     may_be_absent,
@@ -47,6 +48,9 @@ impl Node {
                 } => {
                     let wish = Wish {
                         threshold,
+                        reshare,
+                        absent,
+                        after_attempt,
                         members,
                         open_for_s,
                         may_be_absent,
@@ -84,13 +88,8 @@ impl Node {
                 }
                 Command::KeyList {} => to_value(&self.keys()),
                 Command::KeyExport { public_key } => {
-                    let key = self.key(public_key.as_deref())?;
-                    to_value(&ExportedKey {
-                        key: view(&key),
-                        descriptor: server::descriptor(&key).to_json(),
-                        certificate: hex::encode(&key.certificate),
-                        key_certificate: self.ceremonies.key_certificate(&key).map(hex::encode),
-                    })
+                    let entry = self.key(public_key.as_deref())?;
+                    to_value(&exported(&entry)?)
                 }
                 Command::KeyCheck {} => {
                     let keys: Vec<KeyHealth> =
@@ -149,47 +148,27 @@ fn to_value(value: &impl serde::Serialize) -> Result<Value, CommandError> {
     })
 }
 
-fn view(key: &ActiveKey) -> KeyView {
-    KeyView {
-        public_key: hex::encode(key.package.public_key().as_bytes()),
-        epoch: key.package.epoch(),
-        index: key.share.index(),
-        threshold: key.package.threshold(),
-        members: key.members.len(),
-        member_names: key
-            .members
-            .iter()
-            .map(|member| member.name.clone())
-            .collect(),
-        policy_hash: hex::encode(key.policy.hash()),
-        approvals_needed: key.policy.approvals_needed(),
-        organisations: key
-            .policy
-            .organisations()
-            .iter()
-            .map(|organisation| organisation.name.clone())
-            .collect(),
-    }
-}
-
 impl Node {
     pub(crate) fn keys(&self) -> Vec<KeyView> {
-        self.keyring.iter().map(|key| view(&key)).collect()
+        let entries = self.keyring.entries();
+        entries.iter().filter_map(|entry| view(entry)).collect()
     }
 
-    fn key(&self, head: Option<&str>) -> Result<Arc<ActiveKey>, CommandError> {
+    fn key(&self, head: Option<&str>) -> Result<Arc<KeyEntry>, CommandError> {
         let head = head.unwrap_or_default().to_lowercase();
         let mut fitting = self
             .keyring
-            .iter()
-            .filter(|key| hex::encode(key.package.public_key().as_bytes()).starts_with(&head));
+            .entries()
+            .into_iter()
+            .filter(|entry| view(entry).is_some())
+            .filter(|entry| hex::encode(entry.public_key()).starts_with(&head));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (Some(_), Some(_)) => Err(CommandError::new(
                 "ambiguous-key",
                 "several keys fit: give more digits of one, as `cryptonode key list` shows them",
             )),
-            (None, _) if self.keyring.is_empty() => Err(CommandError::new(
+            (None, _) if self.keys().is_empty() => Err(CommandError::new(
                 "no-key",
                 "this node has no key yet: make one with `cryptonode ceremony propose` on one of the members",
             )),
@@ -203,7 +182,7 @@ impl Node {
     /// What a suspension is to be about.
     fn subject(&self, kind: SuspensionKind, text: &str) -> Result<[u8; 32], CommandError> {
         match kind {
-            SuspensionKind::Key => Ok(*self.key(Some(text))?.package.public_key().as_bytes()),
+            SuspensionKind::Key => Ok(*self.key(Some(text))?.public_key()),
             SuspensionKind::Document => hex::decode(text)
                 .ok()
                 .and_then(|bytes| bytes.try_into().ok())
@@ -224,12 +203,23 @@ impl Node {
     /// Why no share is given.
     pub(crate) fn not_ready(&self) -> Vec<Condition> {
         let mut reasons = self.unhealthy();
-        if self.keyring.is_empty() {
+        let keys = self.keys();
+        let served = |key: &KeyView| key.state == SERVING || key.state == OVERLAP;
+        if keys.is_empty() {
             reasons.push(Condition::new(
                 "no-key",
                 "no key is active: no ceremony has been completed on this node",
             ));
+        } else if !keys.iter().any(served) {
+            reasons.push(Condition::new("no-key-served", "no key is served"));
         }
+        // A key that was handed on is nothing to be put right.
+        let missed = keys.into_iter().filter(|key| key.state == MISSED);
+        reasons.extend(
+            missed
+                .filter_map(|key| key.sentence)
+                .map(|sentence| Condition::new("epoch-missed", sentence)),
+        );
         let suspended = self.gate.suspended().keys;
         let all = self
             .keyring

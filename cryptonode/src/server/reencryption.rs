@@ -1,6 +1,6 @@
 //! The path of a share (protocol sections 5, 7 and 9): from a decoded request to bytes that may leave the node.
 //!
-//! 1. The key is known, and there are at least as many approvals as organisations are needed.
+//! 1. The key is known, the node has a share of the result that is asked for ([`crate::keyring::KeyEntry::choose`]), and there are at least as many approvals as organisations are needed.
 //! 2. Approvals of m distinct organisations bind the `write_id`, which is computed here from the bytes received, the bytes
 //!    of X, and this connection's client key, now.
 //! 3. Wrapped key and ephemeral key decode: group arithmetic, and so after the approvals.
@@ -24,22 +24,23 @@ use super::phases::{Phase, Stopwatch};
 use super::refusal::Refusal;
 use super::serving::Serving;
 use crate::audit::{AuditApproval, AuditRecord};
-use crate::keyring::ActiveKey;
-use crate::wire::v1::ByteBuf;
+use crate::keyring::Chosen;
+use crate::wire::v1::{Answer, ByteBuf, ResultVersion};
 
 /// A decoded request and the client who sent it.
 pub(super) struct ReencryptionRequest<'a> {
+    pub(super) result: Option<ResultVersion>,
     pub(super) approvals: &'a [ByteBuf],
     pub(super) wrapped_key: &'a [u8],
     pub(super) ephemeral_key: &'a [u8],
     pub(super) client: &'a ClientKey,
 }
 
-/// The share's bytes, once its record is durable.
+/// The share, once its record is durable.
 pub(super) async fn answer(
     shared: &Shared,
     request: &ReencryptionRequest<'_>,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
     let rules = serving.gate.clients.rules();
     if rules
@@ -51,16 +52,11 @@ pub(super) async fn answer(
     }
     let public_key =
         WrappedKey::peek_public_key(request.wrapped_key).map_err(RequestError::from)?;
-    let key = serving
-        .keyring
-        .get(public_key)
-        .ok_or_else(|| Refusal::UnknownKey {
-            public_key: hex::encode(public_key),
-        })?;
+    let chosen = serving.keyring.choose(public_key, request.result)?;
     serving
         .gate
         .admit(public_key, &Sha256::digest(request.wrapped_key).into())?;
-    let (given, needed) = (request.approvals.len(), key.policy.approvals_needed());
+    let (given, needed) = (request.approvals.len(), chosen.policy().approvals_needed());
     if given < usize::from(needed) {
         return Err(Refusal::TooFewApprovals { given, needed });
     }
@@ -74,7 +70,7 @@ pub(super) async fn answer(
         drop(waiting);
         let _computing = Open::new(&measures.computing);
         watch.lap(Phase::Turn);
-        make_share(serving, &key, request, &mut watch)?
+        make_share(serving, &chosen, request, &mut watch)?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     let recording = Open::new(&measures.recording);
@@ -83,7 +79,10 @@ pub(super) async fn answer(
     match recorded {
         Some(Ok(_)) => {
             watch.lap(Phase::Audit);
-            Ok(share)
+            Ok(Answer::Share {
+                share: ByteBuf::from(share),
+                newest: chosen.newest,
+            })
         }
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
@@ -99,7 +98,7 @@ pub(super) async fn answer(
 /// Steps 2 to 5.
 fn make_share(
     serving: &Serving,
-    key: &ActiveKey,
+    chosen: &Chosen,
     request: &ReencryptionRequest<'_>,
     watch: &mut Stopwatch<'_>,
 ) -> Result<(AuditRecord, Vec<u8>), Refusal> {
@@ -108,7 +107,7 @@ fn make_share(
     // Again, now that the wait for the turn is over: what was suspended meanwhile is given no share.
     serving
         .gate
-        .admit(key.package.public_key().as_bytes(), &write_id)?;
+        .admit(chosen.key.package.public_key().as_bytes(), &write_id)?;
     let (ephemeral_point, _) = request
         .ephemeral_key
         .split_first_chunk()
@@ -128,8 +127,9 @@ fn make_share(
         ephemeral_point,
         client_spki: &request.client.spki,
     };
-    let approved = key
-        .policy
+    let key = &chosen.key;
+    let approved = chosen
+        .policy()
         .verify_unrevoked(
             &approvals,
             &binding,

@@ -45,17 +45,22 @@ pub enum Refusal {
     /// The node is stopping.
     #[error("the node is stopping: ask another node")]
     Stopping,
+    /// The key's certificate is not signed yet.
+    #[error(
+        "the certificate of the key {public_key} is not signed yet: ask again in a while, or ask another member"
+    )]
+    NoCertificate {
+        /// Y in hexadecimal.
+        public_key: String,
+    },
     /// The operator admits listed clients only.
     #[error(
         "this node serves listed clients only, and this client's key is not on its operator's list"
     )]
     ClientNotListed,
-    /// No share of this key here.
-    #[error("this node holds no share of the key {public_key}")]
-    UnknownKey {
-        /// Y in hexadecimal.
-        public_key: String,
-    },
+    /// No share of this key, or of this result of it, here.
+    #[error(transparent)]
+    Key(#[from] crate::keyring::KeyRefusal),
     /// Fewer approvals than distinct organisations needed: none of them needs to be looked at.
     #[error(
         "the request carries {given} approvals, and approvals of {needed} organisations are needed"
@@ -111,8 +116,9 @@ impl Refusal {
             Self::KeySuspended => "key-suspended",
             Self::DocumentSuspended => "document-suspended",
             Self::Stopping => "stopping",
+            Self::NoCertificate { .. } => "no-key-certificate",
             Self::ClientNotListed => "client-not-listed",
-            Self::UnknownKey { .. } => "unknown-key",
+            Self::Key(refusal) => refusal.code(),
             Self::TooFewApprovals { .. } => "not-enough-approvals",
             Self::Approvals(refused) => refused.code(),
             Self::Request(error) => error.code(),

@@ -14,6 +14,7 @@ use super::phases::{Phase, Stopwatch};
 use super::reencryption::{self, ReencryptionRequest};
 use super::refusal::Refusal;
 use super::serving::descriptor;
+use crate::keyring::KeyRefusal;
 use crate::wire::v1::{
     Answer, KeyStatus, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES,
     MAX_RECORDS, MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
@@ -32,6 +33,7 @@ fn kind_of(request: &Request) -> &'static str {
     match request {
         Request::Reencrypt { .. } => "reencrypt",
         Request::Key { .. } => "key",
+        Request::KeyCertificate { .. } => "key_certificate",
         Request::Ceremony { .. } => "ceremony",
         Request::Status { .. } => "status",
         Request::Checkpoint { .. } => "checkpoint",
@@ -188,29 +190,23 @@ async fn carry_out(
     let serving = &shared.serving;
     match request {
         Request::Reencrypt {
+            result,
             approvals,
             wrapped_key,
             ephemeral_key,
         } => {
             watch.lap(Phase::Decode);
             let request = ReencryptionRequest {
+                result,
                 approvals: &approvals,
                 wrapped_key: &wrapped_key,
                 ephemeral_key: &ephemeral_key,
                 client,
             };
-            let share = reencryption::answer(shared, &request).await?;
-            Ok(Answer::Share {
-                share: ByteBuf::from(share),
-            })
+            reencryption::answer(shared, &request).await
         }
         Request::Key { public_key } => {
-            let key = serving
-                .keyring
-                .get(&public_key)
-                .ok_or_else(|| Refusal::UnknownKey {
-                    public_key: hex::encode(public_key),
-                })?;
+            let key = serving.keyring.choose(&public_key, None)?.key;
             // The answer and its encoding; the descriptor is shorter than the certificate that it comes from.
             if !held.hold(4 * key.certificate.len()) {
                 return Err(busy(shared));
@@ -218,6 +214,28 @@ async fn carry_out(
             Ok(Answer::Key {
                 descriptor: descriptor(&key).to_json(),
                 certificate: ByteBuf::from(key.certificate.as_slice()),
+            })
+        }
+        Request::KeyCertificate { public_key } => {
+            let entry = serving.keyring.entry(&public_key);
+            let newest = entry
+                .as_ref()
+                .and_then(|entry| entry.state().newest.as_ref());
+            let newest = newest.ok_or_else(|| match &entry {
+                Some(_) => Refusal::NoCertificate {
+                    public_key: hex::encode(public_key),
+                },
+                None => KeyRefusal::Unknown {
+                    public_key: hex::encode(public_key),
+                }
+                .into(),
+            })?;
+            if !held.hold(4 * newest.certificate.as_bytes().len()) {
+                return Err(busy(shared));
+            }
+            Ok(Answer::KeyCertificate {
+                addresses: newest.addresses.clone(),
+                certificate: ByteBuf::from(newest.certificate.as_bytes()),
             })
         }
         Request::Ceremony { message } => {
@@ -261,9 +279,12 @@ fn busy(shared: &Shared) -> Refusal {
 
 fn status(shared: &Shared) -> Answer {
     let serving = &shared.serving;
-    let keys = serving.keyring.iter().take(MAX_KEYS).map(|key| KeyStatus {
+    let entries = serving.keyring.entries();
+    let served = entries.iter().flat_map(|entry| entry.served());
+    let keys = served.take(MAX_KEYS).map(|key| KeyStatus {
         epoch: key.package.epoch(),
         index: key.share.index(),
+        attempt: key.result.attempt,
         members: u16::try_from(key.members.len()).unwrap_or(u16::MAX),
         threshold: key.package.threshold(),
         public_key: *key.package.public_key().as_bytes(),

@@ -92,6 +92,7 @@ pub fn descriptor(key: &ActiveKey) -> ClusterDescriptor {
         version: 1,
         public_key: *key.package.public_key().as_bytes(),
         epoch: key.package.epoch(),
+        attempt: key.result.attempt,
         threshold: key.package.threshold(),
         members,
         policy_hash: key.policy.hash(),

@@ -13,23 +13,23 @@
 //! holds. Whoever can do either can also put back an older folder, and is stopped by the disk's own protection or not at all.
 //!
 //! **Erasure.** A copy-on-write file keeps old pages until they are used again. The secrets of an undecided ceremony
-//! (n_j, e_i, the polynomials) must not outlive it, so each such record has a key of its own in a small file beside the store, which is
-//! overwritten and removed when the record is erased ([`Table::Ceremony`]). On a medium that remaps blocks the
+//! (n_j, e_i, the polynomials) must not outlive it, nor a share its epoch. So each such record has a key of its own in a small file
+//! beside the store, which is overwritten and removed when the record is erased ([`Table::Ceremony`], [`Table::Key`]). On a medium that remaps blocks the
 //! old bytes may survive out of reach of any program: use an encrypted disk below.
 
 mod check;
 mod erasable;
 mod folder;
+mod key_records;
 mod passphrase;
 mod records;
 mod seal;
 mod unsealing;
 
 pub use folder::{Folder, FolderError, write_private};
+pub use key_records::{entry_changes, key_change};
 pub use passphrase::{Passphrase, PassphraseError};
-pub use records::{
-    NodeIdentity, RecordsError, audit_head_change, key_change, policy_change, restored_change,
-};
+pub use records::{NodeIdentity, RecordsError, audit_head_change, policy_change, restored_change};
 pub use seal::Cost;
 pub use unsealing::{PassphraseFile, PassphraseSource, SystemdCredential, Terminal, first_of};
 
@@ -50,8 +50,10 @@ const HEADER_KEY: &str = "header";
 pub enum Table {
     /// The identity's seed, and what belongs to it; one record.
     Identity,
-    /// Active keys with this node's shares, by Y.
+    /// This node's shares of keys, by Y and result: erasable.
     Key,
+    /// What is known of keys besides: the newest certificate, the overlap, the history, by Y.
+    KeyState,
     /// State of ceremonies in which this node is a member, by ceremony id: erasable.
     Ceremony,
     /// State of ceremonies that this node leads, by ceremony id.
@@ -71,9 +73,10 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Identity,
         Self::Key,
+        Self::KeyState,
         Self::Ceremony,
         Self::Leading,
         Self::Decided,
@@ -88,6 +91,7 @@ impl Table {
         match self {
             Self::Identity => "identity",
             Self::Key => "key",
+            Self::KeyState => "key-state",
             Self::Ceremony => "ceremony",
             Self::Leading => "leading",
             Self::Decided => "decided",
@@ -104,7 +108,7 @@ impl Table {
     }
 
     fn erasable(self) -> bool {
-        matches!(self, Self::Ceremony)
+        matches!(self, Self::Ceremony | Self::Key)
     }
 }
 
@@ -384,7 +388,7 @@ impl Store {
                     };
                     let bytes = if table.erasable() {
                         erasable::key_for_writing(&self.keys, &self.key, key)
-                            .map_err(|error| self.disk("write the ceremony's key beside", &error))?
+                            .map_err(|error| self.disk("write a record's key beside", &error))?
                             .seal(&place, &value.0)
                     } else {
                         self.key.seal(&place, &value.0)
@@ -429,11 +433,12 @@ impl Store {
 
     /// A crash between the commit of an erasure and the destruction of the key leaves a key without a record.
     fn destroy_orphaned_keys(&self) -> Result<(), StoreError> {
-        let records: Vec<Vec<u8>> = sealed_entries(&self.database, Table::Ceremony)
-            .map_err(|error| self.disk("read", &error))?
-            .into_iter()
-            .map(|(key, _)| key)
-            .collect();
+        let mut records: Vec<Vec<u8>> = Vec::new();
+        for table in Table::ALL.into_iter().filter(|table| table.erasable()) {
+            let entries =
+                sealed_entries(&self.database, table).map_err(|error| self.disk("read", &error))?;
+            records.extend(entries.into_iter().map(|(key, _)| key));
+        }
         erasable::destroy_all_but(&self.keys, &records)
             .map_err(|error| self.disk("erase old keys beside", &error))
     }
@@ -495,7 +500,11 @@ fn unseal(
     };
     let plain = if table.erasable() {
         let own = erasable::key_for_reading(keys, data_key, key).map_err(|error| {
-            corrupt(format!("the key of ceremony {}: {error}", hex::encode(key)))
+            corrupt(format!(
+                "the key of record {} of the table {}: {error}",
+                hex::encode(key),
+                table.name()
+            ))
         })?;
         own.open(&place, sealed)
     } else {

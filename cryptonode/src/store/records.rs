@@ -2,13 +2,11 @@
 
 use certs::checkpoint::Checkpoint;
 use ed25519_dalek::SigningKey;
-use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Change, Store, StoreError, Table};
-use crate::keyring::{ActiveKey, UnusableShare};
+use crate::keyring::UnusableShare;
 
 const ONLY: &[u8] = b"only";
 
@@ -70,22 +68,6 @@ struct StoredIdentity {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoredKey {
-    index: u16,
-    epoch: u64,
-    #[serde(with = "serde_bytes")]
-    secret: [u8; 32],
-    #[serde(with = "serde_bytes")]
-    public_key: [u8; 32],
-    threshold: u16,
-    public_shares: Vec<ByteBuf>,
-    policy: ByteBuf,
-    members: Vec<dkg::MemberIdentity>,
-    certificate: ByteBuf,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct StoredHead {
     origin: String,
     size: u64,
@@ -99,13 +81,7 @@ impl Drop for StoredIdentity {
     }
 }
 
-impl Drop for StoredKey {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
-}
-
-fn encode<T: Serialize>(value: &T, at_most: usize) -> Zeroizing<Vec<u8>> {
+pub(super) fn encode<T: Serialize>(value: &T, at_most: usize) -> Zeroizing<Vec<u8>> {
     // Large enough that the buffer never moves and leaves no copy of a secret behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(at_most));
     #[allow(
@@ -116,7 +92,10 @@ fn encode<T: Serialize>(value: &T, at_most: usize) -> Zeroizing<Vec<u8>> {
     bytes
 }
 
-fn decode<T: for<'a> Deserialize<'a>>(what: &'static str, bytes: &[u8]) -> Result<T, RecordsError> {
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, RecordsError> {
     ciborium::from_reader(bytes).map_err(|error| RecordsError::Unreadable {
         what,
         reason: error.to_string(),
@@ -133,34 +112,6 @@ impl NodeIdentity {
         };
         Change::put(Table::Identity, ONLY, encode(&stored, 256))
     }
-}
-
-/// The change that writes an active key with this node's share, in place of an earlier epoch of it.
-#[must_use]
-pub fn key_change(key: &ActiveKey) -> Change {
-    let stored = StoredKey {
-        index: key.share.index(),
-        epoch: key.share.epoch(),
-        secret: *key.share.secret().to_bytes(),
-        public_key: *key.package.public_key().as_bytes(),
-        threshold: key.package.threshold(),
-        public_shares: key
-            .package
-            .public_shares()
-            .iter()
-            .map(|share| ByteBuf::from(share.as_bytes().to_vec()))
-            .collect(),
-        policy: ByteBuf::from(key.policy.to_bytes()),
-        members: key.members.clone(),
-        certificate: ByteBuf::from(key.certificate.clone()),
-    };
-    let members = key.members.len() * 512;
-    let room = 4096
-        + stored.certificate.len()
-        + stored.policy.len()
-        + members
-        + stored.public_shares.len() * 48;
-    Change::put(Table::Key, &stored.public_key, encode(&stored, room))
 }
 
 /// The change that remembers the head of the audit log.
@@ -221,17 +172,6 @@ impl Store {
         })
     }
 
-    /// All active keys, each checked: x_i·G = Y_i, and the public shares on one polynomial under Y.
-    ///
-    /// # Errors
-    /// [`RecordsError::Share`] for a share that does not fit.
-    pub fn active_keys(&self) -> Result<Vec<ActiveKey>, RecordsError> {
-        self.list(Table::Key)?
-            .iter()
-            .map(|(_, bytes)| active_key(bytes))
-            .collect()
-    }
-
     /// The policy with this hash, if a ceremony was held under it.
     ///
     /// # Errors
@@ -264,33 +204,4 @@ impl Store {
             root: stored.root,
         }))
     }
-}
-
-fn active_key(bytes: &[u8]) -> Result<ActiveKey, RecordsError> {
-    const WHAT: &str = "an active key";
-    let unreadable = |reason: String| RecordsError::Unreadable { what: WHAT, reason };
-    let stored: StoredKey = decode(WHAT, bytes)?;
-    let public_key =
-        Point::from_bytes(&stored.public_key).map_err(|error| unreadable(error.to_string()))?;
-    let public_shares = stored
-        .public_shares
-        .iter()
-        .map(|share| Point::from_slice(share))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unreadable(error.to_string()))?;
-    let package = PublicKeyPackage::new(public_key, stored.epoch, stored.threshold, public_shares)
-        .map_err(|error| unreadable(error.to_string()))?;
-    let secret = SecretScalar::from_canonical_bytes(&stored.secret)
-        .map_err(|_| unreadable("the share is no scalar".to_owned()))?;
-    let key = ActiveKey {
-        share: KeyShare::new(stored.index, stored.epoch, public_key, secret)
-            .map_err(|error| unreadable(error.to_string()))?,
-        package,
-        policy: certs::Policy::from_bytes(&stored.policy)
-            .map_err(|error| unreadable(error.to_string()))?,
-        members: stored.members.clone(),
-        certificate: stored.certificate.to_vec(),
-    };
-    key.check()?;
-    Ok(key)
 }

@@ -182,13 +182,13 @@ fn a_kill_between_commits_keeps_what_was_committed() {
     let store = open(dir.path()).unwrap();
     for n in 0..20u8 {
         store
-            .commit(&[Change::put(Table::Key, &[n], value(&[n; 40]))])
+            .commit(&[Change::put(Table::Policy, &[n], value(&[n; 40]))])
             .unwrap();
         // What the disk has at this moment is what a killed process leaves: the database was not closed.
         let copy = tempfile::tempdir().unwrap();
         fs::copy(dir.path().join(STORE_FILE), copy.path().join(STORE_FILE)).unwrap();
         let after = open(copy.path()).unwrap();
-        assert_eq!(after.list(Table::Key).unwrap().len(), usize::from(n) + 1);
+        assert_eq!(after.list(Table::Policy).unwrap().len(), usize::from(n) + 1);
     }
 }
 
@@ -228,6 +228,26 @@ fn an_erased_ceremony_leaves_no_key_behind() {
     fs::write(&key, sealed_key).unwrap();
     open(dir.path()).unwrap();
     assert!(!key.exists());
+}
+
+#[test]
+fn an_erased_share_does_not_come_back_with_an_old_copy_of_the_file() {
+    let dir = created();
+    let share = Change::put(Table::Key, b"y1, epoch 0", value(b"share"));
+    open(dir.path()).unwrap().commit(&[share]).unwrap();
+    let file = dir.path().join(STORE_FILE);
+    let old = fs::read(&file).unwrap();
+    let store = open(dir.path()).unwrap();
+    assert!(store.get(Table::Key, b"y1, epoch 0").unwrap().is_some());
+    store
+        .commit(&[
+            Change::erase(Table::Key, b"y1, epoch 0"),
+            Change::put(Table::Key, b"y1, epoch 1", value(b"new share")),
+        ])
+        .unwrap();
+    drop(store);
+    fs::write(&file, old).unwrap();
+    assert!(matches!(open(dir.path()), Err(StoreError::Corrupt { .. })));
 }
 
 #[test]

@@ -17,9 +17,13 @@
 //! **Bounds.** Nothing is allocated by a length that a peer merely claims: byte strings grow as their bytes arrive, and
 //! lists stop at their maximum ([`MAX_APPROVALS`], [`MAX_RECORDS`], [`MAX_KEYS`]) while they are being decoded.
 
-use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+mod encoding;
+
+use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf;
+
+pub use self::encoding::presentable;
+use self::encoding::{at_most, decode, encode, field_at_most, field_exactly, printable, within};
 
 /// The application protocol that both sides name in the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"cryptonode/1";
@@ -48,6 +52,10 @@ pub const MAX_DOCUMENT_ANSWER: usize = 4 * 1024 * 1024;
 pub const MAX_RECORDS: usize = 4_096;
 /// Most bytes of audit records in one answer.
 pub const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// Most members of a key.
+pub const MAX_MEMBERS: usize = 1_024;
+/// Longest address of a member in bytes.
+pub const MAX_ADDRESS: usize = 255;
 /// Most keys in one `status` answer.
 pub const MAX_KEYS: usize = 1_024;
 /// Longest refusal code in bytes: lower-case letters, digits and hyphens.
@@ -63,6 +71,9 @@ pub const MAX_CHECKPOINT: usize = 64 * 1024;
 pub enum Request {
     /// Re-encrypt a wrapped key to an ephemeral key; answered with [`Answer::Share`].
     Reencrypt {
+        /// The result of the key whose share is wanted; the node's newest if absent. Shares of two results never combine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<ResultVersion>,
         /// Approval certificates, DER, at most [`MAX_APPROVALS`] of at most [`certs::MAX_CERTIFICATE`] bytes.
         #[serde(deserialize_with = "at_most::<_, _, MAX_APPROVALS>")]
         approvals: Vec<ByteBuf>,
@@ -73,6 +84,13 @@ pub enum Request {
     },
     /// The public description of a key; answered with [`Answer::Key`].
     Key {
+        /// Y.
+        #[serde(with = "serde_bytes")]
+        public_key: [u8; 32],
+    },
+    /// The newest certificate of a key that the node knows of, whether or not it holds a share; answered with
+    /// [`Answer::KeyCertificate`].
+    KeyCertificate {
         /// Y.
         #[serde(with = "serde_bytes")]
         public_key: [u8; 32],
@@ -103,12 +121,25 @@ pub enum Answer {
     Share {
         /// The share (protocol section 5), [`SHARE`] bytes.
         share: ByteBuf,
+        /// There if the node knows of a newer result of this key, which as many members serve as it needs: ask for the
+        /// key's certificate.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newest: Option<ResultVersion>,
     },
     /// The public description of a key.
     Key {
         /// The cluster descriptor, JSON text, the same that operators hand out as `cluster.json`.
         descriptor: String,
         /// The certificate of the ceremony that made the key or last reshared it.
+        certificate: ByteBuf,
+    },
+    /// The newest certificate of a key that the node knows of.
+    KeyCertificate {
+        /// Where each member is, `host:port`, in index order, as far as the node knows; empty for one that it does not
+        /// know. Hints: nobody signed them, and a member's identity is what TLS proves.
+        #[serde(deserialize_with = "at_most::<_, _, MAX_MEMBERS>")]
+        addresses: Vec<String>,
+        /// The certificate, signed under Y ([`reencrypt::KeyCertificate`]).
         certificate: ByteBuf,
     },
     /// The member's reply in a ceremony.
@@ -156,7 +187,32 @@ pub enum Answer {
     },
 }
 
-/// A key that a node answers for.
+/// Names a result of a key: of two, the greater counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResultVersion {
+    /// 0 at the key's creation, one more with each reshare.
+    pub epoch: u64,
+    /// The attempt of the ceremony that made it.
+    pub attempt: u32,
+}
+
+impl std::fmt::Display for ResultVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "epoch {}, attempt {}", self.epoch, self.attempt)
+    }
+}
+
+impl From<&reencrypt::ResultName> for ResultVersion {
+    fn from(name: &reencrypt::ResultName) -> Self {
+        Self {
+            epoch: name.epoch,
+            attempt: name.attempt,
+        }
+    }
+}
+
+/// A key that a node answers for; one with two results while their overlap lasts, twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyStatus {
@@ -164,6 +220,8 @@ pub struct KeyStatus {
     pub epoch: u64,
     /// The node's index in it, from 1.
     pub index: u16,
+    /// The attempt of the ceremony that made it.
+    pub attempt: u32,
     /// n, the number of members.
     pub members: u16,
     /// t, the shares needed.
@@ -263,7 +321,9 @@ impl Request {
     pub fn longest_answer(&self) -> usize {
         match self {
             Self::Reencrypt { .. } => MAX_SHARE_ANSWER,
-            Self::Key { .. } | Self::Audit { .. } => MAX_DOCUMENT_ANSWER,
+            Self::Key { .. } | Self::KeyCertificate { .. } | Self::Audit { .. } => {
+                MAX_DOCUMENT_ANSWER
+            }
             Self::Status {} | Self::Checkpoint {} => MAX_REQUEST,
             Self::Ceremony { .. } => MAX_ANSWER,
         }
@@ -279,6 +339,7 @@ impl Request {
     fn check(&self) -> Result<(), WireError> {
         match self {
             Self::Reencrypt {
+                result: _,
                 approvals,
                 wrapped_key,
                 ephemeral_key,
@@ -297,7 +358,11 @@ impl Request {
             Self::Ceremony { message } => {
                 field_at_most("message", message.len(), MAX_CEREMONY_MESSAGE)
             }
-            Self::Key { .. } | Self::Status {} | Self::Checkpoint {} | Self::Audit { .. } => Ok(()),
+            Self::Key { .. }
+            | Self::KeyCertificate { .. }
+            | Self::Status {}
+            | Self::Checkpoint {}
+            | Self::Audit { .. } => Ok(()),
         }
     }
 }
@@ -331,6 +396,7 @@ impl Answer {
         match self {
             Self::Share { .. } => "share",
             Self::Key { .. } => "key",
+            Self::KeyCertificate { .. } => "key_certificate",
             Self::Ceremony { .. } => "ceremony",
             Self::Status { .. } => "status",
             Self::Checkpoint { .. } => "checkpoint",
@@ -341,7 +407,21 @@ impl Answer {
 
     fn check(&self) -> Result<(), WireError> {
         match self {
-            Self::Share { share } => field_exactly("share", share.len(), SHARE),
+            Self::Share { share, .. } => field_exactly("share", share.len(), SHARE),
+            Self::KeyCertificate {
+                addresses,
+                certificate,
+            } => {
+                for address in addresses {
+                    field_at_most("addresses", address.len(), MAX_ADDRESS)?;
+                    printable("addresses", address)?;
+                }
+                field_at_most(
+                    "certificate",
+                    certificate.len(),
+                    reencrypt::MAX_KEY_CERTIFICATE,
+                )
+            }
             Self::Key {
                 descriptor,
                 certificate,
@@ -376,123 +456,4 @@ impl Answer {
             }
         }
     }
-}
-
-/// `text` with control characters replaced and cut to `limit` bytes at a character boundary: what may be shown of text
-/// that somebody else had a hand in, and what fits a refusal's message.
-#[must_use]
-pub fn presentable(text: &str, limit: usize) -> String {
-    let mut shown = String::with_capacity(text.len().min(limit));
-    for character in text.chars() {
-        let character = if character.is_control() {
-            ' '
-        } else {
-            character
-        };
-        if shown.len() + character.len_utf8() > limit {
-            break;
-        }
-        shown.push(character);
-    }
-    shown
-}
-
-fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
-    let mut bytes = Vec::with_capacity(4096);
-    ciborium::into_writer(message, &mut bytes).map_err(|error| WireError::Shape {
-        reason: error.to_string(),
-    })?;
-    Ok(bytes)
-}
-
-fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    // The messages nest four deep; the decoder's default of 256 would only let a peer grow the stack.
-    let message: T =
-        ciborium::de::from_reader_with_recursion_limit(bytes, 16).map_err(|error| match error {
-            ciborium::de::Error::Io(_) => WireError::Truncated,
-            ciborium::de::Error::Syntax(offset) => WireError::NotCbor { offset },
-            ciborium::de::Error::Semantic(_, reason) => WireError::Shape {
-                reason: presentable(&reason, 200),
-            },
-            ciborium::de::Error::RecursionLimitExceeded => WireError::Shape {
-                reason: "nested too deep".to_owned(),
-            },
-        })?;
-    if encode(&message)? == bytes {
-        Ok(message)
-    } else {
-        Err(WireError::NotCanonical)
-    }
-}
-
-fn within(length: usize, limit: usize) -> Result<(), WireError> {
-    if length > limit {
-        Err(WireError::TooLong { limit })
-    } else {
-        Ok(())
-    }
-}
-
-fn field_at_most(field: &'static str, length: usize, bound: usize) -> Result<(), WireError> {
-    if length > bound {
-        Err(WireError::FieldLength {
-            field,
-            length,
-            bound,
-        })
-    } else {
-        Ok(())
-    }
-}
-
-fn field_exactly(field: &'static str, length: usize, bound: usize) -> Result<(), WireError> {
-    if length == bound {
-        Ok(())
-    } else {
-        Err(WireError::FieldLength {
-            field,
-            length,
-            bound,
-        })
-    }
-}
-
-fn printable(field: &'static str, text: &str) -> Result<(), WireError> {
-    if text.chars().any(char::is_control) {
-        Err(WireError::FieldText { field })
-    } else {
-        Ok(())
-    }
-}
-
-/// Decodes a list, and stops at the first item too many.
-fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct AtMost<T, const MAX: usize>(std::marker::PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(f, "a list of at most {MAX} items")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let mut list = Vec::new();
-            while let Some(item) = items.next_element()? {
-                if list.len() == MAX {
-                    return Err(A::Error::custom(format_args!(
-                        "a list of more than {MAX} items"
-                    )));
-                }
-                list.push(item);
-            }
-            Ok(list)
-        }
-    }
-
-    deserializer.deserialize_seq(AtMost::<T, MAX>(std::marker::PhantomData))
 }

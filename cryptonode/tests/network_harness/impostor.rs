@@ -44,7 +44,12 @@ pub fn answers_with(share: KeyShare, after: Duration) -> Script {
             ..
         } = request.clone()
         else {
-            panic!("not asked for")
+            let refused = Answer::Refused {
+                code: "no-key-certificate".into(),
+                message: "It gives shares and nothing else.".into(),
+                retry_after_ms: None,
+            };
+            return async move { Some(refused.to_bytes().unwrap()) }.boxed();
         };
         async move {
             tokio::time::sleep(after).await;
@@ -56,6 +61,7 @@ pub fn answers_with(share: KeyShare, after: Duration) -> Script {
             Some(
                 Answer::Share {
                     share: ByteBuf::from(share.to_bytes().as_slice()),
+                    newest: None,
                 }
                 .to_bytes()
                 .unwrap(),

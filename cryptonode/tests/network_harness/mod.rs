@@ -26,7 +26,7 @@ use cryptonode::client::{
     Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor, Dialer, MemberDescriptor,
     Peer, PeerOptions,
 };
-use cryptonode::keyring::{ActiveKey, Keyring};
+use cryptonode::keyring::{ActiveKey, KeyEntry, Keyring};
 use cryptonode::server::{
     AuditSink, CeremonyHandler, Counters, Limits, Refusal, Serving, bind, serve,
 };
@@ -35,9 +35,10 @@ use ed25519_dalek::SigningKey;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reencrypt::{
-    EphemeralSecret, KeyShare, Point, PublicKeyPackage, Scalar, SecretScalar, VerifiedWrappedKey,
-    wrap,
+    CertifiedMember, EphemeralSecret, KeyCertificate, KeyShare, KeyStatement, Point,
+    PublicKeyPackage, ResultName, Scalar, SecretScalar, VerifiedWrappedKey, wrap,
 };
+use sha2::Digest;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -119,10 +120,12 @@ impl CeremonyHandler for Echo {
 
 /// The secrets of a cluster key, and who may approve.
 pub struct Material {
+    pub secret: Scalar,
+    pub result: ResultName,
     pub public_key: Point,
     pub shares: Vec<Scalar>,
     pub package: PublicKeyPackage,
-    pub issuers: Vec<Issuer>,
+    pub issuers: Arc<Vec<Issuer>>,
     pub policy: Policy,
     pub identities: Vec<SigningKey>,
 }
@@ -130,21 +133,14 @@ pub struct Material {
 impl Material {
     pub fn new(threshold: u16, members: u16, approvals_needed: u16) -> Self {
         let mut rng = rand::rng();
-        let coefficients: Vec<SecretScalar> = (0..threshold)
-            .map(|_| SecretScalar::random(&mut rng))
-            .collect();
-        let public_key = coefficients[0].public();
-        let share = |index: u16| {
-            coefficients.iter().rev().fold(Scalar::ZERO, |sum, a| {
-                sum * Scalar::from(index) + a.expose()
-            })
+        let secret = *SecretScalar::random(&mut rng).expose();
+        let result = ResultName {
+            epoch: 0,
+            attempt: 1,
+            hash: [0; 64],
         };
-        let shares: Vec<Scalar> = (1..=members).map(share).collect();
-        let public_shares = shares
-            .iter()
-            .map(|share| SecretScalar::from_scalar(*share).unwrap().public())
-            .collect();
-        let package = PublicKeyPackage::new(public_key, 0, threshold, public_shares).unwrap();
+        let (shares, package) = share_out(secret, result.epoch, threshold, members);
+        let public_key = package.public_key();
         let (from, to) = (now() - 86_400, now() + 86_400 * 365);
         let names = ["Hospital A", "Hospital B", "Ministry", "University"];
         let algorithms = [
@@ -153,16 +149,18 @@ impl Material {
             Algorithm::Ed25519,
             Algorithm::Ed25519,
         ];
-        let issuers: Vec<Issuer> = names
-            .iter()
-            .zip(algorithms)
-            .map(|(name, algorithm)| Issuer::generate(name, algorithm, from, to).unwrap())
-            .collect();
+        let issuers: Arc<Vec<Issuer>> = Arc::new(
+            names
+                .iter()
+                .zip(algorithms)
+                .map(|(name, algorithm)| Issuer::generate(name, algorithm, from, to).unwrap())
+                .collect(),
+        );
         let policy = Policy::new(PolicyConfig {
             approvals_needed,
             organisations: names
                 .iter()
-                .zip(&issuers)
+                .zip(issuers.iter())
                 .map(|(name, issuer)| Organisation {
                     name: (*name).to_owned(),
                     issuers: vec![issuer.certificate_der().to_vec()],
@@ -176,6 +174,8 @@ impl Material {
             .map(|_| SigningKey::from_bytes(&rand::random()))
             .collect();
         Self {
+            secret,
+            result,
             public_key,
             shares,
             package,
@@ -187,7 +187,54 @@ impl Material {
 
     pub fn key_share(&self, index: u16) -> KeyShare {
         let secret = SecretScalar::from_scalar(self.shares[usize::from(index) - 1]).unwrap();
-        KeyShare::new(index, 0, self.public_key, secret).unwrap()
+        KeyShare::new(index, self.result.epoch, self.public_key, secret).unwrap()
+    }
+
+    /// The same key shared out again to these members.
+    pub fn reshared(&self, threshold: u16, identities: Vec<SigningKey>, attempt: u32) -> Self {
+        let epoch = self.result.epoch + 1;
+        let (shares, package) = share_out(self.secret, epoch, threshold, identities.len() as u16);
+        Self {
+            secret: self.secret,
+            result: ResultName {
+                epoch,
+                attempt,
+                hash: rand::random(),
+            },
+            public_key: self.public_key,
+            shares,
+            package,
+            issuers: Arc::clone(&self.issuers),
+            policy: self.policy.clone(),
+            identities,
+        }
+    }
+
+    /// The certificate of the key, signed under Y: x is known here.
+    pub fn key_certificate(&self) -> KeyCertificate {
+        let members = self
+            .identities
+            .iter()
+            .zip(self.package.public_shares())
+            .zip(1..)
+            .map(|((identity, share), index)| CertifiedMember {
+                name: format!("node{index}"),
+                identity: identity.verifying_key().to_bytes(),
+                public_share: *share.as_bytes(),
+                recovery_public: *Point::generator().as_bytes(),
+            })
+            .collect();
+        let statement = KeyStatement {
+            result: self.result,
+            members,
+            threshold: self.package.threshold(),
+            public_key: *self.public_key.as_bytes(),
+            policy_hash: self.policy.hash(),
+        }
+        .to_bytes();
+        let signature = sign_under(&self.secret, &KeyStatement::message(&statement));
+        let bytes = KeyStatement::with_signature(&statement, signature);
+        KeyCertificate::verify(&bytes, self.public_key.as_bytes()).unwrap()
     }
 
     /// A share that is not the member's: it answers with true proofs of a false statement's neighbour.
@@ -205,6 +252,7 @@ impl Material {
         ActiveKey {
             share: self.key_share(index),
             package: self.package.clone(),
+            result: self.result,
             policy: self.policy.clone(),
             members: self
                 .identities
@@ -252,6 +300,48 @@ impl Material {
     }
 }
 
+/// A t-of-n sharing of x.
+fn share_out(
+    secret: Scalar,
+    epoch: u64,
+    threshold: u16,
+    members: u16,
+) -> (Vec<Scalar>, PublicKeyPackage) {
+    let mut coefficients = vec![secret];
+    coefficients.extend((1..threshold).map(|_| *SecretScalar::random(&mut rand::rng()).expose()));
+    let share = |index: u16| {
+        coefficients
+            .iter()
+            .rev()
+            .fold(Scalar::ZERO, |sum, a| sum * Scalar::from(index) + a)
+    };
+    let shares: Vec<Scalar> = (1..=members).map(share).collect();
+    let public = |scalar: &Scalar| SecretScalar::from_scalar(*scalar).unwrap().public();
+    let public_shares = shares.iter().map(public).collect();
+    let package = PublicKeyPackage::new(public(&secret), epoch, threshold, public_shares).unwrap();
+    (shares, package)
+}
+
+/// A signature as t members make it together (RFC 9591), by whoever has the whole x.
+pub fn sign_under(secret: &Scalar, message: &[u8]) -> [u8; 64] {
+    let nonce = SecretScalar::random(&mut rand::rng());
+    let public_key = SecretScalar::from_scalar(*secret).unwrap().public();
+    let challenge = Scalar::from_bytes_mod_order_wide(
+        &sha2::Sha512::new()
+            .chain_update("FROST-RISTRETTO255-SHA512-v1chal")
+            .chain_update(nonce.public().as_bytes())
+            .chain_update(public_key.as_bytes())
+            .chain_update(message)
+            .finalize()
+            .into(),
+    );
+    let z = nonce.expose() + challenge * secret;
+    [*nonce.public().as_bytes(), z.to_bytes()]
+        .concat()
+        .try_into()
+        .unwrap()
+}
+
 /// One read: a wrapped key and the ephemeral secret made for it.
 pub struct Read {
     pub wrapped: VerifiedWrappedKey,
@@ -277,6 +367,7 @@ impl Read {
 
 pub fn reencrypt_request(wrapped: &[u8], ephemeral: &[u8], approvals: &[Vec<u8>]) -> Request {
     Request::Reencrypt {
+        result: None,
         approvals: approvals
             .iter()
             .map(|approval| ByteBuf::from(approval.as_slice()))
@@ -358,6 +449,39 @@ impl Node {
         async move { self.task.await.unwrap() }
     }
 
+    /// The node activates its share of another result, as a member with this index.
+    pub fn activate(&self, material: &Material, index: u16, addresses: &[SocketAddr]) {
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let key = material.active_key(index, &addresses);
+        self.serving.keyring.insert(key).unwrap();
+    }
+
+    /// The node is shown a certificate, with addresses.
+    pub fn learn(&self, material: &Material, addresses: &[SocketAddr]) {
+        let addresses: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        let certificate = material.key_certificate();
+        let own = self.identity.verifying_key().to_bytes();
+        self.change(|entry| {
+            entry.learn(&certificate, &addresses, &own, now(), now() + 60);
+        });
+    }
+
+    pub fn change(&self, step: impl FnOnce(&mut KeyEntry)) {
+        let keyring = &self.serving.keyring;
+        let [entry] = &keyring.entries()[..] else {
+            panic!("not one key")
+        };
+        let changed: Result<(), ()> = keyring.change(
+            entry.public_key(),
+            |entry| {
+                step(entry);
+                Ok(())
+            },
+            |_, _| Ok(()),
+        );
+        changed.unwrap();
+    }
+
     pub fn refusals(&self, code: &str) -> u64 {
         self.serving
             .counters
@@ -380,7 +504,8 @@ pub fn cluster(material: &Material, addresses: &[SocketAddr]) -> Cluster {
     ClusterDescriptor {
         version: 1,
         public_key: *material.public_key.as_bytes(),
-        epoch: 0,
+        epoch: material.result.epoch,
+        attempt: material.result.attempt,
         threshold: material.package.threshold(),
         members: addresses
             .iter()

@@ -171,6 +171,33 @@ impl Site {
         }
     }
 
+    /// Has a node look after its keys every second, and keep old shares for `overlap_s` seconds.
+    pub fn hurry(&self, name: &str, overlap_s: u64) {
+        let config = self.path(name).join("config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let text = text
+            .replace("\noverlap_s = 600", &format!("\noverlap_s = {overlap_s}"))
+            .replace("\nask_every_s = 60", "\nask_every_s = 1");
+        std::fs::write(&config, text).unwrap();
+    }
+
+    /// Asks a node's command until its answer is as wished for.
+    pub fn until(&self, name: &str, words: &[&str], enough: impl Fn(&Value) -> bool) -> Value {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(90);
+        loop {
+            let value = json(&mut self.on(name, words));
+            if enough(&value) {
+                return value;
+            }
+            assert!(
+                std::time::Instant::now() < deadline,
+                "{name}: {value}\n{}",
+                self.log(name)
+            );
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    }
+
     /// Makes a key with `leader` in the lead, and waits until it is there.
     pub fn make_key(&self, leader: &str, threshold: u16) -> String {
         let threshold = threshold.to_string();

@@ -80,6 +80,7 @@ impl Reader {
             })
             .unwrap();
         let request = Request::Reencrypt {
+            result: None,
             approvals: vec![ByteBuf::from(approval.as_slice())],
             wrapped_key: ByteBuf::from(document.0.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),

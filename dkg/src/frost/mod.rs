@@ -23,7 +23,7 @@ pub use ciphersuite::{Ristretto255Sha512, RistrettoGroup, ScalarField};
 use frost_core::keys::{KeyPackage, PublicKeyPackage as Keys, SigningShare, VerifyingShare};
 use frost_core::round1::{NonceCommitment, SigningCommitments, SigningNonces};
 use frost_core::round2::SignatureShare;
-use frost_core::{CheaterDetection, Identifier, Signature, SigningPackage, VerifyingKey};
+use frost_core::{CheaterDetection, Identifier, SigningPackage, VerifyingKey};
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, Point, PublicKeyPackage};
 use serde::{Deserialize, Serialize};
@@ -203,13 +203,4 @@ pub(crate) fn aggregate(
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or(SigningError::Commitments)
-}
-
-/// Whether `signature` (R ‖ z, each in its one encoding) over `message` is by the holders of Y. Public data only.
-pub(crate) fn verify_vartime(public_key: &Point, message: &[u8], signature: &[u8; 64]) -> bool {
-    Signature::<Suite>::deserialize(signature).is_ok_and(|signature| {
-        VerifyingKey::new(*public_key.as_ristretto())
-            .verify(message, &signature)
-            .is_ok()
-    })
 }

@@ -9,7 +9,7 @@
 
 use frost_core::Ciphersuite;
 use frost_core::round1::Nonce;
-use reencrypt::SecretScalar;
+use reencrypt::{SecretScalar, verify_signature_vartime};
 
 use super::*;
 
@@ -152,8 +152,16 @@ fn shares_and_signature() {
     }
     let signature = aggregate(&commitments, &shares, MESSAGE, &key).unwrap();
     assert_eq!(::hex::encode(signature), SIGNATURE);
-    assert!(verify_vartime(&key.public_key(), MESSAGE, &signature));
-    assert!(!verify_vartime(&key.public_key(), b"tess", &signature));
+    assert!(verify_signature_vartime(
+        &key.public_key(),
+        MESSAGE,
+        &signature
+    ));
+    assert!(!verify_signature_vartime(
+        &key.public_key(),
+        b"tess",
+        &signature
+    ));
     // A false share: its signer is named, and no signature comes of it.
     shares.insert(
         3,
@@ -176,7 +184,7 @@ fn a_signature_has_one_encoding() {
     for place in 0..64 {
         let mut altered = signature;
         altered[place] ^= 1;
-        assert!(!verify_vartime(&public_key, MESSAGE, &altered));
+        assert!(!verify_signature_vartime(&public_key, MESSAGE, &altered));
     }
     // z + ℓ, which is the same number.
     let order: [u8; 32] = bytes("edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010");
@@ -186,6 +194,6 @@ fn a_signature_has_one_encoding() {
         longer[32 + place] = sum as u8;
         carry = sum >> 8;
     }
-    assert!(!verify_vartime(&public_key, MESSAGE, &longer));
-    assert!(!verify_vartime(&public_key, MESSAGE, &[0; 64]));
+    assert!(!verify_signature_vartime(&public_key, MESSAGE, &longer));
+    assert!(!verify_signature_vartime(&public_key, MESSAGE, &[0; 64]));
 }

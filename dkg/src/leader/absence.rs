@@ -41,6 +41,10 @@ impl Leader {
             return None;
         }
         match &self.phase {
+            // Whoever was said to be absent is not waited for any longer than others, once all others have accepted.
+            Phase::Accepting(_) if self.waits_for_the_absent_only() => {
+                Some(since.saturating_add(u64::from(self.patience_s)))
+            }
             Phase::Accepting(_) => {
                 let (created, expires) = (self.proposal.created(), self.proposal.expires());
                 Some(created + (expires - created) / 2)
@@ -49,6 +53,26 @@ impl Leader {
                 .attempt()
                 .map(|_| since.saturating_add(u64::from(self.patience_s))),
         }
+    }
+
+    /// Whether only old members have yet to accept that the proposal names as those that may be absent.
+    fn waits_for_the_absent_only(&self) -> bool {
+        let Some(base) = self.proposal.base() else {
+            return false;
+        };
+        let named: BTreeSet<u16> = self
+            .proposal
+            .old_seats()
+            .iter()
+            .filter(|old| base.old_may_be_absent().contains(&old.index))
+            .map(|old| old.seat)
+            .collect();
+        let silent = self.silent();
+        let awaited = silent.iter().map(Fault::culprit);
+        !silent.is_empty()
+            && awaited
+                .into_iter()
+                .all(|seat| seat.is_some_and(|seat| named.contains(&seat)))
     }
 
     /// A fault under the culprit's seat in the proposal, where the attempt has other seats.

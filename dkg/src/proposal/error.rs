@@ -1,7 +1,8 @@
 //! Why terms are no proposal.
 
+use reencrypt::KeyCertificateError;
+
 use super::MAX_MEMBERS;
-use crate::key_certificate::KeyCertificateError;
 use crate::wire_v1;
 
 /// Why terms are no proposal.

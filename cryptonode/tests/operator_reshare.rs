@@ -1,0 +1,380 @@
+//! Keys that are handed on by real nodes while clients read without a pause.
+#![cfg(feature = "node")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
+#![allow(dead_code, unreachable_pub)] // the harness is shared by several test programs
+
+mod operator_harness;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use certs::Approval;
+use cryptonode::client::{
+    Client, ClientIdentity, ClientOptions, ClusterDescriptor, Dialer, PeerOptions,
+};
+use cryptonode::wire::v1::{Answer, ByteBuf, Request, ResultVersion};
+use operator_harness::{Running, Site, json, refused};
+use reencrypt::{EphemeralSecret, wrap};
+use serde_json::Value;
+
+const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
+const SECRET: &[u8] = b"the data encryption key of a document";
+
+fn descriptor(site: &Site, name: &str) -> ClusterDescriptor {
+    let output = site.on(name, &["key", "export"]).output().unwrap();
+    assert!(output.status.success());
+    ClusterDescriptor::from_json(&String::from_utf8(output.stdout).unwrap()).unwrap()
+}
+
+/// Makes a key of these members, led by the first; gives Y in hexadecimal.
+fn make_key(site: &Site, threshold: &str, members: &[&str]) -> String {
+    let members = members.join(",");
+    let words = [
+        "ceremony",
+        "propose",
+        "--threshold",
+        threshold,
+        "--members",
+        &members,
+        "--wait",
+    ];
+    let made = json(&mut site.on("n1", &words));
+    assert_eq!(made["outcome"], "activated", "{made}");
+    let signed = |shown: &Value| shown["key_certificate"].is_string();
+    site.until("n1", &["key", "show"], signed);
+    made["public_key"].as_str().unwrap().to_owned()
+}
+
+/// Hands the key on, led by n1, and waits until all have it.
+fn reshare(site: &Site, key: &str, options: &[&str]) -> Value {
+    let words = [
+        &["ceremony", "propose", "--reshare", &key[..8], "--wait"],
+        options,
+    ]
+    .concat();
+    let made = json(&mut site.on("n1", &words));
+    assert_eq!(made["outcome"], "activated", "{made}");
+    assert_eq!(made["public_key"], key);
+    made
+}
+
+/// Names in a list, in alphabetical order.
+fn names(list: &Value) -> Vec<String> {
+    let mut names: Vec<String> = serde_json::from_value(list.clone()).unwrap();
+    names.sort();
+    names
+}
+
+/// Waits until a node serves this epoch and nothing else, with one share on its disk.
+fn settled(site: &Site, name: &str, epoch: u64) {
+    let shown = site.until(name, &["key", "show"], |shown| {
+        shown["key"]["state"] == "serving"
+            && shown["key"]["epochs_held"] == serde_json::json!([epoch])
+    });
+    assert_eq!(shown["key"]["epoch"], epoch, "{shown}");
+    assert_eq!(share_files(site, name), 1, "{name}");
+}
+
+/// The keys without which the records of shares open no more.
+fn share_files(site: &Site, name: &str) -> usize {
+    let entries = std::fs::read_dir(site.path(name).join("erasable")).unwrap();
+    // Ceremonies have names of 16 bytes.
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.len() > 40).count()
+}
+
+/// Reads without a pause; no read may fail.
+struct Load {
+    runtime: tokio::runtime::Runtime,
+    site: Arc<Site>,
+    client: Arc<Client>,
+    stop: Arc<AtomicBool>,
+    reads: Arc<AtomicU64>,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+async fn read(site: &Site, client: &Client) -> Result<(), String> {
+    let (wrapped, ephemeral, approval) = {
+        let mut rng = rand::rng();
+        let public_key = client.cluster().package().public_key();
+        let wrapped = wrap(&public_key, b"label", SECRET, &mut rng).unwrap();
+        let ephemeral = EphemeralSecret::new(&wrapped, &mut rng);
+        let approval = approve(site, client.spki(), &wrapped.write_id(), ephemeral.public());
+        (wrapped, ephemeral, approval)
+    };
+    let opened = client.open(wrapped, ephemeral, vec![approval]).await;
+    match opened.result {
+        Ok(secret) if secret.ct_eq(SECRET) => Ok(()),
+        Ok(_) => Err("another secret".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn approve(
+    site: &Site,
+    spki: &[u8],
+    write_id: &[u8; 32],
+    ephemeral: &reencrypt::VerifiedEphemeralKey,
+) -> Vec<u8> {
+    let approval = Approval {
+        write_id: *write_id,
+        ephemeral_point: *ephemeral.point().as_bytes(),
+        approval_id: "read-1".to_owned(),
+        client_spki: spki.to_vec(),
+        not_before: now() - 5,
+        not_after: now() + 200,
+    };
+    site.issuer.issue(&approval).unwrap()
+}
+
+impl Load {
+    fn start(site: &Arc<Site>, descriptor: &ClusterDescriptor) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let client = new_client(descriptor);
+        let (stop, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let task = {
+            let (site, client) = (Arc::clone(site), Arc::clone(&client));
+            let (stop, reads) = (Arc::clone(&stop), Arc::clone(&reads));
+            runtime.spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    if let Err(error) = read(&site, &client).await {
+                        panic!("a read failed: {error}");
+                    }
+                    reads.fetch_add(1, Ordering::SeqCst);
+                    // The nodes share two processors with it.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            })
+        };
+        Self {
+            runtime,
+            site: Arc::clone(site),
+            client,
+            stop,
+            reads,
+            task: Some(task),
+        }
+    }
+
+    /// Some more reads come to their end, none in failure.
+    #[track_caller]
+    fn goes_on(&self) {
+        let until = self.reads.load(Ordering::SeqCst) + 3;
+        while self.reads.load(Ordering::SeqCst) < until {
+            assert!(!self.task.as_ref().unwrap().is_finished(), "a read failed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops; then a client that has only the first descriptor reads as well.
+    fn finish(mut self, first: &ClusterDescriptor) -> (u64, Arc<Client>) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.runtime.block_on(self.task.take().unwrap()).unwrap();
+        let late = new_client(first);
+        let outcome = self.runtime.block_on(read(&self.site, &late));
+        assert_eq!(outcome, Ok(()));
+        assert_eq!(
+            late.cluster().descriptor().version_of_result(),
+            self.client.cluster().descriptor().version_of_result()
+        );
+        let reads = self.reads.load(Ordering::SeqCst);
+        (reads, Arc::clone(&self.client))
+    }
+}
+
+fn new_client(descriptor: &ClusterDescriptor) -> Arc<Client> {
+    let cluster = descriptor.clone().check().unwrap();
+    let options = ClientOptions {
+        request_timeout: Duration::from_secs(10),
+        deadline: Duration::from_secs(30),
+        ..ClientOptions::default()
+    };
+    Arc::new(Client::new(cluster, ClientIdentity::generate().unwrap(), options).unwrap())
+}
+
+/// What a node answers to a read of a result of the key.
+fn refusal_of(site: &Site, node: &Value, key: &str, result: ResultVersion) -> String {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let identity = ClientIdentity::generate().unwrap();
+        let spki = identity.spki().to_vec();
+        let dialer = Dialer::new(identity, PeerOptions::default());
+        let bytes = |text: &str| -> [u8; 32] { hex::decode(text).unwrap().try_into().unwrap() };
+        let pinned = bytes(node["identity"].as_str().unwrap());
+        let peer = dialer
+            .peer(node["listen"].as_str().unwrap(), &pinned)
+            .unwrap();
+        let public_key = reencrypt::Point::from_bytes(&bytes(key)).unwrap();
+        let mut rng = rand::rng();
+        let wrapped = wrap(&public_key, b"label", SECRET, &mut rng).unwrap();
+        let ephemeral = EphemeralSecret::new(&wrapped, &mut rng);
+        let approval = approve(site, &spki, &wrapped.write_id(), ephemeral.public());
+        let request = Request::Reencrypt {
+            result: Some(result),
+            approvals: vec![ByteBuf::from(approval)],
+            wrapped_key: ByteBuf::from(wrapped.as_bytes()),
+            ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
+        };
+        match peer.call(&request).await.unwrap() {
+            Answer::Refused { code, .. } => code,
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+fn epoch(epoch: u64, attempt: u32) -> ResultVersion {
+    ResultVersion { epoch, attempt }
+}
+
+#[test]
+fn no_read_fails_while_shares_are_refreshed_and_handed_to_seven() {
+    let site = Arc::new(Site::new());
+    let all = ["n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8"];
+    site.cluster(&all);
+    all.iter().for_each(|name| site.hurry(name, 3));
+    let nodes: Vec<Running> = all.iter().map(|name| site.run(name)).collect();
+    let key = make_key(&site, "3", &FIVE);
+    let first = descriptor(&site, "n1");
+    assert_eq!(first.public_key, *hex::decode(&key).unwrap());
+    let load = Load::start(&site, &first);
+    load.goes_on();
+
+    // The same members, new shares.
+    let made = reshare(&site, &key, &[]);
+    assert!(names(&made["reshare"]["leaving"]).is_empty());
+    load.goes_on();
+    FIVE.iter().for_each(|name| settled(&site, name, 1));
+    load.goes_on();
+    let signed = |shown: &Value| shown["key_certificate"].is_string();
+    site.until("n1", &["key", "show"], signed);
+
+    // One leaves, three machines come, and four answer a read from now on.
+    let seven = "n1,n2,n3,n4,n6,n7,n8";
+    let made = reshare(&site, &key, &["--members", seven, "--threshold", "4"]);
+    assert_eq!(names(&made["reshare"]["leaving"]), ["n5"]);
+    assert_eq!(names(&made["reshare"]["joining"]), ["n6", "n7", "n8"]);
+    load.goes_on();
+    seven.split(',').for_each(|name| settled(&site, name, 2));
+    let gone = site.until("n5", &["key", "show"], |shown| {
+        shown["key"]["state"] == "retired" && shown["key"]["epochs_held"] == serde_json::json!([])
+    });
+    assert!(
+        gone["key"]["sentence"]
+            .as_str()
+            .unwrap()
+            .starts_with("key-retired")
+    );
+    assert_eq!(share_files(&site, "n5"), 0);
+    assert_eq!(
+        refusal_of(&site, &nodes[4].ready, &key, epoch(1, 1)),
+        "key-retired"
+    );
+    assert_eq!(
+        refusal_of(&site, &nodes[0].ready, &key, epoch(1, 1)),
+        "epoch-superseded"
+    );
+    load.goes_on();
+
+    // A restart: one share, one epoch, as before.
+    let (reads, client) = load.finish(&first);
+    assert!(reads > 10);
+    assert_eq!(client.cluster().package().threshold(), 4);
+    drop(nodes);
+    let _nodes: Vec<Running> = all.iter().map(|name| site.run(name)).collect();
+    let shown = json(&mut site.on("n1", &["key", "show"]));
+    let epochs = shown["key"]["history"].as_array().unwrap();
+    assert_eq!(epochs.len(), 3);
+    assert!(
+        epochs[0]["erased"].is_u64() && epochs[1]["erased"].is_u64(),
+        "{shown}"
+    );
+    let late = new_client(&first);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert_eq!(runtime.block_on(read(&site, &late)), Ok(()));
+    assert_eq!(late.cluster().descriptor().epoch, 2);
+}
+
+#[test]
+fn two_dead_of_five_are_replaced_and_who_comes_back_does_not_serve() {
+    let site = Arc::new(Site::new());
+    let all = ["n1", "n2", "n3", "n4", "n5", "n6", "n7"];
+    site.cluster(&all);
+    all.iter().for_each(|name| site.hurry(name, 2));
+    let mut nodes: Vec<Running> = all.iter().map(|name| site.run(name)).collect();
+    let key = make_key(&site, "3", &FIVE);
+    let first = descriptor(&site, "n1");
+    let load = Load::start(&site, &first);
+    load.goes_on();
+    let five = nodes.remove(4);
+    nodes.remove(3).kill();
+    five.kill();
+    load.goes_on();
+
+    // Too few of the old members would be left.
+    let words = [
+        "ceremony",
+        "propose",
+        "--reshare",
+        &key[..8],
+        "--absent",
+        "n3,n4,n5",
+    ];
+    refused(&mut site.on("n1", &words), 1);
+    let options = [
+        "--absent",
+        "n4,n5",
+        "--members",
+        "n1,n2,n3,n6,n7",
+        "--patience-s",
+        "3",
+    ];
+    let made = reshare(&site, &key, &options);
+    assert_eq!(names(&made["reshare"]["may_be_absent"]), ["n4", "n5"]);
+    for name in ["n1", "n2", "n3", "n6", "n7"] {
+        settled(&site, name, 1);
+    }
+    load.goes_on();
+
+    // n5 was away. It finds out at its start, says so, and gives nothing; its share is erased.
+    let n5 = site.run("n5");
+    let status = site.until("n5", &["status"], |status| status["ready"] == false);
+    let why = status["not_ready"].to_string();
+    assert!(why.contains("epoch-missed"), "{why}");
+    assert_eq!(
+        refusal_of(&site, &n5.ready, &key, epoch(0, 1)),
+        "epoch-missed"
+    );
+    let listed = json(&mut site.on("n5", &["key", "list"]));
+    assert_eq!(listed[0]["state"], "missed");
+    site.until("n5", &["key", "show"], |shown| {
+        shown["key"]["epochs_held"] == serde_json::json!([])
+    });
+    assert_eq!(share_files(&site, "n5"), 0);
+    load.goes_on();
+
+    // The next reshare brings it back.
+    site.until("n1", &["key", "show"], |shown| {
+        shown["key_certificate"].is_string()
+    });
+    reshare(&site, &key, &["--members", "n1,n2,n3,n5,n6"]);
+    settled(&site, "n5", 2);
+    assert_eq!(json(&mut site.on("n5", &["status"]))["ready"], true);
+    load.goes_on();
+    let (reads, client) = load.finish(&first);
+    assert!(reads > 10);
+    assert_eq!(client.cluster().descriptor().epoch, 2);
+}
