@@ -11,10 +11,11 @@
 //! # Two ways of verifying the confirmations
 //!
 //! Third parties that pin the members verify them one by one and strictly, so that all come to the same verdict. Nodes
-//! verify them together, for half the cost (see [`crate::signature`]): when they activate, when they read the certificate again, when they are
-//! restored, and when they learn of a reshare. The batch's weights are hashes of what it verifies, so all members come to one verdict here too. The two verdicts differ
-//! only on a confirmation that its own author has signed with a component of small order, and that a false leader let pass:
-//! nothing is activated that some member did not sign, and what members have activated they also read again and restore from.
+//! verify them together, for half the cost (see [`crate::signature`]): when they activate, when they read the certificate
+//! again, when they are restored, and when they learn of a reshare. The batch's weights are hashes of what it verifies, so
+//! all nodes come to one verdict too. The two verdicts differ only on a confirmation that its own author has signed with a
+//! component of small order, and that a false leader let pass: nothing is activated that some member did not sign, and what
+//! members have activated they also read again and restore from.
 
 mod error;
 
