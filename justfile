@@ -51,6 +51,14 @@ long:
 bench *ARGS:
     cargo bench --workspace {{ ARGS }}
 
+# what a key generation costs a member, 5 to 256 members, beside frost-core's
+bench-ceremony *ARGS="--sweep":
+    cargo run --release -p benches --bin ceremony -- {{ ARGS }}
+
+# a key generation of 64 real nodes on this machine: 64 processes, over QUIC
+ceremony-64 *ARGS:
+    cargo run --release -p benches --bin ceremony -- --members 64 --real {{ ARGS }}
+
 # instructions of the hot functions beside the committed baseline; `just bench-check --write` makes a new one
 bench-check *ARGS:
     cargo run --quiet --release -p instructions -- check {{ ARGS }}

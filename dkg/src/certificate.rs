@@ -7,6 +7,17 @@
 //! A result is certified when *all* members have confirmed it: then every honest one holds its share, and none was left
 //! out unseen. In a reshare the old members of the attempt have confirmed too. Such a certificate carries, in its proposal, the base's
 //! certificate under Y, so that whoever knows the 32 bytes of Y verifies the whole of it ([`verify_reshare`]).
+//!
+//! # Two ways of verifying the confirmations
+//!
+//! Third parties that pin the members verify them one by one and strictly, so that all come to the same verdict. Nodes
+//! verify them together, for half the cost (see [`crate::signature`]): when they activate, when they read the certificate
+//! again, when they are restored, and when they learn of a reshare. The batch's weights are hashes of what it verifies, so
+//! all nodes come to one verdict too. The two verdicts differ only on a confirmation that its own author has signed with a
+//! component of small order, and that a false leader let pass: nothing is activated that some member did not sign, and what
+//! members have activated they also read again and restore from.
+
+mod error;
 
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, Point, PublicKeyPackage};
@@ -18,11 +29,15 @@ use crate::base::ResultName;
 use crate::confirm::{AttemptResult, Confirmation};
 use crate::dealers::dealers;
 use crate::phrase::RecoveryPhrase;
-use crate::proposal::{MemberIdentity, Proposal, ProposalError};
+use crate::proposal::{MemberIdentity, Proposal};
 use crate::sealed_share::Binding;
-use crate::shares::{are_evaluations_vartime, evaluate_all_vartime};
+use crate::shares::evaluate_all_vartime;
+use crate::signature::{self, Batch};
 use crate::sums::encode_sums;
-use crate::wire_v1::{self, MAX_CERTIFICATE, WireError};
+use crate::tags;
+use crate::wire_v1::{self, MAX_CERTIFICATE};
+
+pub use error::CertificateError;
 
 /// The canonical form of a certificate. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,90 +70,6 @@ pub struct CertifiedKey {
     confirmations: Vec<Confirmation>,
 }
 
-/// Why a certificate is not valid, or of no use here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateError {
-    /// Not a certificate in its one encoding.
-    #[error("the certificate cannot be read: {0}")]
-    Encoding(#[from] WireError),
-    /// Its proposal is not acceptable.
-    #[error(transparent)]
-    Proposal(#[from] ProposalError),
-    /// Of another version.
-    #[error("the certificate is of version {0}, which this version does not read")]
-    Version(u16),
-    /// A list has not the length that the proposal asks for.
-    #[error("the certificate has {got} {what} where the proposal asks for {expected}")]
-    Count {
-        /// `encryption keys`, `sums`, `qualified dealers` or `confirmations`.
-        what: &'static str,
-        /// How many there should be.
-        expected: usize,
-        /// How many there are.
-        got: usize,
-    },
-    /// The epoch, the attempt or the dealers are not those that follow from the proposal and who took part.
-    #[error("the certificate's epoch, attempt or dealers are not those of its proposal")]
-    OtherResult,
-    /// The sums are not those of the key that is handed on.
-    #[error("the certificate is of another key than the one that its proposal hands on")]
-    OtherKey,
-    /// The certificate is not one of a reshare.
-    #[error("the certificate is one of a new key: it is verified by its members' identities")]
-    NotAReshare,
-    /// Its list of absent members is not one that the proposal allows.
-    #[error("the certificate leaves out members as its proposal does not allow")]
-    Absence,
-    /// A sum of commitments, or a public share that follows from them, is no point or the identity.
-    #[error("the certificate has a point that is the identity or none")]
-    Point,
-    /// The public shares sent beside the certificate are not those that follow from it.
-    #[error("the public shares sent beside the certificate are not those that follow from it")]
-    PublicShares,
-    /// A confirmation is missing or not signed by its member.
-    #[error("the certificate has no valid confirmation of member {member}")]
-    Confirmation {
-        /// The member's index.
-        member: u16,
-    },
-    /// The members are not the ones that were pinned.
-    #[error("the certificate is not one of the expected members: their identities differ")]
-    OtherMembers,
-    /// The phrase is not one of a member of this key.
-    #[error("this recovery phrase belongs to no member of this key")]
-    NotAMember,
-    /// The sealed share does not open, or is not the member's share.
-    #[error(
-        "the share sealed for member {member} is not its share of this key: its own node made it so"
-    )]
-    SealedShare {
-        /// The member's index.
-        member: u16,
-    },
-}
-
-impl CertificateError {
-    /// A stable name for programs.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Encoding(error) => error.code(),
-            Self::Proposal(error) => error.code(),
-            Self::Version(_) => "certificate-version",
-            Self::Count { .. } => "certificate-count",
-            Self::OtherResult => "certificate-other-result",
-            Self::OtherKey => "certificate-other-key",
-            Self::NotAReshare => "certificate-not-a-reshare",
-            Self::Absence => "certificate-absence",
-            Self::Point => "certificate-point",
-            Self::PublicShares => "certificate-public-shares",
-            Self::Confirmation { .. } => "certificate-confirmation",
-            Self::OtherMembers => "certificate-other-members",
-            Self::NotAMember => "certificate-not-a-member",
-            Self::SealedShare { .. } => "certificate-sealed-share",
-        }
-    }
-}
-
 /// Version of the certificate's encoding.
 const CERTIFICATE_VERSION: u16 = 1;
 
@@ -169,6 +100,23 @@ pub(crate) fn encode<'a>(
     })
 }
 
+/// How the confirmations' signatures are verified.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signatures {
+    /// One by one and strictly, as third parties do.
+    Strictly,
+    /// In a batch, as members do.
+    Together,
+}
+
+/// What a member knows already, and need not decode again if the certificate has the same.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) proposal: &'a Proposal,
+    /// S_0 … S_t−1; empty if it knows none.
+    pub(crate) sums: &'a [Point],
+}
+
 /// Verifies a certificate for whoever pins the members' identities, in any order.
 ///
 /// # Errors
@@ -178,20 +126,27 @@ pub fn verify_certificate(
     bytes: &[u8],
     pinned: &[[u8; 32]],
 ) -> Result<CertifiedKey, CertificateError> {
+    let key = CertifiedKey::verify(bytes, Signatures::Strictly, None, package)?;
+    key.check_pinned(pinned)?;
+    Ok(key)
+}
+
+/// Reads the certificate of a key of which this node holds a share: it has verified it when it activated the key.
+///
+/// # Errors
+/// Those of [`verify_certificate`].
+pub fn read_own_certificate(
+    bytes: &[u8],
+    pinned: &[[u8; 32]],
+) -> Result<CertifiedKey, CertificateError> {
     let key = CertifiedKey::verify_unpinned(bytes)?;
-    let mut pinned = pinned.to_vec();
-    pinned.sort_unstable();
-    if !pinned
-        .iter()
-        .eq(key.members().iter().map(|member| &member.identity))
-    {
-        return Err(CertificateError::OtherMembers);
-    }
+    key.check_pinned(pinned)?;
     Ok(key)
 }
 
 /// Verifies the certificate of a reshare for whoever knows Y and nothing else: the base's certificate in its proposal is signed
-/// under Y, it names the old members, and those that took part have confirmed the new result with all its members.
+/// under Y, it names the old members, and those that took part have confirmed the new result with all its members. The confirmations are
+/// verified in a batch, as by all nodes.
 ///
 /// # Errors
 /// [`CertificateError::NotAReshare`] for a certificate of a new key, [`CertificateError::OtherKey`] for one of another key;
@@ -230,40 +185,43 @@ pub fn restore_key(bytes: &[u8], phrase: &RecoveryPhrase) -> Result<RestoredKey,
 }
 
 impl CertifiedKey {
-    /// Step 17: verifies that the members that the certificate names confirmed it. Whether they are the right ones is for the
-    /// caller to know.
+    /// Step 17: verifies that the members that the certificate names confirmed it, in a batch. Whether they are the right ones is for
+    /// the caller to know.
     pub(crate) fn verify_unpinned(bytes: &[u8]) -> Result<Self, CertificateError> {
-        Self::verify(bytes, None, package)
+        Self::verify(bytes, Signatures::Together, None, package)
     }
 
-    /// The same, for whoever has been given Y_1 ‖ … ‖ Y_n beside it: they are checked together, under random weights, in
-    /// O(n + t) group operations instead of O(n·t). If they are empty they are computed. `known` is a proposal that need not be read
-    /// again, if it is the certificate's.
+    /// The same, for a member that has been given Y_1 ‖ … ‖ Y_n beside it: they are checked together, under random weights, in
+    /// O(n + t) group operations instead of O(n·t). If they are empty they are computed.
     pub(crate) fn verify_with<R: CryptoRng>(
         bytes: &[u8],
-        known: &Proposal,
+        known: Known<'_>,
         public_shares: &[u8],
         rng: &mut R,
     ) -> Result<Self, CertificateError> {
         if public_shares.is_empty() {
-            return Self::verify(bytes, Some(known), package);
+            return Self::verify(bytes, Signatures::Together, Some(known), package);
         }
-        Self::verify(bytes, Some(known), |roster, result| {
-            let chunks = chunks("public shares", public_shares, roster.members().len())?;
-            let points = chunks
-                .iter()
-                .map(|bytes| Point::from_bytes(bytes).map_err(|_| CertificateError::Point))
-                .collect::<Result<Vec<_>, _>>()?;
-            if !are_evaluations_vartime(&result.sums, &points, rng) {
-                return Err(CertificateError::PublicShares);
-            }
-            packed(roster, result, points)
-        })
+        Self::verify(
+            bytes,
+            Signatures::Together,
+            Some(known),
+            |roster, result| {
+                let points = points(chunks(
+                    "public shares",
+                    public_shares,
+                    roster.members().len(),
+                )?)?;
+                PublicKeyPackage::of_commitments_vartime(&result.sums, result.epoch, points, rng)
+                    .map_err(|_| CertificateError::PublicShares)
+            },
+        )
     }
 
     fn verify(
         bytes: &[u8],
-        known: Option<&Proposal>,
+        signatures: Signatures,
+        known: Option<Known<'_>>,
         package: impl FnOnce(&Proposal, &AttemptResult) -> Result<PublicKeyPackage, CertificateError>,
     ) -> Result<Self, CertificateError> {
         let fields: Fields = wire_v1::decode(bytes, MAX_CERTIFICATE)?;
@@ -271,7 +229,7 @@ impl CertifiedKey {
             return Err(CertificateError::Version(fields.version));
         }
         let proposal = match known {
-            Some(known) if known.to_bytes() == *fields.proposal => known.clone(),
+            Some(known) if known.proposal.to_bytes() == *fields.proposal => known.proposal.clone(),
             _ => Proposal::from_bytes(&fields.proposal)?,
         };
         let present = (1u16..)
@@ -311,24 +269,19 @@ impl CertifiedKey {
             epoch: fields.epoch,
             set: fields.set,
             qualified: fields.qualified,
-            sums: sums
-                .iter()
-                .map(|bytes| Point::from_bytes(bytes).map_err(|_| CertificateError::Point))
-                .collect::<Result<_, _>>()?,
+            sums: match known {
+                Some(known) if known.sums.iter().map(Point::as_bytes).eq(sums) => {
+                    known.sums.to_vec()
+                }
+                _ => points(sums)?,
+            },
         };
         if let Some(base) = proposal.base()
             && result.sums.first() != Some(&base.certificate().package().public_key())
         {
             return Err(CertificateError::OtherKey);
         }
-        let hash = result.hash();
-        for (member, confirmation) in (1u16..).zip(&fields.confirmations) {
-            if confirmation.index != member
-                || !confirmation.is_signed(&roster, &result.params, &hash)
-            {
-                return Err(CertificateError::Confirmation { member });
-            }
-        }
+        check_confirmations(&roster, &result, &fields.confirmations, signatures)?;
         let package = package(&roster, &result)?;
         Ok(Self {
             proposal,
@@ -338,6 +291,18 @@ impl CertifiedKey {
             package,
             confirmations: fields.confirmations,
         })
+    }
+
+    fn check_pinned(&self, pinned: &[[u8; 32]]) -> Result<(), CertificateError> {
+        let mut pinned = pinned.to_vec();
+        pinned.sort_unstable();
+        if !pinned
+            .iter()
+            .eq(self.members().iter().map(|member| &member.identity))
+        {
+            return Err(CertificateError::OtherMembers);
+        }
+        Ok(())
     }
 
     /// Y, the threshold, and every member's public share.
@@ -459,14 +424,6 @@ pub(crate) fn package(
     let members = u16::try_from(proposal.members().len()).unwrap_or(u16::MAX);
     let public_shares =
         evaluate_all_vartime(&result.sums, members).ok_or(CertificateError::Point)?;
-    packed(proposal, result, public_shares)
-}
-
-fn packed(
-    proposal: &Proposal,
-    result: &AttemptResult,
-    public_shares: Vec<Point>,
-) -> Result<PublicKeyPackage, CertificateError> {
     let public_key = result
         .sums
         .first()
@@ -479,6 +436,49 @@ fn packed(
         public_shares,
     )
     .map_err(|_| CertificateError::Point)
+}
+
+/// One confirmation of each seat, in order, signed.
+fn check_confirmations(
+    roster: &Proposal,
+    result: &AttemptResult,
+    confirmations: &[Confirmation],
+    signatures: Signatures,
+) -> Result<(), CertificateError> {
+    let (params, hash) = (&result.params, result.hash());
+    let mut batch = Batch::default();
+    for (member, confirmation) in (1u16..).zip(confirmations) {
+        let wrong = CertificateError::Confirmation { member };
+        let author = roster.identity(member).ok_or(wrong.clone())?;
+        if confirmation.index != member || !confirmation.is_complete(roster) {
+            return Err(wrong);
+        }
+        let index = member.to_le_bytes();
+        let items = confirmation.signed_items(params, &index, &hash);
+        match signatures {
+            Signatures::Together => {
+                batch.push(author, tags::CONFIRM, &items, &confirmation.signature);
+            }
+            Signatures::Strictly => {
+                if !signature::verify(author, tags::CONFIRM, &items, &confirmation.signature) {
+                    return Err(wrong);
+                }
+            }
+        }
+    }
+    batch.verify().map_err(|places| {
+        let first = places.first().and_then(|place| u16::try_from(*place).ok());
+        CertificateError::Confirmation {
+            member: first.unwrap_or_default().saturating_add(1),
+        }
+    })
+}
+
+fn points(encoded: &[[u8; 32]]) -> Result<Vec<Point>, CertificateError> {
+    encoded
+        .iter()
+        .map(|bytes| Point::from_bytes(bytes).map_err(|_| CertificateError::Point))
+        .collect()
 }
 
 fn count(what: &'static str, got: usize, expected: usize) -> Result<(), CertificateError> {
@@ -512,3 +512,6 @@ fn chunks<'a>(
     }
     Ok(chunks)
 }
+
+#[cfg(test)]
+mod tests;

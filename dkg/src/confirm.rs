@@ -137,16 +137,31 @@ impl Confirmation {
         result: &[u8; 64],
     ) -> bool {
         let index = self.index.to_le_bytes();
-        let items: [&[u8]; 4] = [params, &index, result, &self.sealed_share];
+        let items = self.signed_items(params, &index, result);
+        self.is_complete(proposal)
+            && proposal.identity(self.index).is_some_and(|identity| {
+                signature::verify(identity, tags::CONFIRM, &items, &self.signature)
+            })
+    }
+
+    /// Whether there is a sealed share if the member is to have one, and none if not.
+    pub(crate) fn is_complete(&self, proposal: &Proposal) -> bool {
         let length = if proposal.is_leaving(self.index) {
             0
         } else {
             SEALED_SHARE
         };
         self.sealed_share.len() == length
-            && proposal.identity(self.index).is_some_and(|identity| {
-                signature::verify(identity, tags::CONFIRM, &items, &self.signature)
-            })
+    }
+
+    /// What the member signs under its tag.
+    pub(crate) fn signed_items<'a>(
+        &'a self,
+        params: &'a [u8; 64],
+        index: &'a [u8; 2],
+        result: &'a [u8; 64],
+    ) -> [&'a [u8]; 4] {
+        [params, index, result, &self.sealed_share]
     }
 }
 

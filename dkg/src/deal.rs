@@ -430,7 +430,7 @@ pub(crate) fn deal_polynomial<R: CryptoRng>(
     polynomial: &[SecretScalar],
     rng: &mut R,
 ) -> Deal {
-    let points: Vec<Point> = polynomial.iter().map(SecretScalar::public).collect();
+    let points = SecretScalar::public_of_each(polynomial);
     let ephemeral_secret = SecretScalar::random(rng);
     let ephemeral = ephemeral_secret.public();
     let mut ciphertexts = Vec::with_capacity(32 * attempt.members());

@@ -151,7 +151,8 @@ pub use crate::base::{
     RetiredKey,
 };
 pub use crate::certificate::{
-    CertificateError, CertifiedKey, RestoredKey, restore_key, verify_certificate, verify_reshare,
+    CertificateError, CertifiedKey, RestoredKey, read_own_certificate, restore_key,
+    verify_certificate, verify_reshare,
 };
 pub use crate::confirm::Confirmation;
 pub use crate::deal::{Deal, DealExcerpt, DealHeader, RelayedDeal};

@@ -307,33 +307,6 @@ pub(crate) fn evaluate_all_vartime(commitments: &[Point], members: u16) -> Optio
         .collect()
 }
 
-/// Whether these points are f(1)·G, f(2)·G, … by the commitments to f. For random weights r_j of 128 bits,
-///
-/// ```text
-/// Σ_j r_j·Y_j = Σ_k (Σ_j r_j·j^k)·A_k
-/// ```
-///
-/// which holds for a false point with a probability of 2⁻¹²⁸ only.
-pub(crate) fn are_evaluations_vartime<R: CryptoRng>(
-    commitments: &[Point],
-    points: &[Point],
-    rng: &mut R,
-) -> bool {
-    let weights: Vec<Scalar> = points.iter().map(|_| weight(rng)).collect();
-    let mut terms = weights.clone();
-    let mut scalars = Vec::with_capacity(commitments.len() + points.len());
-    for _ in commitments {
-        scalars.push(-terms.iter().sum::<Scalar>());
-        for (term, x) in terms.iter_mut().zip(1u16..) {
-            *term *= Scalar::from(x);
-        }
-    }
-    scalars.extend(weights);
-    let all = commitments.iter().chain(points).map(Point::as_ristretto);
-    RistrettoPoint::vartime_multiscalar_mul(scalars, all.collect::<Vec<_>>())
-        == RistrettoPoint::default()
-}
-
 /// k·P for a small public k, by doubling and adding.
 fn times(point: RistrettoPoint, k: u16) -> RistrettoPoint {
     let bits = u16::BITS - k.leading_zeros();

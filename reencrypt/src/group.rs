@@ -205,6 +205,30 @@ pub(crate) fn multiply_pair(secret: &SecretScalar, bases: (&Point, &Point)) -> (
     (first, second)
 }
 
+/// `s·G` of each secret with its encoding, in constant time with respect to the secrets.
+pub(crate) fn multiply_generator(secrets: &[SecretScalar]) -> Vec<Point> {
+    // Half of a public point is as public as the point.
+    let halves: Vec<RistrettoPoint> = secrets
+        .iter()
+        .map(|secret| {
+            let mut half = secret.expose().div_by_2();
+            let point = RistrettoPoint::mul_base(&half);
+            half.zeroize();
+            point
+        })
+        .collect();
+    // Not the identity, as above.
+    let encodings = RistrettoPoint::double_and_compress_batch(&halves);
+    let doubled = halves.iter().map(|half| half + half);
+    doubled
+        .zip(encodings)
+        .map(|(element, encoding)| Point {
+            bytes: encoding.to_bytes(),
+            element,
+        })
+        .collect()
+}
+
 /// Doubles and encodes points together, in constant time, with one field inversion where each alone would cost one.
 ///
 /// None of the points may be the identity. Copies of them stay behind on the heap: they are not for secrets.
@@ -287,6 +311,20 @@ mod tests {
             assert_eq!(second, secret.public());
             assert_eq!(multiply(secret.expose(), &base), plain.element);
         }
+    }
+
+    #[test]
+    fn many_publics_are_those_of_one_by_one() {
+        let secrets: Vec<SecretScalar> = (0..9)
+            .map(|_| SecretScalar::random(&mut rand::rng()))
+            .collect();
+        let one_by_one: Vec<Point> = secrets.iter().map(SecretScalar::public).collect();
+        let together = multiply_generator(&secrets);
+        assert_eq!(together, one_by_one);
+        for (a, b) in together.iter().zip(&one_by_one) {
+            assert_eq!(a.element, b.element);
+        }
+        assert!(multiply_generator(&[]).is_empty());
     }
 
     #[test]

@@ -10,12 +10,22 @@
 //!
 //! for every polynomial q of degree n − t. It is made in the exponent with `q(z) = Σ_k (ρz)^k` for one ρ hashed from the
 //! whole package: a package that is no sharing passes with a probability below n/ℓ for each ρ.
+//!
+//! Whoever knows the commitments `A_0 … A_t−1` to the polynomial checks public shares against them instead, all at once: for random
+//! weights r_j of 128 bits,
+//!
+//! ```text
+//! Σ_j r_j·Y_j = Σ_k (Σ_j r_j·j^k)·A_k
+//! ```
+//!
+//! which holds for a false public share with a probability of 2⁻¹²⁸.
 
 use std::fmt;
 use std::sync::Arc;
 
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity;
+use rand_core::CryptoRng;
 
 use crate::error::PublicKeyPackageError;
 use crate::group::{Point, VartimeSum};
@@ -47,20 +57,34 @@ impl PublicKeyPackage {
         threshold: u16,
         public_shares: Vec<Point>,
     ) -> Result<Self, PublicKeyPackageError> {
-        let got = public_shares.len();
-        let members =
-            u16::try_from(got).map_err(|_| PublicKeyPackageError::TooManyMembers { got })?;
-        if threshold == 0 || threshold > members {
-            return Err(PublicKeyPackageError::Threshold { threshold, members });
-        }
-        let package = Checked {
-            public_key,
-            epoch,
-            threshold,
-            members,
-            public_shares,
-        };
+        let package = Checked::counted(public_key, epoch, threshold, public_shares)?;
         if !package.is_sharing_vartime() {
+            return Err(PublicKeyPackageError::NotASharing { threshold });
+        }
+        Ok(PublicKeyPackage(Arc::new(package)))
+    }
+
+    /// Checks the public shares `Y_1 … Y_n` against commitments `A_0 … A_t−1` to the polynomial, in O(n + t) group operations.
+    /// `Y` is `A_0`, and t their number.
+    ///
+    /// # Errors
+    /// [`PublicKeyPackageError`], unless 1 ≤ t ≤ n ≤ 65,535 and each public share is the polynomial's value at its index.
+    pub fn of_commitments_vartime<R: CryptoRng>(
+        commitments: &[Point],
+        epoch: u64,
+        public_shares: Vec<Point>,
+        rng: &mut R,
+    ) -> Result<Self, PublicKeyPackageError> {
+        let (Some(public_key), Ok(threshold)) =
+            (commitments.first(), u16::try_from(commitments.len()))
+        else {
+            return Err(PublicKeyPackageError::Threshold {
+                threshold: u16::try_from(commitments.len()).unwrap_or(u16::MAX),
+                members: u16::try_from(public_shares.len()).unwrap_or(u16::MAX),
+            });
+        };
+        let package = Checked::counted(*public_key, epoch, threshold, public_shares)?;
+        if !are_values_vartime(commitments, &package.public_shares, rng) {
             return Err(PublicKeyPackageError::NotASharing { threshold });
         }
         Ok(PublicKeyPackage(Arc::new(package)))
@@ -116,6 +140,28 @@ impl fmt::Debug for PublicKeyPackage {
 }
 
 impl Checked {
+    /// With the counts checked, and nothing else yet.
+    fn counted(
+        public_key: Point,
+        epoch: u64,
+        threshold: u16,
+        public_shares: Vec<Point>,
+    ) -> Result<Self, PublicKeyPackageError> {
+        let got = public_shares.len();
+        let members =
+            u16::try_from(got).map_err(|_| PublicKeyPackageError::TooManyMembers { got })?;
+        if threshold == 0 || threshold > members {
+            return Err(PublicKeyPackageError::Threshold { threshold, members });
+        }
+        Ok(Checked {
+            public_key,
+            epoch,
+            threshold,
+            members,
+            public_shares,
+        })
+    }
+
     /// The values of the polynomial at 0, 1, …, n.
     fn values(&self) -> impl Iterator<Item = &Point> {
         std::iter::once(&self.public_key).chain(&self.public_shares)
@@ -138,6 +184,27 @@ impl Checked {
         }
         sum.compute_vartime().is_identity()
     }
+}
+
+/// Whether the points are p(1)·G, p(2)·G, … by the commitments to p: the second equation of the module's head.
+fn are_values_vartime<R: CryptoRng>(commitments: &[Point], points: &[Point], rng: &mut R) -> bool {
+    let mut sum = VartimeSum::with_capacity(commitments.len() + points.len());
+    // r_j·j^k for the k at hand.
+    let mut terms = Vec::with_capacity(points.len());
+    for point in points {
+        let mut bytes = [0; 16];
+        rng.fill_bytes(&mut bytes);
+        let weight = Scalar::from(u128::from_le_bytes(bytes));
+        sum.add(weight, *point.as_ristretto());
+        terms.push(weight);
+    }
+    for commitment in commitments {
+        sum.add(-terms.iter().sum::<Scalar>(), *commitment.as_ristretto());
+        for (term, index) in terms.iter_mut().zip(1u16..) {
+            *term *= Scalar::from(index);
+        }
+    }
+    sum.compute_vartime().is_identity()
 }
 
 /// `u_i = (−1)^i·C(n, i)` for i = 0 … n.
@@ -198,7 +265,48 @@ fn power(base: &Scalar, exponent: u16) -> Scalar {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
     use super::*;
+    use crate::secret::SecretScalar;
+
+    #[test]
+    fn public_shares_are_held_against_the_commitments() {
+        let rng = &mut rand::rng();
+        for (t, n) in [(1u16, 1u16), (2, 3), (5, 9), (120, 121)] {
+            let polynomial: Vec<SecretScalar> = (0..t).map(|_| SecretScalar::random(rng)).collect();
+            let commitments = SecretScalar::public_of_each(&polynomial);
+            let shares: Vec<Point> = (1..=n)
+                .map(|x| {
+                    let value = polynomial.iter().rev().fold(Scalar::ZERO, |value, a| {
+                        value * Scalar::from(x) + a.expose()
+                    });
+                    SecretScalar::from_scalar(value).unwrap().public()
+                })
+                .collect();
+            let mut package = |commitments: &[Point], shares: &[Point]| {
+                PublicKeyPackage::of_commitments_vartime(commitments, 3, shares.to_vec(), rng)
+            };
+            let made = package(&commitments, &shares).unwrap();
+            let checked = PublicKeyPackage::new(commitments[0], 3, t, shares.clone()).unwrap();
+            assert_eq!(made, checked);
+            let not = Err(PublicKeyPackageError::NotASharing { threshold: t });
+            let mut wrong = shares.clone();
+            wrong[usize::from(n) - 1] = Point::generator();
+            assert_eq!(package(&commitments, &wrong), not);
+            if n > 2 {
+                wrong = shares.clone();
+                wrong.swap(0, 1);
+                assert_eq!(package(&commitments, &wrong), not);
+                // Another polynomial through the same Y.
+                let mut other = commitments.clone();
+                other[1] = Point::generator();
+                assert_eq!(package(&other, &shares), not);
+            }
+            assert!(package(&[], &shares).is_err());
+            assert!(package(&commitments, &shares[..usize::from(t) - 1]).is_err());
+        }
+    }
 
     #[test]
     fn sums_and_weights_agree_with_their_definitions() {

@@ -69,6 +69,12 @@ impl SecretScalar {
         group::multiply_point(self, &Point::generator())
     }
 
+    /// [`SecretScalar::public`] of each, in constant time. Cheaper than one by one, because they are encoded together.
+    #[must_use]
+    pub fn public_of_each(secrets: &[SecretScalar]) -> Vec<Point> {
+        group::multiply_generator(secrets)
+    }
+
     /// The encoding of `s·P`, in constant time: what two parties who know each other's public point share.
     #[must_use]
     pub fn diffie_hellman(&self, point: &Point) -> Zeroizing<[u8; 32]> {

@@ -294,13 +294,21 @@ impl Site {
     /// # Errors
     /// As [`Program::run`].
     pub async fn generate_key(&mut self) -> Result<Value, SiteError> {
+        self.generate_key_with(&[]).await
+    }
+
+    /// [`Site::generate_key`] with more options of `cryptonode ceremony propose`.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    pub async fn generate_key_with(&mut self, options: &[&str]) -> Result<Value, SiteError> {
         let folder = self
             .nodes
             .first()
             .map(|node| text(&node.folder))
             .unwrap_or_default();
         let threshold = self.plan.threshold.to_string();
-        let propose = [
+        let mut propose = vec![
             "ceremony",
             "propose",
             "--dir",
@@ -309,6 +317,7 @@ impl Site {
             &threshold,
             "--wait",
         ];
+        propose.extend(options);
         let result = self.program.run(Tool::Cryptonode, &propose).await?;
         let export = [
             "key",

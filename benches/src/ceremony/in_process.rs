@@ -9,6 +9,7 @@ use dkg::{
 use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use reencrypt::SecretScalar;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
@@ -26,6 +27,8 @@ pub(super) struct Size {
     pub(super) paths: BTreeMap<&'static str, Cost>,
     /// Parts 1 to 3 of one participant.
     pub(super) frost_core_member_cpu_ms: Option<f64>,
+    /// One multiplication of a point by a secret, with its encoding, at the same time on the same machine: what else runs there slows both down.
+    pub(super) multiplication_us: f64,
 }
 
 /// What one key generation took.
@@ -130,7 +133,23 @@ fn size(
         threshold,
         paths,
         frost_core_member_cpu_ms,
+        multiplication_us: multiplication_us(arguments.seed),
     })
+}
+
+/// The unit in which the limit of a key generation is counted, as a mean of many.
+fn multiplication_us(seed: u64) -> f64 {
+    const COUNT: u32 = 2000;
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let (secret, point) = (
+        SecretScalar::random(rng),
+        SecretScalar::random(rng).public(),
+    );
+    let started = thread_cpu_ms();
+    for _ in 0..COUNT {
+        std::hint::black_box(secret.diffie_hellman(std::hint::black_box(&point)));
+    }
+    (thread_cpu_ms() - started) * 1e3 / f64::from(COUNT)
 }
 
 /// One member's machine and its account.

@@ -88,7 +88,10 @@ async fn ceremony(
     site.start_nodes().await?;
     lap(&mut steps_s, "nodes started");
     progress.set_message("generating the key");
-    site.generate_key().await?;
+    // A threshold over half of the members is refused unless it is asked for.
+    let few = u32::from(members) + 1 < 2 * u32::from(threshold);
+    let options: &[&str] = if few { &["--allow-few-members"] } else { &[] };
+    site.generate_key_with(options).await?;
     lap(&mut steps_s, KEY_GENERATED);
     let node_memory_mib = (0..site.nodes().len())
         .filter_map(|index| peak_memory_mib(site.node_pid(index)?))

@@ -27,19 +27,20 @@ pub(super) fn print(arguments: &Arguments, sizes: &[Size]) {
         return;
     }
     anstream::println!(
-        "{:>5}{:>5}  {:<8}{:>12}{:>12}{:>12}{:>14}",
+        "{:>5}{:>5}  {:<8}{:>12}{:>12}{:>12}{:>14}{:>10}",
         "n",
         "t",
         "deals",
         "member ms",
         "leader ms",
         "KiB/member",
-        "frost-core ms"
+        "frost-core ms",
+        "s·P µs"
     );
     for size in sizes {
         for (path, cost) in &size.paths {
             anstream::println!(
-                "{:>5}{:>5}  {path:<8}{:>12.2}{:>12.1}{:>12.1}{:>14}",
+                "{:>5}{:>5}  {path:<8}{:>12.2}{:>12.1}{:>12.1}{:>14}{:>10.1}",
                 size.members,
                 size.threshold,
                 cost.member_cpu_ms,
@@ -47,6 +48,7 @@ pub(super) fn print(arguments: &Arguments, sizes: &[Size]) {
                 cost.bytes_per_member as f64 / 1024.0,
                 size.frost_core_member_cpu_ms
                     .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}")),
+                size.multiplication_us,
             );
         }
     }
@@ -85,6 +87,7 @@ fn document(size: &Size) -> Value {
         "leader_cpu_ms": cost.map(|cost| cost.leader_cpu_ms),
         "bytes_per_member": cost.map(|cost| cost.bytes_per_member),
         "frost_core_member_cpu_ms": size.frost_core_member_cpu_ms,
+        "multiplication_us": size.multiplication_us,
         "paths": size.paths,
     })
 }

@@ -39,7 +39,7 @@ impl Made {
     pub(super) fn of(key: &ActiveKey) -> Result<(CeremonyId, Self), CeremonyError> {
         let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
         let public_key = hex::encode(key.package.public_key().as_bytes());
-        let certified = dkg::verify_certificate(&key.certificate, &pinned).map_err(|error| {
+        let certified = dkg::read_own_certificate(&key.certificate, &pinned).map_err(|error| {
             RecordsError::Unreadable {
                 what: "the certificate of a key",
                 reason: format!("{public_key}: {error}"),

@@ -108,6 +108,9 @@ pub(super) struct Verified {
     pub(super) headers: Vec<DealHeader>,
     /// S_0 ‖ … ‖ S_t−1.
     pub(super) sums: ByteBuf,
+    /// The same, decoded. Not written: a restored member decodes them when it needs them.
+    #[serde(skip)]
+    decoded_sums: Vec<Point>,
     /// The hash of the set of deals.
     #[serde(with = "serde_bytes")]
     pub(super) set: [u8; 64],
@@ -236,6 +239,7 @@ impl Verified {
             dealing,
             headers,
             sums: ByteBuf::from(encode_sums(sums)),
+            decoded_sums: sums.to_vec(),
             set: acknowledgement.set,
             acknowledgement: Some(acknowledgement),
         }
@@ -247,6 +251,7 @@ impl Verified {
             dealing,
             headers: Vec::new(),
             sums,
+            decoded_sums: Vec::new(),
             set,
             acknowledgement: None,
         }
@@ -258,6 +263,9 @@ impl Verified {
     }
 
     pub(super) fn sums(&self, threshold: u16) -> Option<Vec<Point>> {
+        if self.decoded_sums.len() == usize::from(threshold) {
+            return Some(self.decoded_sums.clone());
+        }
         decode_sums(&self.sums, threshold)
     }
 }

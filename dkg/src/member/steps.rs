@@ -14,7 +14,7 @@ use super::{ActivatedKey, LocalNode, MemberOutput, state};
 use crate::acknowledge::{Acknowledgement, check_acknowledgements};
 use crate::attempt::{Acceptance, Attempt};
 use crate::base::Holding;
-use crate::certificate::CertifiedKey;
+use crate::certificate::{CertifiedKey, Known};
 use crate::confirm::AttemptResult;
 use crate::deal;
 use crate::exclusion::{self, Exclusion};
@@ -288,7 +288,13 @@ impl Running {
         if !self.keeps_share() {
             return Err(self.out_of_step("certificate"));
         }
-        let key = CertifiedKey::verify_with(&certificate, &self.proposal, public_shares, rng)?;
+        let confirmed = self.stage.verified();
+        let sums = confirmed.and_then(|verified| verified.sums(self.proposal.threshold()));
+        let known = Known {
+            proposal: &self.proposal,
+            sums: sums.as_deref().unwrap_or_default(),
+        };
+        let key = CertifiedKey::verify_with(&certificate, known, public_shares, rng)?;
         if done == Some(key.attempt()) {
             return Ok(MemberOutput::repeat(reply));
         }
