@@ -120,11 +120,14 @@ fn a_closed_loop_reports_every_request_and_every_node() {
             assert!(of["max"].as_f64().unwrap() > 0.0, "{part} {of}");
         }
         assert!(run["relay"].is_null());
-        assert!(
-            nodes
-                .iter()
-                .all(|node| node["bytes_sent"].as_f64().unwrap() > 0.0)
-        );
+        // The fastest are asked: one of the three may have had nothing to do.
+        for node in nodes {
+            let (answered, sent) = (&node["answered"], &node["bytes_sent"]);
+            assert!(
+                answered.as_u64() == Some(0) || sent.as_f64().unwrap() > 0.0,
+                "{node}"
+            );
+        }
         // The wrapped key, the ephemeral key and two approvals, to two nodes.
         assert!(run["bytes_sent"].as_f64().unwrap() > 2_000.0);
     }
