@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admin::AdminSocket;
@@ -161,6 +161,8 @@ pub struct Prepared {
     config: Config,
     public: PublicIdentity,
     policy: Option<certs::Policy>,
+    /// Which config.toml that was.
+    read_as: reload::Fingerprint,
 }
 
 /// Takes the folder and reads what needs no passphrase.
@@ -172,12 +174,14 @@ pub fn prepare(dir: &Path) -> Result<Prepared, StartError> {
     // The configuration's faults are told first: everything else depends on it.
     Config::load(dir)?;
     let public = PublicIdentity::read(dir)?;
+    let read_as = reload::fingerprint(dir);
     let (config, policy) = reload::read(dir, &public.identity)?;
     Ok(Prepared {
         folder,
         config,
         public,
         policy,
+        read_as,
     })
 }
 
@@ -232,6 +236,10 @@ pub async fn run(
 ) -> Result<(), StartError> {
     // Installed before anything else, so that a signal during the start is not lost.
     let mut stops = Stops::install(options)?;
+    let hangup = signal(SignalKind::hangup()).map_err(|error| StartError::System {
+        what: "listen for SIGHUP",
+        reason: error.to_string(),
+    })?;
     let door = Door::new(&prepared.config.name);
     let socket = AdminSocket::bind(prepared.folder.path()).map_err(|error| StartError::System {
         what: "open admin.sock in the node's folder",
@@ -240,7 +248,10 @@ pub async fn run(
     let subject = Arc::clone(&door) as Arc<dyn crate::health::Subject>;
     let page = Arc::new(Page::open(prepared.config.health.listen, subject).await);
     let admin = tokio::spawn(socket.serve(Arc::clone(&door)));
-    let outcome = live(prepared, passphrase, &door, &page, &mut stops, announce).await;
+    let outcome = live(
+        prepared, passphrase, &door, &page, &mut stops, hangup, announce,
+    )
+    .await;
     admin.abort();
     let _ = admin.await;
     outcome
@@ -253,6 +264,7 @@ async fn live(
     door: &Arc<Door>,
     page: &Arc<Page>,
     stops: &mut Stops,
+    hangup: Signal,
     mut announce: impl FnMut(&Event),
 ) -> Result<(), StartError> {
     let Prepared {
@@ -260,6 +272,7 @@ async fn live(
         config,
         public,
         policy,
+        read_as,
     } = prepared;
     crate::log_level::set(&config.log.level);
     let memory = process::lock_memory();
@@ -360,10 +373,20 @@ async fn live(
         ceremonies: Arc::clone(&ceremonies),
         started: Instant::now(),
     });
+    // It may have waited long for its passphrase: what was changed meanwhile holds from the first request on.
+    let now_as = reload::fingerprint(&node.folder);
+    if now_as != read_as {
+        let _ = tokio::task::block_in_place(|| node.reload());
+    }
     let (stop, mut stopped) = watch::channel(false);
     let probing = tokio::spawn(probe.run(stopped.clone()));
     let revoking = tokio::spawn(lists.watch(stopped.clone()));
-    let reloading = tokio::spawn(reload::watch(Arc::clone(&node), stopped.clone()));
+    let reloading = tokio::spawn(reload::watch(
+        Arc::clone(&node),
+        now_as,
+        hangup,
+        stopped.clone(),
+    ));
     let serving = Arc::new(Serving {
         identity: public.identity,
         keyring: Arc::clone(&keyring),

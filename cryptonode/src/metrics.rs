@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use crate::admin::KeyView;
 use crate::daemon::Node;
 use crate::health::Subject;
+use crate::keyring::ActiveKey;
 use crate::node_files::AUDIT_FOLDER;
 use crate::revocation::ListView;
 use crate::store::STORE_FILE;
@@ -310,7 +311,7 @@ impl Numbers {
             each(|key| key.members as f64),
         )?;
         let seen = self.0.probe.seen();
-        let reachable: Vec<f64> = self
+        let reachable: Vec<(String, f64)> = self
             .0
             .keyring
             .iter()
@@ -321,13 +322,12 @@ impl Numbers {
                             .get(&member.identity)
                             .is_some_and(|seen| seen.answer.is_ok())
                 });
-                answering.count() as f64
+                (name_of(&key), answering.count() as f64)
             })
             .collect();
-        let reachable = names
+        let reachable = reachable
             .iter()
-            .zip(reachable)
-            .map(|(name, count)| (vec![("key", *name)], count));
+            .map(|(name, count)| (vec![("key", name.as_str())], *count));
         sheet.gauges(
             "key_members_reachable",
             "Members of each key that answer this node, itself among them",
@@ -366,12 +366,7 @@ impl Numbers {
 
     fn issuers(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
         let keys: Vec<_> = self.0.keyring.iter().collect();
-        let names: Vec<String> = self
-            .0
-            .keys()
-            .iter()
-            .map(|key| short_name(key).to_owned())
-            .collect();
+        let names: Vec<String> = keys.iter().map(|key| name_of(key)).collect();
         let mut series = Vec::new();
         for (name, key) in names.iter().zip(&keys) {
             for issuer in key.policy.issuers() {
@@ -510,6 +505,12 @@ impl Numbers {
             open as f64,
         )
     }
+}
+
+/// The name in the series of a key that this node serves.
+fn name_of(key: &ActiveKey) -> String {
+    let name = hex::encode(key.package.public_key().as_bytes());
+    name.get(..16).unwrap_or_default().to_owned()
 }
 
 fn short_name(key: &KeyView) -> &str {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
 use crate::config::{CONFIG_FILE, Config, ConfigError, PolicyFileError, read_policy};
@@ -173,17 +173,13 @@ impl Node {
     }
 }
 
-/// Reloads on SIGHUP and when the file has changed, until `stop`.
-pub(crate) async fn watch(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP cannot be listened for: the configuration is not read again");
-            return;
-        }
-    };
-    let path = node.folder.join(CONFIG_FILE);
-    let mut taken = fingerprint(&path);
+/// Reloads on SIGHUP and when the file is another than `taken`, until `stop`.
+pub(crate) async fn watch(
+    node: Arc<Node>,
+    mut taken: Fingerprint,
+    mut hangup: Signal,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut before = taken;
     loop {
         let reload = tokio::select! {
@@ -191,7 +187,7 @@ pub(crate) async fn watch(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             _ = stop.wait_for(|stop| *stop) => return,
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK) => {
-                let now = fingerprint(&path);
+                let now = fingerprint(&node.folder);
                 // An editor may write the file in pieces: it is read when it has stayed the same for a moment.
                 let changed = now != taken && now == before;
                 before = now;
@@ -199,7 +195,7 @@ pub(crate) async fn watch(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
             }
         };
         if reload {
-            taken = fingerprint(&path);
+            taken = fingerprint(&node.folder);
             let node = Arc::clone(&node);
             // Its outcome is in the log and in the status.
             let _ = tokio::task::spawn_blocking(move || drop(node.reload())).await;
@@ -207,8 +203,11 @@ pub(crate) async fn watch(node: Arc<Node>, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// What changes when a file is written or replaced.
-fn fingerprint(path: &Path) -> Option<(i64, i64, u64, u64)> {
-    let file = std::fs::metadata(path).ok()?;
+/// What changes when a file is written or replaced; `None` while there is none.
+pub(crate) type Fingerprint = Option<(i64, i64, u64, u64)>;
+
+/// That of a folder's config.toml.
+pub(crate) fn fingerprint(folder: &Path) -> Fingerprint {
+    let file = std::fs::metadata(folder.join(CONFIG_FILE)).ok()?;
     Some((file.mtime(), file.mtime_nsec(), file.size(), file.ino()))
 }

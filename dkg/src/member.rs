@@ -389,7 +389,7 @@ impl Member {
                 deals,
                 sums,
                 ..
-            } => running.check_sums(&self.node, attempt, &deals, &sums, rng),
+            } => running.check_sums(&self.node, attempt, (&deals, &sums), leads, rng),
             Message::WholeDeals { attempt, deals, .. } => {
                 running.check_whole_deals(&self.node, attempt, &deals, rng)
             }
@@ -408,6 +408,7 @@ impl Member {
                     number: attempt,
                     sums,
                     acknowledgements,
+                    by_leader: leads,
                 };
                 running.hand_over(&self.node, asked, holding)
             }

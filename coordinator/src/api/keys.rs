@@ -44,11 +44,14 @@ pub(super) async fn create(
     within(&caller, asked.scopes)?;
     let now_ms = now_ms();
     let lifetime = |seconds: u64| now_ms.saturating_add(seconds.saturating_mul(1000));
+    // Nor does it last longer than the key that makes it.
+    let asked_ms = asked.expires_in_s.map(lifetime);
+    let expires_ms = [asked_ms, caller.expires_ms].into_iter().flatten().min();
     let terms = KeyTerms {
         tenant: caller.tenant,
         name: asked.name,
         scopes: asked.scopes,
-        expires_ms: asked.expires_in_s.map(lifetime),
+        expires_ms,
     };
     Ok(shown(api.keys.issue(terms, now_ms)?))
 }

@@ -83,7 +83,10 @@ impl Ceremonies {
             .transpose()?;
         let activated = activated.map(|key| self.active_key(key)).transpose()?;
         let now = clock_s();
-        let latest = expires.saturating_add(self.around.live.now().ceremony.overlap_s);
+        // A certificate may come out after the proposal's end: the overlap is had all the same.
+        let latest = expires
+            .max(now)
+            .saturating_add(self.around.live.now().ceremony.overlap_s);
         let change = |entry: &mut KeyEntry| {
             if let Some(ConfirmedAttempt { base, attempt }) = confirmed {
                 entry.confirm(base.result, attempt);

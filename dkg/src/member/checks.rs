@@ -27,8 +27,8 @@ impl Running {
         &mut self,
         node: &LocalNode,
         number: u32,
-        deals: &[DealExcerpt],
-        sums: &[u8],
+        (deals, sums): (&[DealExcerpt], &[u8]),
+        by_leader: bool,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
         if let Some(elsewhere) = self.left_behind(number) {
@@ -41,6 +41,10 @@ impl Running {
             if let Some(verified) = self.stage.verified()
                 && *verified.sums != *sums
             {
+                // Nobody signs sums: any member could tell others, and undo what this one has acknowledged.
+                if !by_leader {
+                    return Err(Fault::NotLeader);
+                }
                 return self.doubt(sums);
             }
             return self.repeat_answer();

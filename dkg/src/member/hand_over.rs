@@ -20,6 +20,8 @@ pub(super) struct HandOver {
     pub(super) number: u32,
     pub(super) sums: ByteBuf,
     pub(super) acknowledgements: Vec<Acknowledgement>,
+    /// Whether it comes from whoever leads now.
+    pub(super) by_leader: bool,
 }
 
 /// Whether this node may take part in an attempt of this number, by what it has promised for the base. Without knowing what
@@ -113,6 +115,10 @@ impl Running {
         let Stage::Dealt(dealing) = &self.stage else {
             return Err(self.out_of_step("hand-over"));
         };
+        // It cannot check the sums, and it confirms once: any member could make it confirm others than the leader's.
+        if !asked.by_leader {
+            return Err(Fault::NotLeader);
+        }
         check_base(&self.proposal, holding, asked.number)?;
         let verified = Verified::of_hand_over(dealing.clone(), set, asked.sums);
         let sums = verified

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 pub use registry::{KeyRecord, MAX_KEYS, RegistryError};
 pub use scope::{NoScopes, Scope, Scopes};
 
-use registry::Registry;
+use registry::{Inserted, Registry};
 
 /// Bytes of the platform's secret.
 pub const SECRET_SIZE: usize = 32;
@@ -35,6 +35,8 @@ pub const MAX_KEY_NAME: usize = 64;
 pub const DEFAULT_GRACE_S: u64 = 3_600;
 const TAG: &[u8] = b"coordinator/v1/api-key";
 const MAX_HEADER: usize = 1024;
+const ROTATED: AuthError =
+    AuthError::Terms("it was rotated or revoked already: rotate the key that took its place");
 
 /// Why a request is not let in. Deliberately few: a caller learns no more than it needs.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +94,8 @@ pub struct Caller {
     pub key_id: String,
     /// What the key may be used for.
     pub scopes: Scopes,
+    /// From when on it opens nothing, milliseconds since the Unix epoch.
+    pub expires_ms: Option<u64>,
 }
 
 /// What a new key is to be.
@@ -153,6 +157,9 @@ impl ApiKeys {
     ) -> Result<IssuedKey, AuthError> {
         let old = self.registry.get(tenant, id)?.ok_or(AuthError::Unknown)?;
         in_use(&old, now_ms)?;
+        if old.replaced_by.is_some() {
+            return Err(ROTATED);
+        }
         // As long a life as the old one had.
         let expires_ms = old
             .expires_ms
@@ -220,10 +227,14 @@ impl ApiKeys {
             revoked_ms: None,
             replaced_by: None,
         };
-        if !self.registry.insert(&record, replaces)? {
-            return Err(AuthError::Terms(
-                "the tenant has 1000 keys: revoke those that nobody uses",
-            ));
+        match self.registry.insert(&record, replaces)? {
+            Inserted::Yes => {}
+            Inserted::TooMany => {
+                return Err(AuthError::Terms(
+                    "the tenant has 1000 keys: revoke those that nobody uses",
+                ));
+            }
+            Inserted::Overtaken => return Err(ROTATED),
         }
         let tag = self.mac(&record.tenant, &record.id).finalize();
         let tag = Zeroizing::new(hex::encode(tag.into_bytes()));
@@ -261,6 +272,7 @@ impl ApiKeys {
             tenant: record.tenant,
             key_id: record.id,
             scopes: record.scopes,
+            expires_ms: record.expires_ms,
         })
     }
 
@@ -376,6 +388,9 @@ mod tests {
             assert_eq!(unknown.code(), "api-key-unknown");
         }
         assert!(own.rotate("acme", id, 2, later).is_err(), "it is revoked");
+        let again = own.rotate("acme", &first.record.id, 2, later).err();
+        let code = again.map(|error| error.code());
+        assert_eq!(code, Some("api-key-terms"), "it was rotated");
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
 use super::scope::Scopes;
@@ -59,6 +59,16 @@ pub struct KeyRecord {
 )]
 pub struct RegistryError(#[from] rusqlite::Error);
 
+/// What became of a new key.
+pub(super) enum Inserted {
+    /// It is on the list.
+    Yes,
+    /// Its tenant has as many as it may.
+    TooMany,
+    /// The key whose place it was to take has been revoked or replaced.
+    Overtaken,
+}
+
 /// The list of keys. Several processes may have it open.
 pub(super) struct Registry(Mutex<Connection>);
 
@@ -95,22 +105,22 @@ impl Registry {
         Ok(records.collect::<Result<_, _>>()?)
     }
 
-    /// Puts a key in, unless its tenant has [`MAX_KEYS`] that are not revoked; whether it did. If it takes the place of another, that
-    /// one ends at `ends_ms` at the latest.
+    /// Puts a key in, unless its tenant has [`MAX_KEYS`] that are not revoked. If it takes the place of another, that
+    /// one ends at `ends_ms` at the latest; it must not have been revoked or replaced meanwhile.
     pub(super) fn insert(
         &self,
         key: &KeyRecord,
         replaces: Option<(&str, u64)>,
-    ) -> Result<bool, RegistryError> {
+    ) -> Result<Inserted, RegistryError> {
         let mut connection = self.connection();
-        let transaction = connection.transaction()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let count: i64 = transaction.query_row(
             "SELECT count(*) FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL",
             [&key.tenant],
             |row| row.get(0),
         )?;
         if u64::try_from(count).unwrap_or(u64::MAX) >= MAX_KEYS {
-            return Ok(false);
+            return Ok(Inserted::TooMany);
         }
         transaction.execute(
             "INSERT INTO api_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL)",
@@ -124,14 +134,17 @@ impl Registry {
             ],
         )?;
         if let Some((old, ends_ms)) = replaces {
-            transaction.execute(
+            let replaced = transaction.execute(
                 "UPDATE api_keys SET replaced_by = ?1, expires_ms = min(coalesce(expires_ms, ?2), ?2)
-                 WHERE id = ?3 AND tenant = ?4",
+                 WHERE id = ?3 AND tenant = ?4 AND revoked_ms IS NULL AND replaced_by IS NULL",
                 params![key.id, integer(ends_ms), old, key.tenant],
             )?;
+            if replaced != 1 {
+                return Ok(Inserted::Overtaken);
+            }
         }
         transaction.commit()?;
-        Ok(true)
+        Ok(Inserted::Yes)
     }
 
     /// Revokes a key for good; the record of it, if there is such a key. Doing it again changes nothing.
