@@ -288,11 +288,11 @@ async fn live(
             (store, None)
         }
         None => {
-            announce(&Event::Sealed {
+            let event = Event::Sealed {
                 name: config.name.clone(),
                 health: page.address().ok().flatten(),
-            });
-            match sealed::wait(door, folder.path(), stops).await? {
+            };
+            match sealed::wait(door, folder.path(), stops, || announce(&event)).await? {
                 Some((store, asker)) => (store, Some(asker)),
                 None => return Ok(()),
             }

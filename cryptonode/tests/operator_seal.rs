@@ -16,6 +16,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use operator_harness::reads::Reader;
 use operator_harness::{PASSPHRASE, Running, Site, json, metric, page, refused, write_private};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A node that is given no passphrase.
@@ -78,6 +79,32 @@ fn a_sealed_node_waits_and_serves_once_it_is_opened() {
     assert_eq!(start_sealed(&site).terminate(), 0);
     start_sealed(&site).kill();
     assert_eq!(start_sealed(&site).abandon(), 0);
+}
+
+#[test]
+fn what_was_configured_while_sealed_holds_from_the_first_request_on() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    let first = site.run("n1");
+    site.make_key("n1", 1);
+    let reader = Reader::new(&site, "n1");
+    assert_eq!(reader.read(&site, "n1"), "share");
+    first.terminate();
+
+    let mut node = start_sealed(&site);
+    site.configure("n1", |text| {
+        let denied = format!("\ndeny = [\"{}\"]", reader.fingerprint());
+        text.replace("\ndeny = []", &denied)
+    });
+    // A reload of a sealed node is no stop either.
+    let pid = Pid::from_raw(i32::try_from(node.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::HUP).unwrap();
+    let mut unseal = site.on("n1", &["unseal"]);
+    json(unseal.arg("--passphrase-file").arg(site.path("pass")));
+    let line: Value = serde_json::from_str(&node.line()).unwrap();
+    assert_eq!(line["event"], "ready");
+    assert_eq!(reader.read(&site, "n1"), "client-denied");
+    assert_eq!(node.terminate(), 0);
 }
 
 #[test]

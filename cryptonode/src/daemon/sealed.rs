@@ -21,14 +21,16 @@ pub(super) struct Attempt {
 }
 
 /// Waits until a passphrase opens the store; `None` if the node is told to stop before. One attempt at a time: each costs the
-/// memory and the time that the store's key asks for.
+/// memory and the time that the store's key asks for. `announce` is called once a passphrase can be given.
 pub(super) async fn wait(
     door: &Arc<Door>,
     folder: &Path,
     stops: &mut Stops,
+    announce: impl FnOnce(),
 ) -> Result<Option<(Store, Asker)>, StartError> {
     let (attempts, mut queue) = mpsc::channel(1);
     door.seal(attempts);
+    announce();
     tracing::info!("sealed: open it with `cryptonode unseal`");
     service_manager::ready("sealed: waiting for `cryptonode unseal`");
     loop {

@@ -144,6 +144,19 @@ fn the_operator_is_told_of_false_sums_and_they_are_doubted_afterwards() {
             let output = member.handle(&from, message.clone(), NOW, rng).unwrap();
             assert!(matches!(output.reply, Message::Acknowledged { .. }));
             notice = output.notice;
+            // Nobody signs sums, so nobody but a leader is heard: a member could undo what others have acknowledged.
+            let other = cluster.nodes[(VICTIM + 1) % 5]
+                .local
+                .identity
+                .verifying_key();
+            let other = other.to_bytes();
+            assert_ne!(other, from);
+            let refused = member.handle(&other, told.clone().unwrap(), NOW, rng);
+            assert_eq!(
+                refused.err().map(|fault| fault.code()),
+                Some("not-the-leader")
+            );
+            assert_eq!(member.stage().name(), "acknowledged");
             // Which of two leaders told the truth is seen from the whole deals.
             let again = member.handle(&from, told.clone().unwrap(), NOW, rng);
             doubted = again.ok().map(|output| output.reply.name());
