@@ -356,7 +356,7 @@ async fn a_node_with_another_identity_is_not_talked_to() {
     let places = [nodes[1].address, nodes[1].address, nodes[2].address];
     let client = client(&material, &places, quick());
     let mut named = false;
-    for _ in 0..20 {
+    for _ in 0..500 {
         let opened = open(&material, &client).await;
         assert_opened(&opened);
         if let Outcome::Failed { code, reason } = &opened.nodes[0].what {
