@@ -130,7 +130,7 @@ pub enum LeaderEffect {
         /// The certificate's canonical bytes.
         certificate: Vec<u8>,
     },
-    /// All members have activated the key. Given again by a restored leader.
+    /// All members have activated the key, or know that it has been handed on since. Given again by a restored leader.
     Completed {
         /// The certificate's canonical bytes.
         certificate: Vec<u8>,

@@ -407,6 +407,12 @@ impl Phase {
                 }
             }
             (Self::Activating { round, .. }, Message::Activated { .. }) => round.keep(index, ()),
+            // It knows a greater result of the key, and needs this one no more.
+            (Self::Activating { round, .. }, Message::Refused { code, .. })
+                if code == "base-superseded" =>
+            {
+                round.keep(index, ())
+            }
             (Self::Activating { .. }, Message::Refused { code, sentence, .. }) => {
                 Step::AskAgain(WaitingFor::Refusal {
                     code: legible(code, 64),

@@ -16,6 +16,7 @@ mod dealer;
 mod false_leader;
 mod false_words;
 mod invariants;
+mod overtaken;
 mod reshare;
 mod reshare_attacks;
 mod reshare_histories;
