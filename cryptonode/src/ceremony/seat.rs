@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use dkg::{Fault, Member, MemberOutput, MemberStage, Message};
+use dkg::{About, Fault, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
 use super::holding::KeyStep;
@@ -139,7 +139,7 @@ impl Ceremonies {
     pub(super) fn answer(&self, from: &[u8; 32], message: &[u8]) -> Result<Vec<u8>, CeremonyError> {
         let message = match Message::from_bytes(message) {
             Ok(message) => message,
-            Err(error) => return Ok(Message::refusal(None, &Fault::Wire(error)).to_bytes()),
+            Err(error) => return Ok(Message::refusal(About::default(), &Fault::Wire(error)).to_bytes()),
         };
         self.answer_message(from, message)
             .map(|reply| reply.to_bytes())
@@ -151,12 +151,12 @@ impl Ceremonies {
         from: &[u8; 32],
         message: Message,
     ) -> Result<Message, CeremonyError> {
-        let ceremony = message.ceremony();
-        let Some(id) = ceremony else {
-            return Ok(Message::refusal(None, &Fault::OtherCeremony));
+        let about = message.about();
+        let Some(id) = about.ceremony else {
+            return Ok(Message::refusal(about, &Fault::OtherCeremony));
         };
         if self.is_restored() {
-            return Ok(refusal(id, &CeremonyError::Restored));
+            return Ok(refusal(about, &CeremonyError::Restored));
         }
         if let Some(answer) = self.answer_signing(from, &message) {
             return answer;
@@ -164,11 +164,11 @@ impl Ceremonies {
         let seat = match self.seat(&id) {
             Ok(seat) => seat,
             Err(_) if !matches!(message, Message::Propose { .. }) => {
-                return Ok(Message::refusal(ceremony, &Fault::OtherCeremony));
+                return Ok(Message::refusal(about, &Fault::OtherCeremony));
             }
             Err(_) => match self.new_seat(&id, &message) {
                 Ok(seat) => seat,
-                Err(error) => return Ok(refusal(id, &error)),
+                Err(error) => return Ok(refusal(about, &error)),
             },
         };
         let proposed = matches!(message, Message::Propose { .. });
@@ -198,7 +198,7 @@ impl Ceremonies {
             Ok(reply) => Ok(reply),
             Err(CeremonyError::Fault(fault)) => {
                 tracing::warn!(ceremony = %hex::encode(id), message = kind, code = fault.code(), "refused: {fault}");
-                Ok(Message::refusal(ceremony, &fault))
+                Ok(Message::refusal(about, &fault))
             }
             Err(error) => Err(error),
         }
@@ -345,7 +345,8 @@ impl Ceremonies {
 }
 
 /// The answer that tells the leader what this node's operator has to do.
-fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
+fn refusal(about: About, error: &CeremonyError) -> Message {
+    let ceremony = about.ceremony.unwrap_or_default();
     tracing::warn!(ceremony = %hex::encode(ceremony), code = error.code(), "refused: {error}");
     let sentence: String = error
         .to_string()
@@ -354,6 +355,7 @@ fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
         .collect();
     Message::Refused {
         ceremony,
+        attempt: about.attempt.unwrap_or_default(),
         code: error.code().to_owned(),
         sentence,
         culprit: 0,
