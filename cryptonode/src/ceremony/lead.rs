@@ -1,6 +1,7 @@
 //! This node as a leader: one task for each ceremony that carries out what the leader's machine asks for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,7 +32,17 @@ pub(super) struct Led {
     /// Effects of commands, for the task to carry out.
     pending: Mutex<Vec<LeaderEffect>>,
     wake: Notify,
+    /// The task that leads is there.
+    running: AtomicBool,
+    /// Nobody needs it any more: the task ends.
+    dismissed: AtomicBool,
+    /// How often this node has asked after the proposal's end whether anything came of it, and when it does so again.
+    asked_late: u32,
+    asks_again_at: AtomicU64,
 }
+
+/// The longest pause between two such questions, in seconds.
+const LATE_PAUSE_S: u64 = 3_600;
 
 #[derive(Default)]
 struct Outcome {
@@ -76,9 +87,15 @@ impl Led {
     }
 
     /// Goes on where another leader has fallen silent.
-    pub(super) fn take_over(machine: &mut Member, patience_s: u32) -> Result<Self, CeremonyError> {
+    pub(super) fn take_over(
+        machine: &mut Member,
+        patience_s: u32,
+        before: Option<&Self>,
+    ) -> Result<Self, CeremonyError> {
         let leader = Leader::take_over(machine, clock_s())?;
-        Ok(Self::of(leader.with_patience(patience_s)))
+        let mut led = Self::of(leader.with_patience(patience_s));
+        led.asked_late = before.map_or(0, |before| before.asked_late + 1);
+        Ok(led)
     }
 
     fn of(leader: Leader) -> Self {
@@ -88,7 +105,42 @@ impl Led {
             outcome: Mutex::default(),
             pending: Mutex::default(),
             wake: Notify::new(),
+            running: AtomicBool::new(false),
+            dismissed: AtomicBool::new(false),
+            asked_late: 0,
+            asks_again_at: AtomicU64::new(0),
         }
+    }
+
+    /// Whether its time is over, and nothing came of it that this node knows of. Others may know more, and are asked again at growing
+    /// intervals: see [`Led::asks_again_at`].
+    pub(super) fn has_ended_unknowing(&self) -> bool {
+        self.has_failed() && self.has_ended() && !self.is_running()
+    }
+
+    /// When others are asked again, seconds since the Unix epoch.
+    pub(super) fn asks_again_at(&self) -> u64 {
+        self.asks_again_at.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Nobody needs it any more: its task ends, if there is one.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// What is proposed.
+    pub(super) fn proposal(&self) -> Proposal {
+        lock(&self.leader).proposal().clone()
+    }
+
+    /// When its proposal expires, seconds since the Unix epoch.
+    pub(super) fn expires(&self) -> u64 {
+        lock(&self.leader).proposal().expires()
     }
 
     /// Whether nobody has to be asked any more: the key is active everywhere, or it failed and all have been asked to
@@ -281,21 +333,25 @@ impl Ceremonies {
         id: &CeremonyId,
         state: Vec<u8>,
     ) -> Result<(), CeremonyError> {
-        Ok(self
-            .around
-            .store
-            .commit(&[Change::put(Table::Leading, id, Zeroizing::new(state))])?)
+        let change = Change::put(Table::Leading, id, Zeroizing::new(state));
+        Ok(self.around.store.commit(&[change])?)
     }
 
     /// Starts the task that leads, with effects that are to be carried out first.
     pub(super) fn spawn_lead(self: &Arc<Self>, led: Arc<Led>, first: Vec<LeaderEffect>) {
         let this = Arc::clone(self);
+        led.running.store(true, Ordering::SeqCst);
         self.keep(tokio::spawn(async move {
             if let Err(error) = this.lead(&led, first).await {
                 tracing::error!(code = error.code(), %error, "a ceremony cannot be led on until the node is started again");
                 lock(&led.outcome).stuck = Some(format!("This node cannot go on leading it: {error}."));
                 this.notify();
             }
+            let pause = u64::from(this.around.live.now().ceremony.patience_s)
+                .saturating_mul(1 << led.asked_late.min(12))
+                .min(LATE_PAUSE_S);
+            led.asks_again_at.store(clock_s().saturating_add(pause), Ordering::SeqCst);
+            led.running.store(false, Ordering::SeqCst);
         }));
     }
 
@@ -323,7 +379,8 @@ impl Ceremonies {
             }
             self.notify();
             while questions.try_join_next().is_some() {}
-            if asked == 0 && led.has_ended() {
+            let dismissed = led.dismissed.load(Ordering::SeqCst);
+            if dismissed || asked == 0 && led.has_ended() {
                 return Ok(());
             }
             tokio::select! {

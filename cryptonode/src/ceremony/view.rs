@@ -193,6 +193,13 @@ impl CeremonyView {
         );
     }
 
+    /// Whether it would give the key another policy.
+    #[must_use]
+    pub fn changes_policy(&self) -> bool {
+        let reshare = self.reshare.as_ref();
+        reshare.is_some_and(|reshare| reshare.policy_hash != self.policy_hash)
+    }
+
     /// Whether it is decided, and a key came of it.
     #[must_use]
     pub fn succeeded(&self) -> bool {

@@ -35,6 +35,7 @@ fn kind_of(request: &Request) -> &'static str {
         Request::Key { .. } => "key",
         Request::KeyCertificate { .. } => "key_certificate",
         Request::Ceremony { .. } => "ceremony",
+        Request::Policy { .. } => "policy",
         Request::Status { .. } => "status",
         Request::Checkpoint { .. } => "checkpoint",
         Request::Audit { .. } => "audit",
@@ -250,6 +251,19 @@ async fn carry_out(
             })??;
             Ok(Answer::Ceremony {
                 message: ByteBuf::from(reply),
+            })
+        }
+        Request::Policy { policy_hash } => {
+            client.member.ok_or(Refusal::NotAMember)?;
+            let policy = serving.ceremony.policy(policy_hash).await;
+            let policy = policy.ok_or_else(|| Refusal::UnknownPolicy {
+                hash: hex::encode(policy_hash),
+            })?;
+            if !held.hold(2 * policy.len()) {
+                return Err(busy(shared));
+            }
+            Ok(Answer::Policy {
+                policy: ByteBuf::from(policy),
             })
         }
         Request::Status {} => Ok(status(shared)),

@@ -70,6 +70,8 @@ pub trait CeremonyHandler: Send + Sync {
     fn is_member(&self, identity: &[u8; 32]) -> bool;
     /// Answers a message of `from`, whose identity the connection proved.
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>>;
+    /// The canonical encoding of the policy with this hash, if the node has it: of a key, or of a ceremony.
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>>;
 }
 
 /// The public description of a key: `cluster.json`.

@@ -505,10 +505,7 @@ impl Running {
 }
 
 /// The result that everybody computes from the deals of an attempt.
-pub(super) fn result(
-    attempt: &Attempt,
-    verified: &Verified,
-) -> Result<AttemptResult, Fault> {
+pub(super) fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
     let sums = verified
         .sums(attempt.roster.threshold())
         .ok_or(Fault::UnusableResult)?;
