@@ -88,7 +88,7 @@ fn a_new_organisation_comes_in_while_reads_go_on() {
 
     // What it would be, before anybody is asked.
     let file = site.path("new.toml");
-    let diff = json(site.on("n1", &["policy", "diff", "--file"]).arg(&file));
+    let diff = json(site.on("n1", &["policy", "diff"]).arg("--file").arg(&file));
     assert_eq!(diff["changes"].as_array().unwrap().len(), 2, "{diff}");
     assert_eq!(diff["changes"][1]["change"], "organisation-added");
     assert_eq!(diff["changes"][1]["organisation"], "Clinic");
@@ -134,8 +134,8 @@ fn a_new_organisation_comes_in_while_reads_go_on() {
     for name in THREE {
         assert_eq!(reader.read_by(&with_clinic, name), "share", "{name}");
         let out = site.path(&format!("{name}.of-key.toml"));
-        let words = ["policy", "show", "--key", &key[..8], "--out"];
-        let shown = json(site.on(name, &words).arg(&out));
+        let words = ["policy", "show", "--key", &key[..8]];
+        let shown = json(site.on(name, &words).arg("--out").arg(&out));
         let read = cryptonode::config::read_policy(&out).unwrap();
         assert_eq!(shown["policy_hash"], hex::encode(read.hash()));
         assert_eq!(shown["organisations"].as_array().unwrap().len(), 3);

@@ -83,10 +83,10 @@ impl Ceremonies {
             if seated || !is_over(led.expires()) {
                 continue;
             }
-            if !led.is_running() && led.has_ended() {
+            if led.is_done() {
                 led_over.push(id);
-            } else if !made.contains(&id) && (over.contains(&id) || !seated) {
-                // Who has not activated it yet has been overtaken by a greater result of the key.
+            } else {
+                // Who has confirmed and not heard of the end asks by itself.
                 led.dismiss();
             }
         }

@@ -127,6 +127,12 @@ impl Led {
         self.running.load(Ordering::SeqCst)
     }
 
+    /// Whether nothing of it is left to be done here.
+    pub(super) fn is_done(&self) -> bool {
+        let dismissed = self.dismissed.load(Ordering::SeqCst);
+        !self.is_running() && (dismissed || self.has_ended())
+    }
+
     /// Nobody needs it any more: its task ends, if there is one.
     pub(super) fn dismiss(&self) {
         self.dismissed.store(true, Ordering::SeqCst);

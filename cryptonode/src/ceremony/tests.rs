@@ -105,13 +105,24 @@ async fn who_has_confirmed_asks_until_it_knows_though_nobody_answers_when_the_pr
 async fn nothing_of_a_decided_ceremony_stays_but_its_key() {
     let mut nodes = cluster(&["n1", "n2", "n3"], QUICK);
     nodes.iter().for_each(Node::start);
-    let made = nodes[0].ceremonies.propose(open_for(6, 2)).await.unwrap();
-    let given_up = nodes[1].ceremonies.propose(open_for(6, 3)).await;
-    // 3 of 3 would need 5 members; and 1 of 3 is called off, or comes to something.
-    assert_eq!(given_up.unwrap_err().code(), "too-few-members");
+    let made = nodes[0].ceremonies.propose(open_for(8, 2)).await.unwrap();
     signed(&nodes).await;
+    // One that comes to nothing.
+    nodes[2].shut(&["begin"]);
+    let given_up = nodes[1].ceremonies.propose(open_for(4, 2)).await.unwrap();
+    until("all have heard of it", || {
+        nodes
+            .iter()
+            .all(|node| node.stage(&id(&given_up)).is_some())
+    })
+    .await;
+    nodes[1].ceremonies.abort(&given_up.id).await.unwrap();
     for node in &nodes {
-        assert_eq!(node.records(Table::Decided), 1);
+        until("it is closed", || {
+            node.stage(&id(&given_up)) == Some(MemberStage::Closed)
+        })
+        .await;
+        assert_eq!(node.records(Table::Decided), 2);
         assert_eq!(node.records(Table::Policy), 1);
     }
     let proposal = {
