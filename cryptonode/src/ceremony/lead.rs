@@ -16,10 +16,12 @@ use zeroize::Zeroizing;
 
 use super::view::{excluded, proposer, reshared};
 use super::{
-    Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
+    Ceremonies, CeremonyError, CeremonyId, CeremonyView, OtherVersion, Waiting, blocking, lock,
+    stopped,
 };
 use crate::client::Peer;
 use crate::daemon::{clock_ms, clock_s};
+use crate::server::SOFTWARE;
 use crate::store::{Change, Table};
 use crate::wire::v1::{Answer, Request};
 
@@ -28,6 +30,8 @@ pub(super) struct Led {
     leader: Mutex<Leader>,
     /// Why the last question to a member got no answer, by identity.
     heard: Mutex<BTreeMap<[u8; 32], String>>,
+    /// The software of the members that have been reached.
+    software: Mutex<BTreeMap<[u8; 32], String>>,
     outcome: Mutex<Outcome>,
     /// Effects of commands, for the task to carry out.
     pending: Mutex<Vec<LeaderEffect>>,
@@ -102,6 +106,7 @@ impl Led {
         Self {
             leader: Mutex::new(leader),
             heard: Mutex::default(),
+            software: Mutex::default(),
             outcome: Mutex::default(),
             pending: Mutex::default(),
             wake: Notify::new(),
@@ -233,7 +238,19 @@ impl Led {
             ),
             _ => None,
         };
+        let software = lock(&self.software);
+        let other_versions = proposal
+            .seats()
+            .iter()
+            .filter_map(|member| Some((member, software.get(&member.identity)?)))
+            .filter(|(_, software)| *software != SOFTWARE)
+            .map(|(member, software)| OtherVersion {
+                member: member.name.clone(),
+                software: software.clone(),
+            })
+            .collect();
         let view = CeremonyView {
+            other_versions,
             id: hex::encode(proposal.id()),
             led: true,
             leader: own.to_owned(),
@@ -265,6 +282,20 @@ impl Led {
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         (proposal.created(), view)
+    }
+
+    /// Asks a member once, before it is told of the proposal, which version it runs: its operator should hear of another one before
+    /// anything starts.
+    async fn learn_software(&self, member: &[u8; 32], peer: &Peer) {
+        if lock(&self.software).contains_key(member) {
+            return;
+        }
+        if let Ok(Answer::Status { software, .. }) = peer.call(&Request::Status {}).await {
+            if software != SOFTWARE {
+                tracing::warn!(member = %hex::encode(member), software, own = SOFTWARE, "a member of a ceremony runs another version");
+            }
+            lock(&self.software).insert(*member, software);
+        }
     }
 
     fn take(&self, heard: Heard) -> Vec<LeaderEffect> {
@@ -440,7 +471,11 @@ impl Ceremonies {
                         peer
                     }
                 };
+                let led = Arc::clone(led);
                 questions.spawn(async move {
+                    if matches!(message, Message::Propose { .. }) {
+                        led.learn_software(&to, &peer).await;
+                    }
                     let what = ask(&peer, &message).await;
                     let _ = answers.send(Heard { from: to, what }).await;
                 });

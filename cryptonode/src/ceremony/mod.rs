@@ -33,7 +33,7 @@ mod take_over;
 mod view;
 
 pub use error::CeremonyError;
-pub use view::{CeremonyView, Excluded, ReshareView, Waiting};
+pub use view::{CeremonyView, Excluded, OtherVersion, ReshareView, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ use crate::client::{Dialer, PeerOptions};
 use crate::config::LiveConfig;
 use crate::daemon::clock_s;
 use crate::keyring::Keyring;
-use crate::server::{CeremonyHandler, Refusal};
+use crate::server::{CeremonyHandler, Refusal, SOFTWARE};
 use crate::store::{RecordsError, Store, Table, policy_change};
 use crate::tls::TlsIdentity;
 use certify::Made;
@@ -296,7 +296,7 @@ impl Ceremonies {
             expires: created.saturating_add(open_for_s),
             may_be_absent: wish.may_be_absent,
             allow_few_members: wish.allow_few_members,
-            software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
+            software: SOFTWARE.to_owned(),
         };
         Ok((Proposal::new(terms, &mut rand::rng())?, policy))
     }

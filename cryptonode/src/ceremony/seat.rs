@@ -9,8 +9,12 @@ use super::forgetting::may_be_made_up_for;
 use super::holding::KeyStep;
 use super::policy::restore;
 use super::view::{excluded, proposer, reshared};
-use super::{Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock};
+use super::{
+    Ceremonies, CeremonyError, CeremonyId, CeremonyView, OtherVersion, Surroundings, is_decided,
+    lock,
+};
 use crate::daemon::clock_s;
+use crate::server::SOFTWARE;
 use crate::store::{Change, Table, policy_change};
 
 /// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
@@ -129,11 +133,25 @@ impl Seat {
             MemberStage::Closed => machine.closed_because().map(str::to_owned),
             _ => None,
         };
+        // Who is waited for, the leader knows.
+        let leading = leader.map(|leader| {
+            format!(
+                "{} leads: `cryptonode ceremony status` there names who is being waited for.",
+                leader.name
+            )
+        });
+        let sentence = sentence.or_else(|| leading.filter(|_| !is_decided(stage)));
+        let proposer = proposer(proposal);
+        let other_versions = (proposal.software() != SOFTWARE).then(|| OtherVersion {
+            member: proposer.clone(),
+            software: proposal.software().to_owned(),
+        });
         let view = CeremonyView {
+            other_versions: other_versions.into_iter().collect(),
             id,
             led: false,
             leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
-            proposed_by: proposer(proposal),
+            proposed_by: proposer,
             words: proposal.words(),
             created: proposal.created(),
             may_be_absent: proposal.may_be_absent(),

@@ -375,3 +375,50 @@ async fn signed_newest_epoch(node: &Node, epoch: u64) {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_another_version_are_named_before_anything_starts() {
+    let nodes = cluster(&["n1", "old", "n3"], STEADY);
+    nodes.iter().for_each(Node::start);
+    // While one member has not heard of it, nothing starts.
+    nodes[2].shut(&["propose"]);
+    let view = nodes[0].ceremonies.propose(wish(2)).await.unwrap();
+    until("the other version is named", || {
+        let view = nodes[0].ceremonies.view(Some(&view.id)).unwrap();
+        let named: Vec<_> = view.other_versions.iter().collect();
+        view.step == "accepting"
+            && matches!(named.as_slice(), [one] if one.member == "old" && one.software == "cryptonode 0.0.1")
+    })
+    .await;
+    nodes[2].shut(&[]);
+    until("it is made all the same", || {
+        nodes.iter().all(|node| node.serves() == [(0, 1)])
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_proposer_cannot_have_a_node_remember_any_number_of_ceremonies() {
+    let nodes = cluster(&["n1", "n2"], STEADY);
+    let [n1, n2] = nodes.as_slice() else { panic!() };
+    let propose = || {
+        let (proposal, _) = n2.ceremonies.proposal_for(&open_for(1000, 1)).unwrap();
+        let id = proposal.id();
+        let proposal = proposal.sign(&n2.ceremonies.around.signing).unwrap();
+        (id, n1.tell(n2, Message::Propose { proposal }))
+    };
+    for _ in 0..256 {
+        let (id, answer) = propose();
+        assert_eq!(answer.name(), "accepted");
+        n1.ceremonies.reject(&hex::encode(id), "no").await.unwrap();
+    }
+    let (_, answer) = propose();
+    assert!(
+        matches!(&answer, Message::Refused { code, .. } if code == "too-many-ceremonies"),
+        "{answer:?}"
+    );
+    assert_eq!(lock(&n1.ceremonies.seats).len(), 256);
+    // Others, its own operator among them, still can.
+    let own = n1.ceremonies.propose(wish(1)).await.unwrap();
+    until("it has a place", || n1.stage(&id(&own)).is_some()).await;
+}

@@ -352,6 +352,9 @@ pub(super) fn line(view: &CeremonyView) -> String {
     if view.step == "proposed" || view.step == "accepting" {
         text.push_str(&format!(" [{}]", view.words));
     }
+    if let Some(reason) = view.sentence.as_deref().filter(|_| view.decided) {
+        text.push_str(&format!(" ({reason})"));
+    }
     if !view.waiting_for.is_empty() {
         let names: Vec<&str> = view
             .waiting_for
@@ -440,6 +443,12 @@ fn lines(view: &CeremonyView) -> Vec<String> {
         lines.push(field(
             "waiting for",
             format!("{}: {}{heard}", waiting.member, waiting.waiting_for),
+        ));
+    }
+    for other in &view.other_versions {
+        lines.push(field(
+            "another version",
+            format!("{} runs {}", other.member, other.software),
         ));
     }
     for excluded in &view.excluded {

@@ -307,7 +307,7 @@ fn status(shared: &Shared) -> Answer {
         keys: keys.collect(),
         time_ms: (serving.clock_ms)(),
         identity: serving.identity,
-        software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
+        software: serving.software.clone(),
     }
 }
 

@@ -12,10 +12,15 @@ use crate::audit::{AuditError, AuditLog, AuditRecord};
 use crate::client::{ClusterDescriptor, MemberDescriptor};
 use crate::keyring::{ActiveKey, Keyring};
 
+/// Name and version of this software, as others are told.
+pub const SOFTWARE: &str = concat!("cryptonode ", env!("CARGO_PKG_VERSION"));
+
 /// Everything that a request may need.
 pub struct Serving {
     /// The node's Ed25519 identity, for `status`.
     pub identity: [u8; 32],
+    /// Name and version of the software, for `status`.
+    pub software: String,
     /// The keys that the node holds shares of.
     pub keyring: Arc<Keyring>,
     /// Where every share is recorded before it leaves.

@@ -418,6 +418,7 @@ impl Node {
         let audit = Arc::new(MemoryAudit::default());
         let mut serving = Serving {
             identity: identity.verifying_key().to_bytes(),
+            software: cryptonode::server::SOFTWARE.to_owned(),
             keyring: Arc::new(keyring),
             audit: Arc::clone(&audit) as Arc<dyn AuditSink>,
             ceremony: Arc::new(Echo(

@@ -107,7 +107,7 @@ pub fn policy(names: &[&str]) -> certs::Policy {
     certs::Policy::new(config).unwrap()
 }
 
-/// Nodes that know each other and accept each other's proposals. Nothing goes on by itself before [`Node::start`].
+/// Nodes that know each other and accept each other's proposals. The one called `old` says that it runs another version. Nothing goes on by itself before [`Node::start`].
 pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
     let policy = policy(&["Hospital"]);
     let made: Vec<_> = names
@@ -199,6 +199,10 @@ impl Node {
             let config = live.now();
             let serving = Arc::new(Serving {
                 identity: own.identity,
+                software: match own.name.as_str() {
+                    "old" => "cryptonode 0.0.1".to_owned(),
+                    _ => server::SOFTWARE.to_owned(),
+                },
                 keyring,
                 audit: Arc::new(NoAudit),
                 ceremony: Arc::clone(&door) as Arc<dyn CeremonyHandler>,
