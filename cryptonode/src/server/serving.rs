@@ -12,10 +12,15 @@ use crate::audit::{AuditError, AuditLog, AuditRecord};
 use crate::client::{ClusterDescriptor, MemberDescriptor};
 use crate::keyring::{ActiveKey, Keyring};
 
+/// Name and version of this software, as others are told.
+pub const SOFTWARE: &str = concat!("cryptonode ", env!("CARGO_PKG_VERSION"));
+
 /// Everything that a request may need.
 pub struct Serving {
     /// The node's Ed25519 identity, for `status`.
     pub identity: [u8; 32],
+    /// Name and version of the software, for `status`.
+    pub software: String,
     /// The keys that the node holds shares of.
     pub keyring: Arc<Keyring>,
     /// Where every share is recorded before it leaves.
@@ -70,6 +75,8 @@ pub trait CeremonyHandler: Send + Sync {
     fn is_member(&self, identity: &[u8; 32]) -> bool;
     /// Answers a message of `from`, whose identity the connection proved.
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>>;
+    /// The canonical encoding of the policy with this hash, if the node has it: of a key, or of a ceremony.
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>>;
 }
 
 /// The public description of a key: `cluster.json`.
