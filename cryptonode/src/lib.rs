@@ -56,3 +56,5 @@ mod service_manager;
 pub mod store;
 #[cfg(feature = "node")]
 pub mod suspension;
+#[cfg(feature = "node")]
+pub mod witness;

@@ -11,6 +11,8 @@ use std::fs;
 use ed25519_dalek::SigningKey;
 
 use super::*;
+use crate::audit::head::read_note;
+use crate::audit::segment::Tail;
 use crate::audit::{AuditApproval, verify_folder};
 
 fn signing() -> SigningKey {
@@ -67,7 +69,7 @@ async fn records_come_back_in_order_and_verify() {
         "one record is given however small the limit"
     );
     let note = log.checkpoint().await.unwrap();
-    let head = read_note(dir.path(), &note, &key().public).unwrap();
+    let head = read_note(&dir.path().join(CHECKPOINT_FILE), &note, &key().public).unwrap();
     assert_eq!((head.size, head.root), (5, log.head().root));
     let verified = verify_folder(
         dir.path(),
@@ -320,6 +322,7 @@ async fn a_disk_that_fails_closes_the_log() {
         locations: Vec::new(),
         segments: Vec::new(),
         note: None,
+        cosigned: None,
         failure: None,
     }));
     let mut writer = Writer {

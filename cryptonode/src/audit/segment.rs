@@ -165,8 +165,20 @@ fn without_padding(bytes: &[u8]) -> &[u8] {
 /// # Errors
 /// [`AuditError::Corrupt`] for damage that no crash explains, [`AuditError::Disk`] if a file cannot be read, and what
 /// `visit` returns.
+///
+/// Somebody may be writing meanwhile, and a file is read in pieces: what stands in front may have been read before it was written,
+/// and what stands behind it afterwards. So damage is judged only when it is still there in a second reading. That is enough,
+/// because a batch is written when the one before it is whole.
 pub(super) fn scan(
     folder: &Path,
+    visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
+) -> Result<Scanned, AuditError> {
+    scan_by(folder, |path| fs::read(path), visit)
+}
+
+fn scan_by(
+    folder: &Path,
+    mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
     mut visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Scanned, AuditError> {
     let segments = segments_of(folder)?;
@@ -179,7 +191,10 @@ pub(super) fn scan(
     let count = scanned.segments.len();
     for (position, path) in scanned.segments.iter().enumerate() {
         let is_last = position + 1 == count;
-        let bytes = fs::read(path).map_err(|error| disk("read", path, &error))?;
+        let mut read = || read(path).map_err(|error| disk("read", path, &error));
+        let mut bytes = read()?;
+        // Where damage was seen last.
+        let mut suspected = None;
         let corrupt = |index: u64, offset: u64, reason: &str| AuditError::Corrupt {
             path: path.clone(),
             index,
@@ -229,7 +244,12 @@ pub(super) fn scan(
                 Err(reason) => reason,
             };
             if !is_last || later_batch_behind(rest, index) {
-                return Err(corrupt(index, offset as u64, reason));
+                if suspected == Some(offset) {
+                    return Err(corrupt(index, offset as u64, reason));
+                }
+                suspected = Some(offset);
+                bytes = read()?;
+                continue;
             }
             scanned.torn = without_padding(rest).len() as u64;
             break;
