@@ -16,8 +16,8 @@ use certs::merkle::{Tree, leaf_hash};
 use serde::Deserialize;
 
 use super::{
-    AuditEntry, AuditRecord, MAX_RECORD, OperatorRecord, TrustError, Trusted, TrustedHead, note_key,
-    origin_of,
+    AuditEntry, AuditRecord, MAX_RECORD, OperatorRecord, TrustError, Trusted, TrustedHead,
+    note_key, origin_of,
 };
 
 /// Longest line in bytes: a record in hexadecimal, and the same for people.

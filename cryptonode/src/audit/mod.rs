@@ -31,6 +31,8 @@ mod record;
 mod trust;
 
 #[cfg(feature = "node")]
+mod follow;
+#[cfg(feature = "node")]
 mod head;
 #[cfg(feature = "node")]
 mod log;
@@ -49,6 +51,8 @@ pub use origin::{is_origin_of, note_key, origin_of, witness_key};
 pub use record::{AuditApproval, AuditRecord, MAX_RECORD, RecordError, as_json};
 pub use trust::{Cosigner, TrustError, Trusted, TrustedHead};
 
+#[cfg(feature = "node")]
+pub use follow::Follower;
 #[cfg(feature = "node")]
 pub use head::CheckpointKey;
 #[cfg(feature = "node")]

@@ -20,7 +20,9 @@ pub enum TrustError {
         reason: NoteError,
     },
     /// No key of this log is known.
-    #[error("the checkpoint is of the log {origin}, and none of the keys that were given is its key")]
+    #[error(
+        "the checkpoint is of the log {origin}, and none of the keys that were given is its key"
+    )]
     UnknownLog {
         /// The log's origin.
         origin: String,

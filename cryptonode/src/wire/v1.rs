@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf;
 
 pub use self::encoding::presentable;
-pub use self::error::WireError;
 use self::encoding::{
     at_most, decode, encode, field_at_most, field_exactly, is_code, printable, within,
 };
+pub use self::error::WireError;
 
 /// The application protocol that both sides name in the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"cryptonode/1";

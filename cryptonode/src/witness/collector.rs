@@ -180,17 +180,19 @@ impl Collector {
         match heard {
             Heard::Cosigned(lines) => {
                 let line = CosignatureLine::from_text(&lines);
-                witness.outcome = Some(match round.checkpoint.add_cosignature(&line, &witness.key) {
-                    Ok(time_s) => {
-                        round.cosignatures += 1;
-                        witness.seen = round.head.size;
-                        let size = round.head.size;
-                        Outcome::Cosigned { size, time_s }
-                    }
-                    Err(error) => Outcome::Refused {
-                        reason: format!("its cosignature does not hold: {error}"),
+                witness.outcome = Some(
+                    match round.checkpoint.add_cosignature(&line, &witness.key) {
+                        Ok(time_s) => {
+                            round.cosignatures += 1;
+                            witness.seen = round.head.size;
+                            let size = round.head.size;
+                            Outcome::Cosigned { size, time_s }
+                        }
+                        Err(error) => Outcome::Refused {
+                            reason: format!("its cosignature does not hold: {error}"),
+                        },
                     },
-                });
+                );
             }
             Heard::Seen(note) => {
                 let head = round.head.clone();
@@ -210,7 +212,10 @@ impl Collector {
                         // Offered all the same, so that it has both heads in its hands.
                         (reason, Some(signed.size.min(head.size)))
                     }
-                    Err(None) => ("what it showed is no checkpoint of this log".to_owned(), None),
+                    Err(None) => (
+                        "what it showed is no checkpoint of this log".to_owned(),
+                        None,
+                    ),
                 };
                 if let Some(witness) = self.witnesses.get_mut(from) {
                     witness.outcome = Some(Outcome::Refused { reason });

@@ -170,7 +170,10 @@ fn a_log_that_was_set_back_or_rewritten_is_told_by_its_own_signature() {
                 _ => None,
             })
             .collect();
-        assert!(heads.len() >= 2 && heads.len() == effects.len(), "{effects:?}");
+        assert!(
+            heads.len() >= 2 && heads.len() == effects.len(),
+            "{effects:?}"
+        );
         assert!(heads.iter().all(|head| head.size == 5));
         // The witnesses have both heads, because it offered all the same.
         for watch in village.witnesses.values() {
@@ -233,11 +236,7 @@ fn rounds_are_due_by_time_and_by_records() {
     let log = Log::new(5, 0);
     assert!(village.collector.is_due(0, 5, 60_000, 100), "at the start");
     village.round(&log, 0);
-    for (now_ms, size, due) in [
-        (59_999, 104, false),
-        (60_000, 5, true),
-        (1_000, 105, true),
-    ] {
+    for (now_ms, size, due) in [(59_999, 104, false), (60_000, 5, true), (1_000, 105, true)] {
         assert_eq!(village.collector.is_due(now_ms, size, 60_000, 100), due);
     }
     let keys = village.keys();

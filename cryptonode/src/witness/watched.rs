@@ -138,7 +138,9 @@ pub enum NotWeighed {
     #[error("{0}")]
     Offer(#[from] LogProofError),
     /// The log of somebody else, or a second log.
-    #[error("the checkpoint is of the log {origin}, which is not this member's, or not the one that it began with")]
+    #[error(
+        "the checkpoint is of the log {origin}, which is not this member's, or not the one that it began with"
+    )]
     OtherLog {
         /// Its origin.
         origin: String,
@@ -314,15 +316,8 @@ impl Watch {
             shown: fresh.note.clone(),
             time_ms: now_ms,
         };
-        let continued = || {
-            verify_consistency(
-                seen.size,
-                head.size,
-                &offer.proof,
-                &seen.root,
-                &head.root,
-            )
-        };
+        let continued =
+            || verify_consistency(seen.size, head.size, &offer.proof, &seen.root, &head.root);
         let finding = if head.size < seen.size {
             Some(found(FindingKind::SetBack))
         } else if head.size == seen.size {

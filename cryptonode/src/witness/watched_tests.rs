@@ -212,7 +212,10 @@ fn only_the_members_own_log_counts_and_only_one() {
         root: [0; 32],
     };
     let forged = sign(&head, &origin, &SigningKey::from_bytes(&[3; 32])).unwrap();
-    assert_eq!(weigh(&log(), &offered(&forged)), "note-not-enough-signatures");
+    assert_eq!(
+        weigh(&log(), &offered(&forged)),
+        "note-not-enough-signatures"
+    );
     assert_eq!(weigh(&log(), "old 0\n"), "proof-malformed");
     assert_eq!(weigh(&log(), &offered(&note(&tree, 5))), "taken");
     // A second log under another name would be a way round the first.

@@ -104,8 +104,7 @@ pub(super) fn printable(field: &'static str, text: &str) -> Result<(), WireError
 pub(super) fn is_code(field: &'static str, code: &str) -> Result<(), WireError> {
     field_at_most(field, code.len(), MAX_CODE)?;
     let mut bytes = code.bytes();
-    if !code.is_empty()
-        && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    if !code.is_empty() && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
     {
         Ok(())
     } else {
