@@ -175,7 +175,8 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
     // As long as it is honest: proofs hold without the log, and the log continues what was kept.
     let proof = site.path("record.tlog-proof");
     let made = json(
-        site.on("n1", &["audit", "prove", "--index", "3", "--out"])
+        site.on("n1", &["audit", "prove", "--index", "3"])
+            .arg("--out")
             .arg(&proof),
     );
     let files = [("--proof", proof.as_path()), ("--cluster", &cluster)];
@@ -196,7 +197,8 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
     cosigned(&site, "n1", 7, 2);
     let continued = site.path("continued");
     json(
-        site.on("n1", &["audit", "prove", "--out"])
+        site.on("n1", &["audit", "prove"])
+            .arg("--out")
             .arg(&continued)
             .arg("--from")
             .arg(&kept),
@@ -321,7 +323,11 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
 
     // An auditor with the old checkpoint needs none of them.
     let export = site.path("export.jsonl");
-    json(site.on("n1", &["audit", "export", "--out"]).arg(&export));
+    json(
+        site.on("n1", &["audit", "export"])
+            .arg("--out")
+            .arg(&export),
+    );
     let files = [("--export", export.as_path()), ("--cluster", &cluster)];
     assert_eq!(
         json(&mut verify(&[], &files))["records"],
@@ -334,9 +340,15 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
         sentence.contains("does not continue the checkpoint of"),
         "{sentence}"
     );
-    let from = refused(site.on("n1", &["audit", "prove", "--from"]).arg(&kept), 7);
+    let from = refused(
+        site.on("n1", &["audit", "prove"]).arg("--from").arg(&kept),
+        7,
+    );
     assert!(from.contains("does not continue"), "{from}");
-    refused(site.on("n1", &["audit", "verify", "--old"]).arg(&kept), 7);
+    refused(
+        site.on("n1", &["audit", "verify"]).arg("--old").arg(&kept),
+        7,
+    );
     // Nor is it taken back by another start.
     assert_eq!(n1.terminate(), 0);
     let mut again = site.on("n1", &["run"]);
