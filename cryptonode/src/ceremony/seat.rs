@@ -139,7 +139,9 @@ impl Ceremonies {
     pub(super) fn answer(&self, from: &[u8; 32], message: &[u8]) -> Result<Vec<u8>, CeremonyError> {
         let message = match Message::from_bytes(message) {
             Ok(message) => message,
-            Err(error) => return Ok(Message::refusal(About::default(), &Fault::Wire(error)).to_bytes()),
+            Err(error) => {
+                return Ok(Message::refusal(About::default(), &Fault::Wire(error)).to_bytes());
+            }
         };
         self.answer_message(from, message)
             .map(|reply| reply.to_bytes())
