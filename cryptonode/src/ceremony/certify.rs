@@ -66,6 +66,11 @@ impl Made {
         lock(&self.certificate).clone()
     }
 
+    /// Whether this identity had a seat in the ceremony.
+    pub(super) fn has_seat(&self, identity: &[u8; 32]) -> bool {
+        self.certified.proposal().index_of(identity).is_some()
+    }
+
     pub(super) fn is(&self, key: &ActiveKey) -> bool {
         self.certified.package() == &key.package
     }
