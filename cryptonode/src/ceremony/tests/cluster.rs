@@ -239,6 +239,13 @@ impl Node {
         self.ceremonies.stop().await;
     }
 
+    /// How long it remembers what is over, in seconds.
+    pub fn remember(&self, seconds: u64) {
+        let mut config = (*self.live.now()).clone();
+        config.ceremony.remember_s = seconds;
+        self.live.replace(config);
+    }
+
     pub fn shut(&self, kinds: &[&'static str]) {
         *lock(&self.door.shut) = kinds.iter().copied().collect();
     }
