@@ -29,6 +29,8 @@ pub struct Door {
     inner: Mutex<Option<Arc<Ceremonies>>>,
     /// Kinds of messages that are not let in; `*` is all.
     pub shut: Mutex<BTreeSet<&'static str>>,
+    /// Members whose messages are not let in.
+    pub deaf_to: Mutex<BTreeSet<[u8; 32]>>,
     /// Kinds of messages that are answered in vain.
     pub mute: Mutex<BTreeSet<&'static str>>,
 }
@@ -66,7 +68,8 @@ impl CeremonyHandler for Door {
         async move {
             let lost = Err(Refusal::Stopping);
             let shut = lock(&self.shut).clone();
-            if shut.contains(kind) || shut.contains("*") {
+            let deaf = lock(&self.deaf_to).contains(&from);
+            if deaf || shut.contains(kind) || shut.contains("*") {
                 return lost;
             }
             let Some(inner) = inner else { return lost };
@@ -191,6 +194,7 @@ impl Node {
             Arc::new(Door {
                 inner: Mutex::default(),
                 shut: Mutex::default(),
+                deaf_to: Mutex::default(),
                 mute: Mutex::default(),
             })
         });
