@@ -14,7 +14,7 @@ mod revocation;
 pub use card::{Card, CardError};
 pub use limits::LimitSettings;
 pub use live::LiveConfig;
-pub use operations::{HealthSettings, LogSettings};
+pub use operations::{HealthSettings, LogSettings, WitnessSettings};
 pub use policy_file::{PolicyFileError, policy_text, read_policy};
 pub use revocation::{ListSource, RevocationSettings};
 
@@ -57,6 +57,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where revocation lists come from.
     pub revocation: Vec<RevocationSettings>,
+    /// How often the other members are shown this node's audit log.
+    pub witness: WitnessSettings,
 }
 
 /// `[ceremony]`.
@@ -96,6 +98,8 @@ struct RawConfig {
     log: LogSettings,
     #[serde(default)]
     revocation: Vec<revocation::RawRevocation>,
+    #[serde(default)]
+    witness: WitnessSettings,
     #[serde(default)]
     members: Vec<Card>,
 }
@@ -239,6 +243,13 @@ impl Config {
             ),
             ("ceremony.overlap_s", 1, 604_800, raw.ceremony.overlap_s),
             ("ceremony.ask_every_s", 1, 86_400, raw.ceremony.ask_every_s),
+            ("witness.every_s", 0, 86_400, raw.witness.every_s),
+            (
+                "witness.after_records",
+                1,
+                1_000_000_000,
+                raw.witness.after_records,
+            ),
             (
                 "ceremony.patience_s",
                 1,
@@ -303,6 +314,7 @@ impl Config {
             health,
             log: raw.log,
             revocation: lists,
+            witness: raw.witness,
         })
     }
 

@@ -58,3 +58,5 @@ mod service_manager;
 pub mod store;
 #[cfg(feature = "node")]
 pub mod suspension;
+#[cfg(feature = "node")]
+pub mod witness;

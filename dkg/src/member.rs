@@ -433,7 +433,7 @@ impl Member {
             Ok(output) => output,
         };
         if leads && output.persist.is_some() {
-            running.watch.advanced(now);
+            running.watch.led_on(now);
         }
         Ok(output)
     }

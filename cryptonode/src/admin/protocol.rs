@@ -124,6 +124,9 @@ pub enum Command {
     Reload {},
     /// The signed head of the audit log; answered with `{"note": …}`.
     AuditCheckpoint {},
+    /// Who has cosigned this node's audit log, and what it has seen of others' logs; answered with
+    /// [`WitnessingView`](crate::witness::WitnessingView).
+    AuditWitness {},
     /// How long the phases of requests for shares took since the start; answered with a list of
     /// [`PhaseDurations`](crate::server::PhaseDurations).
     Phases {},

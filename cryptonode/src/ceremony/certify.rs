@@ -95,7 +95,7 @@ impl Ceremonies {
             Message::Commit { .. } | Message::Sign { .. } | Message::KeyCertificate { .. }
         );
         is_signing.then(|| match self.sign(from, message) {
-            Err(CeremonyError::Fault(fault)) => Ok(Message::refusal(message.ceremony(), &fault)),
+            Err(CeremonyError::Fault(fault)) => Ok(Message::refusal(message.about(), &fault)),
             other => other,
         })
     }

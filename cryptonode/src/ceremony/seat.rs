@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use dkg::{Fault, LocalNode, Member, MemberOutput, MemberStage, Message};
+use dkg::{About, Fault, LocalNode, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
 use super::forgetting::may_be_made_up_for;
@@ -200,7 +200,9 @@ impl Ceremonies {
     ) -> Result<Vec<u8>, CeremonyError> {
         let message = match Message::from_bytes(message) {
             Ok(message) => message,
-            Err(error) => return Ok(Message::refusal(None, &Fault::Wire(error)).to_bytes()),
+            Err(error) => {
+                return Ok(Message::refusal(About::default(), &Fault::Wire(error)).to_bytes());
+            }
         };
         self.answer_with(from, message, offered)
             .map(|reply| reply.to_bytes())
@@ -221,12 +223,12 @@ impl Ceremonies {
         message: Message,
         offered: Option<certs::Policy>,
     ) -> Result<Message, CeremonyError> {
-        let ceremony = message.ceremony();
-        let Some(id) = ceremony else {
-            return Ok(Message::refusal(None, &Fault::OtherCeremony));
+        let about = message.about();
+        let Some(id) = about.ceremony else {
+            return Ok(Message::refusal(about, &Fault::OtherCeremony));
         };
         if self.is_restored() {
-            return Ok(refusal(id, &CeremonyError::Restored));
+            return Ok(refusal(about, &CeremonyError::Restored));
         }
         if let Some(answer) = self.answer_signing(from, &message) {
             return answer;
@@ -235,13 +237,13 @@ impl Ceremonies {
             Ok(seat) => seat,
             Err(_) if !matches!(message, Message::Propose { .. }) => {
                 let answer = self.answer_of_made(from, &message);
-                let unknown = || Message::refusal(ceremony, &Fault::OtherCeremony);
+                let unknown = || Message::refusal(about, &Fault::OtherCeremony);
                 return Ok(answer.unwrap_or_else(unknown));
             }
             Err(_) => match self.new_seat(from, &id, &message, offered) {
                 Ok(seat) => seat,
                 Err(error @ CeremonyError::PolicyMissing(_)) => return Err(error),
-                Err(error) => return Ok(refusal(id, &error)),
+                Err(error) => return Ok(refusal(about, &error)),
             },
         };
         let proposed = matches!(message, Message::Propose { .. });
@@ -272,7 +274,7 @@ impl Ceremonies {
             Ok(reply) => Ok(reply),
             Err(CeremonyError::Fault(fault)) => {
                 tracing::warn!(ceremony = %hex::encode(id), message = kind, code = fault.code(), "refused: {fault}");
-                Ok(Message::refusal(ceremony, &fault))
+                Ok(Message::refusal(about, &fault))
             }
             Err(error) => Err(error),
         }
@@ -446,7 +448,8 @@ impl Ceremonies {
 }
 
 /// The answer that tells the leader what this node's operator has to do.
-fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
+fn refusal(about: About, error: &CeremonyError) -> Message {
+    let ceremony = about.ceremony.unwrap_or_default();
     tracing::warn!(ceremony = %hex::encode(ceremony), code = error.code(), "refused: {error}");
     let sentence: String = error
         .to_string()
@@ -455,6 +458,7 @@ fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
         .collect();
     Message::Refused {
         ceremony,
+        attempt: about.attempt.unwrap_or_default(),
         code: error.code().to_owned(),
         sentence,
         culprit: 0,

@@ -155,6 +155,7 @@ impl Node {
                         .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                     Ok(json!({ "note": note }))
                 }
+                Command::AuditWitness {} => to_value(&self.witnesses.view()),
                 Command::Phases {} => to_value(&self.counters.phases.snapshot()),
             }
         }

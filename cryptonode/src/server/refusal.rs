@@ -101,6 +101,14 @@ pub enum Refusal {
         /// Why.
         message: String,
     },
+    /// A witness does not weigh an offer, or the log has nothing to show.
+    #[error("{message}")]
+    Witness {
+        /// Stable code.
+        code: &'static str,
+        /// Why.
+        message: String,
+    },
     /// Something that the node should be able to do failed.
     #[error("the node could not carry out the request: {what}; tell its operator")]
     Internal {
@@ -128,7 +136,7 @@ impl Refusal {
             Self::TooFewApprovals { .. } => "not-enough-approvals",
             Self::Approvals(refused) => refused.code(),
             Self::Request(error) => error.code(),
-            Self::Ceremony { code, .. } => code,
+            Self::Ceremony { code, .. } | Self::Witness { code, .. } => code,
             Self::AuditUnavailable => "audit-unavailable",
             Self::NotAMember => "not-a-member",
             Self::UnknownPolicy { .. } => "unknown-policy",

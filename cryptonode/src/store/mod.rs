@@ -70,10 +70,12 @@ pub enum Table {
     AuditHead,
     /// Keys and documents that are given no shares for the time being.
     Suspended,
+    /// What this node, as a witness, has seen of others' audit logs, by identity.
+    Witnessed,
 }
 
 impl Table {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Identity,
         Self::Key,
         Self::KeyState,
@@ -85,6 +87,7 @@ impl Table {
         Self::Policy,
         Self::AuditHead,
         Self::Suspended,
+        Self::Witnessed,
     ];
 
     fn name(self) -> &'static str {
@@ -100,6 +103,7 @@ impl Table {
             Self::Policy => "policy",
             Self::AuditHead => "audit-head",
             Self::Suspended => "suspended",
+            Self::Witnessed => "witnessed",
         }
     }
 

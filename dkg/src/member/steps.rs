@@ -20,7 +20,7 @@ use crate::deal;
 use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
 use crate::tags;
-use crate::wire_v1::Message;
+use crate::wire_v1::{About, Message};
 
 /// What a `begin` asks for.
 pub(super) struct Begin {
@@ -427,10 +427,7 @@ impl Running {
         }
         if self.keeps_share() {
             return match self.accuse(exclusion::proved(told, &self.proposal)) {
-                true => Ok(self.changed(Message::refusal(
-                    Some(self.proposal.id()),
-                    &Fault::AlreadyConfirmed,
-                ))),
+                true => Ok(self.changed(Message::refusal(self.about(), &Fault::AlreadyConfirmed))),
                 false => Err(Fault::AlreadyConfirmed),
             };
         }
@@ -457,7 +454,7 @@ impl Running {
         let expires = self.proposal.expires();
         if now >= expires && !self.stage.keeps_share() && self.fall_back() {
             let fault = Fault::Expired { expires, now };
-            return Some(self.changed(Message::refusal(Some(self.proposal.id()), &fault)));
+            return Some(self.changed(Message::refusal(self.about(), &fault)));
         }
         if now < expires || self.keeps_share() || matches!(self.stage, Stage::Closed { .. }) {
             return None;
@@ -467,7 +464,15 @@ impl Running {
             format!("the proposal expired at {expires} (seconds since 1970)"),
             false,
         );
-        Some(self.changed(Message::refusal(Some(self.proposal.id()), &fault)))
+        Some(self.changed(Message::refusal(self.about(), &fault)))
+    }
+
+    /// This ceremony, and no attempt of it in particular.
+    fn about(&self) -> About {
+        About {
+            ceremony: Some(self.proposal.id()),
+            attempt: None,
+        }
     }
 
     pub(super) fn close(&mut self, reason: String, rejected: bool) {

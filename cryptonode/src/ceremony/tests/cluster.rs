@@ -11,8 +11,12 @@ use futures_util::future::BoxFuture;
 use super::super::*;
 use crate::audit::{AuditError, AuditRecord};
 use crate::config::{Card, Config};
-use crate::server::{self, AuditSink, Clients, Counters, Gate, LiveLimits, Serving};
+use crate::server::{
+    self, AuditSink, Clients, Counters, Gate, LiveLimits, Refusal, Serving, Witnessing,
+};
 use crate::store::{Cost, NodeIdentity, Passphrase};
+use crate::wire::v1::EvidenceItem;
+use crate::witness::Reply;
 
 pub struct Node {
     pub ceremonies: Arc<Ceremonies>,
@@ -36,6 +40,24 @@ pub struct Door {
 }
 
 struct NoAudit;
+
+impl Witnessing for NoAudit {
+    fn offered(&self, _: [u8; 32], _: String) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        async { Err(Refusal::Stopping) }.boxed()
+    }
+
+    fn cosigned(&self) -> Option<String> {
+        None
+    }
+
+    fn consistency(&self, _: u64, _: u64) -> Result<Vec<[u8; 32]>, Refusal> {
+        Err(Refusal::Stopping)
+    }
+
+    fn evidence(&self) -> Vec<EvidenceItem> {
+        Vec::new()
+    }
+}
 
 impl AuditSink for NoAudit {
     fn append(&self, _: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
@@ -209,6 +231,7 @@ impl Node {
                 },
                 keyring,
                 audit: Arc::new(NoAudit),
+                witness: Arc::new(NoAudit),
                 ceremony: Arc::clone(&door) as Arc<dyn CeremonyHandler>,
                 gate: Arc::new(Gate::new(Clients::new(config.clients.clone()))),
                 clock_ms: crate::daemon::clock_ms,
