@@ -15,6 +15,8 @@ use self::cluster::{Node, cluster, drive, policy, restart, until, wish};
 use super::*;
 
 const QUICK: &str = "patience_s = 1\noverlap_s = 1\nask_every_s = 1\nremember_s = 0\n";
+/// Quick, but nobody takes over: the only leader is the proposal's.
+const PATIENT: &str = "patience_s = 1000\noverlap_s = 1\nask_every_s = 1\nremember_s = 0\n";
 /// Nothing is forgotten, and nobody loses patience.
 const STEADY: &str = "patience_s = 1000\noverlap_s = 1000\nask_every_s = 1000\n";
 
@@ -75,17 +77,20 @@ async fn who_has_confirmed_asks_until_it_knows_though_nobody_answers_when_the_pr
     let [n1, n2, n3] = nodes.as_slice() else {
         panic!()
     };
+    // n3 neither hears of the end nor is heard when it asks.
     n3.shut(&["certificate"]);
-    let view = n1.ceremonies.propose(open_for(6, 2)).await.unwrap();
+    for node in [n1, n2] {
+        lock(&node.door.deaf_to).insert(n3.own.identity);
+    }
+    let view = n1.ceremonies.propose(open_for(10, 2)).await.unwrap();
     let ceremony = id(&view);
     until("n1 and n2 serve", || {
         !n1.serves().is_empty() && !n2.serves().is_empty()
     })
     .await;
     assert_eq!(n3.stage(&ceremony), Some(MemberStage::Confirmed));
-    // The leader never comes back, and n2 is away when the proposal ends.
+    // The leader never comes back, and n2 cannot be reached when the proposal ends.
     n1.stop().await;
-    n2.shut(&["*"]);
     until("n3 has asked in vain", || {
         let led = lock(&n3.ceremonies.led).get(&ceremony).cloned();
         led.is_some_and(|led| led.has_ended_unknowing() && clock_s() >= led.expires())
@@ -94,7 +99,7 @@ async fn who_has_confirmed_asks_until_it_knows_though_nobody_answers_when_the_pr
     // n2 has forgotten the ceremony by now, and has the key.
     until("n2 has forgotten", || n2.stage(&ceremony).is_none()).await;
     assert_eq!(n3.stage(&ceremony), Some(MemberStage::Confirmed));
-    n2.shut(&[]);
+    lock(&n2.door.deaf_to).clear();
     n3.shut(&[]);
     until("n3 serves", || !n3.serves().is_empty()).await;
     until("n3 has forgotten", || n3.records(Table::Leading) == 0).await;
@@ -104,19 +109,21 @@ async fn who_has_confirmed_asks_until_it_knows_though_nobody_answers_when_the_pr
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_decided_ceremony_stays_but_its_key() {
     let mut nodes = cluster(&["n1", "n2", "n3"], QUICK);
+    nodes.iter().for_each(|node| node.remember(1_000));
     nodes.iter().for_each(Node::start);
     let made = nodes[0].ceremonies.propose(open_for(8, 2)).await.unwrap();
     signed(&nodes).await;
     // One that comes to nothing.
     nodes[2].shut(&["begin"]);
-    let given_up = nodes[1].ceremonies.propose(open_for(4, 2)).await.unwrap();
+    let given_up = nodes[1].ceremonies.propose(open_for(8, 2)).await.unwrap();
     until("all have heard of it", || {
         nodes
             .iter()
             .all(|node| node.stage(&id(&given_up)).is_some())
     })
     .await;
-    nodes[1].ceremonies.abort(&given_up.id).await.unwrap();
+    // On a slow machine it has expired by now, which comes to the same.
+    let _ = nodes[1].ceremonies.abort(&given_up.id).await;
     for node in &nodes {
         until("it is closed", || {
             node.stage(&id(&given_up)) == Some(MemberStage::Closed)
@@ -131,6 +138,7 @@ async fn nothing_of_a_decided_ceremony_stays_but_its_key() {
         Message::Propose { proposal: signed }
     };
     for node in &nodes {
+        node.remember(0);
         until("everything is forgotten", || {
             node.ceremonies.list().is_empty()
                 && [
@@ -172,7 +180,7 @@ async fn nothing_of_a_decided_ceremony_stays_but_its_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_share_that_was_overtaken_is_erased_when_the_overlap_is_over() {
-    let nodes = cluster(&["n1", "n2", "n3"], QUICK);
+    let nodes = cluster(&["n1", "n2", "n3"], PATIENT);
     nodes.iter().for_each(Node::start);
     let [n1, _, n3] = nodes.as_slice() else {
         panic!()
@@ -182,7 +190,7 @@ async fn a_share_that_was_overtaken_is_erased_when_the_overlap_is_over() {
     // All confirm, and the leader never hears of one of them: the result may exist, and nobody has its certificate.
     n3.mute(&["acknowledgements"]);
     let first = Wish {
-        open_for_s: Some(4),
+        open_for_s: Some(8),
         ..reshare(None)
     };
     let first = id(&n1.ceremonies.propose(first).await.unwrap());

@@ -33,6 +33,8 @@ pub struct Door {
     inner: Mutex<Option<Arc<Ceremonies>>>,
     /// Kinds of messages that are not let in; `*` is all.
     pub shut: Mutex<BTreeSet<&'static str>>,
+    /// Members whose messages are not let in.
+    pub deaf_to: Mutex<BTreeSet<[u8; 32]>>,
     /// Kinds of messages that are answered in vain.
     pub mute: Mutex<BTreeSet<&'static str>>,
 }
@@ -88,7 +90,8 @@ impl CeremonyHandler for Door {
         async move {
             let lost = Err(Refusal::Stopping);
             let shut = lock(&self.shut).clone();
-            if shut.contains(kind) || shut.contains("*") {
+            let deaf = lock(&self.deaf_to).contains(&from);
+            if deaf || shut.contains(kind) || shut.contains("*") {
                 return lost;
             }
             let Some(inner) = inner else { return lost };
@@ -213,6 +216,7 @@ impl Node {
             Arc::new(Door {
                 inner: Mutex::default(),
                 shut: Mutex::default(),
+                deaf_to: Mutex::default(),
                 mute: Mutex::default(),
             })
         });
@@ -260,6 +264,13 @@ impl Node {
     pub async fn stop(&self) {
         lock(&self.door.shut).insert("*");
         self.ceremonies.stop().await;
+    }
+
+    /// How long it remembers what is over, in seconds.
+    pub fn remember(&self, seconds: u64) {
+        let mut config = (*self.live.now()).clone();
+        config.ceremony.remember_s = seconds;
+        self.live.replace(config);
     }
 
     pub fn shut(&self, kinds: &[&'static str]) {
