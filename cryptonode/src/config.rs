@@ -15,7 +15,7 @@ pub use card::{Card, CardError};
 pub use limits::LimitSettings;
 pub use live::LiveConfig;
 pub use operations::{HealthSettings, LogSettings, WitnessSettings};
-pub use policy_file::{PolicyFileError, read_policy};
+pub use policy_file::{PolicyFileError, policy_text, read_policy};
 pub use revocation::{ListSource, RevocationSettings};
 
 use std::fs;
@@ -74,6 +74,8 @@ pub struct CeremonySettings {
     pub ask_every_s: u64,
     /// How long a leader may keep silent before this node takes over, and a member before it is left out, in seconds.
     pub patience_s: u32,
+    /// How long a decided ceremony is shown after its proposal expired, in seconds; then nothing of it is left.
+    pub remember_s: u64,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +112,7 @@ struct RawCeremony {
     overlap_s: u64,
     ask_every_s: u64,
     patience_s: u32,
+    remember_s: u64,
 }
 
 impl Default for RawCeremony {
@@ -120,6 +123,7 @@ impl Default for RawCeremony {
             overlap_s: 600,
             ask_every_s: 60,
             patience_s: dkg::DEFAULT_PATIENCE_S,
+            remember_s: 86_400,
         }
     }
 }
@@ -252,6 +256,12 @@ impl Config {
                 86_400,
                 raw.ceremony.patience_s.into(),
             ),
+            (
+                "ceremony.remember_s",
+                0,
+                31_536_000,
+                raw.ceremony.remember_s,
+            ),
         ];
         for (key, least, most, found) in ceremony.into_iter().chain(raw.limits.bounds()) {
             if !(least..=most).contains(&found) {
@@ -297,6 +307,7 @@ impl Config {
                 overlap_s: raw.ceremony.overlap_s,
                 ask_every_s: raw.ceremony.ask_every_s,
                 patience_s: raw.ceremony.patience_s,
+                remember_s: raw.ceremony.remember_s,
             },
             limits: raw.limits,
             clients,

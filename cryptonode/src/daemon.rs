@@ -402,6 +402,7 @@ async fn live(
     ));
     let serving = Arc::new(Serving {
         identity: public.identity,
+        software: server::SOFTWARE.to_owned(),
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit) as Arc<dyn server::AuditSink>,
         ceremony: Arc::new(Arc::clone(&ceremonies)),

@@ -41,6 +41,8 @@ mod metrics;
 #[cfg(feature = "node")]
 pub mod node_files;
 #[cfg(feature = "node")]
+pub mod policy_words;
+#[cfg(feature = "node")]
 mod probe;
 #[cfg(feature = "node")]
 pub mod process;

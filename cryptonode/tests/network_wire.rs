@@ -61,6 +61,12 @@ fn requests() -> Vec<(&'static str, Request)> {
                 message: ByteBuf::from(vec![7; 3]),
             },
         ),
+        (
+            "policy",
+            Request::Policy {
+                policy_hash: [0x22; 32],
+            },
+        ),
         ("status", Request::Status {}),
         ("checkpoint", Request::Checkpoint {}),
         (

@@ -87,6 +87,12 @@ pub enum Refusal {
         "only members that this node's operator configured may take part in its ceremonies, and this client's key is none of theirs"
     )]
     NotAMember,
+    /// No such policy here.
+    #[error("this node knows of no approval policy {hash}: ask the member that proposes it")]
+    UnknownPolicy {
+        /// SHA-256 of it, in hexadecimal.
+        hash: String,
+    },
     /// The ceremony refused, or the node has none.
     #[error("{message}")]
     Ceremony {
@@ -133,6 +139,7 @@ impl Refusal {
             Self::Ceremony { code, .. } | Self::Witness { code, .. } => code,
             Self::AuditUnavailable => "audit-unavailable",
             Self::NotAMember => "not-a-member",
+            Self::UnknownPolicy { .. } => "unknown-policy",
             Self::Internal { .. } => "internal",
         }
     }

@@ -37,6 +37,7 @@ fn kind_of(request: &Request) -> &'static str {
         Request::Key { .. } => "key",
         Request::KeyCertificate { .. } => "key_certificate",
         Request::Ceremony { .. } => "ceremony",
+        Request::Policy { .. } => "policy",
         Request::Status { .. } => "status",
         Request::Checkpoint { .. } => "checkpoint",
         Request::Audit { .. } => "audit",
@@ -258,6 +259,19 @@ async fn carry_out(
                 message: ByteBuf::from(reply),
             })
         }
+        Request::Policy { policy_hash } => {
+            client.member.ok_or(Refusal::NotAMember)?;
+            let policy = serving.ceremony.policy(policy_hash).await;
+            let policy = policy.ok_or_else(|| Refusal::UnknownPolicy {
+                hash: hex::encode(policy_hash),
+            })?;
+            if !held.hold(2 * policy.len()) {
+                return Err(busy(shared));
+            }
+            Ok(Answer::Policy {
+                policy: ByteBuf::from(policy),
+            })
+        }
         Request::Status {} => Ok(status(shared)),
         Request::Checkpoint {} => {
             let checkpoint =
@@ -342,7 +356,7 @@ fn status(shared: &Shared) -> Answer {
         keys: keys.collect(),
         time_ms: (serving.clock_ms)(),
         identity: serving.identity,
-        software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
+        software: serving.software.clone(),
     }
 }
 

@@ -14,10 +14,15 @@ use crate::keyring::{ActiveKey, Keyring};
 use crate::wire::v1::EvidenceItem;
 use crate::witness::Reply;
 
+/// Name and version of this software, as others are told.
+pub const SOFTWARE: &str = concat!("cryptonode ", env!("CARGO_PKG_VERSION"));
+
 /// Everything that a request may need.
 pub struct Serving {
     /// The node's Ed25519 identity, for `status`.
     pub identity: [u8; 32],
+    /// Name and version of the software, for `status`.
+    pub software: String,
     /// The keys that the node holds shares of.
     pub keyring: Arc<Keyring>,
     /// Where every share is recorded before it leaves.
@@ -74,6 +79,8 @@ pub trait CeremonyHandler: Send + Sync {
     fn is_member(&self, identity: &[u8; 32]) -> bool;
     /// Answers a message of `from`, whose identity the connection proved.
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>>;
+    /// The canonical encoding of the policy with this hash, if the node has it: of a key, or of a ceremony.
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>>;
 }
 
 /// A node as a witness of others' audit logs, and as a log that has witnesses.

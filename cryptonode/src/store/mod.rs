@@ -377,6 +377,16 @@ impl Store {
             .collect()
     }
 
+    /// The names of a table's records.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn names(&self, table: Table) -> Result<Vec<Vec<u8>>, StoreError> {
+        let entries =
+            sealed_entries(&self.database, table).map_err(|error| self.disk("read", &error))?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
+    }
+
     /// Makes all changes in one transaction, durable when this returns. Blocks on the disk.
     ///
     /// # Errors

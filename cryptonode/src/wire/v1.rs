@@ -112,6 +112,12 @@ pub enum Request {
         /// The message as the ceremony's own format has it, at most [`MAX_CEREMONY_MESSAGE`] bytes.
         message: ByteBuf,
     },
+    /// The approval policy of a key or of a ceremony, by its hash, for a member only; answered with [`Answer::Policy`].
+    Policy {
+        /// SHA-256 of its canonical encoding.
+        #[serde(with = "serde_bytes")]
+        policy_hash: [u8; 32],
+    },
     /// What the node is and serves; answered with [`Answer::Status`].
     Status {},
     /// The signed head of the node's audit log; answered with [`Answer::Checkpoint`].
@@ -175,6 +181,11 @@ pub enum Answer {
     Ceremony {
         /// The reply as the ceremony's own format has it.
         message: ByteBuf,
+    },
+    /// An approval policy.
+    Policy {
+        /// Its canonical encoding, at most [`MAX_DOCUMENT_ANSWER`] bytes less its frame.
+        policy: ByteBuf,
     },
     /// What the node is and serves.
     Status {
@@ -325,9 +336,10 @@ impl Request {
     pub fn longest_answer(&self) -> usize {
         match self {
             Self::Reencrypt { .. } => MAX_SHARE_ANSWER,
-            Self::Key { .. } | Self::KeyCertificate { .. } | Self::Audit { .. } => {
-                MAX_DOCUMENT_ANSWER
-            }
+            Self::Key { .. }
+            | Self::KeyCertificate { .. }
+            | Self::Policy { .. }
+            | Self::Audit { .. } => MAX_DOCUMENT_ANSWER,
             Self::Status {}
             | Self::Checkpoint {}
             | Self::CosignedCheckpoint {}
@@ -368,6 +380,7 @@ impl Request {
             }
             Self::Key { .. }
             | Self::KeyCertificate { .. }
+            | Self::Policy { .. }
             | Self::Status {}
             | Self::Checkpoint {}
             | Self::CosignedCheckpoint {}
@@ -410,6 +423,7 @@ impl Answer {
             Self::Key { .. } => "key",
             Self::KeyCertificate { .. } => "key_certificate",
             Self::Ceremony { .. } => "ceremony",
+            Self::Policy { .. } => "policy",
             Self::Status { .. } => "status",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Audit { .. } => "audit",
@@ -448,6 +462,7 @@ impl Answer {
             Self::Ceremony { message } => {
                 field_at_most("message", message.len(), MAX_CEREMONY_MESSAGE)
             }
+            Self::Policy { policy } => field_at_most("policy", policy.len(), MAX_DOCUMENT_ANSWER),
             Self::Status { software, .. } => {
                 field_at_most("software", software.len(), MAX_CODE)?;
                 printable("software", software)

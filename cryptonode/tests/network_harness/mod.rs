@@ -122,6 +122,10 @@ impl CeremonyHandler for Echo {
         }
         .boxed()
     }
+
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>> {
+        async move { (hash == [7; 32]).then(|| b"a policy".to_vec()) }.boxed()
+    }
 }
 
 /// A node without witnesses.
@@ -441,6 +445,7 @@ impl Node {
         let audit = Arc::new(MemoryAudit::default());
         let mut serving = Serving {
             identity: identity.verifying_key().to_bytes(),
+            software: cryptonode::server::SOFTWARE.to_owned(),
             keyring: Arc::new(keyring),
             audit: Arc::clone(&audit) as Arc<dyn AuditSink>,
             ceremony: Arc::new(Echo(
