@@ -140,6 +140,11 @@ async fn without_a_durable_record_no_share_leaves() {
         "audit-unavailable"
     );
     node.audit.delay_ms.store(0, Ordering::Relaxed);
+    // Nothing is broken: there is only too much at a time.
+    node.audit.full.store(true, Ordering::Relaxed);
+    let (code, _, retry_after_ms) = refusal(peer.call(&request).await.unwrap());
+    assert_eq!((code.as_str(), retry_after_ms), ("busy", Some(200)));
+    node.audit.full.store(false, Ordering::Relaxed);
     assert!(matches!(
         peer.call(&request).await.unwrap(),
         Answer::Share { .. }

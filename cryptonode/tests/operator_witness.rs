@@ -237,6 +237,35 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
         (&7.into(), &Value::Null)
     );
 
+    // The same with keys that the operators hand out instead of cluster.json.
+    let mut with_keys = verify(&["--witnesses", "2"], &[("--proof", &proof)]);
+    let keys = ["n1", "n2", "n3"].map(|name| json(&mut site.on(name, &["audit", "key"])));
+    let text = |key: &Value| key.as_str().unwrap().to_owned();
+    with_keys.args(["--key", &text(&keys[0]["log"])]);
+    for key in &keys {
+        // Its own cosignature would count for nothing.
+        with_keys.args(["--key", &text(&key["witness"])]);
+    }
+    assert_eq!(json(&mut with_keys)["index"], 3);
+    let last = json(&mut site.on("n1", &["audit", "tail", "--lines", "2"]));
+    assert_eq!(last["index"], 6);
+    let export = site.path("export.jsonl");
+    json(
+        site.on("n1", &["audit", "export"])
+            .arg("--out")
+            .arg(&export),
+    );
+    let files = [
+        ("--export", export.as_path()),
+        ("--cluster", &cluster),
+        ("--old", &kept),
+    ];
+    let checked = json(&mut verify(&["--witnesses", "2"], &files));
+    assert_eq!(
+        (&checked["records"], &checked["cosigned"]["records"]),
+        (&7.into(), &7.into())
+    );
+
     // One record becomes another, and the log goes on behind it.
     assert_eq!(n1.terminate(), 0);
     rewrite(
@@ -270,6 +299,12 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
         });
         assert_eq!(sizes, [7, 9]);
     }
+    let status = json(&mut site.on("n2", &["status"]));
+    let refused_logs = status["audit"]["others_refused"].as_array().unwrap();
+    assert!(
+        refused_logs[0].as_str().unwrap().starts_with("n1 shows"),
+        "{status}"
+    );
     let member = ["member=\"n1\""];
     let (_, metrics) = page(&n2, "/metrics");
     assert_eq!(
@@ -322,7 +357,6 @@ fn a_node_that_rewrites_its_history_is_caught_by_the_others_and_by_an_auditor() 
     }
 
     // An auditor with the old checkpoint needs none of them.
-    let export = site.path("export.jsonl");
     json(
         site.on("n1", &["audit", "export"])
             .arg("--out")

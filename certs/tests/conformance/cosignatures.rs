@@ -140,9 +140,9 @@ fn a_cosignature_of_something_else_is_none() {
 
 #[test]
 fn a_proof_file_proves_its_record_and_nothing_else() {
-    for (index, size) in [(0, 1), (0, 7), (3, 7), (6, 7)] {
+    for (index, size) in [(0_u64, 1), (0, 7), (3, 7), (6, 7)] {
         let file = InclusionFile {
-            extra: Some((index as u64).to_le_bytes().to_vec()),
+            extra: Some(index.to_le_bytes().to_vec()),
             index,
             proof: tree(size).inclusion_proof(index, size).unwrap(),
             checkpoint: signed(size),

@@ -214,6 +214,12 @@ pub struct AuditStatus {
     pub failure: Option<String>,
     /// Bytes that a crash had torn and that were cut off at start.
     pub torn_bytes: u64,
+    /// Records under the newest checkpoint that witnesses cosigned, if there is one.
+    #[serde(default)]
+    pub cosigned_records: Option<u64>,
+    /// A sentence for each other member whose audit log does not continue what this node saw of it.
+    #[serde(default)]
+    pub others_refused: Vec<String>,
 }
 
 /// An active key as operators see it.

@@ -374,7 +374,13 @@ pub(super) fn status(dir: &Path, output: &mut Output) -> Result<(), Failure> {
     );
     lines.push(field(
         "audit",
-        format!("{} records, {}", status.audit.records, status.audit.origin),
+        format!(
+            "{} records, {} cosigned, {}",
+            status.audit.records,
+            status.audit.cosigned_records.unwrap_or(0),
+            status.audit.origin
+        ),
     ));
+    lines.extend(status.audit.others_refused.iter().cloned());
     output.result(&status, &lines)
 }

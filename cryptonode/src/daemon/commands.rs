@@ -308,6 +308,8 @@ impl Node {
                 records: self.audit.size(),
                 failure,
                 torn_bytes: self.audit.torn_bytes(),
+                cosigned_records: self.witnesses.view().own.cosigned_records,
+                others_refused: self.witnesses.refused(),
             },
         }
     }

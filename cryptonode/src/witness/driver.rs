@@ -253,6 +253,17 @@ impl Witnesses {
             .map(|member| member.name)
     }
 
+    /// A sentence for each log that is not cosigned, since it does not continue what was seen of it.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        let logs = lock(&self.watch).logs().clone();
+        let views = logs
+            .iter()
+            .map(|(identity, log)| WatchedView::of(identity, self.name_of(identity), log));
+        views
+            .filter_map(|log| Some(log.refused?.sentence))
+            .collect()
+    }
+
     /// Everything, for the operator.
     pub(crate) fn view(&self) -> WitnessingView {
         let audit = &self.around.audit;
@@ -329,7 +340,9 @@ impl From<NotWeighed> for Refusal {
 impl Witnessing for Arc<Witnesses> {
     fn offered(&self, from: Identity, offer: String) -> BoxFuture<'_, Result<Reply, Refusal>> {
         let this = Arc::clone(self);
-        async move { this.weigh(from, &offer).await }.boxed()
+        // A caller that goes away, or is not waited for any longer, must not leave a write behind that another offer overtakes.
+        let weighing = tokio::spawn(async move { this.weigh(from, &offer).await });
+        async move { weighing.await.map_err(|_| Refusal::Stopping)? }.boxed()
     }
 
     fn cosigned(&self) -> Option<String> {

@@ -61,6 +61,8 @@ pub fn now() -> u64 {
 pub struct MemoryAudit {
     pub records: Mutex<Vec<AuditRecord>>,
     pub fails: AtomicBool,
+    /// More waits for the disk than is taken on.
+    pub full: AtomicBool,
     pub delay_ms: AtomicU64,
 }
 
@@ -68,6 +70,9 @@ impl AuditSink for MemoryAudit {
     fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
         async move {
             tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::Relaxed))).await;
+            if self.full.load(Ordering::Relaxed) {
+                return Err(AuditError::Busy);
+            }
             if self.fails.load(Ordering::Relaxed) {
                 return Err(AuditError::Closed);
             }

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
+use super::super::ceremony::ask;
 use super::super::output::field;
 use super::super::{Failure, Output};
 use super::when;
-use crate::admin::{self, Command};
+use crate::admin::Command;
 use crate::witness::{WitnessView, WitnessingView};
 
 pub(super) fn run(dir: &Path, output: &mut Output) -> Result<(), Failure> {
-    let value = admin::request(dir, &Command::AuditWitness {}, |_| {})?;
-    let view: WitnessingView = serde_json::from_value(value).map_err(std::io::Error::from)?;
+    let view: WitnessingView = ask(dir, &Command::AuditWitness {})?;
     let own = &view.own;
     let cosigned = own.cosigned_records.map_or_else(
         || "not cosigned yet".to_owned(),
