@@ -98,6 +98,7 @@ impl Field {
             Fault::FillNodeDisk { seat } => drop(lab::fill(&self.folder(*seat))?),
             Fault::JumpNodeClock { seat, seconds } => {
                 self.lab.clock(&self.name(*seat), *seconds)?;
+                self.until_clock_differs(*seat, *seconds).await?;
             }
             Fault::CorruptNodeStore { seat } => self.corrupt_node(*seat).await?,
             Fault::KillPlatform => self.kill_platform().await?,
@@ -125,7 +126,10 @@ impl Field {
             }
             Fault::CutNode { seat } => self.lab.cable(&self.name(*seat), true)?,
             Fault::FillNodeDisk { seat } => lab::clear(&self.folder(*seat))?,
-            Fault::JumpNodeClock { seat, .. } => self.lab.clock(&self.name(*seat), 0)?,
+            Fault::JumpNodeClock { seat, .. } => {
+                self.lab.clock(&self.name(*seat), 0)?;
+                self.until_clock_differs(*seat, 0).await?;
+            }
             Fault::CorruptNodeStore { seat } => {
                 let store = self.folder(*seat).join("store.redb");
                 fs::rename(backup_of(&store), &store).map_err(|error| error.to_string())?;
@@ -247,12 +251,24 @@ impl Field {
     /// A node dies for ever. Its operator makes another one on another machine, and the first node proposes it.
     async fn replace_node(&mut self, seat: usize) -> Result<Ceremony, String> {
         let (lost, old) = (self.name(seat), self.at(seat));
+        let description = format!("cluster-with-{lost}.json");
+        let description = self.site.layout().root().join(description);
+        let exported = self.export_cluster(&description).await;
+        exported.map_err(|error| words(&error))?;
+        self.described_in.insert(old, description);
         self.kill_node(seat).await?;
         let added = self.site.add_node().await.map_err(|error| words(&error))?;
         let folder = self.site.nodes().get(added).map(|node| node.folder.clone());
         prepare(&mut self.lab, &folder.unwrap_or_default())?;
         let started = self.site.start_node(added).await;
         started.map_err(|error| words(&error))?;
+        // The others take the new card by themselves within seconds; the operator does not wait for that.
+        for other in (0..self.seats.len()).filter(|other| *other != seat) {
+            let folder = self.folder(other).display().to_string();
+            let reload = ["reload", "--dir", &folder];
+            let reloaded = self.site.program().run(Tool::Cryptonode, &reload).await;
+            reloaded.map_err(|error| words(&error))?;
+        }
         if let Some(place) = self.seats.get_mut(seat) {
             *place = added;
         }

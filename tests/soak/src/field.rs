@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cryptonode::admin::{self, Command, NodeStatus};
+use cryptonode::client::{ClientIdentity, PeerOptions, call};
+use cryptonode::wire::v1::{Answer, Request};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use threshold_exchange::site::{Site, SiteError, Tool};
 
 use crate::history::History;
+use crate::intruder::now_s;
 use crate::lab::Lab;
 use crate::plan::THRESHOLD;
 use crate::workload::World;
@@ -40,6 +43,8 @@ pub(crate) struct Field {
     pub(crate) retired: Vec<usize>,
     /// The cluster's description as it was before any reshare.
     pub(crate) first_cluster: PathBuf,
+    /// For each node that was replaced, a description of the cluster that it was in.
+    pub(crate) described_in: BTreeMap<usize, PathBuf>,
     /// What the service manager did, by what it was.
     pub(crate) restarts: BTreeMap<String, u64>,
     /// What the operator did, by what it was.
@@ -115,6 +120,40 @@ impl Field {
         serde_json::from_value(answer).map_err(|error| error.to_string())
     }
 
+    /// Waits until the node in a seat shows a time that differs from the true one by so many seconds.
+    ///
+    /// # Errors
+    /// If it does not: then nothing can be made to fail by its clock.
+    pub(crate) async fn until_clock_differs(
+        &self,
+        seat: usize,
+        seconds: i64,
+    ) -> Result<(), String> {
+        let own = self.status(seat).await?;
+        let mut identity = [0; 32];
+        hex::decode_to_slice(&own.identity, &mut identity).map_err(|error| error.to_string())?;
+        let begun = Instant::now();
+        let mut differs = None;
+        while begun.elapsed() < ANSWER_WITHIN {
+            let key = ClientIdentity::generate().map_err(|error| error.to_string())?;
+            let options = PeerOptions::default();
+            let asked = call(key, &own.advertise, &identity, &Request::Status {}, options);
+            if let Ok(Answer::Status { time_ms, .. }) = asked.await {
+                let shown = i64::try_from(time_ms / 1000).unwrap_or(i64::MAX);
+                let ahead = shown.saturating_sub_unsigned(now_s());
+                if (ahead - seconds).abs() <= 5 {
+                    return Ok(());
+                }
+                differs = Some(ahead);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Err(format!(
+            "the clock of {} should differ by {seconds} s and differs by {differs:?}",
+            own.name
+        ))
+    }
+
     /// Looks after the node in a seat as the service manager does. Why it is not well, if it is not.
     async fn tend_node(&mut self, seat: usize) -> Option<String> {
         let (index, name) = (self.at(seat), self.name(seat));
@@ -172,6 +211,10 @@ impl Field {
             .collect();
         if faults.is_empty() {
             return None;
+        }
+        if faults.len() > 1 {
+            // Its record has stopped. It ends by itself, and is started again then.
+            return Some(format!("platform: {}", faults.join("; ")));
         }
         // A peer that was left out gets the record from the others at the next start.
         self.by_hand("restarted the platform, for a peer that was left out");

@@ -35,8 +35,6 @@ const RETRYABLE: &[&str] = &[
     // It is busy, its disk is full, its record has stopped.
     "busy",
     "body-store-full",
-    "body-store",
-    "file-io",
     "record-busy",
     "record-halted",
     "record-closing",

@@ -109,7 +109,8 @@ impl Intruder {
     }
 }
 
-fn now_s() -> u64 {
+/// The time of day, in seconds since the Unix epoch.
+pub(crate) fn now_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())

@@ -295,6 +295,23 @@ impl Drop for Lab {
         if self.network {
             self.remove_network();
         }
+        if self.clocks.is_some() {
+            remove_left_over();
+        }
+    }
+}
+
+/// libfaketime leaves what its processes shared if they were killed; the names end in the number of the first of them.
+fn remove_left_over() {
+    let entries = fs::read_dir("/dev/shm").into_iter().flatten();
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name
+            .filter(|name| name.contains("faketime_"))
+            .and_then(|name| name.rsplit('_').next());
+        if number.is_some_and(|number| !Path::new("/proc").join(number).exists()) {
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 

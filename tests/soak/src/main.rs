@@ -309,6 +309,7 @@ async fn build(
         lab,
         world: Arc::new(world),
         seats: (0..NODES).collect(),
+        described_in: BTreeMap::new(),
         retired: Vec::new(),
         restarts: BTreeMap::new(),
         operator: BTreeMap::new(),

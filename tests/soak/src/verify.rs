@@ -125,18 +125,14 @@ impl Field {
             let words = [&words[..], &["--out".as_ref(), log.as_os_str()]].concat();
             let exported = self.site.program().run(Tool::Cryptonode, &words).await;
             exported.map_err(|error| format!("{name}: {error}"))?;
-            let cluster = if self.retired.contains(&index) {
-                &self.first_cluster
-            } else {
-                &last_cluster
-            };
+            // Nodes that were replaced are in an older description.
+            let cluster = self.described_in.get(&index).unwrap_or(&last_cluster);
             let approved = approvals_in(&log, cluster, &name)?;
             found.node_logs += 1;
             found.shares += approved.len();
             for read in approved {
                 shared_by.entry(read).or_default().insert(index);
             }
-            // Nodes that were replaced are in the description of the beginning, the others in that of the end.
             let report = self.reconcile(&export, &keys, cluster, &log).await?;
             found.reads_on_record = number(&report, "reads");
         }

@@ -15,6 +15,7 @@ use coordinator::client::{Client, ClientError, PutOptions};
 use coordinator::record::{Identifier, PermissionEntry, Role, Transaction};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::json;
 use threshold_exchange::site::Exchange;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -111,16 +112,26 @@ impl Workload {
     }
 }
 
-/// Waits for an answer, but not for ever.
-async fn patiently<T>(asked: impl Future<Output = Result<T, ClientError>>) -> Result<T, String> {
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(error.code().to_owned()),
-        Err(_) => Err(GIVEN_UP.to_owned()),
-    }
-}
-
 impl World {
+    /// Waits for an answer, but not for ever. An error is its code; what it says is in the history.
+    async fn patiently<T>(
+        &self,
+        asked: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, String> {
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let code = error.code().to_owned();
+                if code != "not-permitted" {
+                    let said = json!({ "code": code, "said": error.to_string() });
+                    self.history.note("said", said);
+                }
+                Err(code)
+            }
+            Err(_) => Err(GIVEN_UP.to_owned()),
+        }
+    }
+
     /// Reads as somebody; the bytes, if the platform gives any.
     async fn get(
         &self,
@@ -133,7 +144,7 @@ impl World {
             .map_err(|_| "no name of a document".to_owned())?;
         let mut bytes = Vec::new();
         let got = client.get(self.exchange.dataset(), &name, version, &mut bytes, None);
-        let got = patiently(got).await?;
+        let got = self.patiently(got).await?;
         if let Some(report) = got.report {
             self.promises.read(report.transaction_id);
         }
@@ -191,7 +202,7 @@ impl World {
             source,
             PutOptions::default(),
         );
-        let outcome = match patiently(put).await {
+        let outcome = match self.patiently(put).await {
             Ok(written) => {
                 if written.sha256 != sha256 || written.length != length {
                     let seen = format!("{document}: another digest was acknowledged");
@@ -320,7 +331,8 @@ impl User {
             true => Transaction::PermissionAdd(entry),
             false => Transaction::PermissionRemove(entry),
         };
-        let outcome = match patiently(world.exchange.writer().submit(transaction)).await {
+        let submitted = world.exchange.writer().submit(transaction);
+        let outcome = match world.patiently(submitted).await {
             Ok(_) => Outcome::Done,
             // An attempt whose acknowledgement was lost has done it.
             Err(code) if code == "permission-unchanged" => Outcome::Refused(code),
