@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 /// Bytes that are looked at together: those that are all zero are left out.
 const PAGE: usize = 4096;
@@ -79,20 +78,15 @@ fn region(line: &str) -> Option<(u64, u64)> {
     Some((number(start)?, number(end)?))
 }
 
-/// Raises the bound on core files of a process as far as it goes, which needs the rights of root, and ends it by SIGABRT, as a panic
-/// that aborts would. A core file is left by whoever did not forbid it by more than the bound.
+/// Whether the system would write a process's memory out at all, for a core file or for a debugger of the same user: then what
+/// is in `/proc` about it belongs to its user, else to root. Of a process of root that cannot be told.
 ///
 /// # Errors
-/// If the bound may not be raised, or the process is gone.
-pub fn provoke_core_file(pid: u32) -> std::io::Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or(std::io::ErrorKind::InvalidInput)?;
-    let boundless = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    prlimit(Some(pid), Resource::Core, boundless)?;
-    Ok(kill_process(pid, Signal::ABORT)?)
+/// If the process is gone.
+pub fn is_dumpable(pid: u32) -> std::io::Result<Option<bool>> {
+    let user = std::fs::metadata(format!("/proc/{pid}"))?.uid();
+    let owner = std::fs::metadata(format!("/proc/{pid}/environ"))?.uid();
+    Ok((user != 0).then_some(owner == user))
 }
 
 /// The soft and hard bound on core files of a process, as the system words them: `0` means that there will be none.
