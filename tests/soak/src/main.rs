@@ -239,6 +239,7 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
             .violated("everything stops when it is told to", error);
     }
     let history = field.history().clone();
+    verify::served_throughout(&history);
     history.note("found", verify::as_json(&found));
     history.flush();
     let mut recoveries = std::mem::take(&mut field.recoveries);

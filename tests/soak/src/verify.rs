@@ -15,6 +15,7 @@ use threshold_exchange::site::Tool;
 use tokio::task::JoinSet;
 
 use crate::field::{Field, SHARES_OF_A_READ};
+use crate::history::History;
 use crate::promises::Promise;
 use crate::workload::World;
 
@@ -78,6 +79,20 @@ pub(crate) async fn everything_is_there(world: &Arc<World>, found: &mut Found) {
         world
             .history
             .violated("what was acknowledged is there, byte for byte", seen);
+    }
+}
+
+/// While the platform was in no trouble itself, whatever happened to the nodes, nearly all that was asked was done. On a quiet
+/// machine it is all; a machine that is busy with other things has deadlines pass.
+pub(crate) fn served_throughout(history: &History) {
+    const OF_USERS: [&str; 5] = ["write", "read", "read-latest", "grant", "revoke"];
+    const PERCENT: u64 = 95;
+    for (operation, sums) in history.sums() {
+        let (as_due, all) = sums.served;
+        if OF_USERS.contains(&operation) && as_due * 100 < all * PERCENT {
+            let seen = format!("{operation}: {as_due} of {all} while the platform was well");
+            history.violated("with n − t nodes in trouble the others serve", seen);
+        }
     }
 }
 
