@@ -35,6 +35,7 @@ mod cluster;
 mod der;
 mod edits;
 mod keys;
+mod logs;
 mod node;
 mod platform;
 mod reshares;
@@ -72,6 +73,7 @@ pub fn targets() -> Vec<Target> {
         ceremonies::targets(),
         reshares::targets(),
         node::targets(),
+        logs::targets(),
         platform::targets(),
     ]
     .into_iter()
