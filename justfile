@@ -16,6 +16,15 @@ test:
 test-system:
     bash tests/system/run
 
+# a site of real processes under load and a schedule of faults: killed, stopped, cut off, disks full, clocks off, stores damaged, reshares;
+# as root on machines of its own (`just soak 600 --seed 7`). A dev build: overflow checks and assertions are part of it
+soak SECONDS="600" *ARGS:
+    tests/soak/run {{ SECONDS }} {{ ARGS }}
+
+# the same for a minute, with processes alone made to fail, as a test
+soak-short:
+    cargo test --package soak -- --include-ignored
+
 # format, lints, layers, licences
 check: layers deny
     cargo fmt --all --check

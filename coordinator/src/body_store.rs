@@ -64,12 +64,40 @@ impl BodyStoreError {
     /// A stable name of the reason, for programs.
     pub fn code(&self) -> &'static str {
         match self {
+            _ if self.is_full() => "body-store-full",
             Self::Missing => "body-missing",
             Self::Store(_) => "body-store",
             Self::Full { .. } => "body-store-full",
             Self::Folder(e) => e.code(),
             Self::Note(_) => "body-note",
         }
+    }
+}
+
+impl BodyStoreError {
+    /// Whether there is no room: less than the reserve was left, or the disk had been filled up by somebody else.
+    pub fn is_full(&self) -> bool {
+        if matches!(self, Self::Full { .. }) {
+            return true;
+        }
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            let kind = error
+                .downcast_ref::<std::io::Error>()
+                .map(std::io::Error::kind);
+            if matches!(
+                kind,
+                Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+            ) {
+                return true;
+            }
+            cause = match error.downcast_ref::<Self>() {
+                // A transparent error passes over what it holds.
+                Some(Self::Folder(folder)) => Some(folder),
+                _ => error.source(),
+            };
+        }
+        false
     }
 }
 

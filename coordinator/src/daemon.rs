@@ -1,7 +1,8 @@
 //! `coordinator run`: the record's peers, the platform and its API in one process.
 //!
 //! Start: lock the folder, open the master key, open the record, remove orphaned bodies, listen, say so. Stop, on SIGTERM,
-//! Ctrl-C or the end of standard input: take no more requests, finish those that run (for a while), then close the record.
+//! Ctrl-C or the end of standard input: take no more requests, finish those that run (for a while), then close the record. It
+//! ends with a failure when the record has stopped for good, as with a full disk: then only a new start helps.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +33,11 @@ const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long requests that run may take to end once the process is to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(6);
 
+/// How often the record is asked whether it has stopped for good.
+const LOOK_AFTER_RECORD_EVERY: Duration = Duration::from_secs(1);
+/// How long answers under way may take when it has.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// A reason for which the process does not run, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -57,6 +63,14 @@ pub enum DaemonError {
     /// The body store.
     #[error(transparent)]
     Bodies(#[from] BodyStoreError),
+    /// The record has stopped for good in this process.
+    #[error(
+        "the record has stopped: {reason}; put in order what is named, and start again: what was acknowledged is there"
+    )]
+    Halted {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl DaemonError {
@@ -68,6 +82,7 @@ impl DaemonError {
             Self::Setup(e) => e.code(),
             Self::Platform(e) => e.code(),
             Self::Bodies(e) => e.code().to_owned(),
+            Self::Halted { .. } => "record-halted".to_owned(),
         }
     }
 }
@@ -174,15 +189,35 @@ pub async fn run(
     });
 
     let sweeper = tokio::spawn(sweep(platform.clone(), stop.clone()));
-    tokio::select! {
-        () = api::serve(listener, router, stopped(stop.clone())) => {}
-        () = late(stop) => tracing::warn!("requests that did not end in time were cut off"),
-    }
+    let outcome = tokio::select! {
+        () = api::serve(listener, router, stopped(stop.clone())) => Ok(()),
+        () = late(stop) => {
+            tracing::warn!("requests that did not end in time were cut off");
+            Ok(())
+        }
+        reason = halted(&record) => {
+            sweeper.abort();
+            Err(DaemonError::Halted { reason })
+        }
+    };
     let _ = sweeper.await;
     platform.close().await;
     record.close().await;
     tracing::info!("stopped");
-    Ok(())
+    outcome
+}
+
+/// Resolves when the record has stopped for good: only a new start helps, and a service manager makes one. Those who wait for
+/// an answer get it first.
+async fn halted(record: &RecordHandle) -> String {
+    let mut every = tokio::time::interval(LOOK_AFTER_RECORD_EVERY);
+    loop {
+        every.tick().await;
+        if let Some(reason) = record.halted() {
+            tokio::time::sleep(LAST_ANSWERS).await;
+            return reason;
+        }
+    }
 }
 
 async fn start_platform(

@@ -1,10 +1,13 @@
 //! What the process does so that its secrets stay in memory: no core dumps, no swapping.
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use rustix::thread::{CapabilitySet, capabilities};
 
-/// Turns core dumps off: they would put the data key and the shares on the disk.
+/// Turns core dumps off: they would put the data key and the shares on the disk. The limit alone does not stop a system that hands
+/// them to a program (`core_pattern`), nor one that raises it; and other processes of this user cannot look into this one any more.
 pub fn forbid_core_dumps() {
     let none = Rlimit {
         current: Some(0),
@@ -12,6 +15,9 @@ pub fn forbid_core_dumps() {
     };
     if let Err(error) = setrlimit(Resource::Core, none) {
         tracing::warn!(%error, "core dumps could not be turned off");
+    }
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "the process could not be kept from being dumped");
     }
 }
 

@@ -9,13 +9,13 @@ use std::sync::LazyLock;
 
 use dkg::custody::{self, CustodyPiece};
 use dkg::{
-    KeyCertificate, Leader, LeaderEffect, LocalNode, Member, MemberStage, Message, Proposal,
-    RecoveryPhrase, verify_certificate,
+    Leader, LeaderEffect, LocalNode, Member, MemberStage, Message, Proposal, RecoveryPhrase,
+    verify_certificate,
 };
 
 use crate::cluster::{Cluster, NOW, Step};
 use crate::keys::rng;
-use crate::{Target, Verdict, edits, refused, text};
+use crate::{Target, Verdict, edits, refused, reshares, text};
 
 /// What a machine was asked in an honest ceremony, and what it stood on.
 struct Moment {
@@ -98,6 +98,7 @@ pub(crate) fn targets() -> Vec<Target> {
                             moment.bytes.clone(),
                         )
                     })
+                    .chain(reshares::messages())
                     .collect()
             },
         },
@@ -122,11 +123,6 @@ pub(crate) fn targets() -> Vec<Target> {
             seeds: || vec![("ok".to_owned(), CEREMONY.certificate.clone())],
         },
         Target {
-            name: "key_certificate",
-            run: key_certificate,
-            seeds: || vec![("foreign".to_owned(), CEREMONY.certificate.clone())],
-        },
-        Target {
             name: "ceremony_state",
             run: ceremony_state,
             seeds: || {
@@ -139,6 +135,7 @@ pub(crate) fn targets() -> Vec<Target> {
                     "leader".to_owned(),
                     [vec![1], CEREMONY.first_leader.clone()].concat(),
                 ));
+                seeds.extend(reshares::states());
                 seeds
             },
         },
@@ -301,20 +298,18 @@ fn certificate(bytes: &[u8]) -> Verdict {
     Ok(())
 }
 
-/// Any bytes as the key's certificate under Y.
-fn key_certificate(bytes: &[u8]) -> Verdict {
-    let certificate = KeyCertificate::verify(bytes, &CEREMONY.public_key)
-        .map_err(|error| error.code().to_owned())?;
-    assert_eq!(certificate.as_bytes(), bytes, "one encoding");
-    Ok(())
-}
-
 /// Any bytes as a machine's written state: a damaged disk must not be a panic.
 fn ceremony_state(bytes: &[u8]) -> Verdict {
     match bytes.split_first() {
         Some((0, state)) => {
             let local = CEREMONY.nodes[0].clone();
             let member = Member::restore(local, state).map_err(|error| error.code().to_owned())?;
+            let _ = (member.stage(), member.ceremony(), member.exclusions());
+            Ok(())
+        }
+        Some((2, state)) => {
+            let member = Member::restore(reshares::local(), state);
+            let member = member.map_err(|error| error.code().to_owned())?;
             let _ = (member.stage(), member.ceremony(), member.exclusions());
             Ok(())
         }

@@ -38,7 +38,16 @@ mod keys;
 mod logs;
 mod node;
 mod platform;
+mod reshares;
 mod scheme;
+#[path = "../../dkg/tests/machines/world.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "a part of the key generation's own simulated world is used"
+)]
+mod world;
 
 pub use certificates::make_fixtures;
 
@@ -62,6 +71,7 @@ pub fn targets() -> Vec<Target> {
         scheme::targets(),
         certificates::targets(),
         ceremonies::targets(),
+        reshares::targets(),
         node::targets(),
         logs::targets(),
         platform::targets(),

@@ -1,12 +1,12 @@
 //! Building a site step by step, and breaking and mending it.
 
-use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use cryptonode::client::ClusterDescriptor;
 use serde_json::Value;
 
-use super::{Layout, Process, Program, SiteError, Tool};
+use super::{Layout, Machine, Node, Process, Program, SiteError, Tool};
 
 /// What a site consists of.
 #[derive(Clone, Copy, Debug)]
@@ -49,36 +49,18 @@ impl SitePlan {
     }
 }
 
-/// One crypto node of a site.
-#[derive(Debug)]
-pub struct Node {
-    /// Its name, `node-1` and so on.
-    pub name: String,
-    /// Where it serves.
-    pub address: SocketAddr,
-    /// Its folder.
-    pub folder: PathBuf,
-    process: Option<Process>,
-}
-
-impl Node {
-    /// Whether its process runs, as far as we started and did not end it.
-    pub fn is_running(&self) -> bool {
-        self.process.is_some()
-    }
-}
-
 /// A site and its processes. Dropping it kills them; [`Site::stop`] stops them in order.
 #[derive(Debug)]
 pub struct Site {
-    layout: Layout,
-    program: Program,
-    plan: SitePlan,
-    nodes: Vec<Node>,
+    pub(super) layout: Layout,
+    pub(super) program: Program,
+    pub(super) plan: SitePlan,
+    pub(super) nodes: Vec<Node>,
     platform: Option<Process>,
     url: String,
     platform_log: Option<Value>,
-    fronts: Vec<SocketAddr>,
+    pub(super) fronts: Vec<SocketAddr>,
+    pub(super) machines: BTreeMap<String, Machine>,
 }
 
 impl Site {
@@ -93,6 +75,21 @@ impl Site {
             url: String::new(),
             platform_log: None,
             fronts: Vec::new(),
+            machines: BTreeMap::new(),
+        }
+    }
+
+    /// Starts processes on machines of their own, by the processes' names (`node-1`, …, `platform`); all others here.
+    #[must_use]
+    pub fn on(mut self, machines: BTreeMap<String, Machine>) -> Self {
+        self.machines = machines;
+        self
+    }
+
+    fn program_of(&self, process: &str) -> Program {
+        match self.machines.get(process) {
+            Some(machine) => self.program.on(machine),
+            None => self.program.clone(),
         }
     }
 
@@ -159,75 +156,6 @@ impl Site {
         Ok(())
     }
 
-    /// Makes the nodes' folders and identities, introduces them to each other, and gives them the approval policy.
-    ///
-    /// # Errors
-    /// As [`Program::run`].
-    pub async fn init_nodes(&mut self) -> Result<(), SiteError> {
-        let ports = free_udp_ports(self.plan.nodes)?;
-        let policy = self.layout.platform().join("policy.toml");
-        let mut nodes = Vec::new();
-        let mut cards = Vec::new();
-        for (number, address) in (1..=self.plan.nodes).zip(ports) {
-            let name = format!("node-{number}");
-            let folder = self.layout.node(&name);
-            let passphrase = self.layout.make_passphrase(&name)?;
-            let phrase = self.layout.secrets().join(format!("{name}.phrase"));
-            let advertised = self.fronts.get(nodes.len()).copied().unwrap_or(address);
-            let init = [
-                "init",
-                "--dir",
-                &text(&folder),
-                "--name",
-                &name,
-                "--listen",
-                &address.to_string(),
-                "--advertise",
-                &advertised.to_string(),
-                "--passphrase-file",
-                &text(&passphrase),
-                "--phrase-out",
-                &text(&phrase),
-            ];
-            self.program.run(Tool::Cryptonode, &init).await?;
-            cards.push(
-                self.program
-                    .run(Tool::Cryptonode, &["card", "--dir", &text(&folder)])
-                    .await?
-                    .to_string(),
-            );
-            nodes.push(Node {
-                name,
-                address,
-                folder,
-                process: None,
-            });
-        }
-        let leader = cards
-            .first()
-            .and_then(|card| serde_json::from_str::<Value>(card).ok());
-        let leader = leader
-            .as_ref()
-            .and_then(|card| card.get("identity"))
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        for node in &nodes {
-            let folder = text(&node.folder);
-            let mut introduce: Vec<&str> = vec!["member", "add", "--dir", &folder];
-            introduce.extend(cards.iter().map(String::as_str));
-            self.program.run(Tool::Cryptonode, &introduce).await?;
-            self.program
-                .run(
-                    Tool::Cryptonode,
-                    &["policy", "set", "--dir", &folder, &text(&policy)],
-                )
-                .await?;
-            accept_proposals_of(leader, &node.folder.join("config.toml"))?;
-        }
-        self.nodes = nodes;
-        Ok(())
-    }
-
     /// Starts every node that does not run.
     ///
     /// # Errors
@@ -244,6 +172,8 @@ impl Site {
     /// # Errors
     /// As [`Program::start`].
     pub async fn start_node(&mut self, index: usize) -> Result<(), SiteError> {
+        let name = self.nodes.get(index).map(|node| node.name.as_str());
+        let program = self.program_of(name.unwrap_or_default());
         let Some(node) = self
             .nodes
             .get_mut(index)
@@ -260,8 +190,7 @@ impl Site {
             &text(&passphrase),
         ];
         let log = self.layout.log(&node.name);
-        let (process, _) = self
-            .program
+        let (process, _) = program
             .start(&node.name, Tool::Cryptonode, &arguments, &log)
             .await?;
         node.process = Some(process);
@@ -281,6 +210,22 @@ impl Site {
             Some(process) => process.kill().await,
             None => Ok(()),
         }
+    }
+
+    /// Whether a node was started and has ended by itself; it counts as not running from then on.
+    pub fn node_has_ended(&mut self, index: usize) -> bool {
+        let node = self.nodes.get_mut(index);
+        ended(node.map(|node| &mut node.process))
+    }
+
+    /// The same for the platform.
+    pub fn platform_has_ended(&mut self) -> bool {
+        ended(Some(&mut self.platform))
+    }
+
+    /// The process number of the platform, if it runs.
+    pub fn platform_pid(&self) -> Option<u32> {
+        self.platform.as_ref()?.pid()
     }
 
     /// The process number of a node that runs.
@@ -344,11 +289,26 @@ impl Site {
                 &["cluster", "add", "--dir", &folder, &cluster],
             )
             .await?;
+        self.restart_platform().await
+    }
+
+    /// Starts the platform, which knows its cluster already, unless it runs: at the address that it had, if it ran before.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub async fn restart_platform(&mut self) -> Result<(), SiteError> {
+        if self.platform.is_some() {
+            return Ok(());
+        }
+        let folder = text(&self.layout.platform());
         let passphrase = text(&self.layout.passphrase("platform"));
-        let arguments = ["run", "--dir", &folder, "--passphrase-file", &passphrase];
+        let mut arguments = vec!["run", "--dir", &folder, "--passphrase-file", &passphrase];
+        if let Some(address) = self.url.strip_prefix("http://") {
+            arguments.extend(["--listen", address]);
+        }
         let log = self.layout.log("platform");
         let (process, ready) = self
-            .program
+            .program_of("platform")
             .start("platform", Tool::Coordinator, &arguments, &log)
             .await?;
         self.platform = Some(process);
@@ -420,57 +380,16 @@ impl Site {
     }
 }
 
-/// What an operator does with an editor who need not be asked about this member's proposals.
-fn accept_proposals_of(identity: &str, config: &std::path::Path) -> Result<(), SiteError> {
-    let shown = config.display();
-    let text = std::fs::read_to_string(config).map_err(SiteError::io(format!("read {shown}")))?;
-    let edited = text.replacen(
-        "\naccept_from = []\n",
-        &format!("\naccept_from = [\"{identity}\"]\n"),
-        1,
-    );
-    if edited == text {
-        return Err(SiteError::Unexpected(format!(
-            "{shown} has no empty accept_from"
-        )));
+/// Whether a process was there and has ended. Then it is taken away.
+fn ended(process: Option<&mut Option<Process>>) -> bool {
+    let Some(process) = process else { return false };
+    let ended = process.as_mut().is_some_and(Process::has_ended);
+    if ended {
+        *process = None;
     }
-    std::fs::write(config, edited).map_err(SiteError::io(format!("write {shown}")))
+    ended
 }
 
-/// Ports on loopback that nobody uses at this moment. They are all held until all are found, so that they differ. None is of the range from which
-/// the system serves outgoing sockets: one of those could get the port of a node that is down, and the node could not come back.
-fn free_udp_ports(count: u16) -> Result<Vec<SocketAddr>, SiteError> {
-    const FIRST: u16 = 10_000;
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let below = range
-        .ok()
-        .and_then(|range| range.split_whitespace().next()?.parse().ok())
-        .filter(|below| *below > FIRST)
-        .unwrap_or(32_768);
-    let mut sockets = Vec::new();
-    let mut failure = None;
-    // Many more tries than taken ports can use up.
-    for _ in 0..1_000 * u32::from(count) {
-        if sockets.len() == usize::from(count) {
-            break;
-        }
-        match UdpSocket::bind(("127.0.0.1", rand::random_range(FIRST..below))) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => failure = Some(error),
-        }
-    }
-    let found: Result<Vec<SocketAddr>, _> = sockets.iter().map(UdpSocket::local_addr).collect();
-    match (found, failure) {
-        (Ok(found), _) if found.len() == usize::from(count) => Ok(found),
-        (Err(error), _) | (Ok(_), Some(error)) => {
-            Err(SiteError::io("find free ports on 127.0.0.1")(error))
-        }
-        (Ok(_), None) => Err(SiteError::Unexpected(
-            "no free ports on 127.0.0.1".to_owned(),
-        )),
-    }
-}
-
-fn text(path: &std::path::Path) -> String {
+pub(super) fn text(path: &std::path::Path) -> String {
     path.to_string_lossy().into_owned()
 }

@@ -1,7 +1,10 @@
-//! The people of a site: a writer who owns a dataset, a reader whom she lets in, and a stranger of the same tenant.
+//! The people of a site: a writer who owns a dataset, a reader whom she lets in, a stranger of the same tenant, and
+//! whoever else is registered.
 //!
 //! Each has a signing key of their own in `DIR/users/`, made here as `coordinator user new` would, and each signs what
 //! must be provable. The platform's administrator registers them and has no access to what they write.
+
+use std::path::PathBuf;
 
 use coordinator::client::profile::{ApiKey, Profile};
 use coordinator::client::{Client, ClientError, Got, PutOptions, Signer, Written, user_key};
@@ -23,12 +26,22 @@ pub const STRANGER: &str = "mallory";
 
 /// Clients of the platform, one for each of the people.
 pub struct Exchange {
-    administrator: Client,
-    operator_key: ApiKey,
+    desk: Desk,
     writer: Client,
     reader: Client,
     stranger: Client,
     dataset: Identifier,
+}
+
+/// Where people are registered, by the administrator.
+struct Desk {
+    administrator: Client,
+    operator_key: ApiKey,
+    api_key: ApiKey,
+    tenant: Identifier,
+    url: String,
+    /// The folder of the users' keys.
+    users: PathBuf,
 }
 
 fn refused(what: impl Into<String>) -> impl FnOnce(ClientError) -> SiteError {
@@ -50,13 +63,8 @@ fn name(text: &str) -> Result<Identifier, SiteError> {
     )
 }
 
-impl Exchange {
-    /// Registers the three with the running platform, and has the writer make the dataset under the cluster's key and let
-    /// the reader in.
-    ///
-    /// # Errors
-    /// [`SiteError::Platform`] with the platform's reason.
-    pub async fn enrol(site: &Site, public_key: [u8; 32]) -> Result<Self, SiteError> {
+impl Desk {
+    fn open(site: &Site) -> Result<Self, SiteError> {
         let path = site.layout().client_profile();
         let profile = Profile::read(&path).map_err(refused("read the administrator's profile"))?;
         let missing = |field: &str| SiteError::Platform {
@@ -65,48 +73,69 @@ impl Exchange {
             reason: format!("it names no {field}"),
         };
         let tenant = profile.tenant.clone().ok_or_else(|| missing("tenant"))?;
-        let administrator = profile.user.clone().ok_or_else(|| missing("user"))?;
+        let user = profile.user.clone().ok_or_else(|| missing("user"))?;
         let key = profile.key.clone().ok_or_else(|| missing("key"))?;
         let api_key = profile.api_key.clone().ok_or_else(|| missing("api_key"))?;
-        let operator_key = profile
-            .operator_key
-            .clone()
-            .ok_or_else(|| missing("operator_key"))?
-            .clone();
-        let client = || {
-            Client::new(site.url(), tenant.clone(), api_key.expose().to_owned())
-                .map_err(refused("make an HTTP client"))
-        };
+        let operator_key = profile.operator_key.clone();
+        let operator_key = operator_key.ok_or_else(|| missing("operator_key"))?;
+        let url = site.url().to_owned();
+        let mut administrator = client(&url, &tenant, &api_key)?;
+        let key = user_key::read(&key).map_err(refused("read the administrator's key"))?;
+        administrator.sign_as(Signer::new(user, key));
+        Ok(Self {
+            administrator,
+            operator_key,
+            api_key,
+            tenant,
+            url,
+            users: site.layout().users(),
+        })
+    }
 
-        let mut admin = client()?;
-        let admin_key = user_key::read(&key).map_err(refused("read the administrator's key"))?;
-        admin.sign_as(Signer::new(administrator, admin_key));
+    async fn register(&self, person: &str) -> Result<Client, SiteError> {
+        let path = self.users.join(format!("{person}.pem"));
+        let key = user_key::create(&path).map_err(refused(format!("make {person}'s key")))?;
+        let user = name(person)?;
+        let register = Transaction::UserRegister(UserRegister {
+            tenant: self.tenant.clone(),
+            user: user.clone(),
+            public_key: key.verifying_key().to_bytes(),
+            role: UserRole::Member,
+            expires_ms: None,
+        });
+        self.administrator
+            .submit(register)
+            .await
+            .map_err(refused(format!("register {person}")))?;
+        let mut client = client(&self.url, &self.tenant, &self.api_key)?;
+        client.sign_as(Signer::new(user, key));
+        Ok(client)
+    }
+}
 
+fn client(url: &str, tenant: &Identifier, api_key: &ApiKey) -> Result<Client, SiteError> {
+    Client::new(url, tenant.clone(), api_key.expose().to_owned())
+        .map_err(refused("make an HTTP client"))
+}
+
+impl Exchange {
+    /// Registers the three with the running platform, and has the writer make the dataset under the cluster's key and let
+    /// the reader in.
+    ///
+    /// # Errors
+    /// [`SiteError::Platform`] with the platform's reason.
+    pub async fn enrol(site: &Site, public_key: [u8; 32]) -> Result<Self, SiteError> {
+        let desk = Desk::open(site)?;
         let mut people = Vec::new();
         for person in [WRITER, READER, STRANGER] {
-            let path = site.layout().users().join(format!("{person}.pem"));
-            let key = user_key::create(&path).map_err(refused(format!("make {person}'s key")))?;
-            let user = name(person)?;
-            let register = Transaction::UserRegister(UserRegister {
-                tenant: tenant.clone(),
-                user: user.clone(),
-                public_key: key.verifying_key().to_bytes(),
-                role: UserRole::Member,
-                expires_ms: None,
-            });
-            admin
-                .submit(register)
-                .await
-                .map_err(refused(format!("register {person}")))?;
-            let mut client = client()?;
-            client.sign_as(Signer::new(user, key));
-            people.push(client);
+            people.push(desk.register(person).await?);
         }
         let (Some(stranger), Some(reader), Some(writer)) =
             (people.pop(), people.pop(), people.pop())
         else {
-            return Err(missing("people"));
+            return Err(SiteError::Unexpected("nobody was registered".to_owned()));
         };
+        let tenant = desk.tenant.clone();
 
         let dataset = name(DATASET)?;
         let create = Transaction::DatasetCreate(DatasetCreate {
@@ -130,8 +159,7 @@ impl Exchange {
             .await
             .map_err(refused("let the reader in"))?;
         Ok(Self {
-            administrator: admin,
-            operator_key,
+            desk,
             writer,
             reader,
             stranger,
@@ -139,15 +167,45 @@ impl Exchange {
         })
     }
 
+    /// Registers one more person, to whom nothing is granted, and gives a client that signs as them.
+    ///
+    /// # Errors
+    /// [`SiteError::Platform`] with the platform's reason.
+    pub async fn register(&self, person: &str) -> Result<Client, SiteError> {
+        self.desk.register(person).await
+    }
+
+    /// The client of the one who owns the dataset.
+    pub fn writer(&self) -> &Client {
+        &self.writer
+    }
+
+    /// The client of the one who may read.
+    pub fn reader(&self) -> &Client {
+        &self.reader
+    }
+
+    /// The client of the one who may not.
+    pub fn stranger(&self) -> &Client {
+        &self.stranger
+    }
+
+    /// The dataset.
+    pub fn dataset(&self) -> &Identifier {
+        &self.dataset
+    }
+
     /// Fetches the whole record with its signed head into a file, as the platform's operator.
     ///
     /// # Errors
     /// [`SiteError::Platform`].
     pub async fn export(&self, file: &std::path::Path) -> Result<(), SiteError> {
-        let exported = self
-            .administrator
-            .export(self.operator_key.expose(), file)
-            .await;
+        let Desk {
+            administrator,
+            operator_key,
+            ..
+        } = &self.desk;
+        let exported = administrator.export(operator_key.expose(), file).await;
         exported.map(drop).map_err(refused("export the record"))
     }
 

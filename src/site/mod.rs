@@ -20,11 +20,13 @@ mod error;
 mod exchange;
 mod home;
 mod layout;
+mod nodes;
 mod process;
 
-pub use build::{Node, Site, SitePlan};
+pub use build::{Site, SitePlan};
 pub use error::SiteError;
 pub use exchange::{DATASET, Exchange, READER, STRANGER, WRITER};
 pub use home::{Home, interruption};
 pub use layout::Layout;
-pub use process::{Process, Program, Tool};
+pub use nodes::Node;
+pub use process::{Machine, Process, Program, Tool};

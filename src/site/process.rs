@@ -7,6 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -42,12 +43,24 @@ impl Tool {
     }
 }
 
+/// Where one process of a site runs, if not simply here: on a machine of its own, as far as one kernel can play several.
+#[derive(Clone, Debug, Default)]
+pub struct Machine {
+    /// What stands before its command, such as `ip netns exec NAME`. It must become the command, not its parent.
+    pub before: Vec<OsString>,
+    /// Variables of its environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The address that it has there; a free port on loopback if absent.
+    pub address: Option<SocketAddr>,
+}
+
 /// The executable that all processes of a site are started from.
 #[derive(Clone, Debug)]
 pub struct Program {
     executable: PathBuf,
     /// The level of the children's logs (`info`, `debug`, `trace`, …).
     log_level: String,
+    machine: Machine,
 }
 
 impl Program {
@@ -61,6 +74,7 @@ impl Program {
         Ok(Self {
             executable,
             log_level: log_level.to_owned(),
+            machine: Machine::default(),
         })
     }
 
@@ -69,14 +83,37 @@ impl Program {
         Self {
             executable: executable.into(),
             log_level: log_level.to_owned(),
+            machine: Machine::default(),
+        }
+    }
+
+    /// The same, started on another machine.
+    #[must_use]
+    pub fn on(&self, machine: &Machine) -> Self {
+        Self {
+            machine: machine.clone(),
+            ..self.clone()
         }
     }
 
     fn command(&self, tool: Tool, arguments: &[OsString]) -> Command {
-        let mut command = Command::new(&self.executable);
+        let mut command = match self.machine.before.split_first() {
+            None => Command::new(&self.executable),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.executable);
+                command
+            }
+        };
         command
             .arg(tool.name())
             .args(arguments)
+            .envs(
+                self.machine
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
             .env("CRYPTONODE_LOG", &self.log_level)
             .env("COORDINATOR_LOG", &self.log_level)
             .env_remove("RUST_LOG")
@@ -217,6 +254,11 @@ impl Process {
     /// The operating system's number of the process; none once it has ended and been waited for.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
     }
 
     /// Ends it at once, as a loss of power would (SIGKILL), and waits until it is gone.

@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod core_files;
 mod demo;
 mod leftovers;
 mod memory;

@@ -1,10 +1,14 @@
 //! Secrets are gone from the processes' memory when they have been used.
 //!
 //! A site writes and reads a document. Then the memory of every process is written out, as a core dump would have it. The
-//! nodes are stopped, and the test, which has the operators' passphrases, learns what the secrets were and looks for them.
+//! nodes are stopped, and the test, which has the operators' passphrases, learns what the secrets were and looks for them: there, and
+//! on the pages of health and metrics, which nobody has to say who he is for.
 
-use std::path::PathBuf;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 
+use cryptonode::admin::{self, Command, NodeStatus};
 use testkit::memory::{Dump, core_file_bounds, dump};
 use testkit::secrets::Secrets;
 use threshold_exchange::site::{Exchange, Layout, Program, Site, SitePlan};
@@ -34,6 +38,27 @@ impl Memory {
         names.dedup();
         names
     }
+}
+
+/// The pages of a node that serves, with their heads.
+fn pages(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
+    let status = admin::request(folder, &Command::Status {}, |_| {}).unwrap();
+    let status: NodeStatus = serde_json::from_value(status).unwrap();
+    let address = status.health.expect("its port may be taken: try again");
+    let get = |path| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut page = Vec::new();
+        stream.read_to_end(&mut page).unwrap();
+        (path, page)
+    };
+    ["/metrics", "/healthz", "/readyz", "/nothing"]
+        .map(get)
+        .to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,12 +92,28 @@ async fn no_secret_outlives_its_use_in_any_process() {
         assert!(dump.bytes > 1_000_000, "only {} bytes", dump.bytes);
         memories.push(Memory { file, dump });
     }
+    let pages: Vec<_> = site
+        .nodes()
+        .iter()
+        .flat_map(|node| pages(&node.folder))
+        .collect();
     assert_eq!(site.stop().await.unwrap(), Vec::<String>::new());
 
     let mut secrets = Secrets::new();
     let (shares, package) = operators(&place, &mut secrets);
     documents_keys(&place, &shares, &package, &mut secrets);
     secrets.add_bytes("what alice wrote", LETTER);
+
+    for (path, page) in &pages {
+        assert_eq!(secrets.search(Path::new(path), page), []);
+    }
+    // They are the pages, and tell of the read.
+    let told = |words: &[u8]| {
+        pages
+            .iter()
+            .any(|(_, page)| page.windows(words.len()).any(|window| window == words))
+    };
+    assert!(told(b"cryptonode_ready 1") && told(b"outcome=\"share\""));
 
     let (platform, nodes) = memories.split_first().unwrap();
     assert_eq!(platform.holds(&secrets), Vec::<String>::new());

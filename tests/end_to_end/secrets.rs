@@ -12,6 +12,7 @@ use coordinator::envelope::{DocumentKey, SealedBody};
 use coordinator::record::audit::verify_export;
 use coordinator::record::{KeyWrapping, VersionName};
 use cryptonode::store::{Passphrase, Store};
+use dkg::RecoveryPhrase;
 use reencrypt::{EphemeralSecret, KeyShare, Opening, Progress, PublicKeyPackage, WrappedKey};
 use testkit::secrets::Secrets;
 
@@ -144,6 +145,46 @@ pub(crate) fn documents_keys(
     secrets.add_bytes("the body key", body_key.body_key.expose());
 }
 
+/// What a panic says of a value that somebody unwrapped.
+fn said_by_a_panic(value: impl std::fmt::Debug) -> String {
+    let unwrapped = std::panic::AssertUnwindSafe(|| Err::<(), _>(value).unwrap());
+    let payload = std::panic::catch_unwind(unwrapped).unwrap_err();
+    let said = payload.downcast_ref::<String>().unwrap();
+    assert!(said.starts_with("called `Result::unwrap()`"), "{said}");
+    said.clone()
+}
+
+/// A node's process that panics says on standard error what it held in hand: every kind of value of ours that holds a secret, as
+/// it is read from a node's own store.
+fn panics_say_no_secret(site: &Path, secrets: &Secrets) {
+    let folder = site.join("nodes/node-1");
+    let secret = |name: &str| line(&site.join("secrets").join(name));
+    let passphrase = Passphrase::new(&secret("node-1.passphrase")).unwrap();
+    let phrase = RecoveryPhrase::parse(&secret("node-1.phrase")).unwrap();
+    let keys = phrase.node_keys();
+    let store = Store::open(&folder, &passphrase).unwrap();
+    let key = store.active_keys().unwrap().pop().unwrap();
+    let bytes = key.share.secret().to_bytes();
+    let document_key = DocumentKey::from_slice(&*bytes).unwrap();
+    let said = [
+        said_by_a_panic(&passphrase),
+        said_by_a_panic(&phrase),
+        said_by_a_panic(&keys),
+        said_by_a_panic(store.identity().unwrap()),
+        said_by_a_panic(&key.share),
+        said_by_a_panic(key.share.secret()),
+        said_by_a_panic(&key),
+        said_by_a_panic(document_key),
+        said_by_a_panic(&store),
+    ];
+    for said in said {
+        assert_eq!(secrets.search(Path::new(&said), said.as_bytes()), []);
+    }
+    // The message of a value that hides nothing has it, in a form that is found.
+    let open = said_by_a_panic(bytes.to_vec());
+    assert_ne!(secrets.search(Path::new("a panic"), open.as_bytes()), []);
+}
+
 #[test]
 fn no_secret_is_in_any_log_at_any_level() {
     let (dir, site) = place();
@@ -167,6 +208,7 @@ fn no_secret_is_in_any_log_at_any_level() {
     documents_keys(&site, &shares, &package, &mut secrets);
     assert!(secrets.count() > 130, "{}", secrets.count());
 
+    panics_say_no_secret(&site, &secrets);
     let (leaks, read) = secrets.search_below(&site.join("logs")).unwrap();
     assert_eq!(leaks, []);
     assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Bytes that are looked at together: those that are all zero are left out.
@@ -75,6 +76,17 @@ fn region(line: &str) -> Option<(u64, u64)> {
     }
     let number = |text: &str| u64::from_str_radix(text, 16).ok();
     Some((number(start)?, number(end)?))
+}
+
+/// Whether the system would write a process's memory out at all, for a core file or for a debugger of the same user: then what
+/// is in `/proc` about it belongs to its user, else to root. Of a process of root that cannot be told.
+///
+/// # Errors
+/// If the process is gone.
+pub fn is_dumpable(pid: u32) -> std::io::Result<Option<bool>> {
+    let user = std::fs::metadata(format!("/proc/{pid}"))?.uid();
+    let owner = std::fs::metadata(format!("/proc/{pid}/environ"))?.uid();
+    Ok((user != 0).then_some(owner == user))
 }
 
 /// The soft and hard bound on core files of a process, as the system words them: `0` means that there will be none.

@@ -9,7 +9,6 @@ use problem_details::ProblemDetails;
 use serde::Serialize;
 
 use super::auth::AuthError;
-use crate::body_store::BodyStoreError;
 use crate::platform::PlatformError;
 
 /// What an error answer says.
@@ -177,7 +176,7 @@ fn status(e: &PlatformError) -> StatusCode {
         | PlatformError::Cluster { .. }
         | PlatformError::Record { .. } => StatusCode::SERVICE_UNAVAILABLE,
         PlatformError::Envelope(_) | PlatformError::WrappedKey { .. } => StatusCode::BAD_GATEWAY,
-        PlatformError::Body(BodyStoreError::Full { .. }) => StatusCode::INSUFFICIENT_STORAGE,
+        PlatformError::Body(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
         PlatformError::Body(_) | PlatformError::MasterKey(_) | PlatformError::Internal { .. } => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

@@ -126,3 +126,28 @@ async fn a_restart_removes_orphans_and_keeps_the_committed() {
         .unwrap();
     assert_eq!(&result[..], b"body");
 }
+
+#[test]
+fn a_disk_that_others_have_filled_is_a_full_store() {
+    let no_room = || std::io::Error::from(std::io::ErrorKind::StorageFull);
+    let note = BodyStoreError::Folder(FolderError::Io {
+        action: "write",
+        path: "uploads/note".into(),
+        source: no_room(),
+    });
+    let body = BodyStoreError::Store(object_store::Error::Generic {
+        store: "LocalFileSystem",
+        source: Box::new(no_room()),
+    });
+    for error in [note, body, BodyStoreError::Full { reserve: 1 }] {
+        assert!(error.is_full());
+        assert_eq!(error.code(), "body-store-full");
+    }
+    let denied = BodyStoreError::Folder(FolderError::Io {
+        action: "write",
+        path: "uploads/note".into(),
+        source: std::io::ErrorKind::PermissionDenied.into(),
+    });
+    assert!(!denied.is_full());
+    assert_eq!(denied.code(), "file-io");
+}

@@ -118,6 +118,12 @@ pub trait Engine: Send + Sync + 'static {
     /// How the peers are.
     fn peers(&self) -> Vec<PeerStatus>;
 
+    /// Why nothing becomes final any more until this process is started again. An engine that goes on by itself when the others
+    /// are back never says so.
+    fn halted(&self) -> Option<String> {
+        None
+    }
+
     /// Finishes what was submitted, takes nothing more, and closes the stores.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
@@ -251,6 +257,12 @@ impl RecordHandle {
     #[must_use]
     pub fn peers(&self) -> Vec<PeerStatus> {
         self.engine.peers()
+    }
+
+    /// Why nothing becomes final any more until this process is started again.
+    #[must_use]
+    pub fn halted(&self) -> Option<String> {
+        self.engine.halted()
     }
 
     /// Finishes what was submitted, takes nothing more, and closes the stores.

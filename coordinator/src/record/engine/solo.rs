@@ -7,7 +7,8 @@
 //! 3. When a quorum has reported the same, the block is final: authors are answered. The rest are waited for, but not longer than
 //!    [`SoloOptions::patience`], before the next block is proposed.
 //! 4. A peer that fails, is late, or reports something else is faulty: it is named ([`PeerStatus::fault`]), left out, and
-//!    gets the record from the others at the next start. Without a quorum the record stops; nothing more becomes final.
+//!    gets the record from the others at the next start. Without a quorum the record stops; nothing more becomes final, and
+//!    the process ends with a failure, so that its service manager starts it again.
 //!
 //! At start the peers are brought to one height: the longest chain with which a quorum agrees, whose blocks those behind execute and
 //! verify themselves. A crash between two peers' commits therefore loses nothing that was answered. A peer whose blocks do not
@@ -233,6 +234,23 @@ impl Engine for Solo {
 
     fn peers(&self) -> Vec<PeerStatus> {
         self.roster.statuses()
+    }
+
+    fn halted(&self) -> Option<String> {
+        let needed = self.replica().with_state(|state| state.quorum());
+        let faults: Vec<String> = self
+            .roster
+            .statuses()
+            .into_iter()
+            .filter_map(|it| Some(format!("{}: {}", it.organisation, it.fault?)))
+            .collect();
+        let working = self.replicas.len().saturating_sub(faults.len());
+        (working < needed).then(|| {
+            format!(
+                "{working} of the {needed} peers that decide are left ({})",
+                faults.join("; ")
+            )
+        })
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

@@ -1,0 +1,290 @@
+//! What goes wrong, and when: a schedule that follows from the seed alone.
+//!
+//! Faults are dealt from a shuffled deck, so that each kind comes once before any comes twice; some get a companion. The
+//! bounds are what the design claims to survive: at any moment at most n − t crypto nodes and one organisation's peer are
+//! in trouble. The platform is one process, so while it is away nobody is served, and nothing may be lost.
+//!
+//! Nodes are named by *seats*, 0 to n − 1. Who sits there may change: a replaced node gives its seat to its successor.
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use serde::Serialize;
+
+/// Crypto nodes, n, and how many of them re-encrypt together, t.
+pub(crate) const NODES: usize = 5;
+/// See [`NODES`].
+pub(crate) const THRESHOLD: usize = 3;
+/// Organisations, each with a peer.
+pub(crate) const ORGANISATIONS: usize = 4;
+/// Nodes that may be in trouble at one moment.
+#[cfg(test)]
+pub(crate) const MOST_NODES: usize = NODES - THRESHOLD;
+/// By how many seconds clocks may differ by the nodes' policy; jumps within it disturb nobody.
+const TOLERANCE_S: i64 = 30;
+
+/// One thing that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub(crate) enum Fault {
+    /// SIGKILL; it is started again when the fault is over.
+    KillNode { seat: usize },
+    /// SIGSTOP: alive to the system, silent to everybody.
+    StopNode { seat: usize },
+    /// Its cable is pulled.
+    CutNode { seat: usize },
+    /// Not a byte is left on its disk.
+    FillNodeDisk { seat: usize },
+    /// Its clock jumps.
+    JumpNodeClock { seat: usize, seconds: i64 },
+    /// It is stopped, its store is damaged, it must refuse to start, and its operator puts the backup back.
+    CorruptNodeStore { seat: usize },
+    /// SIGKILL.
+    KillPlatform,
+    /// SIGSTOP.
+    StopPlatform,
+    /// Its cable is pulled: it and its users are there, the nodes are out of reach.
+    CutPlatform,
+    /// Not a byte is left on its disk.
+    FillPlatformDisk,
+    /// Its clock, which is the peers' too, jumps within the tolerance.
+    JumpPlatformClock { seconds: i64 },
+    /// An organisation's peer is replaced by one with an empty store while the platform is down.
+    ReplacePeer { organisation: usize },
+    /// The store of an organisation's peer is damaged while the platform is down.
+    CorruptPeerStore { organisation: usize },
+    /// New shares for the same members.
+    Reshare,
+    /// A node is lost for ever, and a reshare puts a new one with a new identity into its seat.
+    ReplaceNode { seat: usize },
+}
+
+impl Fault {
+    /// The name of its kind, as in the history.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::KillNode { .. } => "kill-node",
+            Self::StopNode { .. } => "stop-node",
+            Self::CutNode { .. } => "cut-node",
+            Self::FillNodeDisk { .. } => "fill-node-disk",
+            Self::JumpNodeClock { .. } => "jump-node-clock",
+            Self::CorruptNodeStore { .. } => "corrupt-node-store",
+            Self::KillPlatform => "kill-platform",
+            Self::StopPlatform => "stop-platform",
+            Self::CutPlatform => "cut-platform",
+            Self::FillPlatformDisk => "fill-platform-disk",
+            Self::JumpPlatformClock { .. } => "jump-platform-clock",
+            Self::ReplacePeer { .. } => "replace-peer",
+            Self::CorruptPeerStore { .. } => "corrupt-peer-store",
+            Self::Reshare => "reshare",
+            Self::ReplaceNode { .. } => "replace-node",
+        }
+    }
+
+    /// The seat of the node that is in trouble.
+    pub(crate) fn seat(&self) -> Option<usize> {
+        match self {
+            Self::KillNode { seat }
+            | Self::StopNode { seat }
+            | Self::CutNode { seat }
+            | Self::FillNodeDisk { seat }
+            | Self::JumpNodeClock { seat, .. }
+            | Self::CorruptNodeStore { seat }
+            | Self::ReplaceNode { seat } => Some(*seat),
+            _ => None,
+        }
+    }
+
+    /// Whether service may stop while it lasts: the platform is away, or cut off.
+    pub(crate) fn stops_service(&self) -> bool {
+        matches!(
+            self,
+            Self::KillPlatform
+                | Self::StopPlatform
+                | Self::CutPlatform
+                | Self::FillPlatformDisk
+                | Self::ReplacePeer { .. }
+                | Self::CorruptPeerStore { .. }
+        )
+    }
+}
+
+/// What goes wrong together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Episode {
+    /// The faults, which begin one after the other and end together.
+    pub(crate) faults: Vec<Fault>,
+    /// How long they last, in milliseconds.
+    pub(crate) hold_ms: u64,
+    /// How long all is well before them, in milliseconds.
+    pub(crate) calm_ms: u64,
+}
+
+/// How long faults last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pace {
+    /// A fault's shortest and longest time, in milliseconds.
+    pub(crate) hold_ms: (u64, u64),
+    /// The calm before it.
+    pub(crate) calm_ms: (u64, u64),
+}
+
+impl Pace {
+    /// For a run of so many seconds: short runs take short faults, so that more kinds are seen.
+    pub(crate) fn for_run(seconds: u64) -> Self {
+        if seconds < 240 {
+            Self {
+                hold_ms: (1_000, 3_000),
+                calm_ms: (200, 800),
+            }
+        } else {
+            Self {
+                hold_ms: (3_000, 10_000),
+                calm_ms: (1_000, 4_000),
+            }
+        }
+    }
+}
+
+/// The endless schedule of a seed.
+pub(crate) struct Schedule {
+    rng: StdRng,
+    pace: Pace,
+    deck: Vec<Fault>,
+}
+
+impl Schedule {
+    /// The schedule of a seed at a pace.
+    pub(crate) fn new(seed: u64, pace: Pace) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            pace,
+            deck: Vec::new(),
+        }
+    }
+
+    fn shuffled(&mut self) -> Vec<Fault> {
+        let seat = self.rng.random_range(0..NODES);
+        let organisation = self.rng.random_range(0..ORGANISATIONS);
+        let next = |by: usize| (seat + by) % NODES;
+        let far = |rng: &mut StdRng| {
+            let seconds = rng.random_range(2 * TOLERANCE_S..7_200);
+            if rng.random() { seconds } else { -seconds }
+        };
+        let near = self
+            .rng
+            .random_range(-(TOLERANCE_S - 10)..=TOLERANCE_S - 10);
+        let mut deck = vec![
+            Fault::KillNode { seat },
+            Fault::StopNode { seat: next(1) },
+            Fault::CutNode { seat: next(2) },
+            Fault::FillNodeDisk { seat: next(3) },
+            Fault::JumpNodeClock {
+                seat: next(4),
+                seconds: far(&mut self.rng),
+            },
+            // The first seat leads the ceremonies, and those after it accept what it proposes.
+            Fault::CorruptNodeStore {
+                seat: 1 + seat % (NODES - 1),
+            },
+            Fault::KillPlatform,
+            Fault::StopPlatform,
+            Fault::CutPlatform,
+            Fault::FillPlatformDisk,
+            Fault::JumpPlatformClock { seconds: near },
+            Fault::ReplacePeer { organisation },
+            Fault::CorruptPeerStore {
+                organisation: (organisation + 1) % ORGANISATIONS,
+            },
+            Fault::Reshare,
+            Fault::ReplaceNode {
+                seat: 1 + (seat + 1) % (NODES - 1),
+            },
+        ];
+        deck.shuffle(&mut self.rng);
+        deck
+    }
+
+    /// A node other than these that is killed, stopped or cut off at the same time.
+    fn companion(&mut self, taken: Option<usize>, may_lead: bool) -> Fault {
+        let seats: Vec<usize> = (usize::from(!may_lead)..NODES)
+            .filter(|seat| Some(*seat) != taken)
+            .collect();
+        let at = self.rng.random_range(0..seats.len());
+        let seat = seats.get(at).copied().unwrap_or(NODES - 1);
+        match self.rng.random_range(0..3_u8) {
+            0 => Fault::KillNode { seat },
+            1 => Fault::StopNode { seat },
+            _ => Fault::CutNode { seat },
+        }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = Episode;
+
+    fn next(&mut self) -> Option<Episode> {
+        if self.deck.is_empty() {
+            self.deck = self.shuffled();
+        }
+        let first = self.deck.pop()?;
+        let mut faults = vec![first];
+        // A ceremony's leader is not taken away from it here: that is the simulator's subject.
+        let ceremony = matches!(first, Fault::Reshare | Fault::ReplaceNode { .. });
+        if self.rng.random_bool(0.6) {
+            faults.push(self.companion(first.seat(), !ceremony));
+        }
+        let (hold, calm) = (self.pace.hold_ms, self.pace.calm_ms);
+        Some(Episode {
+            faults,
+            hold_ms: self.rng.random_range(hold.0..=hold.1),
+            calm_ms: self.rng.random_range(calm.0..=calm.1),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn begin(seed: u64) -> Vec<Episode> {
+        Schedule::new(seed, Pace::for_run(600)).take(60).collect()
+    }
+
+    #[test]
+    fn one_seed_gives_one_schedule() {
+        assert_eq!(begin(7), begin(7));
+        assert_ne!(begin(7), begin(8));
+    }
+
+    #[test]
+    fn every_kind_comes_once_before_any_comes_twice() {
+        for seed in 0..50 {
+            let firsts: BTreeSet<&str> = begin(seed)
+                .iter()
+                .take(15)
+                .filter_map(|episode| episode.faults.first().map(Fault::name))
+                .collect();
+            assert_eq!(firsts.len(), 15, "seed {seed}: {firsts:?}");
+        }
+    }
+
+    #[test]
+    fn never_more_goes_wrong_than_the_design_survives() {
+        for episode in (0..50).flat_map(begin) {
+            let seats: Vec<usize> = episode.faults.iter().filter_map(Fault::seat).collect();
+            let distinct: BTreeSet<usize> = seats.iter().copied().collect();
+            assert_eq!(seats.len(), distinct.len(), "{episode:?}");
+            assert!(distinct.len() <= MOST_NODES, "{episode:?}");
+            assert!(seats.iter().all(|seat| *seat < NODES), "{episode:?}");
+            let peers = episode.faults.iter().filter(|fault| {
+                matches!(
+                    fault,
+                    Fault::ReplacePeer { .. } | Fault::CorruptPeerStore { .. }
+                )
+            });
+            assert!(peers.count() <= 1, "{episode:?}");
+        }
+    }
+}
