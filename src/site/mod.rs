@@ -20,9 +20,11 @@ mod error;
 mod exchange;
 mod home;
 mod layout;
+mod peers;
 mod process;
 
 pub use build::{Node, Site, SitePlan};
+pub use peers::RecordEngine;
 pub use error::SiteError;
 pub use exchange::{DATASET, Exchange, READER, STRANGER, WRITER};
 pub use home::{Home, interruption};
