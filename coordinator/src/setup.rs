@@ -16,8 +16,8 @@ use crate::config::{Config, ConfigError, EngineName, PeerConfig, RecordConfig};
 use crate::folder::{self, Folder, FolderError};
 use crate::master_key::{MasterKeyError, Passphrase, SealedMasterKey};
 use crate::organisations::{self, OrganisationError};
-use crate::platform::now_ms;
 use crate::peer::run::read_token_file;
+use crate::platform::now_ms;
 use crate::record::{
     Author, FollowOptions, Followed, Genesis, Identifier, PeerAddress, RecordError, RecordHandle,
     Solo, SoloOptions, TenantRegister, Transaction, UnsignedTransaction,

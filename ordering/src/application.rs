@@ -12,7 +12,7 @@ use crate::{
 use commonware_consensus::{
     Application, Heightable as _, marshal::ancestry::Ancestry, simplex::types::Context,
 };
-use commonware_cryptography::{Digestible as _, Digested, ed25519::PublicKey, sha256::Digest};
+use commonware_cryptography::{Digested, Digestible as _, ed25519::PublicKey, sha256::Digest};
 use commonware_runtime::tokio;
 use futures_util::StreamExt as _;
 use std::{

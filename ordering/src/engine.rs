@@ -19,7 +19,7 @@ use commonware_consensus::{
     types::{Epoch, FixedEpocher, ViewDelta},
 };
 use commonware_cryptography::{
-    Digestible as _, Digested,
+    Digested, Digestible as _,
     certificate::{ConstantProvider, Verifier as _},
     ed25519::{PrivateKey, PublicKey},
 };
@@ -72,7 +72,9 @@ const ITEMS: u64 = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A key that is none.
-    #[error("a member's key is not a usable Ed25519 public key; compare the members' list with the others'")]
+    #[error(
+        "a member's key is not a usable Ed25519 public key; compare the members' list with the others'"
+    )]
     Key,
     /// Listed twice, or not at all.
     #[error("this member must be among the members, and every member's key must be there once")]
@@ -411,7 +413,11 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
     let _broadcast = broadcast.start(batches);
     let finalizations = immutable::Archive::init(
         context.child("finalizations"),
-        archive("finalizations", cache.clone(), Scheme::certificate_codec_config_unbounded()),
+        archive(
+            "finalizations",
+            cache.clone(),
+            Scheme::certificate_codec_config_unbounded(),
+        ),
     )
     .await;
     // Shared, as marshal holds them.
@@ -514,7 +520,9 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
         _ = &mut marshal => {}
         _ = &mut network => {}
     }
-    tracing::error!("a part of the ordering has ended; look at what it said before, and start again");
+    tracing::error!(
+        "a part of the ordering has ended; look at what it said before, and start again"
+    );
 }
 
 fn non_zero(time: Duration) -> commonware_utils::NonZeroDuration {

@@ -4,12 +4,7 @@
 //! for one can be taken for the other. A vote is signed over the namespace's length as a varint, the namespace, and the vote; the namespace having at least
 //! 128 bytes, the first byte is 0x80 or more. A handshake is signed over a hash after one byte 0. A text begins with neither.
 
-use crate::{
-    Member, Settings, StartError,
-    application::Scheme,
-    batch::Batch,
-    gossip::MAX_MESSAGE,
-};
+use crate::{Member, Settings, StartError, application::Scheme, batch::Batch, gossip::MAX_MESSAGE};
 use commonware_codec::{Copying, DecodeExt as _};
 use commonware_consensus::{
     marshal::{self, standard::Standard},

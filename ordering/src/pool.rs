@@ -95,7 +95,11 @@ impl Pool {
         let waiting = self.lock();
         let mut picked = Vec::new();
         let mut size = 0;
-        for id in waiting.order.values().filter(|id| !on_the_way.contains(*id)) {
+        for id in waiting
+            .order
+            .values()
+            .filter(|id| !on_the_way.contains(*id))
+        {
             let Some(item) = waiting.items.get(id) else {
                 continue;
             };

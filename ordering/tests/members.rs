@@ -164,7 +164,11 @@ impl Running {
             .all(|item| came.iter().any(|(_, it)| it == item))
         {
             let left = deadline.saturating_duration_since(Instant::now());
-            came.push(self.delivered.recv_timeout(left).expect("it did not come out"));
+            came.push(
+                self.delivered
+                    .recv_timeout(left)
+                    .expect("it did not come out"),
+            );
         }
         came
     }
@@ -239,8 +243,7 @@ fn who_votes_for_two_batches_in_one_view_is_proven_to_have_done_so() {
     let listen = site.addresses[3];
     let folder = site.folder.path().join("equivocator");
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let equivocator =
-        std::thread::spawn(move || equivocate(&members, listen, folder, stopped));
+    let equivocator = std::thread::spawn(move || equivocate(&members, listen, folder, stopped));
 
     order(&honest, &items("while it lies", 12));
     let deadline = Instant::now() + PATIENCE;
@@ -286,8 +289,7 @@ fn equivocate(
         );
         let most = NonZeroUsize::new(members.len()).unwrap();
         let mailbox = NonZeroUsize::new(1024).unwrap();
-        let config =
-            lookup::Config::local(handshake, &namespace(), listen, most, 1 << 23, mailbox);
+        let config = lookup::Config::local(handshake, &namespace(), listen, most, 1 << 23, mailbox);
         let (mut network, mut oracle) = Network::new(context.child("network"), config);
         let addresses: Map<PublicKey, Address> = Map::from_iter_dedup(
             members
@@ -315,8 +317,7 @@ fn equivocate(
             for ahead in 1..=2 {
                 for payload in [b"one", b"two"] {
                     let round = Round::new(Epoch::zero(), View::new(view + ahead));
-                    let proposal =
-                        Proposal::new(round, View::new(view), Sha256::hash(&[payload]));
+                    let proposal = Proposal::new(round, View::new(view), Sha256::hash(&[payload]));
                     let vote = Notarize::sign(&scheme, proposal).unwrap();
                     let vote = Vote::<Scheme, Digest>::Notarize(vote).encode();
                     votes.send(Recipients::All, vote, true);

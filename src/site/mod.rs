@@ -24,9 +24,9 @@ mod peers;
 mod process;
 
 pub use build::{Node, Site, SitePlan};
-pub use peers::RecordEngine;
 pub use error::SiteError;
 pub use exchange::{DATASET, Exchange, READER, STRANGER, WRITER};
 pub use home::{Home, interruption};
 pub use layout::Layout;
+pub use peers::RecordEngine;
 pub use process::{Process, Program, Tool};

@@ -20,13 +20,23 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "4", value_name = "N")]
     pub organisations: Vec<usize>,
     /// Bytes of the body that a transaction writes onto the record, at most 2048
-    #[arg(long, value_delimiter = ',', default_value = "256", value_name = "BYTES")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "256",
+        value_name = "BYTES"
+    )]
     pub payload: Vec<usize>,
     /// Round-trip time between any two peers, by relays of this process; 0 for none. Precise to a millisecond
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "MS")]
     pub round_trip_ms: Vec<u64>,
     /// Clients, each of which submits its next transaction when the last is final
-    #[arg(long, value_delimiter = ',', default_value = "1,64", value_name = "COUNT")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1,64",
+        value_name = "COUNT"
+    )]
     pub clients: Vec<usize>,
     /// How long each point is measured, after a fifth as long that is not
     #[arg(long, default_value_t = 10.0, value_name = "S")]

@@ -150,7 +150,10 @@ impl Members {
         folder: &std::path::Path,
         addresses: &[(SocketAddr, SocketAddr)],
     ) -> Result<Self, String> {
-        let members: Vec<_> = (1..).zip(addresses).map(|(seed, it)| (seed, it.1)).collect();
+        let members: Vec<_> = (1..)
+            .zip(addresses)
+            .map(|(seed, it)| (seed, it.1))
+            .collect();
         let mut children = Vec::new();
         for (number, (listen, _)) in addresses.iter().enumerate() {
             let told = Told {

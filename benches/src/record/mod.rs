@@ -61,7 +61,10 @@ pub async fn run(arguments: &Arguments) -> ExitCode {
         }
         Err(error) => {
             if arguments.json {
-                anstream::println!("{}", json!({ "error": { "code": "record", "message": error } }));
+                anstream::println!(
+                    "{}",
+                    json!({ "error": { "code": "record", "message": error } })
+                );
             }
             anstream::eprintln!("{error}");
             ExitCode::from(2)
@@ -71,7 +74,9 @@ pub async fn run(arguments: &Arguments) -> ExitCode {
 
 async fn measure(arguments: &Arguments) -> Result<Vec<Point>, String> {
     let mut records = match &arguments.records {
-        Some(path) => Some(BufWriter::new(File::create(path).map_err(|e| e.to_string())?)),
+        Some(path) => Some(BufWriter::new(
+            File::create(path).map_err(|e| e.to_string())?,
+        )),
         None => None,
     };
     let mut points = Vec::new();
@@ -111,7 +116,10 @@ async fn site(
     };
     let mut made = Vec::new();
     let mut sizes = Vec::new();
-    let peers = peers::Peers::start(folder.path(), &addresses(organisations, round_trip_ms).await?);
+    let peers = peers::Peers::start(
+        folder.path(),
+        &addresses(organisations, round_trip_ms).await?,
+    );
     let peers = peers.await?;
     for payload in &arguments.payload {
         let transaction_bytes = peers.transaction_bytes(*payload)?;
@@ -154,7 +162,9 @@ async fn addresses(
     number: usize,
     round_trip_ms: u64,
 ) -> Result<Vec<(SocketAddr, SocketAddr)>, String> {
-    let held: Result<Vec<_>, _> = (0..number).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let held: Result<Vec<_>, _> = (0..number)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect();
     let own: Result<Vec<_>, _> = held
         .map_err(|e| e.to_string())?
         .iter()
@@ -190,7 +200,11 @@ fn point(base: Point, measured: &Measured) -> Point {
     }
 }
 
-fn write(file: &mut impl std::io::Write, point: &Point, measured: &Measured) -> std::io::Result<()> {
+fn write(
+    file: &mut impl std::io::Write,
+    point: &Point,
+    measured: &Measured,
+) -> std::io::Result<()> {
     for latency_us in &measured.latencies_us {
         let line: Value = json!({
             "what": point.what, "organisations": point.organisations, "round_trip_ms": point.round_trip_ms,

@@ -58,7 +58,11 @@ impl Peers {
         let passphrase = folder.join("passphrase");
         std::fs::write(&passphrase, PASSPHRASE).map_err(said)?;
         let (exchange, passphrase) = (folder.join("exchange"), text(&passphrase));
-        let mut found = vec!["peer".to_owned(), "found".to_owned(), "--approvals".to_owned()];
+        let mut found = vec![
+            "peer".to_owned(),
+            "found".to_owned(),
+            "--approvals".to_owned(),
+        ];
         found.extend(["1".to_owned(), "--out".to_owned(), text(&exchange)]);
         let mut members = serde_json::Map::new();
         let mut names = Vec::new();
@@ -67,8 +71,18 @@ impl Peers {
             let dir = text(&folder.join(&name));
             let (listen, front) = (listen.to_string(), front.to_string());
             let init = [
-                "peer", "init", "--dir", &dir, "--organisation", &name, "--listen", &listen,
-                "--api", "127.0.0.1:0", "--passphrase-file", &passphrase,
+                "peer",
+                "init",
+                "--dir",
+                &dir,
+                "--organisation",
+                &name,
+                "--listen",
+                &listen,
+                "--api",
+                "127.0.0.1:0",
+                "--passphrase-file",
+                &passphrase,
             ];
             program.run(Tool::Coordinator, &init).await.map_err(said)?;
             found.push(format!("{dir}/organisation.json"));
@@ -80,9 +94,23 @@ impl Peers {
         let (mut processes, mut asked) = (Vec::new(), Vec::new());
         for name in &names {
             let dir = text(&folder.join(name));
-            let join = ["peer", "join", "--dir", &dir, "--exchange", &text(&exchange)];
+            let join = [
+                "peer",
+                "join",
+                "--dir",
+                &dir,
+                "--exchange",
+                &text(&exchange),
+            ];
             program.run(Tool::Coordinator, &join).await.map_err(said)?;
-            let run = ["peer", "run", "--dir", &dir, "--passphrase-file", &passphrase];
+            let run = [
+                "peer",
+                "run",
+                "--dir",
+                &dir,
+                "--passphrase-file",
+                &passphrase,
+            ];
             let log = folder.join(format!("{name}.log"));
             let (process, ready) = program
                 .start(name, Tool::Coordinator, &run, &log)
@@ -93,7 +121,9 @@ impl Peers {
             asked.push(AskedPeer::new(url, read_token(&own).map_err(said)?).map_err(said)?);
             processes.push(process);
         }
-        let ledger = setup::read_genesis(&exchange.join("genesis.cbor")).map_err(said)?.id();
+        let ledger = setup::read_genesis(&exchange.join("genesis.cbor"))
+            .map_err(said)?
+            .id();
         let first = names.first().ok_or("there are no organisations")?;
         let own = Folder::open_peer(&folder.join(first)).map_err(said)?;
         let author = Arc::new(register(&own, first, ledger, asked.first()).await?);
@@ -112,14 +142,14 @@ impl Peers {
         seconds: f64,
     ) -> Result<Measured, String> {
         let (asked, author) = (self.asked.clone(), self.author.clone());
-        author.run.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        author
+            .run
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         closed_loop(clients, seconds, move |client, number| {
             let place = client.checked_rem(asked.len()).unwrap_or_default();
             let peer = asked.get(place).cloned();
             let transaction = author.write(client, number, payload);
-            async move {
-                recorded(&peer.ok_or("there are no peers")?, &transaction?).await
-            }
+            async move { recorded(&peer.ok_or("there are no peers")?, &transaction?).await }
         })
         .await
     }
@@ -155,8 +185,10 @@ async fn register(
     let passphrase = Passphrase::new(PASSPHRASE);
     let master = SealedMasterKey::open(&folder.master_key(), &passphrase).map_err(said)?;
     let operator = organisations::signing_key(folder, &master, &organisation, "operator");
-    let (tenant, name): (Identifier, Identifier) =
-        ("measured".parse().map_err(said)?, "writer".parse().map_err(said)?);
+    let (tenant, name): (Identifier, Identifier) = (
+        "measured".parse().map_err(said)?,
+        "writer".parse().map_err(said)?,
+    );
     let writer = Writer {
         ledger,
         user: UserName {

@@ -149,7 +149,10 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             let made = setup::init(&dir.dir, &organisation, listen, api, &passphrase)?;
             let lines = [
                 field("folder", made.dir.display()),
-                field("for the other organisations", made.organisation_file.display()),
+                field(
+                    "for the other organisations",
+                    made.organisation_file.display(),
+                ),
                 "next: coordinator peer found, with the files of all organisations".to_owned(),
             ];
             output.result(&made, &lines)
@@ -190,9 +193,7 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
                     tracing::warn!("nobody reads standard output: the ready line was lost");
                 }
             };
-            block_on(async {
-                Ok(run::run(&dir.dir, passphrase, exit_with_stdin, announce).await?)
-            })
+            block_on(async { Ok(run::run(&dir.dir, passphrase, exit_with_stdin, announce).await?) })
         }
         PeerCommand::Status { dir, url } => status(&dir.dir, url, output),
         PeerCommand::RegisterTenant {
@@ -228,7 +229,8 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             let url = url.unwrap_or_else(|| format!("http://{}", settings.api));
             let token = read_token(&folder)?;
             let signed = unsigned.sign(&operator);
-            let submitted = block_on(async { Ok(AskedPeer::new(url, token)?.submit(&signed).await?) })?;
+            let submitted =
+                block_on(async { Ok(AskedPeer::new(url, token)?.submit(&signed).await?) })?;
             match &submitted {
                 Submitted::Recorded { height, .. } => {
                     let line = format!("{name}, administrator {administrator}, block {height}");
@@ -256,7 +258,12 @@ fn status(dir: &Path, url: Option<String>, output: &Output) -> Result<(), Failur
     ];
     lines.extend(status.fault.iter().map(|fault| field("fault", fault)));
     let accused = status.accused.iter();
-    lines.extend(accused.map(|it| field("proof against", format!("{}: {}", it.organisation, it.fault))));
+    lines.extend(accused.map(|it| {
+        field(
+            "proof against",
+            format!("{}: {}", it.organisation, it.fault),
+        )
+    }));
     output.result(&status, &lines)
 }
 

@@ -117,10 +117,7 @@ async fn status(State(api): State<Arc<PeerApi>>) -> Json<PeerStatusView> {
     })
 }
 
-async fn submit(
-    State(api): State<Arc<PeerApi>>,
-    body: Body,
-) -> Result<Json<Submitted>, Refusal> {
+async fn submit(State(api): State<Arc<PeerApi>>, body: Body) -> Result<Json<Submitted>, Refusal> {
     let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "request", message);
     let arriving = tokio::time::timeout(BODY_WITHIN, axum::body::to_bytes(body, MAX_TRANSACTION));
     let bytes = match arriving.await {
@@ -160,9 +157,11 @@ async fn approve(
         let _ = api.member.wait_beyond(height, left).await;
     };
     match decided {
-        Ok(certificate) => {
-            Ok(([(header::CONTENT_TYPE, "application/pkix-cert")], certificate).into_response())
-        }
+        Ok(certificate) => Ok((
+            [(header::CONTENT_TYPE, "application/pkix-cert")],
+            certificate,
+        )
+            .into_response()),
         Err(refusal) => {
             let status = match refusal {
                 ApprovalRefusal::UnknownRead(_) => StatusCode::NOT_FOUND,
@@ -191,7 +190,10 @@ async fn blocks(
     Query(query): Query<BlocksQuery>,
 ) -> Result<Json<BlocksView>, Refusal> {
     let hold = Duration::from_millis(query.wait_ms).min(MAX_HOLD);
-    let blocks = api.member.blocks(query.from, query.transactions, hold).await;
+    let blocks = api
+        .member
+        .blocks(query.from, query.transactions, hold)
+        .await;
     let blocks = blocks.map_err(|error| RecordError::from(Arc::new(error)))?;
     Ok(Json(BlocksView { blocks }))
 }

@@ -19,7 +19,9 @@ pub mod settings;
 pub mod setup;
 
 use crate::{
-    folder::FolderError, master_key::MasterKeyError, organisations::OrganisationError,
+    folder::FolderError,
+    master_key::MasterKeyError,
+    organisations::OrganisationError,
     record::{Identifier, MemberError, OrganisationsError},
 };
 use std::{net::SocketAddr, path::PathBuf};
@@ -47,7 +49,9 @@ pub enum PeerProcessError {
     #[error("these organisations cannot found a ledger: {0}")]
     Organisations(#[from] OrganisationsError),
     /// An impossible number of approvals.
-    #[error("{approvals} approvals cannot be had from {organisations} organisations: choose between 1 and {organisations}")]
+    #[error(
+        "{approvals} approvals cannot be had from {organisations} organisations: choose between 1 and {organisations}"
+    )]
     Approvals {
         /// Asked for.
         approvals: u16,
@@ -66,7 +70,9 @@ pub enum PeerProcessError {
     #[error("this peer has joined no ledger; run `coordinator peer join` first")]
     NotJoined,
     /// The address cannot be had.
-    #[error("cannot listen on {address}: {source}; choose another `api` in peer.toml, or stop what uses it")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another `api` in peer.toml, or stop what uses it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

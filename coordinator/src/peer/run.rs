@@ -73,7 +73,8 @@ pub async fn run(
         ..MemberOptions::default()
     };
     let starting = tokio::task::spawn_blocking({
-        let (folder, listen, members) = (folder.record(), settings.listen, settings.members.clone());
+        let (folder, listen, members) =
+            (folder.record(), settings.listen, settings.members.clone());
         move || Member::start(&folder, &genesis, keys, listen, &members, &options)
     });
     let member = starting.await.map_err(std::io::Error::other)??;

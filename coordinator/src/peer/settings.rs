@@ -94,7 +94,8 @@ impl PeerSettings {
             && timing.certification_ms <= 600_000;
         if !rising || timing.ahead_ms > 600_000 {
             return Err(wrong(
-                "[timing] needs idle_ms < leader_ms < certification_ms, and none above 600000".into(),
+                "[timing] needs idle_ms < leader_ms < certification_ms, and none above 600000"
+                    .into(),
             ));
         }
         Ok(settings)
@@ -113,6 +114,9 @@ impl PeerSettings {
                     # listen: where the other organisations' peers connect. api: where this organisation's software asks, on loopback.\n\
                     # [timing]: how long the peers wait for each other, in milliseconds; the same for all. [members]: where all of them listen.\n\n";
         let text = format!("{head}{text}");
-        Ok(folder::write_private(&folder.peer_settings(), text.as_bytes())?)
+        Ok(folder::write_private(
+            &folder.peer_settings(),
+            text.as_bytes(),
+        )?)
     }
 }

@@ -1,6 +1,9 @@
 //! How organisations that each have their own keys found a ledger together.
 
-use super::{PeerProcessError, settings::{PeerSettings, TimingSettings}};
+use super::{
+    PeerProcessError,
+    settings::{PeerSettings, TimingSettings},
+};
 use crate::{
     folder::{self, Folder},
     master_key::{Passphrase, SealedMasterKey},
@@ -125,8 +128,10 @@ pub fn found(
     approvals: u16,
     files: &[PathBuf],
 ) -> Result<FoundOutcome, PeerProcessError> {
-    let mut told: Vec<OrganisationFile> =
-        files.iter().map(|path| read_json(path)).collect::<Result<_, _>>()?;
+    let mut told: Vec<OrganisationFile> = files
+        .iter()
+        .map(|path| read_json(path))
+        .collect::<Result<_, _>>()?;
     told.sort_by(|a, b| a.name.cmp(&b.name));
     if approvals == 0 || usize::from(approvals) > told.len() {
         return Err(PeerProcessError::Approvals {

@@ -118,7 +118,9 @@ impl Federation {
     }
 
     pub(crate) fn log_file(&self, peer: usize) -> PathBuf {
-        self.base.path().join(format!("{}.log", self.peers[peer].name))
+        self.base
+            .path()
+            .join(format!("{}.log", self.peers[peer].name))
     }
 
     /// Everything that the peers said, for a test that failed.

@@ -464,7 +464,12 @@ impl Peer {
         let committed = head
             .sign(self.keys.organisation.as_str(), &self.keys.head_key)
             .map_err(PeerError::from)
-            .and_then(|signed| Ok(self.store.append(block, &signed, self.batch).map(|()| signed)?));
+            .and_then(|signed| {
+                Ok(self
+                    .store
+                    .append(block, &signed, self.batch)
+                    .map(|()| signed)?)
+            });
         // What the state holds is not in the store: only a new start brings them together again.
         self.stopped = committed.is_err();
         self.signed_head = committed?;

@@ -5,11 +5,11 @@
 //!   wait for a transaction in it are answered.
 //! - A transaction is submitted at f + 1 peers, one of which is honest; at all of them if that brings nothing. It is refused when f + 1 say so.
 
+pub use super::follow_peer::PeerAddress;
 use super::{
     follow_peer::{HOLD, RemotePeer, Unanswered},
     wire::{BlockView, Submitted},
 };
-pub use super::follow_peer::PeerAddress;
 use crate::record::{
     block::{Block, Header, Receipt},
     engine::{ApprovalOutcome, Engine, PeerStatus, RecordError, RecordHandle, most_signed},
@@ -68,7 +68,9 @@ pub enum FollowError {
     #[error("the record's folder cannot be used: {0}")]
     Folder(#[from] std::io::Error),
     /// Fewer peers than a quorum.
-    #[error("{found} peers are given, a quorum of the organisations is {needed}; give the addresses of more")]
+    #[error(
+        "{found} peers are given, a quorum of the organisations is {needed}; give the addresses of more"
+    )]
     TooFew {
         /// Peers given.
         found: usize,
@@ -150,7 +152,9 @@ impl Followed {
             return Err(FollowError::TooFew { found, needed });
         }
         let remote = peers.into_iter().map(RemotePeer::new);
-        let peers: Vec<_> = remote.collect::<Result<_, _>>().map_err(FollowError::Client)?;
+        let peers: Vec<_> = remote
+            .collect::<Result<_, _>>()
+            .map_err(FollowError::Client)?;
         let status = |peer: &RemotePeer| PeerStatus {
             organisation: peer.name().clone(),
             height: 0,
@@ -232,7 +236,9 @@ async fn watch_peer(shared: Arc<Shared>, peer: usize, seen: mpsc::Sender<Seen>) 
         let transactions = peer < shared.one_honest();
         match remote.blocks(from, transactions).await {
             Ok(views) => {
-                shared.note(peer, |status| status.fault = lock_on(&shared.proven).get(&peer).cloned());
+                shared.note(peer, |status| {
+                    status.fault = lock_on(&shared.proven).get(&peer).cloned()
+                });
                 for (number, view) in (from..).zip(views) {
                     if view.header().is_none_or(|header| header.height != number) {
                         let fault = "it shows blocks that are none".to_owned();
@@ -271,7 +277,10 @@ async fn gather(shared: Arc<Shared>, mut mirror: Mirror, mut seen: mpsc::Receive
         if header.height <= tip {
             compare_late(&shared, &mirror, peer, &view, &header);
         } else if header.height <= tip + 2 * AHEAD {
-            gathered.entry(header.height).or_default().insert(peer, view);
+            gathered
+                .entry(header.height)
+                .or_default()
+                .insert(peer, view);
         }
         loop {
             let next = mirror.tip().0 + 1;
@@ -320,7 +329,10 @@ fn agreed(shared: &Shared, mirror: &Mirror, shown: &Shown) -> Option<(Header, St
             let side = sides.entry(header.hash()).or_insert((header, Vec::new()));
             side.1.push((*peer, &view.signed_head));
         } else {
-            let fault = format!("it shows block {} with a head that it did not sign", header.height);
+            let fault = format!(
+                "it shows block {} with a head that it did not sign",
+                header.height
+            );
             shared.note(*peer, |status| status.fault = Some(fault));
         }
     }
@@ -341,7 +353,9 @@ fn compare_late(shared: &Shared, mirror: &Mirror, peer: usize, view: &BlockView,
     if own.is_none_or(|own| own.header == *header) {
         return;
     }
-    let keys: Vec<NoteKey> = shared.replica.with_state(|state| state.head_keys().collect());
+    let keys: Vec<NoteKey> = shared
+        .replica
+        .with_state(|state| state.head_keys().collect());
     if signed_by(shared, peer, &view.signed_head, &keys)
         .is_some_and(|head| head == mirror.head_of(header))
     {
@@ -362,7 +376,11 @@ fn signed_by(shared: &Shared, peer: usize, note: &str, keys: &[NoteKey]) -> Opti
 
 /// The block under this header: from what was shown, or from whoever showed the header.
 async fn block_of(shared: &Shared, shown: &Shown, header: &Header) -> Option<Block> {
-    let same = || shown.iter().filter(|(_, view)| view.header().as_ref() == Some(header));
+    let same = || {
+        shown
+            .iter()
+            .filter(|(_, view)| view.header().as_ref() == Some(header))
+    };
     if let Some(block) = same().find_map(|(_, view)| view.block()) {
         return Some(block);
     }
@@ -381,7 +399,9 @@ async fn block_of(shared: &Shared, shown: &Shown, header: &Header) -> Option<Blo
 
 fn answer(shared: &Shared, block: &Block, events: Vec<Vec<crate::record::Event>>) {
     let mut waiting = lock_on(&shared.waiting);
-    let done = (block.first_position()..).zip(&block.transactions).zip(events);
+    let done = (block.first_position()..)
+        .zip(&block.transactions)
+        .zip(events);
     for ((position, transaction), events) in done {
         let receipt = Receipt {
             height: block.header.height,

@@ -102,8 +102,7 @@ impl RemotePeer {
     pub(super) async fn head(&self, within: Duration) -> Result<String, Unanswered> {
         let url = format!("{}/v1/head", self.address.url);
         let answer = self.get(&url, within, MAX_NOTE).await?;
-        String::from_utf8(answer)
-            .map_err(|_| Unanswered::Nothing("its head is no text".to_owned()))
+        String::from_utf8(answer).map_err(|_| Unanswered::Nothing("its head is no text".to_owned()))
     }
 
     /// Submits a transaction and waits for what becomes of it.
@@ -137,12 +136,7 @@ impl RemotePeer {
         }
     }
 
-    async fn get(
-        &self,
-        url: &str,
-        within: Duration,
-        limit: usize,
-    ) -> Result<Vec<u8>, Unanswered> {
+    async fn get(&self, url: &str, within: Duration, limit: usize) -> Result<Vec<u8>, Unanswered> {
         self.send(self.client.get(url), within, limit).await
     }
 
@@ -154,7 +148,9 @@ impl RemotePeer {
     ) -> Result<Vec<u8>, Unanswered> {
         let nothing =
             |error: reqwest::Error| Unanswered::Nothing(format!("it does not answer: {error}"));
-        let request = request.bearer_auth(self.address.token.as_str()).timeout(within);
+        let request = request
+            .bearer_auth(self.address.token.as_str())
+            .timeout(within);
         let mut response = request.send().await.map_err(nothing)?;
         let success = response.status().is_success();
         let limit = if success { limit } else { MAX_SMALL_ANSWER };

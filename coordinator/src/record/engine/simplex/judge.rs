@@ -33,7 +33,9 @@ impl Judge for RecordJudge {
         };
         let time_ms = (self.clock)();
         self.replica
-            .with_state(|state| crate::record::apply::may_be_submitted(state, time_ms, &transaction))
+            .with_state(|state| {
+                crate::record::apply::may_be_submitted(state, time_ms, &transaction)
+            })
             .is_ok()
     }
 }

@@ -370,8 +370,9 @@ impl Member {
     pub fn status(&self) -> MemberStatus {
         let fault = lock_on(&self.fault).clone();
         let ended = || {
-            (!self.ordering.is_running())
-                .then(|| "its part in the order has ended; look at its log and start it again".to_owned())
+            (!self.ordering.is_running()).then(|| {
+                "its part in the order has ended; look at its log and start it again".to_owned()
+            })
         };
         MemberStatus {
             height: *self.height.borrow(),
@@ -452,15 +453,17 @@ fn lock(folder: &Path) -> Result<File, MemberError> {
         .write(true)
         .open(folder.join("lock"))
         .map_err(|error| failed(error.to_string()))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|error| failed(format!("another process uses it ({error}); stop that one first")))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+        |error| {
+            failed(format!(
+                "another process uses it ({error}); stop that one first"
+            ))
+        },
+    )?;
     Ok(file)
 }
 
-fn spawn(
-    name: String,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, MemberError> {
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, MemberError> {
     std::thread::Builder::new()
         .name(name)
         .spawn(run)
@@ -490,8 +493,11 @@ impl Executor {
                 }
                 Command::Approve { read, answer } => {
                     let decided = self.peer.approve(&[read], (self.clock)()).pop();
-                    let unavailable =
-                        || Err(ApprovalRefusal::Unavailable(self.peer.organisation().to_string()));
+                    let unavailable = || {
+                        Err(ApprovalRefusal::Unavailable(
+                            self.peer.organisation().to_string(),
+                        ))
+                    };
                     drop(answer.send(decided.unwrap_or_else(unavailable)));
                 }
                 Command::Head { answer } => drop(answer.send(self.peer.signed_head().to_owned())),
@@ -515,7 +521,8 @@ impl Executor {
                 }
             }
         }
-        self.ordered.store(delivery.height, atomic::Ordering::Release);
+        self.ordered
+            .store(delivery.height, atomic::Ordering::Release);
         delivery.done();
         Ok(())
     }

@@ -24,7 +24,10 @@ impl Store {
             .map_err(|error| self.database(error))?;
         let Some(value) = value else { return Ok(0) };
         let batch = value.try_into().map_err(|_| {
-            self.damaged(0, "the number of the batch that it stands at is not a number")
+            self.damaged(
+                0,
+                "the number of the batch that it stands at is not a number",
+            )
         })?;
         Ok(u64::from_be_bytes(batch))
     }
