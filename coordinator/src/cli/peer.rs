@@ -254,6 +254,8 @@ fn status(dir: &Path, url: Option<String>, output: &Output) -> Result<(), Failur
         field("organisation", &status.organisation),
         field("ledger", &status.ledger),
         field("block", status.height),
+        field("transactions", status.transactions),
+        field("state", status.state_root.as_deref().unwrap_or("none yet")),
         field("batch of the order", status.ordered),
     ];
     lines.extend(status.fault.iter().map(|fault| field("fault", fault)));

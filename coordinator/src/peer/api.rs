@@ -106,7 +106,10 @@ async fn health(State(api): State<Arc<PeerApi>>) -> Response {
 
 async fn status(State(api): State<Arc<PeerApi>>) -> Json<PeerStatusView> {
     let status = api.member.status();
+    let header = api.member.replica().header();
     Json(PeerStatusView {
+        transactions: header.map_or(0, |header| header.size),
+        state_root: header.map(|header| hex::encode(header.state_root)),
         organisation: api.member.organisation().clone(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
         ledger: api.ledger.clone(),

@@ -5,6 +5,7 @@ use super::{
     wire::{AccusedView, BlockView, MAX_BLOCKS, Submitted},
 };
 use crate::record::{
+    block::MAX_BLOCK_BYTES,
     engine::RecordError,
     genesis::Genesis,
     identifier::Identifier,
@@ -346,14 +347,24 @@ impl Member {
             Ok(Ok(last)) => *last,
             _ => return Ok(Vec::new()),
         };
-        let mut views = Vec::new();
-        for number in (from.max(1)..=last).take(MAX_BLOCKS) {
-            let Some((block, signed_head)) = self.replica.signed_block(number)? else {
-                break;
-            };
-            views.push(BlockView::new(&block, signed_head, transactions));
-        }
-        Ok(views)
+        let (replica, from) = (self.replica.clone(), from.max(1));
+        let reading = tokio::task::spawn_blocking(move || {
+            let (mut views, mut bytes) = (Vec::new(), 0);
+            for number in (from..=last).take(MAX_BLOCKS) {
+                let Some((block, signed_head)) = replica.signed_block(number)? else {
+                    break;
+                };
+                let length = |it: &SignedTransaction| it.as_bytes().len();
+                bytes += block.transactions.iter().map(length).sum::<usize>();
+                // One block always fits into an answer, however large.
+                if transactions && bytes > MAX_BLOCK_BYTES && !views.is_empty() {
+                    break;
+                }
+                views.push(BlockView::new(&block, signed_head, transactions));
+            }
+            Ok(views)
+        });
+        reading.await.unwrap_or_else(|_| Ok(Vec::new()))
     }
 
     /// Waits until it has more blocks than this; says whether it has.

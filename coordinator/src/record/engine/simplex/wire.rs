@@ -65,6 +65,11 @@ pub struct PeerStatusView {
     pub ledger: String,
     /// Its last block.
     pub height: u64,
+    /// Transactions on its record.
+    pub transactions: u64,
+    /// Root over its state after the last block, hexadecimal; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_root: Option<String>,
     /// The last batch of the order that it executed.
     pub ordered: u64,
     /// Why it takes no part any more.
