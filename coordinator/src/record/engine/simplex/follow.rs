@@ -313,12 +313,15 @@ async fn gather(shared: Arc<Shared>, mut mirror: Mirror, mut seen: mpsc::Receive
     }
 }
 
+/// A header, and who signed the head that it makes, with what note.
+type Side<'a> = (Header, Vec<(usize, &'a str)>);
+
 /// The header that a quorum signed, with their signatures in one note. Who signed another one is named.
 fn agreed(shared: &Shared, mirror: &Mirror, shown: &Shown) -> Option<(Header, String)> {
     let (keys, quorum) = shared
         .replica
         .with_state(|state| (state.head_keys().collect::<Vec<_>>(), state.quorum()));
-    let mut sides: HashMap<Hash, (Header, Vec<(usize, &str)>)> = HashMap::new();
+    let mut sides: HashMap<Hash, Side<'_>> = HashMap::new();
     for (peer, view) in shown {
         let Some(header) = view.header() else {
             continue;
