@@ -1,55 +1,45 @@
-//! The running log: one writer thread, group commit, checkpoints.
+//! The running log, as everybody but its writer sees it.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use certs::checkpoint::Checkpoint;
-use certs::merkle::{self, Tree};
+use certs::merkle::{self, Hash, RangeError, Tree};
 use tokio::sync::oneshot;
 
-use super::head::{CHECKPOINT_FILE, CheckpointKey, MAX_NOTE, hold_against, read_note, write_note};
-use super::segment::{self, Location, Tail, disk};
+use super::head::{
+    CHECKPOINT_FILE, COSIGNED_FILE, CheckpointKey, hold_against, read_kept, write_note,
+};
+use super::segment::{self, Location, disk};
+use super::writer::{Job, Writer};
 use super::{AuditError, AuditRecord, OperatorRecord};
 
-/// A log that has rested this long gets its checkpoint.
-const REST: Duration = Duration::from_millis(200);
-/// Under load a checkpoint is signed this often.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// Most records in one batch: a bound on memory and on the time to the first answer.
-const MAX_BATCH: usize = 4096;
+/// Most jobs that wait for the writer. What comes above is shed at once: a disk that hangs must not gather memory.
+const MAX_QUEUE: usize = 4096;
 
 /// What the writer has made durable, for readers.
-struct Durable {
-    tree: Tree,
-    locations: Vec<Location>,
-    segments: Vec<PathBuf>,
-    note: Option<String>,
-    failure: Option<AuditError>,
-}
-
-enum Job {
-    Append {
-        record: Vec<u8>,
-        answer: oneshot::Sender<Result<u64, AuditError>>,
-    },
-    Checkpoint {
-        answer: oneshot::Sender<Result<String, AuditError>>,
-    },
-    Close,
+pub(super) struct Durable {
+    pub(super) tree: Tree,
+    pub(super) locations: Vec<Location>,
+    pub(super) segments: Vec<PathBuf>,
+    pub(super) note: Option<String>,
+    pub(super) cosigned: Option<String>,
+    pub(super) failure: Option<AuditError>,
 }
 
 /// The audit log of a running node. [`AuditLog::append`] is the only way into it.
 pub struct AuditLog {
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
     durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
+    folder: PathBuf,
     origin: String,
     torn: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -88,12 +78,9 @@ impl AuditLog {
             locations.push(location);
             Ok(())
         })?;
-        let note = segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
-        let signed = match &note {
-            Some(note) => Some(read_note(folder, note, &key.public)?),
-            None => None,
-        };
-        for head in signed.iter().chain(known) {
+        let (note, signed) = read_kept(folder, CHECKPOINT_FILE, &key.public)?;
+        let (cosigned, cosigned_head) = read_kept(folder, COSIGNED_FILE, &key.public)?;
+        for head in signed.iter().chain(&cosigned_head).chain(known) {
             hold_against(folder, &tree, head)?;
         }
         let file = segment::open_tail(folder, &scanned)?;
@@ -114,11 +101,12 @@ impl AuditLog {
             locations,
             segments,
             note,
+            cosigned,
             failure: None,
         }));
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
         let writer = Writer {
             folder: folder.to_owned(),
             key,
@@ -139,6 +127,7 @@ impl AuditLog {
             durable,
             batches,
             failed,
+            folder: folder.to_owned(),
             origin,
             torn: scanned.torn,
             writer: Mutex::new(Some(handle)),
@@ -163,9 +152,7 @@ impl AuditLog {
 
     async fn append_bytes(&self, record: Vec<u8>) -> Result<u64, AuditError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(Job::Append { record, answer })
-            .map_err(|_| AuditError::Closed)?;
+        self.enqueue(Job::Append { record, answer })?;
         answered.await.map_err(|_| AuditError::Closed)?
     }
 
@@ -175,10 +162,15 @@ impl AuditLog {
     /// [`AuditError`] if it could not be written.
     pub async fn checkpoint(&self) -> Result<String, AuditError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(Job::Checkpoint { answer })
-            .map_err(|_| AuditError::Closed)?;
+        self.enqueue(Job::Checkpoint { answer })?;
         answered.await.map_err(|_| AuditError::Closed)?
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), AuditError> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => AuditError::Busy,
+            TrySendError::Disconnected(_) => AuditError::Closed,
+        })
     }
 
     /// The canonical bytes of at most `limit` acknowledged records from number `from` on, and at most
@@ -249,6 +241,48 @@ impl AuditLog {
         lock(&self.durable).note.clone()
     }
 
+    /// The newest checkpoint that was published with witnesses' cosignatures.
+    #[must_use]
+    pub fn cosigned(&self) -> Option<String> {
+        lock(&self.durable).cosigned.clone()
+    }
+
+    /// Keeps a checkpoint of this log with cosignatures, durably, and then shows it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`AuditError::Disk`]: then the one before is shown. The log itself goes on.
+    pub fn keep_cosigned(&self, note: &str) -> Result<(), AuditError> {
+        write_note(&self.folder, COSIGNED_FILE, note)?;
+        lock(&self.durable).cosigned = Some(note.to_owned());
+        Ok(())
+    }
+
+    /// The root over the first `size` acknowledged records; `None` if there are fewer.
+    #[must_use]
+    pub fn root_at(&self, size: u64) -> Option<Hash> {
+        lock(&self.durable).tree.root_at(size).ok()
+    }
+
+    /// The proof that the first `new` records begin with the first `old`.
+    ///
+    /// # Errors
+    /// [`RangeError`] for sizes that the log does not have.
+    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, RangeError> {
+        lock(&self.durable).tree.consistency_proof(old, new)
+    }
+
+    /// Takes notice of a head that this node has signed and that this log does not continue: from now on nothing is written. A
+    /// head that it does continue changes nothing.
+    ///
+    /// # Errors
+    /// [`AuditError::RolledBack`]
+    pub fn hold_against(&self, signed: &Checkpoint) -> Result<(), AuditError> {
+        let mut durable = lock(&self.durable);
+        hold_against(&self.folder, &durable.tree, signed).inspect_err(|failure| {
+            durable.failure.get_or_insert_with(|| failure.clone());
+        })
+    }
+
     /// Bytes that a crash had torn and that were cut off when the log was opened.
     #[must_use]
     pub fn torn_bytes(&self) -> u64 {
@@ -295,197 +329,8 @@ impl Drop for AuditLog {
     }
 }
 
-fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
+pub(super) fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
     durable.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-struct Writer {
-    folder: PathBuf,
-    key: CheckpointKey,
-    tail: Box<dyn Tail>,
-    /// Bytes in the last segment.
-    length: u64,
-    signed_size: Option<u64>,
-    signed_at: Instant,
-    durable: Arc<Mutex<Durable>>,
-    batches: Arc<AtomicU64>,
-    failed: Arc<AtomicU64>,
-}
-
-type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, AuditError>>);
-
-impl Writer {
-    fn run(mut self, queue: &Receiver<Job>) {
-        let mut open = true;
-        while open {
-            let first = if self.unsigned() {
-                match queue.recv_timeout(REST) {
-                    Ok(job) => job,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.sign_quietly();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => Job::Close,
-                }
-            } else {
-                queue.recv().unwrap_or(Job::Close)
-            };
-            let mut appends = Vec::new();
-            let mut askers = Vec::new();
-            let mut job = Some(first);
-            while let Some(current) = job {
-                match current {
-                    Job::Append { record, answer } => appends.push((record, answer)),
-                    Job::Checkpoint { answer } => askers.push(answer),
-                    Job::Close => open = false,
-                }
-                job = if appends.len() < MAX_BATCH {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-            self.commit(appends);
-            if !askers.is_empty() {
-                let note = self.sign();
-                for asker in askers {
-                    let _ = asker.send(note.clone());
-                }
-            } else if !open || (self.unsigned() && self.signed_at.elapsed() >= CHECKPOINT_EVERY) {
-                self.sign_quietly();
-            }
-        }
-        if lock(&self.durable).failure.is_none()
-            && let Err(failure) = self.finish_segment()
-        {
-            // The next start cuts the zeros off; no record is in them.
-            tracing::warn!(code = failure.code(), "{failure}");
-        }
-    }
-
-    fn finish_segment(&mut self) -> Result<(), AuditError> {
-        self.tail
-            .finish()
-            .map_err(|error| disk("truncate", &self.folder.join("*.log"), &error))
-    }
-
-    fn commit(&mut self, appends: Vec<Waiting>) {
-        if appends.is_empty() {
-            return;
-        }
-        match self.write(&appends) {
-            Ok(first) => {
-                for (index, (_, answer)) in (first..).zip(appends) {
-                    let _ = answer.send(Ok(index));
-                }
-            }
-            Err(failure) => {
-                tracing::error!(code = failure.code(), "{failure}");
-                self.failed
-                    .fetch_add(appends.len() as u64, Ordering::Relaxed);
-                lock(&self.durable)
-                    .failure
-                    .get_or_insert_with(|| failure.clone());
-                for (_, answer) in appends {
-                    let _ = answer.send(Err(failure.clone()));
-                }
-            }
-        }
-    }
-
-    /// Makes one batch durable and gives the index of its first record.
-    fn write(&mut self, appends: &[Waiting]) -> Result<u64, AuditError> {
-        let (first, failure) = {
-            let durable = lock(&self.durable);
-            (durable.tree.size(), durable.failure.clone())
-        };
-        // After a failed fdatasync the kernel may have dropped the pages: a later success would prove nothing.
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        if self.length >= segment::SEGMENT_BYTES {
-            self.finish_segment()?;
-            let (path, file) = segment::create(&self.folder, first)?;
-            self.tail = Box::new(file);
-            self.length = segment::HEADER as u64;
-            lock(&self.durable).segments.push(path);
-        }
-        let mut frames = Vec::with_capacity(
-            appends
-                .iter()
-                .map(|(record, _)| record.len() + segment::FRAME_HEAD)
-                .sum(),
-        );
-        for (index, (record, _)) in (first..).zip(appends) {
-            segment::put_frame(&mut frames, index, first, record);
-        }
-        let path = || self.folder.join("*.log");
-        self.tail
-            .append(&frames)
-            .map_err(|error| disk("write", &path(), &error))?;
-        self.tail
-            .sync()
-            .map_err(|error| disk("sync", &path(), &error))?;
-        let mut durable = lock(&self.durable);
-        let segment = u32::try_from(durable.segments.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        for (record, _) in appends {
-            let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            let offset = self.length + segment::FRAME_HEAD as u64;
-            durable.locations.push(Location {
-                segment,
-                offset,
-                length,
-            });
-            durable.tree.push(merkle::leaf_hash(record));
-            self.length = offset + u64::from(length);
-        }
-        drop(durable);
-        self.batches.fetch_add(1, Ordering::Relaxed);
-        Ok(first)
-    }
-
-    fn unsigned(&self) -> bool {
-        let durable = lock(&self.durable);
-        durable.failure.is_none() && self.signed_size != Some(durable.tree.size())
-    }
-
-    fn sign_quietly(&mut self) {
-        // The failure is kept and logged by `sign`; nobody waits for this checkpoint.
-        let _ = self.sign();
-    }
-
-    /// Signs the head and makes the note durable; the same note again if nothing was added since.
-    fn sign(&mut self) -> Result<String, AuditError> {
-        let (head, note) = {
-            let durable = lock(&self.durable);
-            if let Some(failure) = &durable.failure {
-                return Err(failure.clone());
-            }
-            let head = Checkpoint {
-                origin: self.key.origin().to_owned(),
-                size: durable.tree.size(),
-                root: durable.tree.root(),
-            };
-            (head, durable.note.clone())
-        };
-        if let (Some(size), Some(note)) = (self.signed_size, note)
-            && size == head.size
-        {
-            return Ok(note);
-        }
-        let note = self.key.sign(&head)?;
-        if let Err(failure) = write_note(&self.folder, &note) {
-            tracing::error!(code = failure.code(), "{failure}");
-            lock(&self.durable)
-                .failure
-                .get_or_insert_with(|| failure.clone());
-            return Err(failure);
-        }
-        self.signed_size = Some(head.size);
-        self.signed_at = Instant::now();
-        lock(&self.durable).note = Some(note.clone());
-        Ok(note)
-    }
 }
 
 #[cfg(test)]

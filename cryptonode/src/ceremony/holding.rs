@@ -130,14 +130,10 @@ impl Ceremonies {
         self.policy_with(certified.policy_hash())
     }
 
-    /// The policy with this hash: the configured one, or one that a ceremony was held under.
-    pub(super) fn policy_with(&self, hash: &[u8; 32]) -> Result<certs::Policy, CeremonyError> {
-        let configured = self.around.policy.as_ref();
-        if let Some(policy) = configured.filter(|policy| policy.hash() == *hash) {
-            return Ok(policy.clone());
-        }
-        let kept = self.around.store.policy(hash)?;
-        Ok(kept.ok_or(RecordsError::Unreadable {
+    /// The policy with this hash, which a ceremony is held under.
+    fn policy_with(&self, hash: &[u8; 32]) -> Result<certs::Policy, CeremonyError> {
+        let policy = self.known_policy(hash)?;
+        Ok(policy.ok_or(RecordsError::Unreadable {
             what: "the policy of a new key",
             reason: "it is missing".to_owned(),
         })?)

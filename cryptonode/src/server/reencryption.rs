@@ -23,7 +23,7 @@ use super::counters::Open;
 use super::phases::{Phase, Stopwatch};
 use super::refusal::Refusal;
 use super::serving::Serving;
-use crate::audit::{AuditApproval, AuditRecord};
+use crate::audit::{AuditApproval, AuditError, AuditRecord};
 use crate::keyring::Chosen;
 use crate::wire::v1::{Answer, ByteBuf, ResultVersion};
 
@@ -84,6 +84,9 @@ pub(super) async fn answer(
                 newest: chosen.newest,
             })
         }
+        Some(Err(AuditError::Busy)) => Err(Refusal::Busy {
+            retry_after: shared.limits().retry_after,
+        }),
         Some(Err(error)) => {
             tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
             Err(Refusal::AuditUnavailable)

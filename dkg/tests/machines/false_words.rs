@@ -288,6 +288,16 @@ fn a_copied_encryption_key_is_refused() {
 
 /// A member complains of an honest dealer, opening its share truly or falsely.
 pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
+    complain_of(seed, truly, may_be_absent, |complaint| vec![complaint])
+}
+
+/// The same, with as many complaints as are made of it.
+pub fn complain_of(
+    seed: u64,
+    truly: bool,
+    may_be_absent: u16,
+    make: impl Fn(Complaint) -> Vec<Complaint>,
+) -> Cluster {
     let mut cluster = Cluster::with_absent(2, 3, may_be_absent, seed).with_whole_deals();
     let rng = &mut StdRng::seed_from_u64(seed);
     let secret = SecretScalar::random(rng);
@@ -311,7 +321,8 @@ pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
             let ceremony = cluster.proposal.id();
             if let Some(deals) = question.take() {
                 let params = crate::dealer::params(&cluster.proposal, 1, &acceptances);
-                let complaints = complaint(&params, &deals, &secret, truly, rng, cluster);
+                let one = complaint(&params, &deals, &secret, truly, rng);
+                let complaints = sign(&params, &deals, make(one), cluster);
                 *reply = Message::Complained {
                     ceremony,
                     attempt: 1,
@@ -338,30 +349,10 @@ fn complaint(
     secret: &SecretScalar,
     truly: bool,
     rng: &mut StdRng,
-    cluster: &Cluster,
-) -> Complaints {
+) -> Complaint {
     let accused = &deals[VICTIM];
     let header = &accused.header;
-    let digests: Vec<[u8; 64]> = deals
-        .iter()
-        .map(|deal| {
-            let header = &deal.header;
-            let index = header.index.to_le_bytes();
-            let items: [&[u8]; 6] = [
-                params,
-                &index,
-                &header.constant,
-                &header.ephemeral,
-                &header.commitments_hash,
-                &header.ciphertexts_root,
-            ];
-            hash("cryptonode/v1/dkg-deal", &items)
-        })
-        .collect();
-    let set_items: Vec<&[u8]> = std::iter::once(params)
-        .chain(digests.iter().map(<[u8; 64]>::as_slice))
-        .collect();
-    let set = hash("cryptonode/v1/dkg-deal-set", &set_items);
+    let digests = digests(params, deals);
     let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
     let used = if truly {
         SecretScalar::from_scalar(*secret.expose()).unwrap()
@@ -377,31 +368,67 @@ fn complaint(
         points: (secret.public(), opening),
     };
     let proof = EqualityProof::prove(&statement, &used, rng).to_bytes();
-    let complaint = Complaint {
+    Complaint {
         dealer: header.index,
         ciphertext: accused.ciphertext,
         path: ByteBuf::from(accused.path.to_vec()),
         opening: *opening.as_bytes(),
         proof,
-    };
-    let signed = hash(
-        "cryptonode/v1/dkg-complain",
-        &[
-            params,
-            &member,
-            &set,
-            &dealer,
+    }
+}
+
+fn digests(params: &[u8], deals: &[dkg::RelayedDeal]) -> Vec<[u8; 64]> {
+    deals
+        .iter()
+        .map(|deal| {
+            let header = &deal.header;
+            let index = header.index.to_le_bytes();
+            let items: [&[u8]; 6] = [
+                params,
+                &index,
+                &header.constant,
+                &header.ephemeral,
+                &header.commitments_hash,
+                &header.ciphertexts_root,
+            ];
+            hash("cryptonode/v1/dkg-deal", &items)
+        })
+        .collect()
+}
+
+fn sign(
+    params: &[u8],
+    deals: &[dkg::RelayedDeal],
+    complaints: Vec<Complaint>,
+    cluster: &Cluster,
+) -> Complaints {
+    let digests = digests(params, deals);
+    let set_items: Vec<&[u8]> = std::iter::once(params)
+        .chain(digests.iter().map(<[u8; 64]>::as_slice))
+        .collect();
+    let set = hash("cryptonode/v1/dkg-deal-set", &set_items);
+    let member = index(CHEAT).to_le_bytes();
+    let dealers: Vec<[u8; 2]> = complaints
+        .iter()
+        .map(|complaint| complaint.dealer.to_le_bytes())
+        .collect();
+    let mut items: Vec<&[u8]> = vec![params, &member, &set];
+    for (complaint, dealer) in complaints.iter().zip(&dealers) {
+        let parts: [&[u8]; 5] = [
+            dealer,
             &complaint.ciphertext,
             &complaint.path,
             &complaint.opening,
-            &proof,
-        ],
-    );
+            &complaint.proof,
+        ];
+        items.extend(parts);
+    }
+    let signed = hash("cryptonode/v1/dkg-complain", &items);
     let signature = cluster.nodes[CHEAT].local.identity.sign(&signed).to_bytes();
     Complaints {
         index: index(CHEAT),
         set,
-        complaints: vec![complaint],
+        complaints,
         signature,
     }
 }

@@ -1,7 +1,7 @@
 //! What the one member does that cheats.
 
 use curve25519_dalek::Scalar;
-use dkg::{Exclusion, Grounds, Leader, Message};
+use dkg::{Accused, Exclusion, Fault, Grounds, Leader, Message};
 use serde_bytes::ByteBuf;
 
 use super::{PATIENCE, World};
@@ -24,9 +24,17 @@ pub enum Cheat {
     Withholds,
     /// Never answers.
     Silent,
+    /// Deals without end, and tells everybody of it.
+    Endless,
+    /// Leads, and tells false sums and the whole deals by turns.
+    FalseSums,
+    /// Leads, keeps silent for longer than anybody's patience, and then calls all back.
+    CallsBack,
+    /// Says that it was told false sums.
+    Refuses,
 }
 
-pub const CHEATS: [Cheat; 7] = [
+pub const CHEATS: [Cheat; 11] = [
     Cheat::WrongShare,
     Cheat::ManyDeals,
     Cheat::FalseBegun,
@@ -34,7 +42,14 @@ pub const CHEATS: [Cheat; 7] = [
     Cheat::Stalls,
     Cheat::Withholds,
     Cheat::Silent,
+    Cheat::Endless,
+    Cheat::FalseSums,
+    Cheat::CallsBack,
+    Cheat::Refuses,
 ];
+
+/// More bytes than a history of a few members has anything to say in.
+pub const ENDLESS: usize = 250_000;
 
 impl World {
     /// The cheat's answer instead of the right one; `None` for none.
@@ -50,7 +65,7 @@ impl World {
         match (cheat, question) {
             (Cheat::Silent, _) => None,
             (
-                Cheat::WrongShare | Cheat::ManyDeals,
+                Cheat::WrongShare | Cheat::ManyDeals | Cheat::Endless,
                 Message::Begin {
                     acceptances,
                     attempt: 1,
@@ -69,7 +84,19 @@ impl World {
                     let key = &acceptances[own + 1].encryption_key;
                     dealer.encrypt(index + 1, wrong, key);
                 }
+                if cheat == Cheat::Endless {
+                    let again = dealer.commitments[1];
+                    dealer.commitments.resize(ENDLESS / 32, again);
+                }
                 let deal = dealer.finish(&self.players[own].node.local.identity);
+                self.endless = (cheat == Cheat::Endless).then(|| {
+                    Grounds::VoidDeal(Box::new(Accused {
+                        header: deal.header.clone(),
+                        attempt: 1,
+                        acceptances: acceptances.clone(),
+                        commitments: deal.commitments.clone(),
+                    }))
+                });
                 Some(Message::Dealt {
                     deal: Box::new(deal),
                     attempt: 1,
@@ -77,7 +104,7 @@ impl World {
                 })
             }
             // It finds its own deal altered, and does not say so.
-            (Cheat::WrongShare | Cheat::ManyDeals, _)
+            (Cheat::WrongShare | Cheat::ManyDeals | Cheat::Endless, _)
                 if matches!(reply, Message::Refused { .. }) =>
             {
                 None
@@ -99,6 +126,15 @@ impl World {
                     excluded,
                     acceptances,
                 })
+            }
+            (Cheat::Refuses, Message::Deals { .. } | Message::Acknowledgements { .. })
+                if from != own && self.chance(500) =>
+            {
+                let mut about = question.about();
+                if self.chance(200) {
+                    about.attempt = Some(u32::try_from(self.below(4)).unwrap());
+                }
+                Some(Message::refusal(about, &Fault::FalseSums))
             }
             _ => Some(reply),
         }
@@ -158,6 +194,18 @@ impl World {
                 };
                 self.send(own, to, stall);
             }
+            (Some(Cheat::FalseSums), Message::Deals { .. } | Message::WholeDeals { .. }) => {
+                let mut message = message;
+                if let Message::Deals { sums, .. } = &mut message
+                    && to != own
+                {
+                    sums.reverse();
+                }
+                self.told.insert((to, message.name()), message.clone());
+                self.send(own, to, message);
+            }
+            (Some(Cheat::FalseSums), Message::Acknowledgements { .. }) if to != own => {}
+            (Some(Cheat::CallsBack), _) if to != own && message.attempt() != Some(1) => {}
             _ => self.send(own, to, message),
         }
     }
@@ -181,8 +229,39 @@ impl World {
                 self.note(format!("{own} brings the certificate out to {to}"));
                 self.send(own, to, message);
             }
+            Some(Cheat::Endless) if now_and_then => {
+                let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
+                if let Some(grounds) = self.endless.clone() {
+                    let member = u16::try_from(own + 1).unwrap();
+                    let message = Message::Notice {
+                        ceremony: self.proposal.id(),
+                        excluded: vec![Exclusion { member, grounds }],
+                    };
+                    self.send(own, to, message);
+                }
+            }
+            Some(Cheat::FalseSums) if !self.told.is_empty() && self.chance(300) => {
+                let place = usize::try_from(self.below(self.told.len() as u64)).unwrap();
+                let ((to, _), message) = self.told.iter().nth(place).unwrap();
+                let (to, message) = (*to, message.clone());
+                self.send(own, to, message);
+            }
+            Some(Cheat::CallsBack)
+                if self.now >= self.called + u64::from(PATIENCE) + 5
+                    && self.players[own].node.member.attempt().is_some() =>
+            {
+                self.called = self.now;
+                for to in (0..self.players.len()).filter(|to| *to != own) {
+                    let attempt = self.players[to].node.member.attempt();
+                    let message = Message::Leading {
+                        attempt: attempt.unwrap_or_default(),
+                        ceremony: self.proposal.id(),
+                    };
+                    self.send(own, to, message);
+                }
+            }
             // It does not wait for its turn.
-            Some(Cheat::LeavesOut | Cheat::Stalls | Cheat::Withholds)
+            Some(Cheat::LeavesOut | Cheat::Stalls | Cheat::Withholds | Cheat::FalseSums)
                 if self.players[own].leader.is_none()
                     && self.players[own].node.member.attempt().is_some()
                     && self.withheld.is_empty() =>
