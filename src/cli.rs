@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::site::Tool;
+use crate::site::{RecordEngine, Tool};
 use crate::{demo, up};
 
 const EXAMPLES: &str = "\
@@ -81,6 +81,9 @@ pub(crate) struct PlaceArguments {
     /// How much the processes write to their logs: error, warn, info, debug, trace, or directives such as `quinn=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log: String,
+    /// What orders the golden record
+    #[arg(long, value_enum, value_name = "ENGINE", default_value_t)]
+    pub(crate) engine: RecordEngine,
 }
 
 #[derive(Args)]

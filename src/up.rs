@@ -28,7 +28,8 @@ pub async fn run(arguments: UpArguments) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let mut site = Site::new(home.layout().clone(), program, SitePlan::default());
+    let mut site =
+        Site::new(home.layout().clone(), program, SitePlan::default()).ordered_by(place.engine);
     let mut story = Story::new(arguments.json);
     let up = tokio::select! {
         up = start(&mut site, &mut story) => up,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{self, FolderError};
+use crate::record::Identifier;
 
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -59,9 +60,45 @@ pub struct Config {
     /// How the cluster of crypto nodes is asked.
     #[serde(default)]
     pub cluster: ClusterConfig,
+    /// Who orders the record, and where its peers are.
+    #[serde(default)]
+    pub record: RecordConfig,
     /// Where the bodies of documents lie.
     #[serde(default)]
     pub bodies: BodiesConfig,
+}
+
+/// What orders the record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineName {
+    /// This process, with the peers of all organisations in it.
+    #[default]
+    Solo,
+    /// The organisations' peers among themselves, each a process of its own.
+    Simplex,
+}
+
+/// Who orders the record, and where its peers are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RecordConfig {
+    /// What orders.
+    pub engine: EngineName,
+    /// Where the organisations' peers answer; for `simplex` alone.
+    pub peers: Vec<PeerConfig>,
+}
+
+/// Where an organisation's peer answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// The organisation.
+    pub organisation: Identifier,
+    /// URL of its API.
+    pub url: String,
+    /// File with the token that it wants to be shown.
+    pub token_file: PathBuf,
 }
 
 /// Where the bodies of documents lie: in the folder `bodies/`, unless a bucket is named.
@@ -164,6 +201,11 @@ impl Config {
              request_timeout_ms = {}\n\
              hedge_after_ms = {}\n\
              \n\
+             # What orders the record: this process with the peers of all organisations in it (\"solo\"), or those peers among\n\
+             # themselves, each a process of its own (\"simplex\"; then [[record.peers]] with organisation, url and token_file follow).\n\
+             [record]\n\
+             engine = \"solo\"\n\
+             \n\
              [bodies]\n\
              # Bodies lie in the folder bodies/, or in a bucket of an S3 service. Its credentials come from the environment\n\
              # (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).\n\
@@ -181,6 +223,21 @@ impl Config {
             cluster.request_timeout_ms,
             cluster.hedge_after_ms,
         )
+    }
+
+    /// The same for a record that the organisations' peers order, with where they answer.
+    pub fn text_with_peers(listen: SocketAddr, peers: &[PeerConfig]) -> String {
+        let mut text = "engine = \"simplex\"\n".to_owned();
+        for peer in peers {
+            // A quoted TOML string escapes as JSON does.
+            let quoted = |it: &str| serde_json::Value::from(it).to_string();
+            let (name, url) = (quoted(peer.organisation.as_str()), quoted(&peer.url));
+            let token = quoted(&peer.token_file.to_string_lossy());
+            text.push_str(&format!(
+                "[[record.peers]]\norganisation = {name}\nurl = {url}\ntoken_file = {token}\n"
+            ));
+        }
+        Self::text(listen).replacen("engine = \"solo\"\n", &text, 1)
     }
 
     /// Reads and checks the settings.
@@ -240,6 +297,23 @@ impl Config {
                 "has a time that is not between 1 and 600000 milliseconds",
             );
         }
+        let record = &self.record;
+        if (record.engine == EngineName::Simplex) == record.peers.is_empty() {
+            return value(
+                "[record]",
+                "needs [[record.peers]] for engine = \"simplex\", and for nothing else",
+            );
+        }
+        if record
+            .peers
+            .iter()
+            .any(|peer| !is_protected(&peer.url) || peer.url.ends_with('/'))
+        {
+            return value(
+                "record.peers.url",
+                "must be an https:// URL without a slash at its end; http:// is allowed on 127.0.0.1, [::1] and localhost alone",
+            );
+        }
         let bodies = &self.bodies;
         let others = [&bodies.prefix, &bodies.region, &bodies.endpoint];
         if bodies.bucket.is_none() && others.iter().any(|it| it.is_some()) {
@@ -294,9 +368,32 @@ mod tests {
             listen,
             limits: Limits::default(),
             cluster: ClusterConfig::default(),
+            record: RecordConfig::default(),
             bodies: BodiesConfig::default(),
         };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn peers_are_written_as_they_are_read() {
+        let peer = |url: &str| PeerConfig {
+            organisation: "alder".parse().unwrap(),
+            url: url.to_owned(),
+            token_file: "/a folder/\"token\"".into(),
+        };
+        let listen = "127.0.0.1:7710".parse().unwrap();
+        let peers = vec![peer("http://127.0.0.1:7730"), peer("https://b.example.org")];
+        let config = read(&Config::text_with_peers(listen, &peers)).unwrap();
+        let expected = RecordConfig {
+            engine: EngineName::Simplex,
+            peers,
+        };
+        assert_eq!(config.record, expected);
+        let open = [peer("http://192.0.2.1:7730")];
+        let error = read(&Config::text_with_peers(listen, &open)).unwrap_err();
+        assert!(error.to_string().contains("record.peers.url"));
+        let none = read(&Config::text_with_peers(listen, &[])).unwrap_err();
+        assert!(none.to_string().contains("[record]"));
     }
 
     #[test]

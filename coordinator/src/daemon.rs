@@ -166,7 +166,8 @@ pub async fn run(
     );
     drop(passphrase);
     let keys = setup::api_keys(&folder, &master)?;
-    let record = setup::open_record(&folder, &master, setup::read_genesis(&folder)?).await?;
+    let genesis = setup::read_genesis(&folder)?;
+    let record = setup::open_record(&folder, &master, genesis, &config.record).await?;
     let platform = match start_platform(&folder, &config, master, record.clone()).await {
         Ok(platform) => platform,
         Err(e) => {
@@ -264,7 +265,7 @@ async fn sweep(platform: Arc<Platform>, stop: watch::Receiver<bool>) {
 }
 
 /// Becomes true when the process is to stop.
-fn stop_signal(exit_with_stdin: bool) -> Result<watch::Receiver<bool>, DaemonError> {
+pub(crate) fn stop_signal(exit_with_stdin: bool) -> std::io::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     let (mut terminate, mut interrupt) = (
         signal(SignalKind::terminate())?,
@@ -293,11 +294,11 @@ async fn end_of_stdin() {
     while stdin.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
 }
 
-async fn stopped(mut stop: watch::Receiver<bool>) {
+pub(crate) async fn stopped(mut stop: watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn late(stop: watch::Receiver<bool>) {
+pub(crate) async fn late(stop: watch::Receiver<bool>) {
     stopped(stop).await;
     tokio::time::sleep(STOP_WITHIN).await;
 }

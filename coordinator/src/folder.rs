@@ -33,6 +33,9 @@ pub enum FolderError {
     /// There is no such folder, or it was never initialised.
     #[error("{dir} is not a coordinator's folder: make one with `coordinator init --dir {dir}`", dir = .0.display())]
     NotInitialised(PathBuf),
+    /// There is no such folder, or it is no peer's.
+    #[error("{dir} is not a peer's folder: make one with `coordinator peer init --dir {dir}`", dir = .0.display())]
+    NotInitialisedPeer(PathBuf),
     /// `init` found a folder that has something in it.
     #[error("{} is not empty: choose another folder, or remove it if you do not need it", .0.display())]
     NotEmpty(PathBuf),
@@ -71,7 +74,7 @@ impl FolderError {
     /// A stable name of the reason, for programs.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::NotInitialised(_) => "folder-not-initialised",
+            Self::NotInitialised(_) | Self::NotInitialisedPeer(_) => "folder-not-initialised",
             Self::NotEmpty(_) => "folder-not-empty",
             Self::InUse(_) => "folder-in-use",
             Self::Io { .. } => "file-io",
@@ -113,6 +116,13 @@ impl Folder {
         Ok(Self { root })
     }
 
+    /// Names the places in a folder that was made for others: nothing is checked.
+    pub fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+        }
+    }
+
     /// Takes a folder that `init` has completed.
     pub fn open(root: &Path) -> Result<Self, FolderError> {
         let folder = Self {
@@ -123,6 +133,18 @@ impl Folder {
         // `coordinator.toml` is the last file that `init` writes.
         if !folder.config().is_file() {
             return Err(FolderError::NotInitialised(root.to_owned()));
+        }
+        Ok(folder)
+    }
+
+    /// Takes a folder of a peer that `peer init` has completed.
+    pub fn open_peer(root: &Path) -> Result<Self, FolderError> {
+        let missing = || FolderError::NotInitialisedPeer(root.to_owned());
+        let folder = Self {
+            root: root.canonicalize().map_err(|_| missing())?,
+        };
+        if !folder.peer_settings().is_file() {
+            return Err(missing());
         }
         Ok(folder)
     }
@@ -149,6 +171,10 @@ impl Folder {
     places! {
         /// The settings.
         config => "coordinator.toml",
+        /// The settings of a peer's process.
+        peer_settings => "peer.toml",
+        /// What a peer's process wants to be shown.
+        peer_token => "token",
         /// The sealed master key.
         master_key => "master.key",
         /// The record's genesis.

@@ -10,6 +10,7 @@
 //! | [`platform`] | the write flow and the read flow over the four above and the cluster of crypto nodes |
 //! | [`api`], [`client`] | the same over HTTP: server and client |
 //! | [`setup`], [`organisations`] | a new folder; the keys of the organisations whose peers run in this process |
+//! | [`peer`] | an organisation's peer as a process of its own, for the engine `simplex` |
 //! | [`folder`], [`config`], [`daemon`], [`cli`] | the process: its folder, its settings, its life, its command line |
 //!
 //! Who is trusted with what: the record's peers check permissions themselves and believe no platform; the crypto nodes
@@ -26,6 +27,7 @@ pub mod envelope;
 pub mod folder;
 pub mod master_key;
 pub mod organisations;
+pub mod peer;
 pub mod platform;
 pub mod record;
 pub mod setup;

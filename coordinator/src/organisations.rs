@@ -21,6 +21,7 @@ const AUTHORITY_LIFETIME_S: u64 = 10 * 365 * 86_400;
 /// Seconds before now from which on it is valid, for clocks that are behind.
 const AUTHORITY_GRACE_S: u64 = 3_600;
 const MAX_PEM: u64 = 64 * 1024;
+const MAX_POLICY: u64 = 4 * 1024 * 1024;
 
 /// A reason for which an organisation's keys cannot be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +62,8 @@ impl OrganisationError {
     }
 }
 
-fn certificate_file(folder: &Folder, organisation: &Identifier) -> PathBuf {
+/// Where the certificate of an organisation's approval authority lies.
+pub fn certificate_file(folder: &Folder, organisation: &Identifier) -> PathBuf {
     folder.organisations().join(format!("{organisation}.pem"))
 }
 
@@ -161,7 +163,8 @@ pub fn peers(
         .collect()
 }
 
-fn peer(
+/// The keys of one organisation's peer.
+pub fn peer(
     folder: &Folder,
     master: &SealedMasterKey,
     name: &Identifier,
@@ -200,6 +203,23 @@ pub fn verifiers_text(organisations: &[Organisation]) -> Result<String, Organisa
         text.push_str(&format!("{key}\n"));
     }
     Ok(text)
+}
+
+/// How many organisations must approve a read, by the policy in a folder.
+pub fn approvals_needed(folder: &Folder) -> Result<u16, OrganisationError> {
+    let damaged = || FolderError::Io {
+        action: "understand",
+        path: folder.policy(),
+        source: std::io::ErrorKind::InvalidData.into(),
+    };
+    let bytes = folder::read_limited(&folder.policy(), MAX_POLICY)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| damaged())?;
+    let policy: toml::Table = toml::from_str(text).map_err(|_| damaged())?;
+    let needed = policy
+        .get("approvals_needed")
+        .and_then(toml::Value::as_integer);
+    let needed = needed.and_then(|it| u16::try_from(it).ok());
+    Ok(needed.ok_or_else(damaged)?)
 }
 
 /// The approval policy, as crypto nodes' operators are given it.

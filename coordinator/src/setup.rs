@@ -12,14 +12,15 @@ use zeroize::Zeroizing;
 use crate::api::{OPERATOR, auth};
 use crate::client::profile::{ApiKey, Profile};
 use crate::client::{ClientError, user_key};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, EngineName, PeerConfig, RecordConfig};
 use crate::folder::{self, Folder, FolderError};
 use crate::master_key::{MasterKeyError, Passphrase, SealedMasterKey};
 use crate::organisations::{self, OrganisationError};
+use crate::peer::run::read_token_file;
 use crate::platform::now_ms;
 use crate::record::{
-    Author, Genesis, Identifier, RecordError, RecordHandle, Solo, SoloOptions, TenantRegister,
-    Transaction, UnsignedTransaction,
+    Author, FollowOptions, Followed, Genesis, Identifier, PeerAddress, RecordError, RecordHandle,
+    Solo, SoloOptions, TenantRegister, Transaction, UnsignedTransaction,
 };
 
 /// Name of the sealed file with the API's secret.
@@ -27,6 +28,7 @@ pub const API_SECRET: &str = "api-keys";
 /// Name of the sealed file with the private key towards the crypto nodes.
 pub const CLUSTER_CLIENT: &str = "cluster-client";
 const REGISTRATION_LIFETIME_MS: u64 = 60_000;
+const MAX_PUBLIC_FILE: u64 = 4 * 1024 * 1024;
 const MAX_GENESIS_FILE: u64 = crate::record::MAX_GENESIS as u64;
 
 /// What is to be made.
@@ -44,6 +46,17 @@ pub struct InitOptions {
     pub administrator: Identifier,
     /// Where the API will listen.
     pub listen: SocketAddr,
+    /// A record that exists already, or will, between peers elsewhere; then no organisations are made here.
+    pub exchange: Option<Exchange>,
+}
+
+/// A record between organisations' peers that are processes of their own.
+#[derive(Debug, Clone)]
+pub struct Exchange {
+    /// The folder that `peer found` made.
+    pub dir: PathBuf,
+    /// Where the peers answer.
+    pub peers: Vec<PeerConfig>,
 }
 
 /// Where everything is.
@@ -73,6 +86,8 @@ pub struct InitOutcome {
     pub administrator: Identifier,
     /// The administrator's key.
     pub administrator_key: PathBuf,
+    /// Its public part, hexadecimal.
+    pub administrator_public_key: String,
     /// A profile for the command line, as that administrator.
     pub profile: PathBuf,
 }
@@ -203,6 +218,9 @@ pub async fn init(
 }
 
 fn check(options: &InitOptions) -> Result<(), SetupError> {
+    if options.exchange.is_some() {
+        return Ok(());
+    }
     let organisations = options.organisations.len();
     if options.approvals == 0 || usize::from(options.approvals) > organisations {
         return Err(SetupError::Approvals {
@@ -236,24 +254,10 @@ async fn fill(
         folder::create_private_dir(&dir)?;
     }
     let master = SealedMasterKey::create(&folder.master_key(), passphrase)?;
-    let now_s = now_ms() / 1000;
-    let mut organisations = Vec::new();
-    for name in &options.organisations {
-        organisations.push(organisations::create(folder, &master, name, now_s)?);
-    }
-    organisations.sort_by(|a, b| a.name.cmp(&b.name));
-    let policy = organisations::policy_text(folder, &organisations, options.approvals)?;
-    folder::write_private(&folder.policy(), policy.as_bytes())?;
-    let verifiers = organisations::verifiers_text(&organisations)?;
-    folder::write_private(&folder.verifiers(), verifiers.as_bytes())?;
-    let name = options.tenant.clone();
-    let genesis = Genesis {
-        name,
-        nonce: rand::random(),
-        time_ms: now_ms(),
-        organisations,
+    let genesis = match &options.exchange {
+        Some(exchange) => take_exchange(folder, exchange)?,
+        None => found(folder, &master, options)?,
     };
-    folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
 
     let secret: Zeroizing<[u8; auth::SECRET_SIZE]> = Zeroizing::new(rand::random());
     master.write_sealed(&folder.secret(API_SECRET), API_SECRET, secret.as_slice())?;
@@ -289,17 +293,64 @@ async fn fill(
     };
     profile.write(&folder.client_profile())?;
 
-    register(
-        folder,
-        &master,
-        genesis,
-        options,
-        administrator.verifying_key().to_bytes(),
-    )
-    .await?;
-    folder::write_private(&folder.config(), Config::text(options.listen).as_bytes())?;
+    let text = match &options.exchange {
+        // The tenant is registered by one of the organisations, at its own peer.
+        Some(exchange) => Config::text_with_peers(options.listen, &exchange.peers),
+        None => {
+            let public_key = administrator.verifying_key().to_bytes();
+            register(folder, &master, genesis, options, public_key).await?;
+            Config::text(options.listen)
+        }
+    };
+    folder::write_private(&folder.config(), text.as_bytes())?;
     Config::read(&folder.config())?;
     Ok(())
+}
+
+/// Makes the organisations' keys and the record's beginning.
+fn found(
+    folder: &Folder,
+    master: &SealedMasterKey,
+    options: &InitOptions,
+) -> Result<Genesis, SetupError> {
+    let now_s = now_ms() / 1000;
+    let mut organisations = Vec::new();
+    for name in &options.organisations {
+        organisations.push(organisations::create(folder, master, name, now_s)?);
+    }
+    organisations.sort_by(|a, b| a.name.cmp(&b.name));
+    let policy = organisations::policy_text(folder, &organisations, options.approvals)?;
+    folder::write_private(&folder.policy(), policy.as_bytes())?;
+    let verifiers = organisations::verifiers_text(&organisations)?;
+    folder::write_private(&folder.verifiers(), verifiers.as_bytes())?;
+    let name = options.tenant.clone();
+    let genesis = Genesis {
+        name,
+        nonce: rand::random(),
+        time_ms: now_ms(),
+        organisations,
+    };
+    folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
+    Ok(genesis)
+}
+
+/// Takes over what the organisations have agreed on: all of it public.
+fn take_exchange(folder: &Folder, exchange: &Exchange) -> Result<Genesis, SetupError> {
+    let from = Folder::at(&exchange.dir);
+    let genesis = read_genesis(&from)?;
+    let mut files = vec![
+        (from.policy(), folder.policy()),
+        (from.verifiers(), folder.verifiers()),
+    ];
+    for organisation in &genesis.organisations {
+        let file = |folder| organisations::certificate_file(folder, &organisation.name);
+        files.push((file(&from), file(folder)));
+    }
+    for (from, to) in files {
+        folder::write_private(&to, &folder::read_limited(&from, MAX_PUBLIC_FILE)?)?;
+    }
+    folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
+    Ok(genesis)
 }
 
 /// The record's first transaction: the first organisation registers the tenant.
@@ -314,7 +365,7 @@ async fn register(
         return Ok(());
     };
     let operator = organisations::signing_key(folder, master, organisation, "operator")?;
-    let record = open_record(folder, master, genesis).await?;
+    let record = open_record(folder, master, genesis, &RecordConfig::default()).await?;
     let unsigned = UnsignedTransaction {
         ledger: record.ledger(),
         author: Author::Organisation(organisation.clone()),
@@ -338,19 +389,33 @@ pub fn read_genesis(folder: &Folder) -> Result<Genesis, SetupError> {
     Genesis::from_bytes(&bytes).map_err(|_| SetupError::Genesis(folder.genesis()))
 }
 
-/// Opens the record of a folder, with the peers of all its organisations in this process.
+/// Opens the record of a folder: with the peers of all its organisations in this process, or following those that are elsewhere.
 pub async fn open_record(
     folder: &Folder,
     master: &SealedMasterKey,
     genesis: Genesis,
+    config: &RecordConfig,
 ) -> Result<RecordHandle, SetupError> {
-    let peers = organisations::peers(folder, master, &genesis)?;
-    Solo::open(&folder.record(), genesis, peers, SoloOptions::default())
-        .await
-        .map_err(|e| SetupError::Open {
-            code: e.code().to_owned(),
-            message: e.to_string(),
-        })
+    let failed = |code: &str, message: String| SetupError::Open {
+        code: code.to_owned(),
+        message,
+    };
+    if config.engine == EngineName::Solo {
+        let peers = organisations::peers(folder, master, &genesis)?;
+        let opened = Solo::open(&folder.record(), genesis, peers, SoloOptions::default()).await;
+        return opened.map_err(|e| failed(e.code(), e.to_string()));
+    }
+    let mut peers = Vec::new();
+    for peer in &config.peers {
+        let token = read_token_file(&peer.token_file);
+        peers.push(PeerAddress {
+            organisation: peer.organisation.clone(),
+            url: peer.url.clone(),
+            token: token.map_err(|e| failed(e.code(), e.to_string()))?,
+        });
+    }
+    let followed = Followed::open(&folder.record(), genesis, peers, FollowOptions::default()).await;
+    followed.map_err(|e| failed(e.code(), e.to_string()))
 }
 
 /// The API keys of a folder.
@@ -361,6 +426,10 @@ pub fn api_keys(folder: &Folder, master: &SealedMasterKey) -> Result<auth::ApiKe
 
 fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupError> {
     let genesis = read_genesis(folder)?;
+    let administrator_key = folder
+        .users()
+        .join(format!("{}.pem", options.administrator));
+    let public_key = user_key::read(&administrator_key)?.verifying_key();
     let organisations = genesis
         .organisations
         .iter()
@@ -380,12 +449,11 @@ fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupE
         ledger: hex::encode(genesis.id()),
         master_key: folder.master_key(),
         organisations: organisations.collect(),
-        approvals_needed: options.approvals,
+        approvals_needed: organisations::approvals_needed(folder)?,
         tenant: options.tenant.clone(),
         administrator: options.administrator.clone(),
-        administrator_key: folder
-            .users()
-            .join(format!("{}.pem", options.administrator)),
+        administrator_key,
+        administrator_public_key: hex::encode(public_key.as_bytes()),
         profile: folder.client_profile(),
     })
 }

@@ -39,7 +39,8 @@ pub async fn run(arguments: DemoArguments) -> ExitCode {
         Ok(program) => program,
         Err(error) => return refuse(&arguments, error.code(), &error.to_string()),
     };
-    let mut site = Site::new(home.layout().clone(), program, SitePlan::default());
+    let mut site =
+        Site::new(home.layout().clone(), program, SitePlan::default()).ordered_by(place.engine);
     let mut story = Story::new(arguments.json);
     let mut reads = Vec::new();
     story.say(&format!(

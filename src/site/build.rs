@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use cryptonode::client::ClusterDescriptor;
 use serde_json::Value;
 
+use super::peers::{Peers, RecordEngine};
 use super::{Layout, Machine, Node, Process, Program, SiteError, Tool};
 
 /// What a site consists of.
@@ -61,6 +62,8 @@ pub struct Site {
     platform_log: Option<Value>,
     pub(super) fronts: Vec<SocketAddr>,
     pub(super) machines: BTreeMap<String, Machine>,
+    engine: RecordEngine,
+    peers: Peers,
 }
 
 impl Site {
@@ -76,6 +79,8 @@ impl Site {
             platform_log: None,
             fronts: Vec::new(),
             machines: BTreeMap::new(),
+            engine: RecordEngine::default(),
+            peers: Peers::default(),
         }
     }
 
@@ -91,6 +96,13 @@ impl Site {
             Some(machine) => self.program.on(machine),
             None => self.program.clone(),
         }
+    }
+
+    /// Has the record ordered by another engine.
+    #[must_use]
+    pub fn ordered_by(mut self, engine: RecordEngine) -> Self {
+        self.engine = engine;
+        self
     }
 
     /// Puts these addresses on the nodes' cards instead of their own, in the order of their names: something in front of
@@ -145,14 +157,21 @@ impl Site {
             text(&passphrase),
             "--listen".to_owned(),
             "127.0.0.1:0".to_owned(),
-            "--approvals".to_owned(),
-            self.plan.approvals.to_string(),
         ];
-        for name in self.plan.organisation_names() {
-            arguments.push("--organisation".to_owned());
-            arguments.push(name);
+        let (names, approvals) = (self.plan.organisation_names(), self.plan.approvals);
+        if self.engine == RecordEngine::Simplex {
+            self.peers = Peers::start(&self.layout, &self.program, &names, approvals).await?;
+            arguments.extend(self.peers.init_arguments(&self.layout));
+        } else {
+            arguments.extend(["--approvals".to_owned(), approvals.to_string()]);
+            for name in names {
+                arguments.extend(["--organisation".to_owned(), name]);
+            }
         }
-        self.platform_log = Some(self.program.run(Tool::Coordinator, &arguments).await?);
+        let made = self.program.run(Tool::Coordinator, &arguments).await?;
+        let (layout, program) = (&self.layout, &self.program);
+        self.peers.register(layout, program, &made).await?;
+        self.platform_log = Some(made);
         Ok(())
     }
 
@@ -339,6 +358,7 @@ impl Site {
         let nodes = self.nodes.iter().filter_map(|node| node.process.as_ref());
         self.platform
             .iter()
+            .chain(self.peers.processes())
             .chain(nodes)
             .filter_map(Process::pid)
             .collect()
@@ -367,6 +387,7 @@ impl Site {
             .platform
             .take()
             .into_iter()
+            .chain(self.peers.take())
             .chain(self.nodes.iter_mut().filter_map(|n| n.process.take()));
         for process in processes.collect::<Vec<_>>() {
             let name = process.name().to_owned();

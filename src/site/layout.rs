@@ -60,6 +60,16 @@ impl Layout {
         self.nodes().join(name)
     }
 
+    /// The folder of one organisation's peer, where it is a process of its own.
+    pub fn peer(&self, organisation: &str) -> PathBuf {
+        self.root.join("peers").join(organisation)
+    }
+
+    /// What the organisations agreed on, where their peers are processes of their own: all of it public.
+    pub fn exchange(&self) -> PathBuf {
+        self.root.join("exchange")
+    }
+
     /// The platform's folder.
     pub fn platform(&self) -> PathBuf {
         self.root.join("platform")

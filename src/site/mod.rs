@@ -6,6 +6,7 @@
 //! ```text
 //! DIR/nodes/node-1 … node-5   a crypto node each: config.toml, store.redb, audit/, admin.sock
 //! DIR/platform/               the coordinator: organisations' keys and stores, bodies, policy.toml
+//! DIR/peers/, DIR/exchange/   with the engine `simplex`: a folder for each organisation's peer, and what they agreed on
 //! DIR/users/                  the users' own keys
 //! DIR/secrets/                passphrases and recovery phrases; a real operator keeps these elsewhere
 //! DIR/cluster.json            the cluster's public description: key, members, addresses
@@ -21,6 +22,7 @@ mod exchange;
 mod home;
 mod layout;
 mod nodes;
+mod peers;
 mod process;
 
 pub use build::{Site, SitePlan};
@@ -29,4 +31,5 @@ pub use exchange::{DATASET, Exchange, READER, STRANGER, WRITER};
 pub use home::{Home, interruption};
 pub use layout::Layout;
 pub use nodes::Node;
+pub use peers::RecordEngine;
 pub use process::{Machine, Process, Program, Tool};

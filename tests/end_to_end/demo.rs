@@ -95,6 +95,33 @@ fn the_demo_plays_to_its_end_and_tells_it_as_json() {
     assert_nothing_left(&site);
 }
 
+/// The same story, with every organisation's peer a process of its own: order, approvals, exported record and its verification.
+#[test]
+fn the_demo_plays_over_organisations_peers_of_their_own() {
+    let (dir, site) = place();
+    let letter = file(&dir, "letter.txt", b"Dear all");
+    let mut arguments = vec!["demo".into(), "--json".into(), "--engine".into()];
+    arguments.extend(["simplex".into(), "--dir".into(), site.clone(), letter]);
+    let output = run(&arguments);
+    let told = document(&output);
+    assert_eq!(told["ok"], true, "{told:#}");
+    for organisation in ["alder", "birch", "cedar", "dogwood"] {
+        let record = site.join("peers").join(organisation).join("record");
+        assert!(record.join(format!("{organisation}.sqlite")).is_file());
+        assert!(record.join("order").is_dir());
+        // The platform has none of their keys.
+        let sealed = site.join("platform/secrets");
+        assert!(!sealed.join(format!("{organisation}.head.sealed")).exists());
+    }
+    assert_eq!(step(&told, "stranger-refused")["code"], "not-permitted");
+    for read in told["reads"].as_array().unwrap() {
+        let organisations = read["organisations"].as_array().unwrap();
+        let approved = organisations.iter().filter(|o| o["approved"] == true);
+        assert!(approved.count() >= 3);
+    }
+    assert_nothing_left(&site);
+}
+
 #[test]
 fn the_demo_tells_a_story_and_removes_its_folder() {
     let (dir, _) = place();

@@ -7,6 +7,7 @@ use crate::daemon::DaemonError;
 use crate::folder::FolderError;
 use crate::master_key::MasterKeyError;
 use crate::organisations::OrganisationError;
+use crate::peer::PeerProcessError;
 use crate::platform::ClusterAddError;
 use crate::setup::SetupError;
 
@@ -49,7 +50,11 @@ fn status(code: &str) -> u8 {
         | "file-too-open"
         | "profile"
         | "key-file"
-        | "no-user" => exit::CONFIGURATION,
+        | "no-user"
+        | "peer-addresses"
+        | "peer-file"
+        | "peer-not-joined"
+        | "peer-token" => exit::CONFIGURATION,
         "master-key-damaged"
         | "master-key-refused"
         | "genesis-damaged"
@@ -117,6 +122,7 @@ from!(
     FolderError,
     MasterKeyError,
     OrganisationError,
+    PeerProcessError,
     SetupError
 );
 

@@ -14,6 +14,7 @@ mod keys;
 mod logging;
 mod operator;
 mod output;
+mod peer;
 mod reconcile;
 mod users;
 
@@ -55,6 +56,9 @@ enum Command {
     Init(operator::Init),
     /// Run the platform until SIGTERM or Ctrl-C.
     Run(operator::Run),
+    /// An organisation's peer of the record as a process of its own.
+    #[command(subcommand)]
+    Peer(peer::PeerCommand),
     /// The clusters of crypto nodes that datasets may use.
     #[command(subcommand)]
     Cluster(operator::ClusterCommand),
@@ -120,12 +124,19 @@ where
     // Whatever is written is its user's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let output = Output::new(cli.json);
-    let default = if matches!(cli.command, Command::Run(_)) {
-        "info"
-    } else {
-        "warn"
-    };
-    let outcome = logging::start(cli.log.as_deref(), default, cli.log_format)
+    let (mut log, default) = (cli.log, "warn");
+    match &cli.command {
+        Command::Run(_) => log = log.or_else(|| Some("info".to_owned())),
+        // The consensus library tells of every message and every view: whoever wants that names it.
+        Command::Peer(peer::PeerCommand::Run { .. }) => {
+            let level = log.unwrap_or_else(|| "info".to_owned());
+            let plain = level.chars().all(|c| c.is_ascii_alphabetic());
+            let own = || format!("warn,coordinator={level},ordering={level}");
+            log = Some(if plain { own() } else { level });
+        }
+        _ => {}
+    }
+    let outcome = logging::start(log.as_deref(), default, cli.log_format)
         .and_then(|()| dispatch(cli.command, &cli.connect, &output));
     match outcome {
         Ok(()) => ExitCode::from(exit::DONE),
@@ -140,6 +151,7 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
     match command {
         Command::Init(it) => operator::init(it, output),
         Command::Run(it) => operator::run(&it, output),
+        Command::Peer(it) => peer::run(it, output),
         Command::Cluster(it) => operator::cluster(&it, output),
         Command::Key(it) => keys::run(&it, connect, output),
         Command::Tenant(it) => operator::tenant(&it, connect, output),

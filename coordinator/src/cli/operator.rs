@@ -10,14 +10,14 @@ use super::output::{field, table};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::auth::{KeyTerms, Scopes};
 use crate::client::{ClientError, user_key};
-use crate::config::Config;
+use crate::config::{Config, PeerConfig};
 use crate::daemon::{self, Ready, RunOptions};
 use crate::folder::Folder;
 use crate::master_key::{Passphrase, SealedMasterKey};
 use crate::organisations;
 use crate::platform::{add_cluster, list_clusters, now_ms};
 use crate::record::{Author, Identifier, TenantRegister, Transaction};
-use crate::setup::{self, InitOptions};
+use crate::setup::{self, Exchange, InitOptions};
 
 /// Which platform.
 #[derive(Debug, Args)]
@@ -94,11 +94,21 @@ pub(super) struct Init {
     #[command(flatten)]
     dir: Dir,
     /// An organisation that runs the record and approves reads; give several.
-    #[arg(long = "organisation", value_name = "NAME", required = true)]
+    #[arg(
+        long = "organisation",
+        value_name = "NAME",
+        required_unless_present = "exchange"
+    )]
     organisations: Vec<Identifier>,
     /// How many of them must approve a read.
-    #[arg(long, value_name = "M")]
-    approvals: u16,
+    #[arg(long, value_name = "M", required_unless_present = "exchange")]
+    approvals: Option<u16>,
+    /// The record is one between peers elsewhere: the folder that `coordinator peer found` made. One of the organisations then registers the tenant.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["organisations", "approvals"], requires = "peers")]
+    exchange: Option<PathBuf>,
+    /// An organisation's peer of that record: its name, the URL of its API, and the file with its token, separated by commas; give at least a quorum of them.
+    #[arg(long = "peer", value_name = "NAME,URL,FILE", value_parser = peer_config, requires = "exchange")]
+    peers: Vec<PeerConfig>,
     /// The first tenant.
     #[arg(long = "first-tenant", value_name = "TENANT", default_value = "main")]
     first_tenant: Identifier,
@@ -112,16 +122,35 @@ pub(super) struct Init {
     passphrase: PassphraseSource,
 }
 
+fn peer_config(text: &str) -> Result<PeerConfig, String> {
+    let mut parts = text.splitn(3, ',');
+    let (Some(name), Some(url), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err("name, URL and token file are separated by commas".to_owned());
+    };
+    Ok(PeerConfig {
+        organisation: name
+            .parse()
+            .map_err(|e: crate::record::IdentifierError| e.to_string())?,
+        url: url.to_owned(),
+        token_file: std::path::absolute(file).map_err(|e| e.to_string())?,
+    })
+}
+
 pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
     let passphrase = command.passphrase.obtain(true)?;
     let options = InitOptions {
         dir: command.dir.dir,
         organisations: command.organisations,
-        approvals: command.approvals,
+        approvals: command.approvals.unwrap_or_default(),
         tenant: command.first_tenant,
         administrator: command.administrator,
         listen: command.listen,
+        exchange: command.exchange.map(|dir| Exchange {
+            dir,
+            peers: command.peers,
+        }),
     };
+    let registered = options.exchange.is_none();
     let made = block_on(async { Ok(setup::init(options, &passphrase).await?) })?;
     let names: Vec<&str> = made
         .organisations
@@ -140,7 +169,15 @@ pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
             format!("{}, administrator {}", made.tenant, made.administrator),
         ),
         field("profile", made.profile.display()),
-        format!("next: coordinator run --dir {}", made.dir.display()),
+        if registered {
+            format!("next: coordinator run --dir {}", made.dir.display())
+        } else {
+            let (tenant, user) = (&made.tenant, &made.administrator);
+            let key = &made.administrator_public_key;
+            format!(
+                "next, at one organisation's peer: coordinator peer register-tenant {tenant} --administrator {user} --public-key {key}"
+            )
+        },
     ];
     output.result(&made, &lines)
 }

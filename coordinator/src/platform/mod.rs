@@ -194,7 +194,9 @@ impl From<RecordError> for PlatformError {
     fn from(e: RecordError) -> Self {
         let (code, message) = (e.code().to_owned(), e.to_string());
         match e {
-            RecordError::Rejected(_) => Self::Rejected { code, message },
+            RecordError::Rejected(_) | RecordError::Refused { .. } => {
+                Self::Rejected { code, message }
+            }
             _ => Self::Record { code, message },
         }
     }

@@ -5,12 +5,14 @@
 //! them, and answers when the block is final. It decides nothing else: what a transaction does is the state machine's matter
 //! ([`super::apply`]), and whether a read is approved is each peer's own ([`super::peer`]).
 
+pub(super) mod simplex;
 pub(super) mod solo;
 
 use super::{
     audit::{AuditRow, InclusionProof, Query},
     block::Receipt,
     genesis::Genesis,
+    head::{self, SignedHead},
     identifier::Identifier,
     peer::{ApprovalRefusal, Replica, StoreError},
     rejection::Rejection,
@@ -18,6 +20,7 @@ use super::{
     signed::{LedgerId, MAX_TRANSACTION, SignedTransaction, TransactionId},
     state::State,
 };
+use certs::checkpoint::NoteKey;
 use futures_util::future::BoxFuture;
 use std::{path::Path, sync::Arc};
 
@@ -27,6 +30,14 @@ pub enum RecordError {
     /// The state machine refused it.
     #[error(transparent)]
     Rejected(#[from] Rejection),
+    /// The organisations' peers, which are elsewhere, refused it: enough of them for one of them to be honest.
+    #[error("{message}")]
+    Refused {
+        /// The reason's stable code.
+        code: String,
+        /// The reason.
+        message: String,
+    },
     /// Not enough peers agree or work: nothing can become final. Whether the transaction will be found on the record after a
     /// restart is open; its id tells.
     #[error(
@@ -64,9 +75,10 @@ pub enum RecordError {
 impl RecordError {
     /// A stable code for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Rejected(rejection) => rejection.code(),
+            Self::Refused { code, .. } => code,
             Self::Halted { .. } => "record-halted",
             Self::Busy => "record-busy",
             Self::Closing => "record-closing",
@@ -269,4 +281,22 @@ impl RecordHandle {
     pub async fn close(&self) {
         self.engine.close().await;
     }
+}
+
+/// One note with the signatures of all that say the same as most. What none of `keys` signed does not count.
+fn most_signed(notes: &[String], keys: &[NoteKey]) -> Option<String> {
+    let claim = |note: &String| SignedHead::parse(note).ok()?.verify(keys, 1).ok();
+    let claims: Vec<_> = notes.iter().map(claim).collect();
+    let most = claims.iter().flatten().max_by_key(|claim| {
+        claims
+            .iter()
+            .flatten()
+            .filter(|other| other == claim)
+            .count()
+    })?;
+    let same = notes
+        .iter()
+        .zip(&claims)
+        .filter(|(_, claim)| claim.as_ref() == Some(most));
+    head::merge(same.map(|(note, _)| note.as_str()), keys).ok()
 }

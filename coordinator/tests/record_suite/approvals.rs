@@ -93,10 +93,10 @@ fn finalise(peers: &mut [&mut Peer]) {
     }
 }
 
-fn code(peer: &mut Peer, read: TransactionId, now_ms: u64) -> &'static str {
+fn code(peer: &mut Peer, read: TransactionId, now_ms: u64) -> String {
     match peer.approve(&[read], now_ms).remove(0) {
-        Ok(_) => "ok",
-        Err(refusal) => refusal.code(),
+        Ok(_) => "ok".to_owned(),
+        Err(refusal) => refusal.code().to_owned(),
     }
 }
 

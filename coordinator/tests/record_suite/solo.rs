@@ -97,7 +97,7 @@ impl Site {
         (receipt.transaction_id, asked.write_id, *point.as_bytes())
     }
 
-    pub async fn codes(&self, read: TransactionId) -> Vec<&'static str> {
+    pub async fn codes(&self, read: TransactionId) -> Vec<String> {
         codes(&self.record.approvals(read).await)
     }
 
@@ -132,7 +132,7 @@ async fn open(folder: &Path, founders: &Founders, now_ms: &Arc<AtomicU64>) -> Re
     .unwrap()
 }
 
-pub fn codes(outcomes: &[ApprovalOutcome]) -> Vec<&'static str> {
+pub fn codes(outcomes: &[ApprovalOutcome]) -> Vec<String> {
     outcomes
         .iter()
         .map(|outcome| {
@@ -140,6 +140,7 @@ pub fn codes(outcomes: &[ApprovalOutcome]) -> Vec<&'static str> {
                 .result
                 .as_ref()
                 .map_or_else(|refusal| refusal.code(), |_| "ok")
+                .to_owned()
         })
         .collect()
 }

@@ -77,6 +77,27 @@ pub(super) fn apply_verified_by(
     transaction: &SignedTransaction,
     verifier: &dyn Verifier,
 ) -> Result<Vec<Event>, Rejection> {
+    let (actor, remembered) = authenticate(state, block, transaction, verifier)?;
+
+    let mut rules = Rules {
+        state,
+        block,
+        transaction,
+        actor,
+        verifier,
+    };
+    let events = rules.dispatch()?;
+    state.unexpired.put(&mut state.tree, remembered, ());
+    Ok(events)
+}
+
+/// What is checked of every transaction, whatever it asks for: whose it is, for which ledger, until when, and that it was not there before.
+fn authenticate(
+    state: &State,
+    block: &BlockContext,
+    transaction: &SignedTransaction,
+    verifier: &dyn Verifier,
+) -> Result<(Actor, (u64, Key32)), Rejection> {
     bounded(
         "the transaction",
         transaction.as_bytes().len(),
@@ -114,17 +135,17 @@ pub(super) fn apply_verified_by(
             author: content.author.to_string(),
         });
     }
+    Ok((actor, remembered))
+}
 
-    let mut rules = Rules {
-        state,
-        block,
-        transaction,
-        actor,
-        verifier,
-    };
-    let events = rules.dispatch()?;
-    state.unexpired.put(&mut state.tree, remembered, ());
-    Ok(events)
+/// Whether it is worth proposing at this time, as far as this state tells: what [`apply()`] checks of every transaction.
+pub(super) fn may_be_submitted(
+    state: &State,
+    time_ms: u64,
+    transaction: &SignedTransaction,
+) -> Result<(), Rejection> {
+    let block = BlockContext { height: 0, time_ms };
+    authenticate(state, &block, transaction, &Full).map(drop)
 }
 
 /// Ends a block: forgets what the next one need not know any more, the ids that expired longest ago first, and notes where the chain stands, so that the state's root

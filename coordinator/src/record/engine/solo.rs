@@ -23,16 +23,14 @@ mod start;
 
 pub use start::SoloOpenError;
 
-use super::{ApprovalOutcome, Engine, PeerStatus, RecordError, RecordHandle};
+use super::{ApprovalOutcome, Engine, PeerStatus, RecordError, RecordHandle, most_signed};
 use crate::record::{
     block::Receipt,
     genesis::Genesis,
-    head::{self, SignedHead},
     identifier::Identifier,
     peer::{ApprovalRefusal, ApprovalTerms, PeerKeys, Replica},
     signed::{SignedTransaction, TransactionId},
 };
-use certs::checkpoint::NoteKey;
 use futures_util::future::{BoxFuture, join_all};
 use member::Command;
 use order::Request;
@@ -277,24 +275,6 @@ impl Engine for Solo {
             }
         })
     }
-}
-
-/// One note with the signatures of all that say the same as most. What none of `keys` signed does not count.
-fn most_signed(notes: &[String], keys: &[NoteKey]) -> Option<String> {
-    let claim = |note: &String| SignedHead::parse(note).ok()?.verify(keys, 1).ok();
-    let claims: Vec<_> = notes.iter().map(claim).collect();
-    let most = claims.iter().flatten().max_by_key(|claim| {
-        claims
-            .iter()
-            .flatten()
-            .filter(|other| other == claim)
-            .count()
-    })?;
-    let same = notes
-        .iter()
-        .zip(&claims)
-        .filter(|(_, claim)| claim.as_ref() == Some(most));
-    head::merge(same.map(|(note, _)| note.as_str()), keys).ok()
 }
 
 /// How the peers are, for everybody who asks.

@@ -73,6 +73,14 @@ pub enum ApprovalRefusal {
     /// It could not be remembered.
     #[error("the approval cannot be made durable: {0}")]
     Store(String),
+    /// A peer that is somewhere else says no.
+    #[error("{message}")]
+    Elsewhere {
+        /// The reason's stable code.
+        code: String,
+        /// The reason.
+        message: String,
+    },
     /// The peer does not work.
     #[error("the peer of {0} does not work at present")]
     Unavailable(String),
@@ -81,7 +89,7 @@ pub enum ApprovalRefusal {
 impl ApprovalRefusal {
     /// A stable code for programs.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::UnknownRead(_) => "unknown-read",
             Self::NotFinal => "read-not-final",
@@ -93,6 +101,7 @@ impl ApprovalRefusal {
             Self::Expired => "approval-expired",
             Self::Issuer(_) => "approval-issuer",
             Self::Store(_) => "approval-store",
+            Self::Elsewhere { code, .. } => code,
             Self::Unavailable(_) => "peer-unavailable",
         }
     }

@@ -4,6 +4,7 @@ use super::replica::Live;
 use crate::record::{
     apply::{apply_verified_by, finish_block},
     block::{Block, BlockContext, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS},
+    event::Event,
     genesis::{Genesis, OrganisationsError},
     head::Head,
     root::Hash,
@@ -63,13 +64,13 @@ pub(super) fn conclude(
     header
 }
 
-/// Applies a block that exists, and says what does not hold. `genesis` is the ledger's id and time.
+/// Applies a block that exists; says what its transactions did, or what does not hold. `genesis` is the ledger's id and time.
 pub(super) fn replay(
     live: &mut Live,
     genesis: (LedgerId, u64),
     block: &Block,
     verifier: &dyn Verifier,
-) -> Result<(), String> {
+) -> Result<Vec<Vec<Event>>, String> {
     let header = block.header;
     let (last, parent, last_ms) = tip(live.header.as_ref(), genesis);
     if (header.height, header.parent) != (last + 1, parent) || header.time_ms < last_ms {
@@ -82,15 +83,15 @@ pub(super) fn replay(
         height: header.height,
         time_ms: header.time_ms,
     };
+    let mut events = Vec::with_capacity(block.transactions.len());
     for transaction in &block.transactions {
-        apply_verified_by(&mut live.state, &context, transaction, verifier).map_err(
-            |rejection| {
-                format!(
-                    "transaction {} is not acceptable: {rejection}",
-                    hex::encode(transaction.id())
-                )
-            },
-        )?;
+        let done = apply_verified_by(&mut live.state, &context, transaction, verifier);
+        events.push(done.map_err(|rejection| {
+            format!(
+                "transaction {} is not acceptable: {rejection}",
+                hex::encode(transaction.id())
+            )
+        })?);
     }
     let made = conclude(live, &context, parent, &block.transactions);
     if made.transactions_root != header.transactions_root || made.size != header.size {
@@ -99,7 +100,7 @@ pub(super) fn replay(
     if made.state_root != header.state_root {
         return Err("the state after it is not that of its header".to_owned());
     }
-    Ok(())
+    Ok(events)
 }
 
 /// A record that is followed block by block without being a peer: for auditors. Everything is verified.
@@ -123,7 +124,7 @@ impl Follower {
     }
 
     pub(in crate::record) fn follow(&mut self, block: &Block) -> Result<(), String> {
-        replay(&mut self.live, self.genesis, block, &Full)
+        replay(&mut self.live, self.genesis, block, &Full).map(drop)
     }
 
     pub(in crate::record) fn state(&self) -> &State {

@@ -19,11 +19,14 @@
 
 mod approve;
 mod chain;
+mod mirror;
+mod ordered;
 mod replica;
 mod store;
 
 pub use approve::ApprovalRefusal;
 pub(super) use chain::Follower;
+pub use mirror::{Mirror, MirrorError};
 pub use replica::Replica;
 pub use store::StoreError;
 pub(super) use store::StoredTransaction;
@@ -221,6 +224,8 @@ pub struct Peer {
     signed_head: String,
     final_height: u64,
     stopped: bool,
+    /// The batch that is being executed, in an order that comes from elsewhere.
+    batch: Option<u64>,
 }
 
 impl Peer {
@@ -283,6 +288,7 @@ impl Peer {
             signed_head,
             final_height: 0,
             stopped,
+            batch: None,
         })
     }
 
@@ -458,7 +464,12 @@ impl Peer {
         let committed = head
             .sign(self.keys.organisation.as_str(), &self.keys.head_key)
             .map_err(PeerError::from)
-            .and_then(|signed| Ok(self.store.append(block, &signed).map(|()| signed)?));
+            .and_then(|signed| {
+                Ok(self
+                    .store
+                    .append(block, &signed, self.batch)
+                    .map(|()| signed)?)
+            });
         // What the state holds is not in the store: only a new start brings them together again.
         self.stopped = committed.is_err();
         self.signed_head = committed?;

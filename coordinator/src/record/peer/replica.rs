@@ -69,6 +69,24 @@ impl Replica {
         Ok(self.reader().block(height)?.map(|stored| stored.block))
     }
 
+    /// A block, and the head after it as this store has it signed.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn signed_block(&self, height: u64) -> Result<Option<(Block, String)>, StoreError> {
+        let stored = self.reader().block(height)?;
+        Ok(stored.map(|stored| (stored.block, stored.signed_head)))
+    }
+
+    /// The block of a transaction.
+    pub(in crate::record) fn height_of(
+        &self,
+        id: &TransactionId,
+    ) -> Result<Option<u64>, Arc<StoreError>> {
+        let stored = self.reader().transaction(id)?;
+        Ok(stored.map(|stored| stored.height))
+    }
+
     /// A transaction by its id, with its position.
     pub(in crate::record) fn transaction(
         &self,

@@ -4,6 +4,8 @@
 //! One block is one database transaction: header, the peer's own signed head, the transactions, and an index of what they speak
 //! of. Approvals that were issued are kept beside, so that none is issued twice.
 
+mod ordered;
+
 use crate::record::{
     audit::subjects_of,
     block::{Block, Header},
@@ -232,8 +234,13 @@ impl Store {
             .map_err(|error| self.database(error))
     }
 
-    /// Writes one block; durable when it returns.
-    pub(super) fn append(&self, block: &Block, signed_head: &str) -> Result<(), StoreError> {
+    /// Writes one block, and which batch of the order it came from; durable when it returns.
+    pub(super) fn append(
+        &self,
+        block: &Block,
+        signed_head: &str,
+        ordered: Option<u64>,
+    ) -> Result<(), StoreError> {
         let sql = |error| self.database(error);
         let header = &block.header;
         let transaction = self.connection.unchecked_transaction().map_err(sql)?;
@@ -271,6 +278,9 @@ impl Store {
                         .map_err(sql)?;
                 }
             }
+        }
+        if let Some(batch) = ordered {
+            ordered::note(&transaction, batch).map_err(sql)?;
         }
         transaction.commit().map_err(sql)
     }

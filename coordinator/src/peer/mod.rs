@@ -1,0 +1,128 @@
+//! `coordinator peer`: an organisation's peer of the record as a process of its own, for the engine `simplex`.
+//!
+//! ```text
+//! organisation A                     organisation B …                together
+//! peer init --dir A                  peer init --dir B
+//!   └ A/organisation.json ─────────────┴───────────────────────────→ peer found --out E …
+//! peer join --dir A --exchange E     peer join --dir B --exchange E
+//! peer run --dir A                   peer run --dir B
+//! ```
+//!
+//! A peer's folder holds its organisation's keys, sealed under a passphrase of its own, the genesis, its copy of the record and its part of the order. Two
+//! addresses: one where the other peers connect, authenticated by the keys on the record; and one on loopback where the
+//! organisation's own software asks over HTTP ([`api`]), with the token in the folder.
+
+pub mod api;
+pub mod ask;
+pub mod run;
+pub mod settings;
+pub mod setup;
+
+use crate::{
+    folder::FolderError,
+    master_key::MasterKeyError,
+    organisations::OrganisationError,
+    record::{Identifier, MemberError, OrganisationsError},
+};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Why a peer's process does not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerProcessError {
+    /// Settings that are wrong.
+    #[error("{}: {reason}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of another organisation, or of the exchange, that is not what it should be.
+    #[error("{} cannot be used: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The organisations cannot found a ledger together.
+    #[error("these organisations cannot found a ledger: {0}")]
+    Organisations(#[from] OrganisationsError),
+    /// An impossible number of approvals.
+    #[error(
+        "{approvals} approvals cannot be had from {organisations} organisations: choose between 1 and {organisations}"
+    )]
+    Approvals {
+        /// Asked for.
+        approvals: u16,
+        /// There are.
+        organisations: usize,
+    },
+    /// Joining what does not have this organisation, with these keys.
+    #[error(
+        "the genesis has no organisation {0} with the keys in this folder; found the ledger with this folder's organisation.json"
+    )]
+    NotFounding(Identifier),
+    /// There is a genesis already.
+    #[error("this peer has joined another ledger already: {}; make another folder", .0.display())]
+    Joined(PathBuf),
+    /// No genesis yet.
+    #[error("this peer has joined no ledger; run `coordinator peer join` first")]
+    NotJoined,
+    /// The address cannot be had.
+    #[error(
+        "cannot listen on {address}: {source}; choose another `api` in peer.toml, or stop what uses it"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The peer.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// Keys of the organisation.
+    #[error(transparent)]
+    Organisation(#[from] OrganisationError),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// A file.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The system.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+    /// What was asked of the running peer was refused.
+    #[error("{message}")]
+    Refused {
+        /// A stable code.
+        code: String,
+        /// The reason.
+        message: String,
+    },
+}
+
+impl PeerProcessError {
+    /// A stable name of the reason, for programs.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Settings { .. } => "config-peer",
+            Self::File { .. } => "peer-file",
+            Self::Organisations(_) => "organisations",
+            Self::Approvals { .. } => "approvals-impossible",
+            Self::NotFounding(_) => "peer-not-founding",
+            Self::Joined(_) => "peer-joined",
+            Self::NotJoined => "peer-not-joined",
+            Self::Listen { .. } => "listen",
+            Self::Member(e) => e.code(),
+            Self::Organisation(e) => e.code(),
+            Self::MasterKey(e) => e.code(),
+            Self::Folder(e) => e.code(),
+            Self::System(_) => "system",
+            Self::Refused { code, .. } => code,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Organisations with a peer process each, on loopback.
+
+use coordinator::folder::Folder;
+use coordinator::master_key::{Passphrase, SealedMasterKey};
+use coordinator::organisations;
+use coordinator::peer::{ask::AskedPeer, run::read_token, setup};
+use coordinator::platform::now_ms;
+use coordinator::record::head::SignedHead;
+use coordinator::record::wire::{PeerStatusView, Submitted};
+use coordinator::record::{
+    Author, Genesis, Identifier, SignedTransaction, TenantRegister, Transaction,
+    UnsignedTransaction,
+};
+use ed25519_dalek::SigningKey;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PASSPHRASE: &str = "a passphrase for tests, seen nowhere else";
+const BINARY: &str = env!("CARGO_BIN_EXE_coordinator");
+pub(crate) const NAMES: [&str; 7] = ["alder", "birch", "cedar", "dogwood", "elm", "fir", "ginkgo"];
+/// In the dev profile, on a machine that others use too.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+pub(crate) fn id(name: &str) -> Identifier {
+    name.parse().unwrap()
+}
+
+pub(crate) struct Federation {
+    pub(crate) base: tempfile::TempDir,
+    pub(crate) peers: Vec<PeerProcess>,
+    pub(crate) genesis: Genesis,
+}
+
+pub(crate) struct PeerProcess {
+    pub(crate) name: Identifier,
+    pub(crate) dir: PathBuf,
+    child: Option<Child>,
+    pub(crate) url: String,
+    operator: SigningKey,
+    token: zeroize::Zeroizing<String>,
+}
+
+/// So many addresses that nobody has at present.
+fn free_addresses(number: usize) -> Vec<SocketAddr> {
+    let held: Vec<_> = (0..number)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    held.iter().map(|it| it.local_addr().unwrap()).collect()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(BINARY);
+    command.args(arguments).arg("--json").stdin(Stdio::null());
+    command
+}
+
+pub(crate) fn success(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+impl Federation {
+    /// Founded, with keys and addresses; no peer runs.
+    pub(crate) fn found(number: usize) -> Self {
+        let base = tempfile::tempdir().unwrap();
+        let passphrase = base.path().join("passphrase");
+        std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
+        let exchange = base.path().join("exchange");
+        let mut found = command(&["peer", "found", "--approvals", "2"]);
+        found.arg("--out").arg(&exchange);
+        let mut dirs = Vec::new();
+        for (name, address) in NAMES.iter().zip(free_addresses(number)) {
+            let dir = base.path().join(name);
+            let mut init = command(&["peer", "init", "--organisation", name]);
+            init.args(["--listen", &address.to_string(), "--api", "127.0.0.1:0"]);
+            init.arg("--dir").arg(&dir);
+            let made = success(init.arg("--passphrase-file").arg(&passphrase));
+            found.arg(made["organisation_file"].as_str().unwrap());
+            dirs.push((id(name), dir));
+        }
+        success(&mut found);
+        let join = |(name, dir): (Identifier, PathBuf)| {
+            let mut join = command(&["peer", "join"]);
+            success(join.arg("--dir").arg(&dir).arg("--exchange").arg(&exchange));
+            let folder = Folder::open_peer(&dir).unwrap();
+            let operator = signing_key(&folder, &name, "operator");
+            PeerProcess {
+                token: read_token(&folder).unwrap(),
+                operator,
+                name,
+                dir,
+                child: None,
+                url: String::new(),
+            }
+        };
+        let peers = dirs.into_iter().map(join).collect();
+        let genesis = setup::read_genesis(&exchange.join("genesis.cbor")).unwrap();
+        Self {
+            base,
+            peers,
+            genesis,
+        }
+    }
+
+    /// The same, and all run.
+    pub(crate) fn start(number: usize) -> Self {
+        let mut federation = Self::found(number);
+        for peer in 0..number {
+            federation.run(peer);
+        }
+        federation
+    }
+
+    pub(crate) fn log_file(&self, peer: usize) -> PathBuf {
+        self.base
+            .path()
+            .join(format!("{}.log", self.peers[peer].name))
+    }
+
+    /// Everything that the peers said, for a test that failed.
+    pub(crate) fn logs(&self) -> String {
+        let log = |peer| std::fs::read_to_string(self.log_file(peer)).unwrap_or_default();
+        (0..self.peers.len())
+            .map(|peer| format!("--- {}\n{}", self.peers[peer].name, log(peer)))
+            .collect()
+    }
+
+    /// Starts a peer's process and waits until it says that it serves.
+    pub(crate) fn run(&mut self, peer: usize) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file(peer))
+            .unwrap();
+        let process = &mut self.peers[peer];
+        let mut run = command(&["peer", "run", "--exit-with-stdin"]);
+        run.arg("--dir").arg(&process.dir);
+        run.arg("--passphrase-file")
+            .arg(self.base.path().join("passphrase"));
+        if let Ok(level) = std::env::var("SIMPLEX_TEST_LOG") {
+            run.env("COORDINATOR_LOG", level);
+        }
+        let mut child = run
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        process.child = Some(child);
+        let ready: Value = serde_json::from_str(&line)
+            .unwrap_or_else(|_| panic!("no ready line: {line:?}; {}", self.logs()));
+        self.peers[peer].url = ready["url"].as_str().unwrap().to_owned();
+    }
+
+    /// Ends a peer as a loss of power would.
+    pub(crate) fn kill(&mut self, peer: usize) {
+        let mut child = self.peers[peer].child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Stops a peer in order.
+    pub(crate) fn stop(&mut self, peer: usize) {
+        let mut child = self.peers[peer].child.take().unwrap();
+        drop(child.stdin.take());
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.logs());
+    }
+
+    /// A tenant's registration, signed by the organisation of `peer`.
+    pub(crate) fn registration(&self, peer: usize, tenant: &str) -> SignedTransaction {
+        let administrator = SigningKey::from_bytes(&rand::random());
+        let unsigned = UnsignedTransaction {
+            ledger: self.genesis.id(),
+            author: Author::Organisation(self.peers[peer].name.clone()),
+            nonce: rand::random(),
+            expires_ms: now_ms() + 600_000,
+            transaction: Transaction::TenantRegister(TenantRegister {
+                tenant: id(tenant),
+                administrator: id("admin"),
+                public_key: administrator.verifying_key().to_bytes(),
+            }),
+        };
+        unsigned.sign(&self.peers[peer].operator)
+    }
+
+    pub(crate) fn asked(&self, peer: usize) -> AskedPeer {
+        let process = &self.peers[peer];
+        AskedPeer::new(process.url.as_str(), process.token.clone()).unwrap()
+    }
+
+    /// Submits at a peer and waits for what becomes of it.
+    pub(crate) async fn submit(&self, peer: usize, transaction: &SignedTransaction) -> Submitted {
+        match self.asked(peer).submit(transaction).await {
+            Ok(submitted) => submitted,
+            Err(error) => panic!("{error}; {}", self.logs()),
+        }
+    }
+
+    pub(crate) async fn status(&self, peer: usize) -> PeerStatusView {
+        self.asked(peer).status().await.unwrap()
+    }
+
+    /// Waits until these peers have executed as many blocks, and says what their heads say: all the same, each signed by its own organisation.
+    pub(crate) async fn agree(&self, peers: &[usize], height: u64) -> String {
+        let started = Instant::now();
+        for peer in peers {
+            while self.status(*peer).await.height < height {
+                assert!(started.elapsed() < PATIENCE, "{}", self.logs());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let keys: Vec<_> = self.genesis.state().unwrap().head_keys().collect();
+        let mut notes = Vec::new();
+        for peer in peers {
+            let note = self.asked(*peer).signed_head().await.unwrap();
+            let own = keys
+                .iter()
+                .filter(|key| key.name() == self.peers[*peer].name.as_str())
+                .cloned()
+                .collect::<Vec<_>>();
+            SignedHead::parse(&note).unwrap().verify(&own, 1).unwrap();
+            notes.push(note);
+        }
+        let merged =
+            coordinator::record::head::merge(notes.iter().map(String::as_str), &keys).unwrap();
+        let signed = SignedHead::parse(&merged).unwrap();
+        assert_eq!(signed.signers(&keys).unwrap().len(), peers.len());
+        signed.claimed().to_text().unwrap()
+    }
+}
+
+fn signing_key(folder: &Folder, name: &Identifier, what: &'static str) -> SigningKey {
+    let opened = SealedMasterKey::open(&folder.master_key(), &Passphrase::new(PASSPHRASE));
+    organisations::signing_key(folder, &opened.unwrap(), name, what).unwrap()
+}
+
+impl PeerProcess {
+    /// A key of its organisation, for tests in which that one is at fault.
+    pub(crate) fn key(&self, what: &'static str) -> SigningKey {
+        signing_key(&Folder::open_peer(&self.dir).unwrap(), &self.name, what)
+    }
+}
+
+impl Drop for PeerProcess {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
