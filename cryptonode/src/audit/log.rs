@@ -1,21 +1,20 @@
 //! The running log: one writer thread, group commit, checkpoints.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use certs::checkpoint::Checkpoint;
-use certs::merkle::{self, Tree};
 use tokio::sync::oneshot;
 
-use super::head::{CHECKPOINT_FILE, CheckpointKey, MAX_NOTE, hold_against, read_note, write_note};
-use super::segment::{self, Location, Tail, disk};
+use super::head::CheckpointKey;
+use super::journal::{Durable, Journal, lock};
+use super::segment::{self, Location, disk};
 use super::{AuditError, AuditRecord, OperatorRecord};
+use crate::disk::{Disk, SystemDisk};
 
 /// A log that has rested this long gets its checkpoint.
 const REST: Duration = Duration::from_millis(200);
@@ -23,15 +22,6 @@ const REST: Duration = Duration::from_millis(200);
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// Most records in one batch: a bound on memory and on the time to the first answer.
 const MAX_BATCH: usize = 4096;
-
-/// What the writer has made durable, for readers.
-struct Durable {
-    tree: Tree,
-    locations: Vec<Location>,
-    segments: Vec<PathBuf>,
-    note: Option<String>,
-    failure: Option<AuditError>,
-}
 
 enum Job {
     Append {
@@ -47,6 +37,7 @@ enum Job {
 /// The audit log of a running node. [`AuditLog::append`] is the only way into it.
 pub struct AuditLog {
     jobs: Sender<Job>,
+    files: Arc<dyn Disk>,
     durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
@@ -76,57 +67,16 @@ impl AuditLog {
         key: CheckpointKey,
         known: Option<&Checkpoint>,
     ) -> Result<Self, AuditError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| disk("create", folder, &error))?;
-        let mut tree = Tree::new();
-        let mut locations = Vec::new();
-        let scanned = segment::scan(folder, |_, location, record| {
-            tree.push(merkle::leaf_hash(record));
-            locations.push(location);
-            Ok(())
-        })?;
-        let note = segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
-        let signed = match &note {
-            Some(note) => Some(read_note(folder, note, &key.public)?),
-            None => None,
-        };
-        for head in signed.iter().chain(known) {
-            hold_against(folder, &tree, head)?;
-        }
-        let file = segment::open_tail(folder, &scanned)?;
-        let mut segments = scanned.segments;
-        let file = match file {
-            Some(file) => file,
-            None => {
-                let (path, file) = segment::create(folder, 0)?;
-                segments.push(path);
-                file
-            }
-        };
-        let signed_size = signed.map(|head| head.size);
-        let length = scanned.last_length.max(segment::HEADER as u64);
-        let origin = key.origin().to_owned();
-        let durable = Arc::new(Mutex::new(Durable {
-            tree,
-            locations,
-            segments,
-            note,
-            failure: None,
-        }));
+        let journal = Journal::open(Arc::new(SystemDisk), folder, key, known)?;
+        let files = Arc::clone(&journal.files);
+        let durable = Arc::clone(&journal.durable);
+        let (origin, torn) = (journal.key.origin().to_owned(), journal.torn);
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::channel();
         let writer = Writer {
-            folder: folder.to_owned(),
-            key,
-            tail: Box::new(file),
-            length,
-            signed_size,
+            journal,
             signed_at: Instant::now(),
-            durable: Arc::clone(&durable),
             batches: Arc::clone(&batches),
             failed: Arc::clone(&failed),
         };
@@ -136,11 +86,12 @@ impl AuditLog {
             .map_err(|error| disk("start the writer of", folder, &error))?;
         Ok(Self {
             jobs,
+            files,
             durable,
             batches,
             failed,
             origin,
-            torn: scanned.torn,
+            torn,
             writer: Mutex::new(Some(handle)),
         })
     }
@@ -216,7 +167,7 @@ impl AuditLog {
         };
         wanted
             .iter()
-            .map(|(path, location)| segment::read_at(path, *location))
+            .map(|(path, location)| segment::read_at(&*self.files, path, *location))
             .collect()
     }
 
@@ -295,19 +246,9 @@ impl Drop for AuditLog {
     }
 }
 
-fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
-    durable.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 struct Writer {
-    folder: PathBuf,
-    key: CheckpointKey,
-    tail: Box<dyn Tail>,
-    /// Bytes in the last segment.
-    length: u64,
-    signed_size: Option<u64>,
+    journal: Journal,
     signed_at: Instant,
-    durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
@@ -318,7 +259,7 @@ impl Writer {
     fn run(mut self, queue: &Receiver<Job>) {
         let mut open = true;
         while open {
-            let first = if self.unsigned() {
+            let first = if self.journal.unsigned() {
                 match queue.recv_timeout(REST) {
                     Ok(job) => job,
                     Err(RecvTimeoutError::Timeout) => {
@@ -351,30 +292,24 @@ impl Writer {
                 for asker in askers {
                     let _ = asker.send(note.clone());
                 }
-            } else if !open || (self.unsigned() && self.signed_at.elapsed() >= CHECKPOINT_EVERY) {
+            } else if !open || (self.journal.unsigned() && self.signed_at.elapsed() >= CHECKPOINT_EVERY) {
                 self.sign_quietly();
             }
         }
-        if lock(&self.durable).failure.is_none()
-            && let Err(failure) = self.finish_segment()
-        {
+        if let Err(failure) = self.journal.finish() {
             // The next start cuts the zeros off; no record is in them.
             tracing::warn!(code = failure.code(), "{failure}");
         }
-    }
-
-    fn finish_segment(&mut self) -> Result<(), AuditError> {
-        self.tail
-            .finish()
-            .map_err(|error| disk("truncate", &self.folder.join("*.log"), &error))
     }
 
     fn commit(&mut self, appends: Vec<Waiting>) {
         if appends.is_empty() {
             return;
         }
-        match self.write(&appends) {
+        let records = appends.iter().map(|(record, _)| record.as_slice());
+        match self.journal.append(records) {
             Ok(first) => {
+                self.batches.fetch_add(1, Ordering::Relaxed);
                 for (index, (_, answer)) in (first..).zip(appends) {
                     let _ = answer.send(Ok(index));
                 }
@@ -383,9 +318,6 @@ impl Writer {
                 tracing::error!(code = failure.code(), "{failure}");
                 self.failed
                     .fetch_add(appends.len() as u64, Ordering::Relaxed);
-                lock(&self.durable)
-                    .failure
-                    .get_or_insert_with(|| failure.clone());
                 for (_, answer) in appends {
                     let _ = answer.send(Err(failure.clone()));
                 }
@@ -393,97 +325,17 @@ impl Writer {
         }
     }
 
-    /// Makes one batch durable and gives the index of its first record.
-    fn write(&mut self, appends: &[Waiting]) -> Result<u64, AuditError> {
-        let (first, failure) = {
-            let durable = lock(&self.durable);
-            (durable.tree.size(), durable.failure.clone())
-        };
-        // After a failed fdatasync the kernel may have dropped the pages: a later success would prove nothing.
-        if let Some(failure) = failure {
-            return Err(failure);
-        }
-        if self.length >= segment::SEGMENT_BYTES {
-            self.finish_segment()?;
-            let (path, file) = segment::create(&self.folder, first)?;
-            self.tail = Box::new(file);
-            self.length = segment::HEADER as u64;
-            lock(&self.durable).segments.push(path);
-        }
-        let mut frames = Vec::with_capacity(
-            appends
-                .iter()
-                .map(|(record, _)| record.len() + segment::FRAME_HEAD)
-                .sum(),
-        );
-        for (index, (record, _)) in (first..).zip(appends) {
-            segment::put_frame(&mut frames, index, first, record);
-        }
-        let path = || self.folder.join("*.log");
-        self.tail
-            .append(&frames)
-            .map_err(|error| disk("write", &path(), &error))?;
-        self.tail
-            .sync()
-            .map_err(|error| disk("sync", &path(), &error))?;
-        let mut durable = lock(&self.durable);
-        let segment = u32::try_from(durable.segments.len().saturating_sub(1)).unwrap_or(u32::MAX);
-        for (record, _) in appends {
-            let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            let offset = self.length + segment::FRAME_HEAD as u64;
-            durable.locations.push(Location {
-                segment,
-                offset,
-                length,
-            });
-            durable.tree.push(merkle::leaf_hash(record));
-            self.length = offset + u64::from(length);
-        }
-        drop(durable);
-        self.batches.fetch_add(1, Ordering::Relaxed);
-        Ok(first)
-    }
-
-    fn unsigned(&self) -> bool {
-        let durable = lock(&self.durable);
-        durable.failure.is_none() && self.signed_size != Some(durable.tree.size())
-    }
-
     fn sign_quietly(&mut self) {
         // The failure is kept and logged by `sign`; nobody waits for this checkpoint.
         let _ = self.sign();
     }
 
-    /// Signs the head and makes the note durable; the same note again if nothing was added since.
     fn sign(&mut self) -> Result<String, AuditError> {
-        let (head, note) = {
-            let durable = lock(&self.durable);
-            if let Some(failure) = &durable.failure {
-                return Err(failure.clone());
-            }
-            let head = Checkpoint {
-                origin: self.key.origin().to_owned(),
-                size: durable.tree.size(),
-                root: durable.tree.root(),
-            };
-            (head, durable.note.clone())
-        };
-        if let (Some(size), Some(note)) = (self.signed_size, note)
-            && size == head.size
-        {
-            return Ok(note);
+        let before = self.journal.signed_size;
+        let note = self.journal.sign()?;
+        if self.journal.signed_size != before {
+            self.signed_at = Instant::now();
         }
-        let note = self.key.sign(&head)?;
-        if let Err(failure) = write_note(&self.folder, &note) {
-            tracing::error!(code = failure.code(), "{failure}");
-            lock(&self.durable)
-                .failure
-                .get_or_insert_with(|| failure.clone());
-            return Err(failure);
-        }
-        self.signed_size = Some(head.size);
-        self.signed_at = Instant::now();
-        lock(&self.durable).note = Some(note.clone());
         Ok(note)
     }
 }

@@ -11,6 +11,8 @@ use std::fs;
 use ed25519_dalek::SigningKey;
 
 use super::*;
+use crate::audit::head::{CHECKPOINT_FILE, read_note};
+use crate::audit::segment::Tail;
 use crate::audit::{AuditApproval, verify_folder};
 
 fn signing() -> SigningKey {
@@ -315,21 +317,12 @@ impl Tail for FullDisk {
 #[tokio::test]
 async fn a_disk_that_fails_closes_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let durable = Arc::new(Mutex::new(Durable {
-        tree: Tree::new(),
-        locations: Vec::new(),
-        segments: Vec::new(),
-        note: None,
-        failure: None,
-    }));
+    let mut journal = Journal::open(Arc::new(SystemDisk), dir.path(), key(), None).unwrap();
+    journal.tail = Box::new(FullDisk);
+    let durable = Arc::clone(&journal.durable);
     let mut writer = Writer {
-        folder: dir.path().to_owned(),
-        key: key(),
-        tail: Box::new(FullDisk),
-        length: 16,
-        signed_size: None,
+        journal,
         signed_at: Instant::now(),
-        durable: Arc::clone(&durable),
         batches: Arc::default(),
         failed: Arc::default(),
     };
@@ -337,7 +330,7 @@ async fn a_disk_that_fails_closes_the_log() {
         let (answer, answered) = oneshot::channel();
         writer.commit(vec![(record(0).to_bytes().unwrap(), answer)]);
         assert_eq!(answered.await.unwrap().unwrap_err().code(), "audit-disk");
-        writer.tail = Box::new(segment::create(dir.path(), 7).unwrap().1);
+        writer.journal.tail = Box::new(segment::create(&SystemDisk, dir.path(), 7).unwrap().1);
     }
     assert!(writer.sign().is_err());
     assert_eq!(lock(&durable).tree.size(), 0);

@@ -32,6 +32,8 @@ mod record;
 #[cfg(feature = "node")]
 mod head;
 #[cfg(feature = "node")]
+mod journal;
+#[cfg(feature = "node")]
 mod log;
 #[cfg(feature = "node")]
 mod segment;
@@ -46,9 +48,11 @@ pub use record::{AuditApproval, AuditRecord, MAX_RECORD, RecordError, as_json};
 #[cfg(feature = "node")]
 pub use head::CheckpointKey;
 #[cfg(feature = "node")]
+pub use journal::Journal;
+#[cfg(feature = "node")]
 pub use log::AuditLog;
 #[cfg(feature = "node")]
-pub use verify::{Verified, export, verify_folder};
+pub use verify::{Verified, export, verify_folder, verify_folder_on};
 
 use std::path::PathBuf;
 

@@ -13,14 +13,13 @@
 //! over them: then `fdatasync` has only the data to bring to the disk and no longer file, and need not wait for the file system's
 //! journal, which all files share. A segment that is finished or closed ends with its last frame.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{AuditError, MAX_RECORD};
+use crate::disk::{Disk, DiskFile};
 
 const MAGIC: &[u8; 8] = b"cnaudit1";
 /// Bytes of a segment's header.
@@ -135,7 +134,9 @@ fn frame(bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
 /// Whether behind the damage at record `index` there is a frame of a later batch. If so, the batch of the damaged
 /// record was durable once, and its damage is not the work of a crash.
 fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
-    (1..bytes.len()).any(|at| {
+    // No frame begins in the zeros that were laid out: its numbers would be 0.
+    let data = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+    (1..=data).any(|at| {
         let Some(rest) = bytes.get(at..) else {
             return false;
         };
@@ -166,10 +167,11 @@ fn without_padding(bytes: &[u8]) -> &[u8] {
 /// [`AuditError::Corrupt`] for damage that no crash explains, [`AuditError::Disk`] if a file cannot be read, and what
 /// `visit` returns.
 pub(super) fn scan(
+    files: &dyn Disk,
     folder: &Path,
     mut visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Scanned, AuditError> {
-    let segments = segments_of(folder)?;
+    let segments = segments_of(files, folder)?;
     let mut scanned = Scanned {
         segments,
         records: 0,
@@ -179,7 +181,7 @@ pub(super) fn scan(
     let count = scanned.segments.len();
     for (position, path) in scanned.segments.iter().enumerate() {
         let is_last = position + 1 == count;
-        let bytes = fs::read(path).map_err(|error| disk("read", path, &error))?;
+        let bytes = files.read(path).map_err(|error| disk("read", path, &error))?;
         let corrupt = |index: u64, offset: u64, reason: &str| AuditError::Corrupt {
             path: path.clone(),
             index,
@@ -239,14 +241,11 @@ pub(super) fn scan(
     Ok(scanned)
 }
 
-fn segments_of(folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| disk("list", folder, &error))? {
-        let path = entry.map_err(|error| disk("list", folder, &error))?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            segments.push(path);
-        }
-    }
+fn segments_of(files: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
+    let mut segments = files
+        .list(folder)
+        .map_err(|error| disk("list", folder, &error))?;
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     segments.sort();
     Ok(segments)
 }
@@ -263,7 +262,7 @@ pub(super) trait Tail: Send {
 
 /// The last segment's file, with zeros behind its last frame.
 pub(super) struct OpenSegment {
-    file: File,
+    file: Box<dyn DiskFile>,
     /// Where the next frame goes.
     end: u64,
     /// The file's length.
@@ -304,24 +303,26 @@ impl Tail for OpenSegment {
 }
 
 /// Creates the segment that begins with record `first`, durably, and opens its end.
-pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, OpenSegment), AuditError> {
+pub(super) fn create(
+    files: &dyn Disk,
+    folder: &Path,
+    first: u64,
+) -> Result<(PathBuf, OpenSegment), AuditError> {
     let path = path_of(folder, first);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
+    let file = files
+        .open(&path, true)
         .map_err(|error| disk("create", &path, &error))?;
     // What a crash left of an earlier try at this segment has no record in it.
     file.set_len(0)
         .map_err(|error| disk("create", &path, &error))?;
     let mut header = MAGIC.to_vec();
     header.extend_from_slice(&first.to_le_bytes());
-    file.write_all(&header)
+    file.write_all_at(&header, 0)
         .and_then(|()| file.sync_all())
         .map_err(|error| disk("write", &path, &error))?;
-    sync_folder(folder)?;
+    files
+        .sync_folder(folder)
+        .map_err(|error| disk("sync", folder, &error))?;
     let end = HEADER as u64;
     let segment = OpenSegment {
         file,
@@ -333,6 +334,7 @@ pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, OpenSegment)
 
 /// Opens the end of the last segment, after cutting off what a crash tore, and zeros that it left.
 pub(super) fn open_tail(
+    files: &dyn Disk,
     folder: &Path,
     scanned: &Scanned,
 ) -> Result<Option<OpenSegment>, AuditError> {
@@ -340,11 +342,10 @@ pub(super) fn open_tail(
         return Ok(None);
     };
     if scanned.last_length < HEADER as u64 {
-        return create(folder, scanned.records).map(|(_, segment)| Some(segment));
+        return create(files, folder, scanned.records).map(|(_, segment)| Some(segment));
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .open(path)
+    let file = files
+        .open(path, false)
         .map_err(|error| disk("open", path, &error))?;
     let mut segment = OpenSegment {
         file,
@@ -357,32 +358,36 @@ pub(super) fn open_tail(
     Ok(Some(segment))
 }
 
-/// Makes the names in `folder` durable.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), AuditError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| disk("sync", folder, &error))
-}
-
 /// Reads one record back.
-pub(super) fn read_at(path: &Path, location: Location) -> Result<Vec<u8>, AuditError> {
-    let file = File::open(path).map_err(|error| disk("open", path, &error))?;
+pub(super) fn read_at(
+    files: &dyn Disk,
+    path: &Path,
+    location: Location,
+) -> Result<Vec<u8>, AuditError> {
     let mut record = vec![0; location.length as usize];
-    file.read_exact_at(&mut record, location.offset)
+    files
+        .read_at(path, location.offset, &mut record)
         .map_err(|error| disk("read", path, &error))?;
     Ok(record)
 }
 
-/// Reads a whole small file, if it is there.
-pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<String>, AuditError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+/// Reads a small file, if it is there: at most `limit` bytes of it.
+pub(super) fn read_small(
+    files: &dyn Disk,
+    path: &Path,
+    limit: u64,
+) -> Result<Option<String>, AuditError> {
+    let failed = |error: &io::Error| disk("read", path, error);
+    let length = match files.length(path) {
+        Ok(length) => usize::try_from(length.min(limit)).unwrap_or(usize::MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(disk("open", path, &error)),
+        Err(error) => return Err(failed(&error)),
     };
-    let mut text = String::new();
-    file.take(limit)
-        .read_to_string(&mut text)
-        .map_err(|error| disk("read", path, &error))?;
-    Ok(Some(text))
+    let mut bytes = vec![0; length];
+    files
+        .read_at(path, 0, &mut bytes)
+        .map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"));
+    text.map(Some).map_err(|error| failed(&error))
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::head::{CHECKPOINT_FILE, MAX_NOTE, hold_against, node_key, read_note};
 use super::segment::{self, disk};
 use super::{AuditEntry, AuditError, origin_of};
+use crate::disk::{Disk, SystemDisk};
 
 /// What an audit folder holds, after all of it was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,11 +36,25 @@ pub fn verify_folder(
     folder: &Path,
     name: &str,
     identity: &[u8; 32],
+    visit: impl FnMut(u64, &AuditEntry, &[u8]) -> Result<(), AuditError>,
+) -> Result<Verified, AuditError> {
+    verify_folder_on(&SystemDisk, folder, name, identity, visit)
+}
+
+/// [`verify_folder`], on any disk.
+///
+/// # Errors
+/// As [`verify_folder`].
+pub fn verify_folder_on(
+    files: &dyn Disk,
+    folder: &Path,
+    name: &str,
+    identity: &[u8; 32],
     mut visit: impl FnMut(u64, &AuditEntry, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Verified, AuditError> {
     let origin = origin_of(name, identity);
     // The checkpoint is read first: what it covers is on the disk by now, whatever a running node adds meanwhile.
-    let signed = match segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)? {
+    let signed = match segment::read_small(files, &folder.join(CHECKPOINT_FILE), MAX_NOTE)? {
         Some(note) => {
             let key = node_key(name, identity)?;
             Some(read_note(folder, &note, &key)?)
@@ -47,7 +62,7 @@ pub fn verify_folder(
         None => None,
     };
     let mut tree = Tree::new();
-    let scanned = segment::scan(folder, |index, location, bytes| {
+    let scanned = segment::scan(files, folder, |index, location, bytes| {
         let record = AuditEntry::from_bytes(bytes).map_err(|error| AuditError::Corrupt {
             path: folder.to_owned(),
             index,
@@ -85,7 +100,7 @@ pub fn export(
             json!({ "index": index, "record": record.as_json(), "leaf": hex::encode(bytes) });
         writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))
     })?;
-    let note = segment::read_small(&folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
+    let note = segment::read_small(&SystemDisk, &folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
     let line = json!({ "checkpoint": note, "origin": verified.origin, "records": verified.records, "root": hex::encode(verified.root) });
     writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))?;
     Ok(verified)

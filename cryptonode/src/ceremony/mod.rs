@@ -21,15 +21,16 @@
 //! then the key is in the keyring, and the next request is answered.
 
 mod certify;
+mod desk;
 mod error;
 mod handing_on;
-mod holding;
 mod lead;
 mod seat;
 mod succession;
 mod take_over;
 mod view;
 
+pub use desk::{Advanced, Desk};
 pub use error::CeremonyError;
 pub use view::{CeremonyView, Excluded, ReshareView, Waiting};
 
@@ -84,7 +85,7 @@ pub(crate) struct Wish {
 }
 
 /// Names a ceremony.
-pub(crate) type CeremonyId = [u8; 16];
+pub type CeremonyId = [u8; 16];
 
 /// What the ceremonies need of the node.
 pub(crate) struct Surroundings {
@@ -101,6 +102,7 @@ pub(crate) struct Surroundings {
 /// All ceremonies of this node.
 pub(crate) struct Ceremonies {
     around: Surroundings,
+    desk: Desk,
     local: LocalNode,
     dialer: Arc<Dialer>,
     seats: Mutex<BTreeMap<CeremonyId, Arc<Seat>>>,
@@ -163,8 +165,14 @@ impl Ceremonies {
             }
             made.insert(id, Arc::new(key));
         }
+        let desk = Desk {
+            store: Arc::clone(&around.store),
+            keyring: Arc::clone(&around.keyring),
+            policy: around.policy.clone(),
+        };
         Ok(Arc::new(Self {
             around,
+            desk,
             local,
             dialer,
             seats: Mutex::new(seats),

@@ -1,0 +1,731 @@
+//! The world: everybody, one clock, one queue of events, and a plan of what goes wrong.
+//!
+//! One seed and one plan give one history. Everything that happens is an event at a virtual moment: a message arrives, a timer goes
+//! off, the power fails. After every event the invariants are held ([`crate::invariants`]).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use coordinator::record::{SignedTransaction, TransactionId, quorum};
+use cryptonode::wire::v1::{Answer, ByteBuf, MAX_SHARE_ANSWER, Request};
+use dkg::Proposal;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use testkit::misbehaviour::Misbehaviour;
+
+use crate::ceremonies::{Out, Why};
+use crate::disk::Tear;
+use crate::invariants::{Monitor, Violation};
+use crate::ledger::{Orderer, PeerAsk, PeerHost, PeerReply, Receipt};
+use crate::network::{CALM, Network, Place};
+use crate::node::{Caller, Handled, Host};
+use crate::plan::Step;
+use crate::plants::Plant;
+use crate::reader::{ANSWER_MS, Act, Run, Stage, View};
+use crate::record_ledger::{Founders, GENESIS_MS};
+
+/// How often a node does what it does by itself, milliseconds.
+const WAKE_MS: u64 = 1_000;
+const ORDERER_MS: u64 = 300;
+const TICK_MS: u64 = 100;
+/// How long an audit batch gathers, milliseconds.
+const BATCH_MS: u64 = 2;
+/// When every history begins.
+pub const START_MS: u64 = GENESIS_MS + 3_600_000;
+
+/// A question that has no answer yet.
+struct Call {
+    from: Place,
+    /// The asker's boots, if it can crash.
+    boots: u64,
+    asker: Asker,
+}
+
+enum Asker {
+    Node { at: usize, to: [u8; 32], why: Why },
+    Orderer { peer: usize },
+    Submit { run: usize },
+    Approval { run: usize, peer: usize },
+    Member { run: usize, to: [u8; 32], shared: bool },
+    /// Somebody who wants to see what he gets.
+    Attacker,
+}
+
+#[derive(Clone)]
+enum Payload {
+    Node(Caller, Arc<Vec<u8>>),
+    Peer(PeerAsk),
+    Submit(SignedTransaction),
+}
+
+enum Reply {
+    Node(Vec<u8>),
+    Peer(PeerReply),
+    Receipt(Receipt),
+}
+
+enum Event {
+    Step(usize),
+    Arrive {
+        call: u64,
+        to: Place,
+        payload: Payload,
+    },
+    Answered {
+        call: u64,
+        reply: Reply,
+    },
+    Expired(u64),
+    Wake(usize),
+    WakeOrderer,
+    Tick(usize),
+    Commit(usize),
+    Boot(Place, Tear, u64),
+    Heal,
+    Clear,
+    Calm,
+}
+
+/// A document on the record.
+#[derive(Clone)]
+pub struct Document {
+    pub name: coordinator::record::VersionName,
+    pub wrapped: reencrypt::VerifiedWrappedKey,
+    pub secret: Vec<u8>,
+}
+
+/// A request for a share that waits for its record.
+pub struct Asked {
+    pub node: usize,
+    pub caller: Caller,
+    pub request: Request,
+    pub clock_ms: u64,
+}
+
+pub struct World {
+    pub now_ms: u64,
+    pub rng: StdRng,
+    pub network: Network,
+    pub nodes: Vec<Host>,
+    pub peers: Vec<PeerHost>,
+    pub founders: &'static Founders,
+    pub documents: Vec<Document>,
+    pub view: Option<View>,
+    pub runs: Vec<Run>,
+    pub monitor: Monitor,
+    pub threshold: usize,
+    pub approvals_needed: usize,
+    pub calm_since: Option<u64>,
+    pub calm_at: u64,
+    pub plan: Vec<(u64, Step)>,
+    /// Who is told of the clock's truth; for plants.
+    pub plant: Option<Plant>,
+    orderer: Option<Orderer>,
+    pub asked: BTreeMap<u64, Asked>,
+    /// Requests for shares that were seen, for those who replay them.
+    pub seen: Vec<(Caller, Arc<Vec<u8>>)>,
+    events: BTreeMap<(u64, u64), Event>,
+    next: u64,
+    calls: BTreeMap<u64, Call>,
+    /// Times at which a peer's or node's power comes back are drawn from here.
+    pub log: Option<Vec<String>>,
+    /// Its files; gone with it.
+    pub folder: Option<tempfile::TempDir>,
+    pub proposed: Vec<[u8; 16]>,
+}
+
+impl World {
+    pub fn new(seed: u64, nodes: Vec<Host>, founders: &'static Founders) -> Self {
+        Self {
+            now_ms: START_MS,
+            rng: StdRng::seed_from_u64(seed),
+            network: Network::new(seed),
+            nodes,
+            peers: Vec::new(),
+            founders,
+            documents: Vec::new(),
+            view: None,
+            runs: Vec::new(),
+            monitor: Monitor::default(),
+            threshold: 0,
+            approvals_needed: 0,
+            calm_since: None,
+            calm_at: START_MS,
+            plan: Vec::new(),
+            plant: None,
+            orderer: None,
+            asked: BTreeMap::new(),
+            seen: Vec::new(),
+            events: BTreeMap::new(),
+            next: 0,
+            calls: BTreeMap::new(),
+            log: None,
+            folder: None,
+            proposed: Vec::new(),
+        }
+    }
+
+    /// Gives it a record, with peers whose files are in its folder.
+    pub fn with_record(&mut self, peers: Vec<PeerHost>, orderer: Orderer) {
+        self.peers = peers;
+        self.orderer = Some(orderer);
+    }
+
+    pub fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            let ms = self.now_ms - START_MS;
+            log.push(format!("{:>4}.{:03} {}", ms / 1000, ms % 1000, what()));
+        }
+    }
+
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.next += 1;
+        self.events.insert((at, self.next), event);
+    }
+
+    /// Plays the plan, and then calm weather until everything is settled or `calm_ms` are over.
+    pub fn play(
+        &mut self,
+        plan: Vec<(u64, Step)>,
+        storm_ms: u64,
+        calm_ms: u64,
+    ) -> Result<(), Violation> {
+        self.calm_at = START_MS + storm_ms;
+        for at in 0..self.nodes.len() {
+            self.boot_node(at)?;
+        }
+        for at in 0..self.peers.len() {
+            self.boot_peer(at)?;
+        }
+        for (number, (at, _)) in plan.iter().enumerate() {
+            self.schedule(START_MS + at, Event::Step(number));
+        }
+        self.plan = plan;
+        self.schedule(self.calm_at, Event::Calm);
+        if self.orderer.is_some() {
+            self.schedule(START_MS, Event::WakeOrderer);
+        }
+        let end = self.calm_at + calm_ms;
+        while let Some((&(at, _), _)) = self.events.first_key_value() {
+            if at > end || (at > self.calm_at + 1_000 && self.is_settled()) {
+                break;
+            }
+            let Some((_, event)) = self.events.pop_first() else {
+                break;
+            };
+            self.now_ms = self.now_ms.max(at);
+            self.happen(event)?;
+            self.check()?;
+        }
+        self.check_end()
+    }
+
+    fn is_settled(&self) -> bool {
+        self.runs.iter().all(Run::is_over) && self.ceremonies_are_over()
+    }
+
+    fn ceremonies_are_over(&self) -> bool {
+        self.proposed.iter().all(|id| {
+            let honest = self.nodes.iter().filter(|node| node.is_honest());
+            honest.filter_map(|node| node.running.as_ref()).all(|running| {
+                running.seats.get(id).is_none_or(|seat| {
+                    matches!(
+                        seat.stage(),
+                        dkg::MemberStage::Activated | dkg::MemberStage::Closed
+                    )
+                })
+            })
+        })
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Step(number) => {
+                let step = self.plan[number].1.clone();
+                self.note(|| format!("[{number}] {step:?}"));
+                self.carry_out(step);
+            }
+            Event::Arrive { call, to, payload } => self.arrive(call, to, payload)?,
+            Event::Answered { call, reply } => self.answered(call, Some(reply))?,
+            Event::Expired(call) => self.answered(call, None)?,
+            Event::Wake(at) => {
+                let (now, boots) = (self.now_ms, self.nodes[at].boots);
+                if self.nodes[at].running.is_some() {
+                    let outs = self.nodes[at].wake(now, &mut self.rng);
+                    self.look_after(at)?;
+                    self.send_all(at, boots, outs);
+                }
+                self.schedule(now + WAKE_MS, Event::Wake(at));
+            }
+            Event::WakeOrderer => {
+                self.wake_orderer();
+                self.schedule(self.now_ms + ORDERER_MS, Event::WakeOrderer);
+            }
+            Event::Tick(run) => {
+                if !self.runs[run].is_over() {
+                    self.tick(run);
+                    self.schedule(self.now_ms + TICK_MS, Event::Tick(run));
+                }
+            }
+            Event::Commit(at) => self.commit(at)?,
+            Event::Boot(Place::Node(at), tear, seed) => {
+                self.nodes[at].disk.restore(tear, seed);
+                self.boot_node(at)?;
+            }
+            Event::Boot(Place::Peer(at), ..) => self.boot_peer(at)?,
+            Event::Boot(..) => {}
+            Event::Heal => {
+                self.network.split = None;
+                self.note(|| "the partition is healed".to_owned());
+            }
+            Event::Clear => {
+                self.network.weather = CALM;
+                self.note(|| "the weather is fair again".to_owned());
+            }
+            Event::Calm => {
+                (self.network.split, self.network.weather) = (None, CALM);
+                self.calm_since = Some(self.now_ms);
+                self.note(|| "the storm is over".to_owned());
+                for run in &mut self.runs {
+                    run.clear_since = self.now_ms;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    // ---- nodes
+
+    fn boot_node(&mut self, at: usize) -> Result<(), Violation> {
+        self.note(|| format!("node {at} starts"));
+        let booted = self.nodes[at].boot();
+        if self.nodes[at].disk.is_off() {
+            return self.look_after(at);
+        }
+        self.monitor.node_booted(&self.nodes[at], at, booted)?;
+        if self.nodes[at].boots == 1 {
+            // Not all in one moment.
+            self.schedule(self.now_ms + 10 * at as u64, Event::Wake(at));
+        }
+        Ok(())
+    }
+
+    /// Whether the power went in what the node has just done, and what has changed in it.
+    fn look_after(&mut self, at: usize) -> Result<(), Violation> {
+        if self.nodes[at].disk.is_off() {
+            let Some((away_ms, tear, seed)) = self.monitor.fuses.remove(&at) else {
+                return Ok(());
+            };
+            self.nodes[at].kill();
+            self.note(|| format!("node {at} loses its power in the middle of a write ({tear:?})"));
+            let back = self.now_ms + away_ms;
+            self.schedule(back, Event::Boot(Place::Node(at), tear, seed));
+            return Ok(());
+        }
+        let threshold = self.threshold;
+        self.monitor.node_changed(&self.nodes[at], at, threshold)
+    }
+
+    pub fn crash_node(&mut self, at: usize, away_ms: u64, tear: Tear, seed: u64) {
+        if self.nodes[at].running.is_none() {
+            return;
+        }
+        self.nodes[at].kill();
+        let back = self.now_ms + away_ms;
+        self.schedule(back, Event::Boot(Place::Node(at), tear, seed));
+    }
+
+    fn send_all(&mut self, at: usize, boots: u64, outs: Vec<Out>) {
+        if self.nodes[at].boots != boots || self.nodes[at].running.is_none() {
+            return;
+        }
+        for Out { to, request, why } in outs {
+            let place = self.nodes.iter().position(|node| node.identity() == to);
+            let Some(place) = place else { continue };
+            let caller = Caller {
+                spki: self.nodes[at].identity().to_vec(),
+                member: Some(self.nodes[at].identity()),
+            };
+            let Ok(bytes) = request.to_bytes() else { continue };
+            let asker = Asker::Node { at, to, why };
+            let payload = Payload::Node(caller, Arc::new(bytes));
+            self.send(Place::Node(at), Place::Node(place), boots, asker, payload);
+        }
+    }
+
+    /// A ceremony is proposed.
+    pub fn propose(&mut self, at: usize, proposal: Proposal) {
+        self.proposed.push(proposal.id());
+        let (now, boots) = (self.now_ms, self.nodes[at].boots);
+        let outs = self.nodes[at].propose(proposal, now);
+        self.send_all(at, boots, outs);
+    }
+
+    fn commit(&mut self, at: usize) -> Result<(), Violation> {
+        let released = self.nodes[at].commit();
+        let clock_ms = self.nodes[at].clock_ms(self.now_ms);
+        for one in released {
+            let Some(asked) = self.asked.remove(&one.call) else {
+                continue;
+            };
+            let answer = self.misbehave(at, one.answer);
+            if let Answer::Share { .. } = &answer {
+                let node = &self.nodes[at];
+                self.monitor
+                    .released(node, at, &asked, &one.record, self.approvals_needed)?;
+                self.note(|| format!("node {at} gives a share, at {clock_ms}"));
+            }
+            self.reply_bytes(at, one.call, answer);
+        }
+        self.look_after(at)
+    }
+
+    // ---- messages
+
+    fn send(&mut self, from: Place, to: Place, boots: u64, asker: Asker, payload: Payload) -> u64 {
+        self.next += 1;
+        let call = self.next;
+        self.calls.insert(call, Call { from, boots, asker });
+        self.schedule(self.now_ms + ANSWER_MS, Event::Expired(call));
+        let arrivals = if from == to {
+            vec![0]
+        } else {
+            self.network.carry(from, to)
+        };
+        for after in arrivals {
+            let payload = payload.clone();
+            self.schedule(self.now_ms + after, Event::Arrive { call, to, payload });
+        }
+        call
+    }
+
+    fn reply(&mut self, from: Place, call: u64, reply: Reply) {
+        let Some(to) = self.calls.get(&call).map(|call| call.from) else {
+            return;
+        };
+        let arrivals = if from == to {
+            vec![0]
+        } else {
+            self.network.carry(from, to)
+        };
+        // A stream has one answer, however often its packets come.
+        if let Some(after) = arrivals.first() {
+            self.schedule(self.now_ms + after, Event::Answered { call, reply });
+        }
+    }
+
+    fn reply_bytes(&mut self, at: usize, call: u64, answer: Answer) {
+        let mut bytes = answer.to_bytes().unwrap();
+        match self.nodes[at].conduct {
+            Some(Misbehaviour::OversizedFrame) => bytes.resize(2 * MAX_SHARE_ANSWER, 0),
+            Some(Misbehaviour::TruncatedFrame) => bytes.truncate(bytes.len() / 2),
+            _ => {}
+        }
+        if let Err(violation) = self.monitor.sent(&self.nodes, at, &bytes) {
+            self.monitor.found.get_or_insert(violation);
+        }
+        self.nodes[at].last_answer = Some(answer);
+        self.reply(Place::Node(at), call, Reply::Node(bytes));
+    }
+
+    fn arrive(&mut self, call: u64, to: Place, payload: Payload) -> Result<(), Violation> {
+        match (to, payload) {
+            (Place::Node(at), Payload::Node(caller, bytes)) => {
+                if self.nodes[at].running.is_none() {
+                    return Ok(());
+                }
+                if self.nodes[at].conduct == Some(Misbehaviour::NoAnswer) {
+                    return Ok(());
+                }
+                let (now, clock_ms) = (self.now_ms, self.nodes[at].clock_ms(self.now_ms));
+                let handled = self.nodes[at].ask(call, &caller, &bytes, now, &mut self.rng);
+                self.look_after(at)?;
+                match handled {
+                    Handled::Now(answer) => {
+                        self.monitor.replied(&self.nodes[at], at, &answer);
+                        let answer = self.misbehave(at, answer);
+                        self.reply_bytes(at, call, answer);
+                    }
+                    Handled::Later => {
+                        self.seen.push((caller.clone(), Arc::clone(&bytes)));
+                        let request = Request::from_bytes(&bytes).unwrap();
+                        self.asked.insert(
+                            call,
+                            Asked {
+                                node: at,
+                                caller,
+                                request,
+                                clock_ms,
+                            },
+                        );
+                        self.schedule(now + BATCH_MS, Event::Commit(at));
+                    }
+                    Handled::Never => {}
+                }
+            }
+            (Place::Peer(at), Payload::Peer(ask)) => {
+                if self.peers[at].peer.is_none() {
+                    return Ok(());
+                }
+                let now = self.now_ms;
+                match self.peers[at].ask(&ask, now) {
+                    Some(reply) => {
+                        if let (PeerAsk::Approve(read), PeerReply::Approved(Ok(der))) = (&ask, &reply) {
+                            let clock_ms = self.peers[at].clock_ms(now);
+                            self.monitor.approved(at, *read, der, clock_ms);
+                        }
+                        self.reply(to, call, Reply::Peer(reply));
+                    }
+                    None => {
+                        let away_ms = self.monitor.peer_away_ms.remove(&at).unwrap_or(2_000);
+                        self.note(|| format!("peer {at} loses its power in the middle of a write"));
+                        self.schedule(now + away_ms, Event::Boot(to, Tear::Kept, 0));
+                    }
+                }
+            }
+            (Place::Orderer, Payload::Submit(transaction)) => {
+                let told = self.orderer.as_mut().and_then(|it| it.submit(call, transaction));
+                if let Some(receipt) = told {
+                    self.reply(to, call, Reply::Receipt(receipt));
+                } else {
+                    self.wake_orderer();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, call: u64, reply: Option<Reply>) -> Result<(), Violation> {
+        let Some(Call { boots, asker, .. }) = self.calls.remove(&call) else {
+            return Ok(());
+        };
+        let answer = match &reply {
+            Some(Reply::Node(bytes)) => Answer::from_bytes(bytes).ok(),
+            _ => None,
+        };
+        match asker {
+            Asker::Node { at, to, why } => {
+                if self.nodes[at].boots != boots || self.nodes[at].running.is_none() {
+                    return Ok(());
+                }
+                let now = self.now_ms;
+                let outs = self.nodes[at].heard(to, why, answer, now, &mut self.rng);
+                self.look_after(at)?;
+                self.send_all(at, boots, outs);
+            }
+            Asker::Orderer { peer } => {
+                if let Some(Reply::Peer(reply)) = reply {
+                    let needed = quorum(self.peers.len());
+                    let orderer = self.orderer.as_mut();
+                    let told = orderer.map(|it| it.heard(peer, reply, needed)).unwrap_or_default();
+                    for (call, id, receipt) in told {
+                        if receipt.is_ok() {
+                            self.monitor.acknowledge(id, &receipt);
+                        }
+                        self.reply(Place::Orderer, call, Reply::Receipt(receipt));
+                    }
+                    self.wake_orderer();
+                }
+            }
+            Asker::Submit { run } => {
+                let run_ref = &mut self.runs[run];
+                run_ref.waiting.remove(&call);
+                if let (Some(Reply::Receipt(receipt)), Stage::Submitting) = (reply, run_ref.stage) {
+                    match receipt {
+                        Ok(_) => run_ref.stage = Stage::Approving,
+                        Err(code) if code == "replayed" => run_ref.stage = Stage::Approving,
+                        Err(code) if code == "not-permitted" => run_ref.stage = Stage::Refused,
+                        Err(_) => {}
+                    }
+                    let (stage, id) = (run_ref.stage, run_ref.id());
+                    self.note(|| format!("read {run} is {stage:?}, {}", hex::encode(&id[..4])));
+                }
+            }
+            Asker::Approval { run, peer } => {
+                let run_ref = &mut self.runs[run];
+                run_ref.waiting.remove(&call);
+                match reply {
+                    Some(Reply::Peer(PeerReply::Approved(Ok(der)))) => {
+                        run_ref.approvals.insert(peer, der);
+                    }
+                    Some(Reply::Peer(PeerReply::Approved(Err("not-permitted")))) => {
+                        // A permission that was taken away in between.
+                        run_ref.stage = Stage::Refused;
+                    }
+                    _ => {}
+                }
+            }
+            Asker::Member { run, to, shared } => {
+                self.runs[run].heard(to, shared, answer);
+                self.opened(run)?;
+                self.tick(run);
+            }
+            Asker::Attacker => {}
+        }
+        Ok(())
+    }
+
+    // ---- the record
+
+    fn wake_orderer(&mut self) {
+        let (now, peers) = (self.now_ms, self.peers.len());
+        let Some(orderer) = &mut self.orderer else {
+            return;
+        };
+        for (peer, ask) in orderer.wake(now, peers) {
+            let busy = self.calls.values().any(
+                |call| matches!(call.asker, Asker::Orderer { peer: asked } if asked == peer),
+            );
+            if !busy {
+                let asker = Asker::Orderer { peer };
+                self.send(Place::Orderer, Place::Peer(peer), 0, asker, Payload::Peer(ask));
+            }
+        }
+    }
+
+    fn boot_peer(&mut self, at: usize) -> Result<(), Violation> {
+        self.note(|| format!("peer {at} starts"));
+        let booted = self.peers[at].boot(self.founders);
+        if let Some(orderer) = &mut self.orderer {
+            orderer.forget(at);
+        }
+        self.monitor.peer_booted(&self.peers[at], at, booted)
+    }
+
+    pub fn crash_peer(&mut self, at: usize, away_ms: u64) {
+        if self.peers[at].peer.is_none() {
+            return;
+        }
+        self.peers[at].kill();
+        let back = self.now_ms + away_ms;
+        self.schedule(back, Event::Boot(Place::Peer(at), Tear::Kept, 0));
+    }
+
+    /// Puts a transaction on the record as soon as that can be.
+    pub fn submit(&mut self, transaction: SignedTransaction) {
+        if let Some(orderer) = &mut self.orderer {
+            orderer.submit(0, transaction);
+        }
+    }
+
+    pub fn finality(&self, id: &TransactionId) -> bool {
+        self.orderer.as_ref().is_some_and(|it| {
+            it.blocks.iter().any(|block| block.transactions.iter().any(|one| one.id() == *id))
+        })
+    }
+
+    // ---- readers
+
+    /// A read begins.
+    pub fn begin(&mut self, run: Run) {
+        self.runs.push(run);
+        let number = self.runs.len() - 1;
+        self.schedule(self.now_ms, Event::Tick(number));
+    }
+
+    fn tick(&mut self, number: usize) {
+        let (now, peers, needed) = (self.now_ms, self.peers.len(), self.approvals_needed);
+        let Some(act) = self.runs[number].next(now, peers, needed) else {
+            return;
+        };
+        let run = &self.runs[number];
+        let from = Place::Reader(run.reader);
+        match act {
+            Act::Renew => {
+                if let Some(fresh) = self.renewed(number) {
+                    self.note(|| format!("read {number} begins anew"));
+                    self.runs[number] = fresh;
+                }
+            }
+            Act::Submit => {
+                let transaction = run.transaction.clone();
+                let asker = Asker::Submit { run: number };
+                let call = self.send(from, Place::Orderer, 0, asker, Payload::Submit(transaction));
+                self.runs[number].waiting.insert(call);
+            }
+            Act::Approve(wanted) => {
+                let id = run.id();
+                for peer in wanted {
+                    let asker = Asker::Approval { run: number, peer };
+                    let payload = Payload::Peer(PeerAsk::Approve(id));
+                    let call = self.send(from, Place::Peer(peer), 0, asker, payload);
+                    self.runs[number].waiting.insert(call);
+                }
+            }
+            Act::Ask(members, request) => {
+                let shared = matches!(request, Request::Reencrypt { .. });
+                let caller = Caller {
+                    spki: run.spki.clone(),
+                    member: None,
+                };
+                let bytes = Arc::new(request.to_bytes().unwrap());
+                for to in members {
+                    let place = self.nodes.iter().position(|node| node.identity() == to);
+                    let Some(place) = place else { continue };
+                    let asker = Asker::Member {
+                        run: number,
+                        to,
+                        shared,
+                    };
+                    let payload = Payload::Node(caller.clone(), Arc::clone(&bytes));
+                    self.send(from, Place::Node(place), 0, asker, payload);
+                }
+            }
+        }
+    }
+
+    fn opened(&mut self, number: usize) -> Result<(), Violation> {
+        let run = &self.runs[number];
+        if run.stage != Stage::Opened {
+            return Ok(());
+        }
+        let took = self.now_ms - run.begun_ms;
+        let run = &self.runs[number];
+        self.monitor.opened(run, &self.documents, &self.nodes)?;
+        self.note(|| format!("read {number} is open after {took} ms"));
+        Ok(())
+    }
+
+    /// Somebody sends a request that ought to be refused, or what is no request.
+    pub fn attack(&mut self, node: usize, caller: Caller, bytes: Vec<u8>) {
+        let payload = Payload::Node(caller, Arc::new(bytes));
+        self.send(Place::Reader(15), Place::Node(node), 0, Asker::Attacker, payload);
+    }
+
+    pub fn later(&mut self, after_ms: u64, what: Later) {
+        let at = self.now_ms + after_ms;
+        let event = match what {
+            Later::Heal => Event::Heal,
+            Later::Clear => Event::Clear,
+        };
+        self.schedule(at, event);
+    }
+
+    /// What a node that misbehaves makes of its answer.
+    fn misbehave(&mut self, at: usize, answer: Answer) -> Answer {
+        let Some(conduct) = self.nodes[at].conduct else {
+            return answer;
+        };
+        let last = self.nodes[at].last_answer.clone();
+        match (conduct, answer) {
+            (Misbehaviour::Refusal, Answer::Share { .. }) => Answer::Refused {
+                code: "misbehaving".to_owned(),
+                message: "This node refuses every request.".to_owned(),
+                retry_after_ms: None,
+            },
+            (Misbehaviour::Replay, fresh) => last.unwrap_or(fresh),
+            (conduct, Answer::Share { share, newest }) => Answer::Share {
+                share: ByteBuf::from(conduct.falsify(share.into_vec(), &mut self.rng)),
+                newest,
+            },
+            (_, answer) => answer,
+        }
+    }
+}
+
+/// What ends by itself.
+pub enum Later {
+    Heal,
+    Clear,
+}
