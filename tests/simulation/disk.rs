@@ -59,7 +59,6 @@ struct State {
     off: bool,
     /// Confirms syncs without doing them.
     lies: bool,
-    operations: u64,
 }
 
 /// A disk. Clones are the same disk.
@@ -109,7 +108,6 @@ impl State {
     /// Before an operation that changes something: whether there is power.
     fn spend(&mut self) -> io::Result<()> {
         self.look()?;
-        self.operations += 1;
         if let Some(fuse) = &mut self.fuse {
             if *fuse == 0 {
                 self.off = true;
@@ -246,11 +244,6 @@ impl SimDisk {
     /// From now on it confirms what it does not do.
     pub fn lie(&self) {
         self.lock().lies = true;
-    }
-
-    /// How many operations there were, to see where a fuse may be.
-    pub fn operations(&self) -> u64 {
-        self.lock().operations
     }
 
     /// The power is back, and with it what survived.

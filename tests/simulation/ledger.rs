@@ -31,6 +31,8 @@ pub struct PeerHost {
     pub reported: (u64, Hash),
     /// Forgets its last block when it crashes: a planted bug.
     pub forgets: bool,
+    /// Its files when it first started, for that.
+    first: Option<[Option<Vec<u8>>; 2]>,
 }
 
 /// What is asked of a peer.
@@ -78,6 +80,7 @@ impl PeerHost {
             fuse: None,
             reported: (0, [0; 32]),
             forgets: false,
+            first: None,
         }
     }
 
@@ -87,6 +90,9 @@ impl PeerHost {
 
     pub fn boot(&mut self, founders: &Founders) -> Result<(), String> {
         self.boots += 1;
+        if self.forgets && self.first.is_none() {
+            self.first = Some(contents(&self.path));
+        }
         let keys = founders.peer(&self.name);
         let terms = ApprovalTerms::default();
         let peer = Peer::open(&self.path, &founders.genesis, keys, terms);
@@ -103,7 +109,10 @@ impl PeerHost {
 
     /// The process is gone; what it wrote is there.
     pub fn kill(&mut self) {
-        let left = contents(&self.path);
+        let left = match &self.first {
+            Some(first) if self.forgets => first.clone(),
+            _ => contents(&self.path),
+        };
         self.leave(&left);
     }
 

@@ -15,7 +15,7 @@ use cryptonode::keyring::{ActiveKey, Keyring};
 use cryptonode::server::decision::{Prepared, ShareRequest, admit};
 use cryptonode::server::{Gate, Refusal, descriptor};
 use cryptonode::store::{
-    Change, Cost, Passphrase, STORE_FILE, Store, Table, audit_head_change, policy_change,
+    Cost, Passphrase, STORE_FILE, Store, Table, audit_head_change, policy_change,
 };
 use cryptonode::wire::v1::{
     Answer, ByteBuf, KeyStatus, MAX_MEMBER_REQUEST, MAX_REQUEST, Request, WireError,
@@ -53,10 +53,11 @@ pub struct Host {
     pub skew_ms: i64,
     pub conduct: Option<Misbehaviour>,
     pub plant: Option<Plant>,
-    /// What it answered with last, for replays.
+    /// What it answered with before, for replays: anything, and a share.
     pub last_answer: Option<Answer>,
-    /// Has it failed to start after nothing but a crash?
-    pub dead: Option<String>,
+    pub earlier: Option<Vec<u8>>,
+    /// The first certificate that it had of its key.
+    pub first_certificate: Option<Vec<u8>>,
 }
 
 /// What a node has in memory.
@@ -78,6 +79,13 @@ pub enum Handled {
     /// When its record is durable.
     Later,
     Never,
+}
+
+/// An answer that waited for its record.
+pub struct Released {
+    pub call: u64,
+    pub answer: Answer,
+    pub record: Vec<u8>,
 }
 
 /// Who asks, as the connection proved it.
@@ -129,7 +137,8 @@ impl Host {
             conduct: None,
             plant: None,
             last_answer: None,
-            dead: None,
+            earlier: None,
+            first_certificate: None,
         }
     }
 
@@ -147,7 +156,8 @@ impl Host {
             conduct: None,
             plant: None,
             last_answer: None,
-            dead: None,
+            earlier: None,
+            first_certificate: None,
         }
     }
 
@@ -310,7 +320,7 @@ impl Host {
     }
 
     /// Makes the records durable that wait, and lets their shares go.
-    pub fn commit(&mut self) -> Vec<(u64, Answer)> {
+    pub fn commit(&mut self) -> Vec<Released> {
         let Some(running) = &mut self.running else {
             return Vec::new();
         };
@@ -323,14 +333,17 @@ impl Host {
         if self.disk.is_off() {
             return Vec::new();
         }
-        let mut index = 0;
-        batch
-            .into_iter()
-            .map(|(call, prepared)| {
+        (0..)
+            .zip(batch)
+            .zip(records)
+            .map(|((index, (call, prepared)), record)| {
                 let recorded = appended.clone().map(|first| first + index);
-                index += 1;
                 let answer = prepared.release(Some(recorded));
-                (call, answer.unwrap_or_else(|refusal| refusal.to_answer()))
+                Released {
+                    call,
+                    answer: answer.unwrap_or_else(|refusal| refusal.to_answer()),
+                    record,
+                }
             })
             .collect()
     }
@@ -351,11 +364,6 @@ impl Host {
         };
         let entry = running.desk.keyring.entry(public_key);
         entry.is_some_and(|entry| entry.served().any(|key| key.result.epoch == epoch))
-    }
-
-    /// Writes what the operator's commands would write.
-    pub fn write(&self, changes: &[Change]) {
-        self.running.as_ref().unwrap().desk.store.commit(changes).unwrap();
     }
 }
 

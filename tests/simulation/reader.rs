@@ -224,6 +224,12 @@ impl Run {
         (!next.is_empty()).then_some(Act::Ask(next, request))
     }
 
+    /// Turns to the members of a result that it knows already.
+    pub fn follow(&mut self, view: View) {
+        self.view = view;
+        self.restart();
+    }
+
     fn restart(&mut self) {
         self.opening.restart(self.view.package.clone()).unwrap();
         self.missing = self.view.package.threshold().into();

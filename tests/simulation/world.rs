@@ -11,6 +11,7 @@ use cryptonode::wire::v1::{Answer, ByteBuf, MAX_SHARE_ANSWER, Request};
 use dkg::Proposal;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use testkit::falsify::Truth;
 use testkit::misbehaviour::Misbehaviour;
 
 use crate::ceremonies::{Out, Why};
@@ -96,7 +97,6 @@ pub struct Document {
 
 /// A request for a share that waits for its record.
 pub struct Asked {
-    pub node: usize,
     pub caller: Caller,
     pub request: Request,
     pub clock_ms: u64,
@@ -268,11 +268,13 @@ impl World {
                 }
             }
             Event::Commit(at) => self.commit(at)?,
-            Event::Boot(Place::Node(at), tear, seed) => {
+            Event::Boot(Place::Node(at), tear, seed) if self.nodes[at].running.is_none() => {
                 self.nodes[at].disk.restore(tear, seed);
                 self.boot_node(at)?;
             }
-            Event::Boot(Place::Peer(at), ..) => self.boot_peer(at)?,
+            Event::Boot(Place::Peer(at), ..) if self.peers[at].peer.is_none() => {
+                self.boot_peer(at)?;
+            }
             Event::Boot(..) => {}
             Event::Heal => {
                 self.network.split = None;
@@ -302,7 +304,9 @@ impl World {
         if self.nodes[at].disk.is_off() {
             return self.look_after(at);
         }
+        self.nodes[at].corrupt();
         self.monitor.node_booted(&self.nodes[at], at, booted)?;
+        self.look_after(at)?;
         if self.nodes[at].boots == 1 {
             // Not all in one moment.
             self.schedule(self.now_ms + 10 * at as u64, Event::Wake(at));
@@ -312,7 +316,7 @@ impl World {
 
     /// Whether the power went in what the node has just done, and what has changed in it.
     fn look_after(&mut self, at: usize) -> Result<(), Violation> {
-        if self.nodes[at].disk.is_off() {
+        if self.nodes[at].running.is_some() && self.nodes[at].disk.is_off() {
             let Some((away_ms, tear, seed)) = self.monitor.fuses.remove(&at) else {
                 return Ok(());
             };
@@ -331,6 +335,7 @@ impl World {
             return;
         }
         self.nodes[at].kill();
+        self.monitor.fuses.remove(&at);
         let back = self.now_ms + away_ms;
         self.schedule(back, Event::Boot(Place::Node(at), tear, seed));
     }
@@ -368,7 +373,7 @@ impl World {
             let Some(asked) = self.asked.remove(&one.call) else {
                 continue;
             };
-            let answer = self.misbehave(at, one.answer);
+            let answer = self.misbehave(at, one.answer, Some(&asked.request));
             if let Answer::Share { .. } = &answer {
                 let node = &self.nodes[at];
                 self.monitor
@@ -378,6 +383,17 @@ impl World {
             self.reply_bytes(at, one.call, answer);
         }
         self.look_after(at)
+    }
+
+    /// A planted bug: the share goes out, and its record afterwards.
+    fn answer_first(&mut self, at: usize, call: u64) -> Result<(), Violation> {
+        let waiting = self.nodes[at].running.as_mut().and_then(|it| it.batch.pop());
+        let (Some((_, prepared)), Some(asked)) = (waiting, self.asked.remove(&call)) else {
+            return Ok(());
+        };
+        let record = prepared.record().to_bytes().unwrap();
+        let node = &self.nodes[at];
+        self.monitor.released(node, at, &asked, &record, self.approvals_needed)
     }
 
     // ---- messages
@@ -416,15 +432,17 @@ impl World {
 
     fn reply_bytes(&mut self, at: usize, call: u64, answer: Answer) {
         let mut bytes = answer.to_bytes().unwrap();
-        match self.nodes[at].conduct {
-            Some(Misbehaviour::OversizedFrame) => bytes.resize(2 * MAX_SHARE_ANSWER, 0),
-            Some(Misbehaviour::TruncatedFrame) => bytes.truncate(bytes.len() / 2),
-            _ => {}
+        if let Some(conduct) = self.nodes[at].conduct {
+            bytes = conduct.frame(bytes, MAX_SHARE_ANSWER);
+        }
+        if self.nodes[at].plant == Some(Plant::LeaksShare)
+            && let Some(key) = self.nodes[at].held().first()
+        {
+            bytes.extend_from_slice(key.share.secret().to_bytes().as_slice());
         }
         if let Err(violation) = self.monitor.sent(&self.nodes, at, &bytes) {
             self.monitor.found.get_or_insert(violation);
         }
-        self.nodes[at].last_answer = Some(answer);
         self.reply(Place::Node(at), call, Reply::Node(bytes));
     }
 
@@ -434,7 +452,8 @@ impl World {
                 if self.nodes[at].running.is_none() {
                     return Ok(());
                 }
-                if self.nodes[at].conduct == Some(Misbehaviour::NoAnswer) {
+                let mute = self.nodes[at].plant == Some(Plant::Mute);
+                if mute || self.nodes[at].conduct == Some(Misbehaviour::NoAnswer) {
                     return Ok(());
                 }
                 let (now, clock_ms) = (self.now_ms, self.nodes[at].clock_ms(self.now_ms));
@@ -443,7 +462,7 @@ impl World {
                 match handled {
                     Handled::Now(answer) => {
                         self.monitor.replied(&self.nodes[at], at, &answer);
-                        let answer = self.misbehave(at, answer);
+                        let answer = self.misbehave(at, answer, None);
                         self.reply_bytes(at, call, answer);
                     }
                     Handled::Later => {
@@ -452,13 +471,18 @@ impl World {
                         self.asked.insert(
                             call,
                             Asked {
-                                node: at,
                                 caller,
                                 request,
                                 clock_ms,
                             },
                         );
-                        self.schedule(now + BATCH_MS, Event::Commit(at));
+                        if self.nodes[at].plant == Some(Plant::AnswersFirst) {
+                            return self.answer_first(at, call);
+                        }
+                        // Who is slow at reading is slow at answering.
+                        let slow = self.nodes[at].conduct == Some(Misbehaviour::SlowReader);
+                        let after = if slow { ANSWER_MS - 1 } else { BATCH_MS };
+                        self.schedule(now + after, Event::Commit(at));
                     }
                     Handled::Never => {}
                 }
@@ -683,6 +707,10 @@ impl World {
         let took = self.now_ms - run.begun_ms;
         let run = &self.runs[number];
         self.monitor.opened(run, &self.documents, &self.nodes)?;
+        if self.plant == Some(Plant::BlamesAnybody) {
+            let anybody = self.nodes.iter().map(Host::identity).collect();
+            self.monitor.blamed(&anybody, &self.nodes)?;
+        }
         self.note(|| format!("read {number} is open after {took} ms"));
         Ok(())
     }
@@ -702,24 +730,52 @@ impl World {
         self.schedule(at, event);
     }
 
-    /// What a node that misbehaves makes of its answer.
-    fn misbehave(&mut self, at: usize, answer: Answer) -> Answer {
-        let Some(conduct) = self.nodes[at].conduct else {
+    /// What a node that misbehaves makes of its answer, to a request for a share if it was one.
+    fn misbehave(&mut self, at: usize, answer: Answer, request: Option<&Request>) -> Answer {
+        let node = &mut self.nodes[at];
+        let Some(conduct) = node.conduct else {
             return answer;
         };
-        let last = self.nodes[at].last_answer.clone();
-        match (conduct, answer) {
-            (Misbehaviour::Refusal, Answer::Share { .. }) => Answer::Refused {
+        match (conduct, answer, request) {
+            (Misbehaviour::Refusal, Answer::Share { .. }, _) => Answer::Refused {
                 code: "misbehaving".to_owned(),
                 message: "This node refuses every request.".to_owned(),
                 retry_after_ms: None,
             },
-            (Misbehaviour::Replay, fresh) => last.unwrap_or(fresh),
-            (conduct, Answer::Share { share, newest }) => Answer::Share {
-                share: ByteBuf::from(conduct.falsify(share.into_vec(), &mut self.rng)),
-                newest,
-            },
-            (_, answer) => answer,
+            (
+                conduct,
+                Answer::Share { share, newest },
+                Some(Request::Reencrypt { wrapped_key, ephemeral_key, .. }),
+            ) => {
+                let rng = &mut self.rng;
+                let share = share.into_vec();
+                let epoch = reencrypt::Share::parse(&share).unwrap().epoch();
+                let key = node.held().into_iter().find(|key| key.result.epoch == epoch).unwrap();
+                let wrapped = reencrypt::WrappedKey::parse(wrapped_key).unwrap();
+                let ephemeral = reencrypt::EphemeralKey::parse(ephemeral_key).unwrap();
+                let (wrapped, ephemeral) =
+                    reencrypt::verify_request(&wrapped, &ephemeral, rng).unwrap();
+                let truth = Truth {
+                    key: &key,
+                    wrapped: &wrapped,
+                    ephemeral: &ephemeral,
+                    share,
+                    earlier: node.earlier.as_deref(),
+                };
+                let share = conduct.falsify(truth, rng);
+                node.earlier.get_or_insert_with(|| share.clone());
+                let share = ByteBuf::from(share);
+                Answer::Share { share, newest }
+            }
+            (Misbehaviour::Replay, fresh, None) => {
+                node.last_answer.replace(fresh.clone()).unwrap_or(fresh)
+            }
+            (Misbehaviour::StaleCertificate, Answer::KeyCertificate { addresses, certificate }, _) => {
+                let first = node.first_certificate.get_or_insert_with(|| certificate.to_vec());
+                let certificate = ByteBuf::from(first.clone());
+                Answer::KeyCertificate { addresses, certificate }
+            }
+            (_, answer, _) => answer,
         }
     }
 }

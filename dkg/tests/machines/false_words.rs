@@ -1,7 +1,7 @@
 //! Members and a leader that say different things to different people, or what is not true.
 
 use dkg::{Acceptance, Acknowledgement, Complaint, Complaints, Fault, MemberStage, Message};
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signer, SigningKey};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use reencrypt::equality::{EqualityProof, Statement};
@@ -311,7 +311,17 @@ pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
             let ceremony = cluster.proposal.id();
             if let Some(deals) = question.take() {
                 let params = crate::dealer::params(&cluster.proposal, 1, &acceptances);
-                let complaints = complaint(&params, &deals, &secret, truly, rng, cluster);
+                let author = Complainant {
+                    index: index(CHEAT),
+                    identity: &cluster.nodes[CHEAT].local.identity,
+                    encryption_key: secret.public(),
+                };
+                let used = if truly {
+                    SecretScalar::from_scalar(*secret.expose()).unwrap()
+                } else {
+                    SecretScalar::random(rng)
+                };
+                let complaints = complaint(&params, &deals, VICTIM, &author, &used, rng);
                 *reply = Message::Complained {
                     ceremony,
                     attempt: 1,
@@ -332,15 +342,24 @@ pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
     cluster
 }
 
-fn complaint(
+/// Who complains.
+pub struct Complainant<'a> {
+    pub index: u16,
+    pub identity: &'a SigningKey,
+    /// N_j.
+    pub encryption_key: Point,
+}
+
+/// A complaint of the deal at this place, which opens it with this secret.
+pub fn complaint(
     params: &[u8],
     deals: &[dkg::RelayedDeal],
-    secret: &SecretScalar,
-    truly: bool,
+    victim: usize,
+    author: &Complainant<'_>,
+    used: &SecretScalar,
     rng: &mut StdRng,
-    cluster: &Cluster,
 ) -> Complaints {
-    let accused = &deals[VICTIM];
+    let accused = &deals[victim];
     let header = &accused.header;
     let digests: Vec<[u8; 64]> = deals
         .iter()
@@ -363,20 +382,15 @@ fn complaint(
         .collect();
     let set = hash("cryptonode/v1/dkg-deal-set", &set_items);
     let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
-    let used = if truly {
-        SecretScalar::from_scalar(*secret.expose()).unwrap()
-    } else {
-        SecretScalar::random(rng)
-    };
     let opening = Point::from_bytes(&used.diffie_hellman(&ephemeral)).unwrap();
-    let (dealer, member) = (header.index.to_le_bytes(), index(CHEAT).to_le_bytes());
+    let (dealer, member) = (header.index.to_le_bytes(), author.index.to_le_bytes());
     let statement = Statement {
         purpose: "complaint",
-        context: &[params, &dealer, &member, &digests[VICTIM]],
+        context: &[params, &dealer, &member, &digests[victim]],
         bases: (Point::generator(), ephemeral),
-        points: (secret.public(), opening),
+        points: (author.encryption_key, opening),
     };
-    let proof = EqualityProof::prove(&statement, &used, rng).to_bytes();
+    let proof = EqualityProof::prove(&statement, used, rng).to_bytes();
     let complaint = Complaint {
         dealer: header.index,
         ciphertext: accused.ciphertext,
@@ -397,9 +411,9 @@ fn complaint(
             &proof,
         ],
     );
-    let signature = cluster.nodes[CHEAT].local.identity.sign(&signed).to_bytes();
+    let signature = author.identity.sign(&signed).to_bytes();
     Complaints {
-        index: index(CHEAT),
+        index: author.index,
         set,
         complaints: vec![complaint],
         signature,

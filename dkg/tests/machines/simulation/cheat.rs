@@ -2,38 +2,24 @@
 
 use curve25519_dalek::Scalar;
 use dkg::{Exclusion, Grounds, Leader, Message};
+use reencrypt::{Point, SecretScalar};
 use serde_bytes::ByteBuf;
+use testkit::misbehaviour::Misbehaviour;
 
 use super::{PATIENCE, World};
 use crate::dealer::Dealer;
+use crate::false_words::{Complainant, complaint};
 
-/// A way to cheat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cheat {
-    /// Deals a wrong share.
-    WrongShare,
-    /// Deals anew for every question.
-    ManyDeals,
-    /// Says that it is in an attempt that nobody began.
-    FalseBegun,
-    /// Leads, and leaves out whom it likes.
-    LeavesOut,
-    /// Leads, and does nothing with the answers but keep the lead.
-    Stalls,
-    /// Leads, and keeps the certificate to itself for a while.
-    Withholds,
-    /// Never answers.
-    Silent,
-}
-
-pub const CHEATS: [Cheat; 7] = [
-    Cheat::WrongShare,
-    Cheat::ManyDeals,
-    Cheat::FalseBegun,
-    Cheat::LeavesOut,
-    Cheat::Stalls,
-    Cheat::Withholds,
-    Cheat::Silent,
+/// The ways to cheat, of the one vocabulary.
+pub const CHEATS: [Misbehaviour; 8] = [
+    Misbehaviour::WrongShare,
+    Misbehaviour::Equivocation,
+    Misbehaviour::FalseProgress,
+    Misbehaviour::Exclusion,
+    Misbehaviour::Stalling,
+    Misbehaviour::WithheldCertificate,
+    Misbehaviour::NoAnswer,
+    Misbehaviour::FalseComplaint,
 ];
 
 impl World {
@@ -48,9 +34,9 @@ impl World {
         let cheat = self.weather.cheat?;
         let index = u16::try_from(own + 1).unwrap();
         match (cheat, question) {
-            (Cheat::Silent, _) => None,
+            (Misbehaviour::NoAnswer, _) => None,
             (
-                Cheat::WrongShare | Cheat::ManyDeals,
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation,
                 Message::Begin {
                     acceptances,
                     attempt: 1,
@@ -58,13 +44,13 @@ impl World {
                     ..
                 },
             ) if acceptances.len() == self.players.len() && from != own => {
-                let seed = if cheat == Cheat::ManyDeals {
+                let seed = if cheat == Misbehaviour::Equivocation {
                     self.below(1 << 32)
                 } else {
                     1
                 };
                 let mut dealer = Dealer::new(&self.proposal, acceptances, index, seed);
-                if cheat == Cheat::WrongShare {
+                if cheat == Misbehaviour::WrongShare {
                     let wrong = dealer.share(index + 1) + Scalar::ONE;
                     let key = &acceptances[own + 1].encryption_key;
                     dealer.encrypt(index + 1, wrong, key);
@@ -77,13 +63,13 @@ impl World {
                 })
             }
             // It finds its own deal altered, and does not say so.
-            (Cheat::WrongShare | Cheat::ManyDeals, _)
+            (Misbehaviour::WrongShare | Misbehaviour::Equivocation, _)
                 if matches!(reply, Message::Refused { .. }) =>
             {
                 None
             }
             (
-                Cheat::FalseBegun,
+                Misbehaviour::FalseProgress,
                 Message::Begin {
                     acceptances,
                     attempt,
@@ -100,7 +86,55 @@ impl World {
                     acceptances,
                 })
             }
+            (Misbehaviour::FalseComplaint, _) if from != own => {
+                Some(self.complain(own, question).unwrap_or(reply))
+            }
             _ => Some(reply),
+        }
+    }
+
+    /// It asks for the whole deals, and complains of a dealer that has dealt well.
+    fn complain(&mut self, own: usize, question: &Message) -> Option<Message> {
+        match question {
+            Message::Begin {
+                acceptances,
+                attempt,
+                ..
+            } => {
+                self.begun = Some((*attempt, acceptances.clone()));
+                None
+            }
+            Message::Deals {
+                attempt, ceremony, ..
+            } => Some(Message::DealsWanted {
+                attempt: *attempt,
+                ceremony: *ceremony,
+            }),
+            Message::WholeDeals {
+                deals,
+                attempt,
+                ceremony,
+            } => {
+                let (_, acceptances) = self.begun.as_ref().filter(|(it, _)| it == attempt)?;
+                let params = crate::dealer::params(&self.proposal, *attempt, acceptances);
+                let index = u16::try_from(own + 1).unwrap();
+                let own_acceptance = acceptances.iter().find(|one| one.index == index)?;
+                let author = Complainant {
+                    index,
+                    identity: &self.players[own].node.local.identity,
+                    encryption_key: Point::from_bytes(&own_acceptance.encryption_key).ok()?,
+                };
+                let victim = deals.iter().position(|deal| deal.header.index != index)?;
+                let used = SecretScalar::random(&mut self.rng);
+                let complaints =
+                    complaint(&params, deals, victim, &author, &used, &mut self.rng);
+                Some(Message::Complained {
+                    attempt: *attempt,
+                    ceremony: *ceremony,
+                    complaints,
+                })
+            }
+            _ => None,
         }
     }
 
@@ -132,7 +166,7 @@ impl World {
     pub(super) fn lead_falsely(&mut self, own: usize, to: usize, message: Message) {
         match (self.weather.cheat, &message) {
             (
-                Some(Cheat::LeavesOut),
+                Some(Misbehaviour::Exclusion),
                 Message::Begin {
                     acceptances,
                     attempt,
@@ -149,7 +183,7 @@ impl World {
                 };
                 self.send(own, to, begin);
             }
-            (Some(Cheat::Stalls), Message::Deals { .. } | Message::Acknowledgements { .. })
+            (Some(Misbehaviour::Stalling), Message::Deals { .. } | Message::Acknowledgements { .. })
                 if to != own =>
             {
                 let stall = Message::Leading {
@@ -163,14 +197,14 @@ impl World {
     }
 
     pub(super) fn withholds(&self) -> bool {
-        self.weather.cheat == Some(Cheat::Withholds) && self.withheld.is_empty()
+        self.weather.cheat == Some(Misbehaviour::WithheldCertificate) && self.withheld.is_empty()
     }
 
     /// Now and then, out of turn.
     pub(super) fn scheme(&mut self, own: usize) {
         let (cheat, now_and_then) = (self.weather.cheat, self.chance(30));
         match cheat {
-            Some(Cheat::Withholds) if !self.withheld.is_empty() && now_and_then => {
+            Some(Misbehaviour::WithheldCertificate) if !self.withheld.is_empty() && now_and_then => {
                 let certificate = self.withheld[0].clone();
                 let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
                 let message = Message::Certificate {
@@ -182,7 +216,7 @@ impl World {
                 self.send(own, to, message);
             }
             // It does not wait for its turn.
-            Some(Cheat::LeavesOut | Cheat::Stalls | Cheat::Withholds)
+            Some(Misbehaviour::Exclusion | Misbehaviour::Stalling | Misbehaviour::WithheldCertificate)
                 if self.players[own].leader.is_none()
                     && self.players[own].node.member.attempt().is_some()
                     && self.withheld.is_empty() =>
