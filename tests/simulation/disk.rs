@@ -57,8 +57,8 @@ struct State {
     /// Operations until the power goes.
     fuse: Option<u64>,
     off: bool,
-    /// Confirms syncs without doing them.
-    lies: bool,
+    /// What it comes back with after a loss of power, whatever it has confirmed since: a cache that was never emptied.
+    stale: Option<Box<State>>,
 }
 
 /// A disk. Clones are the same disk.
@@ -143,9 +143,6 @@ impl State {
 
     fn sync(&mut self, id: u64) -> io::Result<()> {
         self.spend()?;
-        if self.lies {
-            return Ok(());
-        }
         let file = self.files.entry(id).or_default();
         for write in std::mem::take(&mut file.pending) {
             write.apply(&mut file.durable);
@@ -165,9 +162,7 @@ impl State {
 
     fn sync_names(&mut self) -> io::Result<()> {
         self.spend()?;
-        if !self.lies {
-            self.settle_names(usize::MAX);
-        }
+        self.settle_names(usize::MAX);
         Ok(())
     }
 
@@ -241,14 +236,19 @@ impl SimDisk {
         self.lock().off
     }
 
-    /// From now on it confirms what it does not do.
+    /// From now on it confirms what it will have forgotten when the power is back.
     pub fn lie(&self) {
-        self.lock().lies = true;
+        let mut state = self.lock();
+        state.stale = Some(Box::new(state.clone()));
     }
 
     /// The power is back, and with it what survived.
     pub fn restore(&self, tear: Tear, seed: u64) {
         let mut state = self.lock();
+        if let Some(stale) = state.stale.take() {
+            *state = *stale;
+            return;
+        }
         let rng = &mut StdRng::seed_from_u64(seed);
         let names = match tear {
             Tear::Kept => usize::MAX,
