@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
 
-use crate::invariants;
+use reencrypt::{Scalar, SecretScalar};
+
+use crate::invariants::{self, BELOW_T, Pool};
 use crate::plan::{Kind, Plan, SHAPES, provoking};
 use crate::plants::Plant;
 use crate::shrink::{all, play, report};
@@ -41,7 +43,7 @@ fn the_invariants_hold_in_every_history() {
     let first = number("SIMULATE_FROM").unwrap_or(0);
     let seeds = number("SIMULATE_SEEDS").unwrap_or(USUAL);
     let next = AtomicU64::new(first);
-    let [released, opened, made] = [const { AtomicU64::new(0) }; 3];
+    let [released, opened, made, torn] = [const { AtomicU64::new(0) }; 4];
     let failed: Mutex<Option<String>> = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -57,6 +59,7 @@ fn the_invariants_hold_in_every_history() {
                     released.fetch_add(outcome.released, Ordering::Relaxed);
                     opened.fetch_add(outcome.opened, Ordering::Relaxed);
                     made.fetch_add(outcome.made as u64, Ordering::Relaxed);
+                    torn.fetch_add(outcome.torn, Ordering::Relaxed);
                     if let Some(found) = outcome.violation {
                         let told = report(seed, &plan, None, &found);
                         failed.lock().unwrap().get_or_insert(told);
@@ -68,9 +71,10 @@ fn the_invariants_hold_in_every_history() {
     if let Some(told) = failed.into_inner().unwrap() {
         panic!("{told}");
     }
-    let [released, opened, made] = [released, opened, made].map(AtomicU64::into_inner);
+    let [released, opened, made, torn] =
+        [released, opened, made, torn].map(AtomicU64::into_inner);
     let told = format!(
-        "{seeds} histories: {released} shares given, {opened} documents opened, {made} results of ceremonies"
+        "{seeds} histories: {released} shares given, {opened} documents opened, {made} results of ceremonies, {torn} times the power failed in a write"
     );
     println!("{told}");
     assert!(opened >= seeds / 2 && made >= seeds / 8, "too little has happened: {told}");
@@ -109,4 +113,42 @@ fn every_invariant_finds_the_bug_that_is_planted_for_it() {
     for invariant in invariants::ALL {
         assert!(found_by.contains(&invariant), "no bug is planted for {invariant}");
     }
+}
+
+/// What `nothing-below-t` says of sharings that a cluster could have been brought to.
+#[test]
+fn a_sharing_that_is_no_sharing_is_found() {
+    let rng = &mut rand::rng();
+    let mut random = || *SecretScalar::random(rng).expose();
+    let secret = random();
+    let public_key = SecretScalar::from_scalar(secret).unwrap().public();
+    let share = |coefficients: &[Scalar], index: u16| {
+        let (at, mut power, mut sum) = (Scalar::from(index), Scalar::ONE, Scalar::ZERO);
+        for coefficient in coefficients {
+            sum += coefficient * power;
+            power *= at;
+        }
+        sum
+    };
+    // Two epochs of three of five, t − 1 members of each: first, then last.
+    let mut found = |first: &[Scalar], then: &[Scalar]| {
+        let mut pool = Pool::default();
+        let holdings = [(0, first, [1, 2]), (1, then, [4, 5])];
+        let mut outcome = Ok(());
+        for (epoch, coefficients, indices) in holdings {
+            for index in indices {
+                let added = pool.add((epoch, 1), index, share(coefficients, index), 3, &public_key);
+                outcome = outcome.and(added);
+            }
+        }
+        outcome.err().map(|violation| violation.invariant)
+    };
+    let sharings: [[Scalar; 3]; 2] = [[secret, random(), random()], [secret, random(), random()]];
+    assert_eq!(found(&sharings[0], &sharings[1]), None);
+    // A reshare that hands the same polynomial on.
+    assert_eq!(found(&sharings[0], &sharings[0]), Some(BELOW_T));
+    // Dealers whose polynomials are shorter than they should be.
+    assert_eq!(found(&sharings[0][..2], &sharings[1]), Some(BELOW_T));
+    // No polynomial at all: everybody has the secret.
+    assert_eq!(found(&sharings[0], &sharings[1][..1]), Some(BELOW_T));
 }

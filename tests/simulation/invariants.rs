@@ -78,6 +78,8 @@ pub struct Monitor {
     acknowledged: Vec<(TransactionId, u64)>,
     pub released: u64,
     pub opened: u64,
+    /// Times that the power failed in the middle of a write.
+    pub torn: u64,
 }
 
 /// What an adversary has who holds t − 1 members of every epoch.

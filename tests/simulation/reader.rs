@@ -95,6 +95,9 @@ pub struct Run {
     pub attempt: u32,
 }
 
+/// Names what a share was asked for: the read, the result, and which try it was.
+pub type Round = (TransactionId, ResultVersion, u32);
+
 /// What one read is made of.
 pub struct Making {
     pub reader: usize,
@@ -237,11 +240,17 @@ impl Run {
         self.attempt += 1;
     }
 
-    /// A member's answer, or that there is none. `shared`: whether a share was asked for.
-    pub fn heard(&mut self, from: [u8; 32], shared: bool, answer: Option<Answer>) {
-        if self.stage != Stage::Opening {
+    /// Where it is: shares of an earlier round are of no use any more, as in the product's race.
+    pub fn round(&self) -> Round {
+        (self.id(), self.view.version, self.attempt)
+    }
+
+    /// A member's answer, or that there is none. `round`: in which a share was asked for.
+    pub fn heard(&mut self, from: [u8; 32], round: Option<Round>, answer: Option<Answer>) {
+        if self.stage != Stage::Opening || round.is_some_and(|round| round != self.round()) {
             return;
         }
+        let shared = round.is_some();
         let index = self.view.members.iter().position(|member| *member == from);
         match answer {
             Some(Answer::KeyCertificate { certificate, .. }) if !shared => {

@@ -20,6 +20,8 @@ pub struct Outcome {
     /// Shares given, and reads that came to their end.
     pub released: u64,
     pub opened: u64,
+    /// Times that the power failed in the middle of a write.
+    pub torn: u64,
     /// Results that nodes hold shares of in the end, made in this history.
     pub made: usize,
 }
@@ -42,6 +44,7 @@ pub fn play(seed: u64, plan: &Plan, keep: &[usize], plant: Option<Plant>, told: 
         log: world.log.take().unwrap_or_default(),
         released: world.monitor.released,
         opened: world.monitor.opened,
+        torn: world.monitor.torn,
         made: made.len(),
     }
 }

@@ -18,11 +18,11 @@ use crate::ceremonies::{Out, Why};
 use crate::disk::Tear;
 use crate::invariants::{Monitor, Violation};
 use crate::ledger::{Orderer, PeerAsk, PeerHost, PeerReply, Receipt};
-use crate::network::{CALM, Network, Place};
+use crate::network::{CALM, Network, Place, mix};
 use crate::node::{Caller, Handled, Host};
 use crate::plan::Step;
 use crate::plants::Plant;
-use crate::reader::{ANSWER_MS, Act, Run, Stage, View};
+use crate::reader::{ANSWER_MS, Act, Round, Run, Stage, View};
 use crate::record_ledger::{Founders, GENESIS_MS};
 
 /// How often a node does what it does by itself, milliseconds.
@@ -47,7 +47,8 @@ enum Asker {
     Orderer { peer: usize },
     Submit { run: usize },
     Approval { run: usize, peer: usize },
-    Member { run: usize, to: [u8; 32], shared: bool },
+    /// A share of the result that the read was at, or a certificate.
+    Member { run: usize, to: [u8; 32], round: Option<Round> },
     /// Somebody who wants to see what he gets.
     Attacker,
 }
@@ -270,6 +271,12 @@ impl World {
             Event::Commit(at) => self.commit(at)?,
             Event::Boot(Place::Node(at), tear, seed) if self.nodes[at].running.is_none() => {
                 self.nodes[at].disk.restore(tear, seed);
+                if seed.is_multiple_of(3) {
+                    // It is not over yet: the power fails again while it starts, or soon after.
+                    let fuse = mix(seed) % 40;
+                    self.nodes[at].disk.set_fuse(fuse);
+                    self.monitor.fuses.insert(at, (700, tear, seed.wrapping_add(1)));
+                }
                 self.boot_node(at)?;
             }
             Event::Boot(Place::Peer(at), ..) if self.peers[at].peer.is_none() => {
@@ -302,7 +309,13 @@ impl World {
         self.note(|| format!("node {at} starts"));
         let booted = self.nodes[at].boot();
         if self.nodes[at].disk.is_off() {
-            return self.look_after(at);
+            self.note(|| format!("node {at} loses its power while it starts"));
+            self.monitor.torn += 1;
+            let (away_ms, tear, seed) = self.monitor.fuses.remove(&at).unwrap_or((500, Tear::Torn, 0));
+            self.nodes[at].kill();
+            let back = self.now_ms + away_ms;
+            self.schedule(back, Event::Boot(Place::Node(at), tear, seed));
+            return Ok(());
         }
         self.nodes[at].corrupt();
         self.monitor.node_booted(&self.nodes[at], at, booted)?;
@@ -321,6 +334,7 @@ impl World {
                 return Ok(());
             };
             self.nodes[at].kill();
+            self.monitor.torn += 1;
             self.note(|| format!("node {at} loses its power in the middle of a write ({tear:?})"));
             let back = self.now_ms + away_ms;
             self.schedule(back, Event::Boot(Place::Node(at), tear, seed));
@@ -502,6 +516,7 @@ impl World {
                     }
                     None => {
                         let away_ms = self.monitor.peer_away_ms.remove(&at).unwrap_or(2_000);
+                        self.monitor.torn += 1;
                         self.note(|| format!("peer {at} loses its power in the middle of a write"));
                         self.schedule(now + away_ms, Event::Boot(to, Tear::Kept, 0));
                     }
@@ -580,8 +595,8 @@ impl World {
                     _ => {}
                 }
             }
-            Asker::Member { run, to, shared } => {
-                self.runs[run].heard(to, shared, answer);
+            Asker::Member { run, to, round } => {
+                self.runs[run].heard(to, round, answer);
                 self.opened(run)?;
                 self.tick(run);
             }
@@ -679,6 +694,7 @@ impl World {
             }
             Act::Ask(members, request) => {
                 let shared = matches!(request, Request::Reencrypt { .. });
+                let round = shared.then(|| run.round());
                 let caller = Caller {
                     spki: run.spki.clone(),
                     member: None,
@@ -690,7 +706,7 @@ impl World {
                     let asker = Asker::Member {
                         run: number,
                         to,
-                        shared,
+                        round,
                     };
                     let payload = Payload::Node(caller.clone(), Arc::clone(&bytes));
                     self.send(from, Place::Node(place), 0, asker, payload);
