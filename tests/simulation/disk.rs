@@ -69,15 +69,23 @@ fn no_power() -> io::Error {
     io::Error::other("there is no power")
 }
 
+/// Zeros up to this length; far faster than `resize` where nothing is optimised.
+fn fill(bytes: &mut Vec<u8>, length: usize) {
+    if bytes.len() < length {
+        bytes.extend_from_slice(&vec![0; length - bytes.len()]);
+    }
+}
+
 impl Write {
     fn apply(&self, to: &mut Vec<u8>) {
         match self {
-            Self::Length(length) => to.resize(*length, 0),
+            Self::Length(length) => {
+                to.truncate(*length);
+                fill(to, *length);
+            }
             Self::Bytes { offset, bytes } => {
                 let end = offset + bytes.len();
-                if to.len() < end {
-                    to.resize(end, 0);
-                }
+                fill(to, end);
                 to[*offset..end].copy_from_slice(bytes);
             }
         }

@@ -152,3 +152,41 @@ fn a_sharing_that_is_no_sharing_is_found() {
     // No polynomial at all: everybody has the secret.
     assert_eq!(found(&sharings[0], &sharings[1][..1]), Some(BELOW_T));
 }
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn what_parts_cost() {
+    use std::time::Instant;
+    let seeds: Vec<u64> = (0..16).collect();
+    for kind in [Kind::Reads, Kind::Reshare, Kind::Create] {
+        let mut spent = std::time::Duration::ZERO;
+        let mut count = 0;
+        for seed in &seeds {
+            let plan = Plan::of(*seed);
+            if plan.kind == kind {
+                drop(crate::template::world(*seed, &plan, None));
+                let begin = Instant::now();
+                play(*seed, &plan, &all(&plan), None, false);
+                spent += begin.elapsed();
+                count += 1;
+            }
+        }
+        println!("{kind:?}: {count} histories, {:?} each", spent / count);
+    }
+    let plan = Plan::of(3);
+    let begin = Instant::now();
+    let mut world = crate::template::world(3, &plan, None);
+    println!("world: {:?}", begin.elapsed());
+    let begin = Instant::now();
+    world.nodes[0].boot().unwrap();
+    println!("a node starts: {:?}", begin.elapsed());
+    let begin = Instant::now();
+    world.peers[0].boot(world.founders).unwrap();
+    println!("a peer starts: {:?}", begin.elapsed());
+    let begin = Instant::now();
+    world.nodes[0].kill();
+    println!("a node is killed: {:?}", begin.elapsed());
+    let begin = Instant::now();
+    world.peers[0].kill();
+    println!("a peer is killed: {:?}", begin.elapsed());
+}

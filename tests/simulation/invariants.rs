@@ -206,6 +206,11 @@ impl Monitor {
         Ok(())
     }
 
+    /// Whether anybody relies on what this node has.
+    fn was_acknowledged(&self, at: usize) -> bool {
+        self.logged.contains_key(&at) || self.activated.contains_key(&at)
+    }
+
     /// A node has started, or cannot.
     pub fn node_booted(
         &mut self,
@@ -400,7 +405,7 @@ impl World {
     pub fn check_end(&mut self) -> Result<(), Violation> {
         self.check()?;
         for at in 0..self.nodes.len() {
-            if self.nodes[at].running.is_none() {
+            if self.nodes[at].running.is_none() || !self.monitor.was_acknowledged(at) {
                 continue;
             }
             self.nodes[at].kill();

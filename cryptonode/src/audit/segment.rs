@@ -135,8 +135,7 @@ fn frame(bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
 /// record was durable once, and its damage is not the work of a crash.
 fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
     // No frame begins in the zeros that were laid out: its numbers would be 0.
-    let data = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-    (1..=data).any(|at| {
+    (1..data_length(bytes)).any(|at| {
         let Some(rest) = bytes.get(at..) else {
             return false;
         };
@@ -148,12 +147,19 @@ fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
     })
 }
 
+/// How many bytes there are before the zeros at the end.
+fn data_length(bytes: &[u8]) -> usize {
+    let mut data = bytes;
+    while let Some(rest) = data.strip_suffix(&[0; 4096]) {
+        data = rest;
+    }
+    let last = data.iter().rposition(|byte| *byte != 0);
+    last.map_or(0, |at| at + 1)
+}
+
 /// What a crash left, without the zeros that were laid out for later frames. Fewer than a frame's head may be the data's own.
 fn without_padding(bytes: &[u8]) -> &[u8] {
-    let data = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1);
+    let data = data_length(bytes);
     if bytes.len() - data < FRAME_HEAD {
         return bytes;
     }
