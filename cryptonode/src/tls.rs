@@ -211,6 +211,12 @@ impl rcgen::SigningKey for Ed25519Signer<'_> {
 /// # Errors
 /// [`TlsError::Configuration`] if the library refuses it.
 pub fn server_config(identity: &TlsIdentity) -> Result<QuicServerConfig, TlsError> {
+    QuicServerConfig::try_from(server_tls(identity)?).map_err(|error| TlsError::Configuration {
+        reason: error.to_string(),
+    })
+}
+
+fn server_tls(identity: &TlsIdentity) -> Result<rustls::ServerConfig, TlsError> {
     let provider = provider();
     let verifier = AnyClient {
         algorithms: provider.signature_verification_algorithms,
@@ -225,9 +231,7 @@ pub fn server_config(identity: &TlsIdentity) -> Result<QuicServerConfig, TlsErro
     config.send_half_rtt_data = false;
     config.send_tls13_tickets = 1;
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(REMEMBERED_SESSIONS);
-    QuicServerConfig::try_from(config).map_err(|error| TlsError::Configuration {
-        reason: error.to_string(),
-    })
+    Ok(config)
 }
 
 /// The configuration of a client for one node: presents `identity`, and goes on only if the node holds the Ed25519 key
@@ -239,6 +243,14 @@ pub fn client_config(
     identity: &TlsIdentity,
     pinned: &[u8; 32],
 ) -> Result<QuicClientConfig, TlsError> {
+    QuicClientConfig::try_from(client_tls(identity, pinned)?).map_err(|error| {
+        TlsError::Configuration {
+            reason: error.to_string(),
+        }
+    })
+}
+
+fn client_tls(identity: &TlsIdentity, pinned: &[u8; 32]) -> Result<rustls::ClientConfig, TlsError> {
     let provider = provider();
     let verifier = PinnedNode {
         spki: ed25519_spki(pinned),
@@ -254,9 +266,7 @@ pub fn client_config(
     config.enable_early_data = false;
     config.enable_sni = false;
     config.resumption = rustls::client::Resumption::in_memory_sessions(4);
-    QuicClientConfig::try_from(config).map_err(|error| TlsError::Configuration {
-        reason: error.to_string(),
-    })
+    Ok(config)
 }
 
 fn configuration(error: Error) -> TlsError {
@@ -447,5 +457,47 @@ impl ClientCertVerifier for AnyClient {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         SCHEMES.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rustls::{ClientConnection, HandshakeKind, ServerConnection};
+
+    use super::*;
+
+    /// Carries bytes between the two until neither has any for the other.
+    fn shake_hands(client: &mut ClientConnection, server: &mut ServerConnection) {
+        while client.wants_write() || server.wants_write() {
+            let mut bytes = Vec::new();
+            client.write_tls(&mut bytes).unwrap();
+            server.read_tls(&mut bytes.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            bytes.clear();
+            server.write_tls(&mut bytes).unwrap();
+            client.read_tls(&mut bytes.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_client_that_comes_back_resumes_its_session_and_is_known_by_its_key() {
+        let node_key = ed25519_dalek::SigningKey::from_bytes(&[5; 32]);
+        let node = TlsIdentity::from_signing_key(&node_key).unwrap();
+        let identity = TlsIdentity::generate().unwrap();
+        let server = Arc::new(server_tls(&node).unwrap());
+        let pinned = node_key.verifying_key().to_bytes();
+        let client = Arc::new(client_tls(&identity, &pinned).unwrap());
+        for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
+            let name = ServerName::try_from(NODE_NAME).unwrap();
+            let mut client = ClientConnection::new(Arc::clone(&client), name).unwrap();
+            let mut server = ServerConnection::new(Arc::clone(&server)).unwrap();
+            shake_hands(&mut client, &mut server);
+            assert_eq!(client.handshake_kind(), Some(expected));
+            assert_eq!(server.handshake_kind(), Some(expected));
+            let shown = server.peer_certificates().and_then(<[_]>::first).unwrap();
+            assert_eq!(spki_of(shown).unwrap(), identity.spki());
+        }
     }
 }

@@ -254,6 +254,30 @@ async fn dead_nodes_cost_one_hedging_delay_and_then_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_takes_on_no_more_reads_than_it_may() {
+    let material = Material::new(3, 5, 3);
+    let nodes = honest(&material);
+    let options = ClientOptions {
+        reads_at_once: 1,
+        ..ClientOptions::default()
+    };
+    let client = client(&material, &addresses(&nodes), options);
+    let mut first = Box::pin(open(&material, &client));
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let second = open(&material, &client).await;
+    assert_eq!(second.result.unwrap_err().code(), "busy");
+    assert!(
+        second
+            .nodes
+            .iter()
+            .all(|node| node.what == Outcome::NotAsked)
+    );
+    assert_opened(&first.await);
+    assert_opened(&open(&material, &client).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_node_is_hedged() {
     let material = Material::new(3, 5, 3);
     let nodes = honest(&material);

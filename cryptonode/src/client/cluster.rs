@@ -12,6 +12,7 @@ use serde_bytes::ByteBuf;
 use super::call_error::CallError;
 use super::descriptor::Cluster;
 use super::follow::{Following, may_have_moved};
+use super::load::{InFlight, Load};
 use super::outcome::{ClusterError, NodeOutcome, Outcome};
 use super::peer::{Dialer, PeerOptions, Traffic};
 use super::race::{Collector, Progress, race};
@@ -38,6 +39,9 @@ pub struct ClientOptions {
     pub deadline: Duration,
     /// How often newer members of the key are looked for in the background. Default 60 s.
     pub refresh_every: Duration,
+    /// Reads that may go on at the same time. Further ones are refused at once ([`ClusterError::Busy`]), because they would wait
+    /// for their deadline and slow the others down. Default 1,024.
+    pub reads_at_once: usize,
 }
 
 impl Default for ClientOptions {
@@ -49,6 +53,7 @@ impl Default for ClientOptions {
             down_for: Duration::from_secs(5),
             deadline: Duration::from_secs(15),
             refresh_every: Duration::from_secs(60),
+            reads_at_once: 1_024,
         }
     }
 }
@@ -59,6 +64,7 @@ pub struct Client {
     started: Once,
     dialer: Arc<Dialer>,
     options: ClientOptions,
+    load: Load,
 }
 
 impl std::fmt::Debug for Client {
@@ -111,6 +117,7 @@ impl Client {
             started: Once::new(),
             dialer,
             options,
+            load: Load::default(),
         })
     }
 
@@ -142,8 +149,11 @@ impl Client {
         approvals: Vec<Vec<u8>>,
     ) -> Opened {
         let view = self.following.current();
-        let request = match Shape::new(&view, &wrapped, ephemeral.public(), approvals) {
-            Ok(request) => request,
+        let admitted = self.admit().and_then(|read| {
+            Shape::new(&view, &wrapped, ephemeral.public(), approvals).map(|shape| (read, shape))
+        });
+        let (_read, request) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => {
                 return Opened {
                     result: Err(error),
@@ -184,8 +194,11 @@ impl Client {
         approvals: Vec<Vec<u8>>,
     ) -> Collected {
         let view = self.following.current();
-        let request = match Shape::new(&view, wrapped, ephemeral, approvals) {
-            Ok(request) => request,
+        let admitted = self.admit().and_then(|read| {
+            Shape::new(&view, wrapped, ephemeral, approvals).map(|shape| (read, shape))
+        });
+        let (_read, request) = match admitted {
+            Ok(admitted) => admitted,
             Err(error) => {
                 return Collected {
                     result: Err(error),
@@ -257,6 +270,13 @@ impl Client {
         self.dialer.close().await;
     }
 
+    /// # Errors
+    /// [`ClusterError::Busy`] if as many reads are going on as may.
+    fn admit(&self) -> Result<InFlight, ClusterError> {
+        let most = self.options.reads_at_once;
+        self.load.read(most).ok_or(ClusterError::Busy { most })
+    }
+
     /// Starts looking for newer members in the background, the first time that the client is used.
     fn follow(&self) {
         self.started
@@ -308,7 +328,7 @@ impl Client {
                 view.order(),
                 &bytes,
                 needed,
-                &self.options,
+                (&self.options, &self.load),
                 deadline,
                 collector,
             )

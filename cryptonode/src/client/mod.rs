@@ -21,6 +21,7 @@ mod call_error;
 mod cluster;
 mod descriptor;
 mod follow;
+mod load;
 mod outcome;
 mod peer;
 mod race;

@@ -126,6 +126,14 @@ pub enum ClusterError {
         /// The cluster's Y in hexadecimal.
         cluster: String,
     },
+    /// As many reads are going on as may: no node was asked.
+    #[error(
+        "{most} reads are going on already, more than that would only wait for one another: try again in a moment"
+    )]
+    Busy {
+        /// [`super::ClientOptions::reads_at_once`].
+        most: usize,
+    },
     /// The request cannot be sent.
     #[error("the request cannot be sent: {reason}")]
     Request {
@@ -142,6 +150,7 @@ impl ClusterError {
             Self::TooFewAnswers { .. } => "too-few-answers",
             Self::InvalidWrappedKey => "invalid-wrapped-key",
             Self::OtherKey { .. } => "other-key",
+            Self::Busy { .. } => "busy",
             Self::Request { .. } => "request",
         }
     }

@@ -4,7 +4,8 @@
 //! leaves the hand at once, a slow one when its hedging delay is over (it may still answer, and then counts), and the
 //! next in the order takes its place. So a healthy read asks exactly t nodes, a dead node costs one hedging delay, and a
 //! refusal nothing but its round trip. For every two nodes that were of no use one more than needed is in hand, or nodes that
-//! stall one after the other would use up the deadline: so the hand grows, and their delays overlap. The race ends when the collector has enough, when nobody is left to ask, or at
+//! stall one after the other would use up the deadline: so the hand grows, and their delays overlap. Asking in addition to slow nodes is bounded over all reads of a client
+//! (`load`). The race ends when the collector has enough, when nobody is left to ask, or at
 //! the deadline.
 
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use reencrypt::{Culprit, PublicKeyPackage};
 
 use super::call_error::CallError;
 use super::cluster::ClientOptions;
+use super::load::Load;
 use super::outcome::{NodeOutcome, Outcome};
 use super::view::Member;
 use crate::wire::v1::{Answer, MAX_SHARE_ANSWER, ResultVersion};
@@ -24,6 +26,8 @@ use crate::wire::v1::{Answer, MAX_SHARE_ANSWER, ResultVersion};
 const MOST_TRIES: u8 = 3;
 /// Longest time that a node may ask to be left alone for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Shortest time until a read that may not ask further nodes looks again whether it may.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest hedging delay, whatever a node's record.
 const LONGEST_HEDGE: Duration = Duration::from_millis(500);
 
@@ -73,7 +77,7 @@ pub(super) async fn race<C: Collector>(
     order: Vec<usize>,
     request: &[u8],
     needed: usize,
-    options: &ClientOptions,
+    (options, load): (&ClientOptions, &Load),
     deadline: Instant,
     collector: &mut C,
 ) -> Vec<NodeOutcome> {
@@ -98,7 +102,16 @@ pub(super) async fn race<C: Collector>(
             .filter(|run| matches!(run, Run::Asked { overdue: false, .. }))
             .count();
         let useless = runs.iter().filter(|run| run.was_of_no_use()).count();
-        while in_hand < missing + useless / 2 {
+        let mut held_back = false;
+        while in_hand < missing + useless / 2 && !queue.is_empty() {
+            let in_flight = if asked.len() < missing {
+                load.call()
+            } else if let Some(hedge) = load.hedge(members.len()) {
+                hedge
+            } else {
+                held_back = true;
+                break;
+            };
             let Some(node) = queue.pop_front() else { break };
             let (Some(member), Some(run), Some(tried)) =
                 (members.get(node), runs.get_mut(node), tries.get_mut(node))
@@ -115,17 +128,19 @@ pub(super) async fn race<C: Collector>(
             *tried += 1;
             in_hand += usize::from(!down);
             asked.push(async move {
-                (
-                    node,
-                    member.peer().call_encoded(request, MAX_SHARE_ANSWER).await,
-                )
+                let answer = member.peer().call_encoded(request, MAX_SHARE_ANSWER).await;
+                drop(in_flight);
+                (node, answer)
             });
         }
         if asked.is_empty() && queue.is_empty() && resting.is_empty() {
             break;
         }
 
-        let wake = next_wake(members, &runs, &resting, deadline, options);
+        let mut wake = next_wake(members, &runs, &resting, deadline, options);
+        if held_back {
+            wake = wake.min(now + options.hedge_after.max(SHORTEST_PAUSE));
+        }
         tokio::select! {
             biased;
             Some((node, result)) = asked.next() => {
