@@ -141,9 +141,7 @@ impl Disk for SystemDisk {
     }
 
     fn database(&self, path: &Path) -> Result<redb::Database, redb::DatabaseError> {
-        redb::Database::builder()
-            .set_cache_size(CACHE)
-            .open(path)
+        redb::Database::builder().set_cache_size(CACHE).open(path)
     }
 }
 

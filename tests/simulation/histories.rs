@@ -1,7 +1,7 @@
 //! The histories that are played, and the planted bugs that show that they would tell.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use reencrypt::{Scalar, SecretScalar};
 
@@ -15,7 +15,11 @@ const USUAL: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is a number")),
+    )
 }
 
 fn kept(plan: &Plan) -> Vec<usize> {
@@ -71,13 +75,15 @@ fn the_invariants_hold_in_every_history() {
     if let Some(told) = failed.into_inner().unwrap() {
         panic!("{told}");
     }
-    let [released, opened, made, torn] =
-        [released, opened, made, torn].map(AtomicU64::into_inner);
+    let [released, opened, made, torn] = [released, opened, made, torn].map(AtomicU64::into_inner);
     let told = format!(
         "{seeds} histories: {released} shares given, {opened} documents opened, {made} results of ceremonies, {torn} times the power failed in a write"
     );
     println!("{told}");
-    assert!(opened >= seeds / 2 && made >= seeds / 8, "too little has happened: {told}");
+    assert!(
+        opened >= seeds / 2 && made >= seeds / 8,
+        "too little has happened: {told}"
+    );
 }
 
 /// Every planted bug is found, by its invariant, and a short history of it is told.
@@ -102,16 +108,29 @@ fn every_invariant_finds_the_bug_that_is_planted_for_it() {
             storm_ms: 8_000,
         };
         let honest = play(7, &plan, &all(&plan), None, false);
-        assert_eq!(honest.violation, None, "{plant:?}: nothing is wrong without it");
+        assert_eq!(
+            honest.violation, None,
+            "{plant:?}: nothing is wrong without it"
+        );
         let outcome = play(7, &plan, &all(&plan), Some(plant), false);
-        let violation = outcome.violation.unwrap_or_else(|| panic!("{plant:?} is not found"));
-        assert_eq!(violation.invariant, invariants::finds(plant), "{plant:?}: {}", violation.what);
+        let violation = outcome
+            .violation
+            .unwrap_or_else(|| panic!("{plant:?} is not found"));
+        assert_eq!(
+            violation.invariant,
+            invariants::finds(plant),
+            "{plant:?}: {}",
+            violation.what
+        );
         found_by.push(violation.invariant);
         let told = report(7, &plan, Some(plant), &violation);
         assert!(told.contains("SIMULATE_KEEP="), "{told}");
     }
     for invariant in invariants::ALL {
-        assert!(found_by.contains(&invariant), "no bug is planted for {invariant}");
+        assert!(
+            found_by.contains(&invariant),
+            "no bug is planted for {invariant}"
+        );
     }
 }
 
@@ -131,13 +150,19 @@ fn a_sharing_that_is_no_sharing_is_found() {
         sum
     };
     // Two epochs of three of five, t − 1 members of each: first, then last.
-    let mut found = |first: &[Scalar], then: &[Scalar]| {
+    let found = |first: &[Scalar], then: &[Scalar]| {
         let mut pool = Pool::default();
         let holdings = [(0, first, [1, 2]), (1, then, [4, 5])];
         let mut outcome = Ok(());
         for (epoch, coefficients, indices) in holdings {
             for index in indices {
-                let added = pool.add((epoch, 1), index, share(coefficients, index), 3, &public_key);
+                let added = pool.add(
+                    (epoch, 1),
+                    index,
+                    share(coefficients, index),
+                    3,
+                    &public_key,
+                );
                 outcome = outcome.and(added);
             }
         }

@@ -120,7 +120,9 @@ impl Pool {
                 let indices: Vec<u16> = some.iter().map(|(index, _)| *index).collect();
                 return violated(
                     BELOW_T,
-                    format!("the key's secret comes of the shares of {indices:?}, fewer than {threshold} of each epoch"),
+                    format!(
+                        "the key's secret comes of the shares of {indices:?}, fewer than {threshold} of each epoch"
+                    ),
                 );
             }
         }
@@ -144,7 +146,12 @@ fn interpolate(shares: &[(u16, Scalar)]) -> Scalar {
 
 impl Monitor {
     /// What an honest node holds now.
-    pub fn node_changed(&mut self, node: &Host, at: usize, threshold: usize) -> Result<(), Violation> {
+    pub fn node_changed(
+        &mut self,
+        node: &Host,
+        at: usize,
+        threshold: usize,
+    ) -> Result<(), Violation> {
         if !node.is_honest() {
             return Ok(());
         }
@@ -161,7 +168,10 @@ impl Monitor {
             if *package != key.package {
                 return violated(
                     ONE_RESULT,
-                    format!("nodes {first} and {at} have different results of epoch {}, attempt {}", name.0, name.1),
+                    format!(
+                        "nodes {first} and {at} have different results of epoch {}, attempt {}",
+                        name.0, name.1
+                    ),
                 );
             }
             let secret = *key.share.secret().to_bytes();
@@ -176,7 +186,8 @@ impl Monitor {
             if theirs && threshold > 0 {
                 let share = *key.share.secret().expose();
                 let public_key = key.package.public_key();
-                self.pool.add(name, key.share.index(), share, threshold, &public_key)?;
+                self.pool
+                    .add(name, key.share.index(), share, threshold, &public_key)?;
             }
         }
         Ok(())
@@ -200,7 +211,10 @@ impl Monitor {
         let secrets = self.secrets.iter().filter(|((node, _), _)| *node == at);
         for ((_, result), secret) in secrets {
             if memchr::memmem::find(bytes, secret).is_some() {
-                return violated(BELOW_T, format!("node {at}'s share of {result} is in what it sends"));
+                return violated(
+                    BELOW_T,
+                    format!("node {at}'s share of {result} is in what it sends"),
+                );
             }
         }
         Ok(())
@@ -219,7 +233,10 @@ impl Monitor {
         booted: Result<(), String>,
     ) -> Result<(), Violation> {
         if let Err(reason) = booted {
-            return violated(SURVIVES, format!("node {at} does not start after a crash: {reason}"));
+            return violated(
+                SURVIVES,
+                format!("node {at} does not start after a crash: {reason}"),
+            );
         }
         for record in self.logged.get(&at).into_iter().flatten() {
             if !node.disk.holds_durably(Path::new(AUDIT), record) {
@@ -233,12 +250,23 @@ impl Monitor {
             let entries = running.desk.keyring.entries();
             let known = entries.iter().any(|entry| {
                 let held = entry.current().into_iter().chain(entry.previous());
-                let erased = entry.state().history.iter().filter(|past| past.erased.is_some());
-                let mut named = held.map(|key| key.result).chain(erased.map(|past| past.result));
+                let erased = entry
+                    .state()
+                    .history
+                    .iter()
+                    .filter(|past| past.erased.is_some());
+                let mut named = held
+                    .map(|key| key.result)
+                    .chain(erased.map(|past| past.result));
                 named.any(|name| name == *result)
             });
             if !known {
-                return violated(SURVIVES, format!("node {at} has lost its share of {result}, which it said that it serves"));
+                return violated(
+                    SURVIVES,
+                    format!(
+                        "node {at} has lost its share of {result}, which it said that it serves"
+                    ),
+                );
             }
         }
         Ok(())
@@ -252,18 +280,33 @@ impl Monitor {
         booted: Result<(), String>,
     ) -> Result<(), Violation> {
         if let Err(reason) = booted {
-            return violated(SURVIVES, format!("peer {at} does not start after a crash: {reason}"));
+            return violated(
+                SURVIVES,
+                format!("peer {at} does not start after a crash: {reason}"),
+            );
         }
         let (height, hash) = peer.reported;
-        let found = peer.peer.as_ref().and_then(|peer| peer.block_hash(height).ok().flatten());
+        let found = peer
+            .peer
+            .as_ref()
+            .and_then(|peer| peer.block_hash(height).ok().flatten());
         if height > 0 && found != Some(hash) {
-            return violated(SURVIVES, format!("peer {at} has lost block {height}, which it reported to be durable"));
+            return violated(
+                SURVIVES,
+                format!("peer {at} has lost block {height}, which it reported to be durable"),
+            );
         }
         Ok(())
     }
 
     /// A peer has approved a read.
-    pub fn approved(&mut self, organisation: usize, read: TransactionId, der: &[u8], clock_ms: u64) {
+    pub fn approved(
+        &mut self,
+        organisation: usize,
+        read: TransactionId,
+        der: &[u8],
+        clock_ms: u64,
+    ) {
         if !self.given.iter().any(|given| given.der == der) {
             let from = clock_ms / 1000;
             self.given.push(Given {
@@ -296,7 +339,10 @@ impl Monitor {
             return Ok(());
         }
         if !node.disk.holds_durably(Path::new(AUDIT), record) {
-            return violated(LOGGED, format!("node {at} gives a share whose record is not durable"));
+            return violated(
+                LOGGED,
+                format!("node {at} gives a share whose record is not durable"),
+            );
         }
         self.logged.entry(at).or_default().push(record.to_vec());
         let Request::Reencrypt {
@@ -319,31 +365,44 @@ impl Monitor {
                 (from.saturating_sub(tolerance_s)..=until + tolerance_s).contains(&clock_s)
             })
             .filter(|given| {
-                self.reads.get(&given.read).is_some_and(|(written, point, spki)| {
-                    *written == write_id
-                        && ephemeral_key.starts_with(point)
-                        && *spki == asked.caller.spki
-                })
+                self.reads
+                    .get(&given.read)
+                    .is_some_and(|(written, point, spki)| {
+                        *written == write_id
+                            && ephemeral_key.starts_with(point)
+                            && *spki == asked.caller.spki
+                    })
             })
             .map(|given| given.organisation)
             .collect();
         if organisations.len() < needed {
             return violated(
                 APPROVED,
-                format!("node {at} gives a share on the approvals of {} organisations, not {needed}", organisations.len()),
+                format!(
+                    "node {at} gives a share on the approvals of {} organisations, not {needed}",
+                    organisations.len()
+                ),
             );
         }
         Ok(())
     }
 
     /// A reader has opened a document.
-    pub fn opened(&mut self, run: &Run, documents: &[Document], nodes: &[Host]) -> Result<(), Violation> {
+    pub fn opened(
+        &mut self,
+        run: &Run,
+        documents: &[Document],
+        nodes: &[Host],
+    ) -> Result<(), Violation> {
         self.opened += 1;
         let document = documents
             .iter()
             .find(|document| document.wrapped.write_id() == run.wrapped.write_id());
         if document.map(|document| &document.secret) != run.opened.as_ref() {
-            return violated(TRUE, "what a reader opened is not what was written".to_owned());
+            return violated(
+                TRUE,
+                "what a reader opened is not what was written".to_owned(),
+            );
         }
         self.blamed(&run.culprits, nodes)
     }
@@ -375,7 +434,11 @@ impl World {
             } else if now > run.clear_since + PATIENCE_MS {
                 return violated(
                     ANSWERS,
-                    format!("read {number} is still {:?}, {} ms after the last thing that stood in its way", run.stage, now - run.clear_since),
+                    format!(
+                        "read {number} is still {:?}, {} ms after the last thing that stood in its way",
+                        run.stage,
+                        now - run.clear_since
+                    ),
                 );
             }
         }
@@ -387,7 +450,11 @@ impl World {
         let peers = self.peers.iter().filter(|peer| peer.peer.is_some()).count();
         let Some(view) = &self.view else { return false };
         let public_key = view.package.public_key();
-        let epochs = self.nodes.iter().flat_map(Host::held).map(|key| key.result.epoch);
+        let epochs = self
+            .nodes
+            .iter()
+            .flat_map(Host::held)
+            .map(|key| key.result.epoch);
         let epochs: BTreeSet<u64> = epochs.collect();
         let serving = |epoch: u64| {
             let nodes = self.nodes.iter().filter(|node| {
@@ -398,7 +465,9 @@ impl World {
             nodes.count()
         };
         peers >= quorum(self.peers.len())
-            && epochs.into_iter().any(|epoch| serving(epoch) >= self.threshold)
+            && epochs
+                .into_iter()
+                .any(|epoch| serving(epoch) >= self.threshold)
     }
 
     /// When all is over: everybody loses power once more, and has what was acknowledged.
@@ -421,7 +490,10 @@ impl World {
             if having.count() < quorum(self.peers.len()) || !self.finality(id) {
                 return violated(
                     SURVIVES,
-                    format!("transaction {} was acknowledged and is not on a quorum's record", hex::encode(id)),
+                    format!(
+                        "transaction {} was acknowledged and is not on a quorum's record",
+                        hex::encode(id)
+                    ),
                 );
             }
         }

@@ -176,7 +176,8 @@ impl PeerHost {
             PeerAsk::Sync(blocks, height, hash) => {
                 for block in blocks {
                     if block.header.height == self.at().0 + 1 {
-                        let adopted = self.write(|peer| peer.adopt(block).map_err(|e| e.to_string()))?;
+                        let adopted =
+                            self.write(|peer| peer.adopt(block).map_err(|e| e.to_string()))?;
                         if let Err(error) = adopted {
                             panic!("a final block is not taken over: {error}");
                         }
@@ -192,7 +193,9 @@ impl PeerHost {
             PeerAsk::Approve(read) => {
                 let approved = self.write(|peer| peer.approve(&[*read], now_ms))?;
                 let approved = approved.into_iter().next()?;
-                Some(PeerReply::Approved(approved.map_err(|refusal| refusal.code())))
+                Some(PeerReply::Approved(
+                    approved.map_err(|refusal| refusal.code()),
+                ))
             }
         }
     }
@@ -252,7 +255,11 @@ pub type Receipt = Result<u64, String>;
 impl Orderer {
     pub fn new(blocks: Vec<Arc<Block>>, genesis: (Hash, u64)) -> Self {
         let tip = blocks.last().map_or((0, genesis.0, genesis.1), |block| {
-            (block.header.height, block.header.hash(), block.header.time_ms)
+            (
+                block.header.height,
+                block.header.hash(),
+                block.header.time_ms,
+            )
         });
         Self {
             queue: VecDeque::new(),
@@ -271,7 +278,11 @@ impl Orderer {
             return Some(decided.clone());
         }
         if let Some(round) = &mut self.round
-            && let Some(at) = round.proposal.candidates.iter().position(|it| it.id() == id)
+            && let Some(at) = round
+                .proposal
+                .candidates
+                .iter()
+                .position(|it| it.id() == id)
         {
             round.calls[at].push(call);
             return None;

@@ -121,7 +121,13 @@ impl Host {
             passes: 1,
             lanes: 1,
         };
-        Store::create(folder.path(), &passphrase(), cheap, &[policy_change(policy)]).unwrap();
+        Store::create(
+            folder.path(),
+            &passphrase(),
+            cheap,
+            &[policy_change(policy)],
+        )
+        .unwrap();
         let disk = SimDisk::default();
         let store = std::fs::read(folder.path().join(STORE_FILE)).unwrap();
         disk.put(&Path::new(FOLDER).join(STORE_FILE), store);
@@ -201,9 +207,15 @@ impl Host {
             }
         }
         let mut led = BTreeMap::new();
-        for (id, state) in store.list(Table::Leading).map_err(|error| error.to_string())? {
+        for (id, state) in store
+            .list(Table::Leading)
+            .map_err(|error| error.to_string())?
+        {
             let id: CeremonyId = id.as_slice().try_into().map_err(|_| "an id")?;
-            led.insert(id, Leader::restore(&state).map_err(|error| error.to_string())?);
+            led.insert(
+                id,
+                Leader::restore(&state).map_err(|error| error.to_string())?,
+            );
         }
         let mut running = Running {
             desk: Desk {
@@ -303,7 +315,9 @@ impl Host {
                 .map_err(Refusal::from),
             Request::KeyCertificate { public_key } => {
                 let entry = running.desk.keyring.entry(&public_key);
-                let newest = entry.as_ref().and_then(|entry| entry.state().newest.as_ref());
+                let newest = entry
+                    .as_ref()
+                    .and_then(|entry| entry.state().newest.as_ref());
                 newest
                     .map(|newest| Answer::KeyCertificate {
                         addresses: newest.addresses.clone(),
@@ -368,7 +382,12 @@ impl Host {
 }
 
 fn held(entry: &cryptonode::keyring::KeyEntry) -> Vec<Arc<ActiveKey>> {
-    entry.current().into_iter().chain(entry.previous()).cloned().collect()
+    entry
+        .current()
+        .into_iter()
+        .chain(entry.previous())
+        .cloned()
+        .collect()
 }
 
 fn status(running: &Running, identity: [u8; 32], time_ms: u64) -> Answer {

@@ -36,7 +36,13 @@ fn scalar(share: &KeyShare) -> SecretScalar {
 fn altered(key: &ActiveKey, policy: certs::Policy) -> ActiveKey {
     let share = &key.share;
     ActiveKey {
-        share: KeyShare::new(share.index(), share.epoch(), share.public_key(), scalar(share)).unwrap(),
+        share: KeyShare::new(
+            share.index(),
+            share.epoch(),
+            share.public_key(),
+            scalar(share),
+        )
+        .unwrap(),
         package: key.package.clone(),
         result: key.result,
         policy,
@@ -96,7 +102,8 @@ impl Host {
             match plant {
                 Plant::OtherResult => drop(keyring.insert(own_key(&key)).unwrap()),
                 Plant::FewerOrganisations => {
-                    let one_less = crate::template::founders().policy(key.policy.approvals_needed() - 1);
+                    let one_less =
+                        crate::template::founders().policy(key.policy.approvals_needed() - 1);
                     let state = keyring.entry(&public_key).unwrap().state().clone();
                     let shares = vec![Arc::new(altered(&key, one_less))];
                     keyring.put(KeyEntry::stored(public_key, shares, state));

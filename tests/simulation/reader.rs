@@ -199,7 +199,8 @@ impl Run {
         let overdue = |asked: &&Asked| !asked.over && now_ms >= asked.since + HEDGE_MS;
         let slow = self.asked.values().filter(overdue).count();
         let over = self.asked.values().filter(|asked| asked.over).count();
-        let good = usize::from(self.view.package.threshold()) - self.missing.min(self.view.package.threshold().into());
+        let good = usize::from(self.view.package.threshold())
+            - self.missing.min(self.view.package.threshold().into());
         let useless = slow + over.saturating_sub(good);
         let in_hand = self.asked.len() - over - slow;
         let wanted = (self.missing + useless / 2).saturating_sub(in_hand);
@@ -220,7 +221,12 @@ impl Run {
         }
         let request = Request::Reencrypt {
             result: Some(self.view.version),
-            approvals: self.approvals.values().cloned().map(ByteBuf::from).collect(),
+            approvals: self
+                .approvals
+                .values()
+                .cloned()
+                .map(ByteBuf::from)
+                .collect(),
             wrapped_key: ByteBuf::from(self.wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(self.ephemeral_key.clone()),
         };

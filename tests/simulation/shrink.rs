@@ -60,7 +60,9 @@ pub fn shrink(seed: u64, plan: &Plan, plant: Option<Plant>, invariant: &str) -> 
     let fails = |keep: &[usize], tries: &mut usize| {
         *tries += 1;
         let outcome = play(seed, plan, keep, plant, false);
-        outcome.violation.is_some_and(|found| found.invariant == invariant)
+        outcome
+            .violation
+            .is_some_and(|found| found.invariant == invariant)
     };
     let mut group = keep.len().div_ceil(2).max(1);
     while tries < TRIES {
@@ -99,6 +101,10 @@ pub fn report(seed: u64, plan: &Plan, plant: Option<Plant>, violation: &Violatio
         keep.len(),
         plan.steps.len(),
         outcome.log.join("\n"),
-        if steps.is_empty() { "none".to_owned() } else { steps.join(",") },
+        if steps.is_empty() {
+            "none".to_owned()
+        } else {
+            steps.join(",")
+        },
     )
 }

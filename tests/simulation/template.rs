@@ -44,8 +44,12 @@ fn template(shape: Shape) -> Arc<Template> {
     type Templates = Mutex<BTreeMap<Shape, Arc<Template>>>;
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(Mutex::default);
-    let mut templates = templates.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let known = templates.entry(shape).or_insert_with(|| Arc::new(Template::make(shape)));
+    let mut templates = templates
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let known = templates
+        .entry(shape)
+        .or_insert_with(|| Arc::new(Template::make(shape)));
     Arc::clone(known)
 }
 
@@ -104,7 +108,10 @@ fn record(view: &View) -> (Files, Vec<Arc<Block>>, Vec<Document>) {
         public_key: *y.as_bytes(),
     };
     let mut transactions = founding();
-    transactions.push((dataset_create("acme/data", encryption, Storage::OffChain), "acme/ann"));
+    transactions.push((
+        dataset_create("acme/data", encryption, Storage::OffChain),
+        "acme/ann",
+    ));
     transactions.push((grant("acme/data", Role::Writer, "acme/bob"), "acme/ann"));
     transactions.push((grant("acme/data", Role::Reader, "acme/eve"), "acme/ann"));
     let mut documents = Vec::new();
@@ -140,7 +147,10 @@ fn record(view: &View) -> (Files, Vec<Arc<Block>>, Vec<Document>) {
                 time_ms,
                 candidates: vec![candidate.clone()],
             };
-            peer.execute(&proposal).unwrap().block.expect("it is accepted");
+            peer.execute(&proposal)
+                .unwrap()
+                .block
+                .expect("it is accepted");
             last = peer.replica().block(height + 1).unwrap();
         }
         blocks.extend(last.map(Arc::new));
@@ -160,7 +170,10 @@ fn record(view: &View) -> (Files, Vec<Arc<Block>>, Vec<Document>) {
 /// A folder in memory, if there is such a place: the record's files are synced often.
 fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    let in_memory = memory.is_dir().then(|| tempfile::tempdir_in(memory).ok()).flatten();
+    let in_memory = memory
+        .is_dir()
+        .then(|| tempfile::tempdir_in(memory).ok())
+        .flatten();
     in_memory.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
@@ -173,7 +186,10 @@ pub fn world(seed: u64, plan: &Plan, plant: Option<Plant>) -> World {
         return world;
     }
     let template = template(shape);
-    let hosts = template.hosts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let hosts = template
+        .hosts
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let hosts = hosts.iter().map(Host::copy).collect();
     let mut world = World::new(seed, hosts, founders());
     world.threshold = shape.threshold.into();
@@ -184,7 +200,9 @@ pub fn world(seed: u64, plan: &Plan, plant: Option<Plant>) -> World {
     for (name, bytes) in &template.record {
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }
-    let peers = ORGANISATIONS.iter().map(|name| PeerHost::new(name, folder.path()));
+    let peers = ORGANISATIONS
+        .iter()
+        .map(|name| PeerHost::new(name, folder.path()));
     let genesis = (founders().genesis.id(), founders().genesis.time_ms);
     let orderer = Orderer::new(template.blocks.clone(), genesis);
     world.with_record(peers.collect(), orderer);

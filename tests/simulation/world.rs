@@ -3,6 +3,10 @@
 //! One seed and one plan give one history. Everything that happens is an event at a virtual moment: a message arrives, a timer goes
 //! off, the power fails. After every event the invariants are held ([`crate::invariants`]).
 
+mod actors;
+mod conduct;
+mod messages;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -43,12 +47,27 @@ struct Call {
 }
 
 enum Asker {
-    Node { at: usize, to: [u8; 32], why: Why },
-    Orderer { peer: usize },
-    Submit { run: usize },
-    Approval { run: usize, peer: usize },
+    Node {
+        at: usize,
+        to: [u8; 32],
+        why: Why,
+    },
+    Orderer {
+        peer: usize,
+    },
+    Submit {
+        run: usize,
+    },
+    Approval {
+        run: usize,
+        peer: usize,
+    },
     /// A share of the result that the read was at, or a certificate.
-    Member { run: usize, to: [u8; 32], round: Option<Round> },
+    Member {
+        run: usize,
+        to: [u8; 32],
+        round: Option<Round>,
+    },
     /// Somebody who wants to see what he gets.
     Attacker,
 }
@@ -228,14 +247,16 @@ impl World {
     fn ceremonies_are_over(&self) -> bool {
         self.proposed.iter().all(|id| {
             let honest = self.nodes.iter().filter(|node| node.is_honest());
-            honest.filter_map(|node| node.running.as_ref()).all(|running| {
-                running.seats.get(id).is_none_or(|seat| {
-                    matches!(
-                        seat.stage(),
-                        dkg::MemberStage::Activated | dkg::MemberStage::Closed
-                    )
+            honest
+                .filter_map(|node| node.running.as_ref())
+                .all(|running| {
+                    running.seats.get(id).is_none_or(|seat| {
+                        matches!(
+                            seat.stage(),
+                            dkg::MemberStage::Activated | dkg::MemberStage::Closed
+                        )
+                    })
                 })
-            })
         })
     }
 
@@ -275,7 +296,9 @@ impl World {
                     // It is not over yet: the power fails again while it starts, or soon after.
                     let fuse = mix(seed) % 40;
                     self.nodes[at].disk.set_fuse(fuse);
-                    self.monitor.fuses.insert(at, (700, tear, seed.wrapping_add(1)));
+                    self.monitor
+                        .fuses
+                        .insert(at, (700, tear, seed.wrapping_add(1)));
                 }
                 self.boot_node(at)?;
             }
@@ -311,7 +334,11 @@ impl World {
         if self.nodes[at].disk.is_off() {
             self.note(|| format!("node {at} loses its power while it starts"));
             self.monitor.torn += 1;
-            let (away_ms, tear, seed) = self.monitor.fuses.remove(&at).unwrap_or((500, Tear::Torn, 0));
+            let (away_ms, tear, seed) =
+                self.monitor
+                    .fuses
+                    .remove(&at)
+                    .unwrap_or((500, Tear::Torn, 0));
             self.nodes[at].kill();
             let back = self.now_ms + away_ms;
             self.schedule(back, Event::Boot(Place::Node(at), tear, seed));
@@ -365,7 +392,9 @@ impl World {
                 spki: self.nodes[at].identity().to_vec(),
                 member: Some(self.nodes[at].identity()),
             };
-            let Ok(bytes) = request.to_bytes() else { continue };
+            let Ok(bytes) = request.to_bytes() else {
+                continue;
+            };
             let asker = Asker::Node { at, to, why };
             let payload = Payload::Node(caller, Arc::new(bytes));
             self.send(Place::Node(at), Place::Node(place), boots, asker, payload);
@@ -399,342 +428,16 @@ impl World {
         self.look_after(at)
     }
 
-    /// A planted bug: the share goes out, and its record afterwards.
-    fn answer_first(&mut self, at: usize, call: u64) -> Result<(), Violation> {
-        let waiting = self.nodes[at].running.as_mut().and_then(|it| it.batch.pop());
-        let (Some((_, prepared)), Some(asked)) = (waiting, self.asked.remove(&call)) else {
-            return Ok(());
-        };
-        let record = prepared.record().to_bytes().unwrap();
-        let node = &self.nodes[at];
-        self.monitor.released(node, at, &asked, &record, self.approvals_needed)
-    }
-
-    // ---- messages
-
-    fn send(&mut self, from: Place, to: Place, boots: u64, asker: Asker, payload: Payload) -> u64 {
-        self.next += 1;
-        let call = self.next;
-        self.calls.insert(call, Call { from, boots, asker });
-        self.schedule(self.now_ms + ANSWER_MS, Event::Expired(call));
-        let arrivals = if from == to {
-            vec![0]
-        } else {
-            self.network.carry(from, to)
-        };
-        for after in arrivals {
-            let payload = payload.clone();
-            self.schedule(self.now_ms + after, Event::Arrive { call, to, payload });
-        }
-        call
-    }
-
-    fn reply(&mut self, from: Place, call: u64, reply: Reply) {
-        let Some(to) = self.calls.get(&call).map(|call| call.from) else {
-            return;
-        };
-        let arrivals = if from == to {
-            vec![0]
-        } else {
-            self.network.carry(from, to)
-        };
-        // A stream has one answer, however often its packets come.
-        if let Some(after) = arrivals.first() {
-            self.schedule(self.now_ms + after, Event::Answered { call, reply });
-        }
-    }
-
-    fn reply_bytes(&mut self, at: usize, call: u64, answer: Answer) {
-        let mut bytes = answer.to_bytes().unwrap();
-        if let Some(conduct) = self.nodes[at].conduct {
-            bytes = conduct.frame(bytes, MAX_SHARE_ANSWER);
-        }
-        if self.nodes[at].plant == Some(Plant::LeaksShare)
-            && let Some(key) = self.nodes[at].held().first()
-        {
-            bytes.extend_from_slice(key.share.secret().to_bytes().as_slice());
-        }
-        if let Err(violation) = self.monitor.sent(&self.nodes, at, &bytes) {
-            self.monitor.found.get_or_insert(violation);
-        }
-        self.reply(Place::Node(at), call, Reply::Node(bytes));
-    }
-
-    fn arrive(&mut self, call: u64, to: Place, payload: Payload) -> Result<(), Violation> {
-        match (to, payload) {
-            (Place::Node(at), Payload::Node(caller, bytes)) => {
-                if self.nodes[at].running.is_none() {
-                    return Ok(());
-                }
-                let mute = self.nodes[at].plant == Some(Plant::Mute);
-                if mute || self.nodes[at].conduct == Some(Misbehaviour::NoAnswer) {
-                    return Ok(());
-                }
-                let (now, clock_ms) = (self.now_ms, self.nodes[at].clock_ms(self.now_ms));
-                let handled = self.nodes[at].ask(call, &caller, &bytes, now, &mut self.rng);
-                self.look_after(at)?;
-                match handled {
-                    Handled::Now(answer) => {
-                        self.monitor.replied(&self.nodes[at], at, &answer);
-                        let answer = self.misbehave(at, answer, None);
-                        self.reply_bytes(at, call, answer);
-                    }
-                    Handled::Later => {
-                        self.seen.push((caller.clone(), Arc::clone(&bytes)));
-                        let request = Request::from_bytes(&bytes).unwrap();
-                        self.asked.insert(
-                            call,
-                            Asked {
-                                caller,
-                                request,
-                                clock_ms,
-                            },
-                        );
-                        if self.nodes[at].plant == Some(Plant::AnswersFirst) {
-                            return self.answer_first(at, call);
-                        }
-                        // Who is slow at reading is slow at answering.
-                        let slow = self.nodes[at].conduct == Some(Misbehaviour::SlowReader);
-                        let after = if slow { ANSWER_MS - 1 } else { BATCH_MS };
-                        self.schedule(now + after, Event::Commit(at));
-                    }
-                    Handled::Never => {}
-                }
-            }
-            (Place::Peer(at), Payload::Peer(ask)) => {
-                if self.peers[at].peer.is_none() {
-                    return Ok(());
-                }
-                let now = self.now_ms;
-                match self.peers[at].ask(&ask, now) {
-                    Some(reply) => {
-                        if let (PeerAsk::Approve(read), PeerReply::Approved(Ok(der))) = (&ask, &reply) {
-                            let clock_ms = self.peers[at].clock_ms(now);
-                            self.monitor.approved(at, *read, der, clock_ms);
-                        }
-                        self.reply(to, call, Reply::Peer(reply));
-                    }
-                    None => {
-                        let away_ms = self.monitor.peer_away_ms.remove(&at).unwrap_or(2_000);
-                        self.monitor.torn += 1;
-                        self.note(|| format!("peer {at} loses its power in the middle of a write"));
-                        self.schedule(now + away_ms, Event::Boot(to, Tear::Kept, 0));
-                    }
-                }
-            }
-            (Place::Orderer, Payload::Submit(transaction)) => {
-                let told = self.orderer.as_mut().and_then(|it| it.submit(call, transaction));
-                if let Some(receipt) = told {
-                    self.reply(to, call, Reply::Receipt(receipt));
-                } else {
-                    self.wake_orderer();
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn answered(&mut self, call: u64, reply: Option<Reply>) -> Result<(), Violation> {
-        let Some(Call { boots, asker, .. }) = self.calls.remove(&call) else {
-            return Ok(());
-        };
-        let answer = match &reply {
-            Some(Reply::Node(bytes)) => Answer::from_bytes(bytes).ok(),
-            _ => None,
-        };
-        match asker {
-            Asker::Node { at, to, why } => {
-                if self.nodes[at].boots != boots || self.nodes[at].running.is_none() {
-                    return Ok(());
-                }
-                let now = self.now_ms;
-                let outs = self.nodes[at].heard(to, why, answer, now, &mut self.rng);
-                self.look_after(at)?;
-                self.send_all(at, boots, outs);
-            }
-            Asker::Orderer { peer } => {
-                if let Some(Reply::Peer(reply)) = reply {
-                    let needed = quorum(self.peers.len());
-                    let orderer = self.orderer.as_mut();
-                    let told = orderer.map(|it| it.heard(peer, reply, needed)).unwrap_or_default();
-                    for (call, id, receipt) in told {
-                        if receipt.is_ok() {
-                            self.monitor.acknowledge(id, &receipt);
-                        }
-                        self.reply(Place::Orderer, call, Reply::Receipt(receipt));
-                    }
-                    self.wake_orderer();
-                }
-            }
-            Asker::Submit { run } => {
-                let run_ref = &mut self.runs[run];
-                run_ref.waiting.remove(&call);
-                if let (Some(Reply::Receipt(receipt)), Stage::Submitting) = (reply, run_ref.stage) {
-                    match receipt {
-                        Ok(_) => run_ref.stage = Stage::Approving,
-                        Err(code) if code == "replayed" => run_ref.stage = Stage::Approving,
-                        Err(code) if code == "not-permitted" => run_ref.stage = Stage::Refused,
-                        Err(_) => {}
-                    }
-                    let (stage, id) = (run_ref.stage, run_ref.id());
-                    self.note(|| format!("read {run} is {stage:?}, {}", hex::encode(&id[..4])));
-                }
-            }
-            Asker::Approval { run, peer } => {
-                let run_ref = &mut self.runs[run];
-                run_ref.waiting.remove(&call);
-                match reply {
-                    Some(Reply::Peer(PeerReply::Approved(Ok(der)))) => {
-                        run_ref.approvals.insert(peer, der);
-                    }
-                    Some(Reply::Peer(PeerReply::Approved(Err("not-permitted")))) => {
-                        // A permission that was taken away in between.
-                        run_ref.stage = Stage::Refused;
-                    }
-                    _ => {}
-                }
-            }
-            Asker::Member { run, to, round } => {
-                self.runs[run].heard(to, round, answer);
-                self.opened(run)?;
-                self.tick(run);
-            }
-            Asker::Attacker => {}
-        }
-        Ok(())
-    }
-
-    // ---- the record
-
-    fn wake_orderer(&mut self) {
-        let (now, peers) = (self.now_ms, self.peers.len());
-        let Some(orderer) = &mut self.orderer else {
-            return;
-        };
-        for (peer, ask) in orderer.wake(now, peers) {
-            let busy = self.calls.values().any(
-                |call| matches!(call.asker, Asker::Orderer { peer: asked } if asked == peer),
-            );
-            if !busy {
-                let asker = Asker::Orderer { peer };
-                self.send(Place::Orderer, Place::Peer(peer), 0, asker, Payload::Peer(ask));
-            }
-        }
-    }
-
-    fn boot_peer(&mut self, at: usize) -> Result<(), Violation> {
-        self.note(|| format!("peer {at} starts"));
-        let booted = self.peers[at].boot(self.founders);
-        if let Some(orderer) = &mut self.orderer {
-            orderer.forget(at);
-        }
-        self.monitor.peer_booted(&self.peers[at], at, booted)
-    }
-
-    pub fn crash_peer(&mut self, at: usize, away_ms: u64) {
-        if self.peers[at].peer.is_none() {
-            return;
-        }
-        self.peers[at].kill();
-        let back = self.now_ms + away_ms;
-        self.schedule(back, Event::Boot(Place::Peer(at), Tear::Kept, 0));
-    }
-
-    /// Puts a transaction on the record as soon as that can be.
-    pub fn submit(&mut self, transaction: SignedTransaction) {
-        if let Some(orderer) = &mut self.orderer {
-            orderer.submit(0, transaction);
-        }
-    }
-
-    pub fn finality(&self, id: &TransactionId) -> bool {
-        self.orderer.as_ref().is_some_and(|it| {
-            it.blocks.iter().any(|block| block.transactions.iter().any(|one| one.id() == *id))
-        })
-    }
-
-    // ---- readers
-
-    /// A read begins.
-    pub fn begin(&mut self, run: Run) {
-        self.runs.push(run);
-        let number = self.runs.len() - 1;
-        self.schedule(self.now_ms, Event::Tick(number));
-    }
-
-    fn tick(&mut self, number: usize) {
-        let (now, peers, needed) = (self.now_ms, self.peers.len(), self.approvals_needed);
-        let Some(act) = self.runs[number].next(now, peers, needed) else {
-            return;
-        };
-        let run = &self.runs[number];
-        let from = Place::Reader(run.reader);
-        match act {
-            Act::Renew => {
-                if let Some(fresh) = self.renewed(number) {
-                    self.note(|| format!("read {number} begins anew"));
-                    self.runs[number] = fresh;
-                }
-            }
-            Act::Submit => {
-                let transaction = run.transaction.clone();
-                let asker = Asker::Submit { run: number };
-                let call = self.send(from, Place::Orderer, 0, asker, Payload::Submit(transaction));
-                self.runs[number].waiting.insert(call);
-            }
-            Act::Approve(wanted) => {
-                let id = run.id();
-                for peer in wanted {
-                    let asker = Asker::Approval { run: number, peer };
-                    let payload = Payload::Peer(PeerAsk::Approve(id));
-                    let call = self.send(from, Place::Peer(peer), 0, asker, payload);
-                    self.runs[number].waiting.insert(call);
-                }
-            }
-            Act::Ask(members, request) => {
-                let shared = matches!(request, Request::Reencrypt { .. });
-                let round = shared.then(|| run.round());
-                let caller = Caller {
-                    spki: run.spki.clone(),
-                    member: None,
-                };
-                let bytes = Arc::new(request.to_bytes().unwrap());
-                for to in members {
-                    let place = self.nodes.iter().position(|node| node.identity() == to);
-                    let Some(place) = place else { continue };
-                    let asker = Asker::Member {
-                        run: number,
-                        to,
-                        round,
-                    };
-                    let payload = Payload::Node(caller.clone(), Arc::clone(&bytes));
-                    self.send(from, Place::Node(place), 0, asker, payload);
-                }
-            }
-        }
-    }
-
-    fn opened(&mut self, number: usize) -> Result<(), Violation> {
-        let run = &self.runs[number];
-        if run.stage != Stage::Opened {
-            return Ok(());
-        }
-        let took = self.now_ms - run.begun_ms;
-        let run = &self.runs[number];
-        self.monitor.opened(run, &self.documents, &self.nodes)?;
-        if self.plant == Some(Plant::BlamesAnybody) {
-            let anybody = self.nodes.iter().map(Host::identity).collect();
-            self.monitor.blamed(&anybody, &self.nodes)?;
-        }
-        self.note(|| format!("read {number} is open after {took} ms"));
-        Ok(())
-    }
-
     /// Somebody sends a request that ought to be refused, or what is no request.
     pub fn attack(&mut self, node: usize, caller: Caller, bytes: Vec<u8>) {
         let payload = Payload::Node(caller, Arc::new(bytes));
-        self.send(Place::Reader(15), Place::Node(node), 0, Asker::Attacker, payload);
+        self.send(
+            Place::Reader(15),
+            Place::Node(node),
+            0,
+            Asker::Attacker,
+            payload,
+        );
     }
 
     pub fn later(&mut self, after_ms: u64, what: Later) {
@@ -744,55 +447,6 @@ impl World {
             Later::Clear => Event::Clear,
         };
         self.schedule(at, event);
-    }
-
-    /// What a node that misbehaves makes of its answer, to a request for a share if it was one.
-    fn misbehave(&mut self, at: usize, answer: Answer, request: Option<&Request>) -> Answer {
-        let node = &mut self.nodes[at];
-        let Some(conduct) = node.conduct else {
-            return answer;
-        };
-        match (conduct, answer, request) {
-            (Misbehaviour::Refusal, Answer::Share { .. }, _) => Answer::Refused {
-                code: "misbehaving".to_owned(),
-                message: "This node refuses every request.".to_owned(),
-                retry_after_ms: None,
-            },
-            (
-                conduct,
-                Answer::Share { share, newest },
-                Some(Request::Reencrypt { wrapped_key, ephemeral_key, .. }),
-            ) => {
-                let rng = &mut self.rng;
-                let share = share.into_vec();
-                let epoch = reencrypt::Share::parse(&share).unwrap().epoch();
-                let key = node.held().into_iter().find(|key| key.result.epoch == epoch).unwrap();
-                let wrapped = reencrypt::WrappedKey::parse(wrapped_key).unwrap();
-                let ephemeral = reencrypt::EphemeralKey::parse(ephemeral_key).unwrap();
-                let (wrapped, ephemeral) =
-                    reencrypt::verify_request(&wrapped, &ephemeral, rng).unwrap();
-                let truth = Truth {
-                    key: &key,
-                    wrapped: &wrapped,
-                    ephemeral: &ephemeral,
-                    share,
-                    earlier: node.earlier.as_deref(),
-                };
-                let share = conduct.falsify(truth, rng);
-                node.earlier.get_or_insert_with(|| share.clone());
-                let share = ByteBuf::from(share);
-                Answer::Share { share, newest }
-            }
-            (Misbehaviour::Replay, fresh, None) => {
-                node.last_answer.replace(fresh.clone()).unwrap_or(fresh)
-            }
-            (Misbehaviour::StaleCertificate, Answer::KeyCertificate { addresses, certificate }, _) => {
-                let first = node.first_certificate.get_or_insert_with(|| certificate.to_vec());
-                let certificate = ByteBuf::from(first.clone());
-                Answer::KeyCertificate { addresses, certificate }
-            }
-            (_, answer, _) => answer,
-        }
     }
 }
 

@@ -112,7 +112,9 @@ impl Misbehaviour {
     #[must_use]
     pub fn concerns(self) -> Concerns {
         let (reads, ceremonies, clients) = match self {
-            Self::WrongShare | Self::Equivocation | Self::NoAnswer | Self::Late(_) => (true, true, false),
+            Self::WrongShare | Self::Equivocation | Self::NoAnswer | Self::Late(_) => {
+                (true, true, false)
+            }
             Self::Crashed | Self::SlowProcessor(_) | Self::WrongClock(_) => (true, true, false),
             Self::Refusal | Self::WrongProof | Self::OtherEpoch => (true, false, false),
             Self::StaleCertificate => (true, false, false),
@@ -222,7 +224,15 @@ mod tests {
                 misbehaviour
             );
         }
-        for nonsense in ["late", "late=soon", "wrong-share=1", "slow-cpu=0", "wrong-clock", "?", ""] {
+        for nonsense in [
+            "late",
+            "late=soon",
+            "wrong-share=1",
+            "slow-cpu=0",
+            "wrong-clock",
+            "?",
+            "",
+        ] {
             assert!(nonsense.parse::<Misbehaviour>().is_err(), "{nonsense}");
         }
     }

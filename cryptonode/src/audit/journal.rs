@@ -160,7 +160,9 @@ impl Journal {
             self.length = segment::HEADER as u64;
             lock(&self.durable).segments.push(path);
         }
-        let bytes = records.clone().map(|record| record.len() + segment::FRAME_HEAD);
+        let bytes = records
+            .clone()
+            .map(|record| record.len() + segment::FRAME_HEAD);
         let mut frames = Vec::with_capacity(bytes.sum());
         for (index, record) in (first..).zip(records.clone()) {
             segment::put_frame(&mut frames, index, first, record);

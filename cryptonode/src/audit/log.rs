@@ -292,7 +292,9 @@ impl Writer {
                 for asker in askers {
                     let _ = asker.send(note.clone());
                 }
-            } else if !open || (self.journal.unsigned() && self.signed_at.elapsed() >= CHECKPOINT_EVERY) {
+            } else if !open
+                || (self.journal.unsigned() && self.signed_at.elapsed() >= CHECKPOINT_EVERY)
+            {
                 self.sign_quietly();
             }
         }

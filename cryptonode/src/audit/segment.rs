@@ -187,7 +187,9 @@ pub(super) fn scan(
     let count = scanned.segments.len();
     for (position, path) in scanned.segments.iter().enumerate() {
         let is_last = position + 1 == count;
-        let bytes = files.read(path).map_err(|error| disk("read", path, &error))?;
+        let bytes = files
+            .read(path)
+            .map_err(|error| disk("read", path, &error))?;
         let corrupt = |index: u64, offset: u64, reason: &str| AuditError::Corrupt {
             path: path.clone(),
             index,

@@ -175,9 +175,9 @@ impl Ceremonies {
         // What one ceremony confirms on a base, another must see.
         let _one = seat.is_reshare(&message).then(|| lock(&self.resharing));
         let outcome = self.advance(&id, &seat, |machine| {
-            let output =
-                self.desk
-                    .handle(machine, from, message, clock_s(), &mut rand::rng())?;
+            let output = self
+                .desk
+                .handle(machine, from, message, clock_s(), &mut rand::rng())?;
             if proposed
                 && machine.stage() == MemberStage::Proposed
                 && self.accepts_by_itself(machine)

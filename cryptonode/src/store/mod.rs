@@ -329,19 +329,17 @@ impl Store {
         let path = folder.join(STORE_FILE);
         let keys = folder.join(erasable::FOLDER);
         let key = check::check_copy(&*files, &path, &keys, passphrase)?;
-        let database = files
-            .database(&path)
-            .map_err(|error| match error {
-                redb::DatabaseError::Storage(redb::StorageError::Io(reason)) => StoreError::Disk {
-                    what: "open",
-                    path: path.clone(),
-                    reason: reason.to_string(),
-                },
-                other => StoreError::Corrupt {
-                    path: path.clone(),
-                    reason: other.to_string(),
-                },
-            })?;
+        let database = files.database(&path).map_err(|error| match error {
+            redb::DatabaseError::Storage(redb::StorageError::Io(reason)) => StoreError::Disk {
+                what: "open",
+                path: path.clone(),
+                reason: reason.to_string(),
+            },
+            other => StoreError::Corrupt {
+                path: path.clone(),
+                reason: other.to_string(),
+            },
+        })?;
         let store = Self {
             files,
             path,
@@ -367,9 +365,7 @@ impl Store {
             Ok(opened.get(key)?.map(|guard| guard.value().to_vec()))
         };
         match read().map_err(|error| self.disk("read", &error))? {
-            Some(sealed) => {
-                self.unseal(table, key, &sealed).map(Some)
-            }
+            Some(sealed) => self.unseal(table, key, &sealed).map(Some),
             None => Ok(None),
         }
     }

@@ -126,8 +126,7 @@ impl World {
                 };
                 let victim = deals.iter().position(|deal| deal.header.index != index)?;
                 let used = SecretScalar::random(&mut self.rng);
-                let complaints =
-                    complaint(&params, deals, victim, &author, &used, &mut self.rng);
+                let complaints = complaint(&params, deals, victim, &author, &used, &mut self.rng);
                 Some(Message::Complained {
                     attempt: *attempt,
                     ceremony: *ceremony,
@@ -183,9 +182,10 @@ impl World {
                 };
                 self.send(own, to, begin);
             }
-            (Some(Misbehaviour::Stalling), Message::Deals { .. } | Message::Acknowledgements { .. })
-                if to != own =>
-            {
+            (
+                Some(Misbehaviour::Stalling),
+                Message::Deals { .. } | Message::Acknowledgements { .. },
+            ) if to != own => {
                 let stall = Message::Leading {
                     attempt: message.attempt().unwrap(),
                     ceremony: message.ceremony().unwrap(),
@@ -204,7 +204,9 @@ impl World {
     pub(super) fn scheme(&mut self, own: usize) {
         let (cheat, now_and_then) = (self.weather.cheat, self.chance(30));
         match cheat {
-            Some(Misbehaviour::WithheldCertificate) if !self.withheld.is_empty() && now_and_then => {
+            Some(Misbehaviour::WithheldCertificate)
+                if !self.withheld.is_empty() && now_and_then =>
+            {
                 let certificate = self.withheld[0].clone();
                 let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
                 let message = Message::Certificate {
@@ -216,10 +218,13 @@ impl World {
                 self.send(own, to, message);
             }
             // It does not wait for its turn.
-            Some(Misbehaviour::Exclusion | Misbehaviour::Stalling | Misbehaviour::WithheldCertificate)
-                if self.players[own].leader.is_none()
-                    && self.players[own].node.member.attempt().is_some()
-                    && self.withheld.is_empty() =>
+            Some(
+                Misbehaviour::Exclusion
+                | Misbehaviour::Stalling
+                | Misbehaviour::WithheldCertificate,
+            ) if self.players[own].leader.is_none()
+                && self.players[own].node.member.attempt().is_some()
+                && self.withheld.is_empty() =>
             {
                 let leader =
                     Leader::take_over(&mut self.players[own].node.member, self.now).unwrap();
