@@ -145,7 +145,7 @@ pub fn add_signature(
 /// A checkpoint with signatures that nobody has verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedCheckpoint {
-    note: SignedNote,
+    pub(crate) note: SignedNote,
     checkpoint: Checkpoint,
 }
 
@@ -174,6 +174,16 @@ impl SignedCheckpoint {
     pub fn verify(&self, keys: &[NoteKey], needed: usize) -> Result<Checkpoint, CheckpointError> {
         self.note.verify(keys, needed)?;
         Ok(self.checkpoint.clone())
+    }
+
+    /// Leaves away every signature but that of `key`: what is kept of a note that strangers may have written into.
+    pub fn keep_only(&mut self, key: &NoteKey) {
+        self.note.keep_only(key.name(), key.hash());
+    }
+
+    /// The names that stand at the signatures, verified by nobody.
+    pub fn claimed_signers(&self) -> impl Iterator<Item = &str> {
+        self.note.claimed_signers()
     }
 
     /// The ones of `keys` that signed, each public key once.

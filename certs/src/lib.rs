@@ -51,7 +51,8 @@
 //! # Logs
 //!
 //! [`merkle`] and [`checkpoint`] serve the record's head and the nodes' audit logs alike: trees of RFC 9162, heads in the
-//! format of C2SP's tlog-checkpoint, so that tools which exist can check them.
+//! format of C2SP's tlog-checkpoint, so that tools which exist can check them. [`cosignature`] is what others say of a head,
+//! [`log_proof`] the files by which a record or a later head is proved without the log.
 //!
 //! Nothing here does I/O, and time is an argument.
 
@@ -67,6 +68,8 @@ mod signature;
 mod verify;
 
 pub mod checkpoint;
+pub mod cosignature;
+pub mod log_proof;
 pub mod merkle;
 pub mod note;
 pub mod oid;

@@ -139,21 +139,13 @@ impl NoteKey {
     /// The first four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
     #[must_use]
     pub fn hash(&self) -> [u8; 4] {
-        key_hash(&self.name, &self.key)
+        key_hash(&self.name, ED25519, &self.key)
     }
 }
 
 impl fmt::Display for NoteKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut key = vec![ED25519];
-        key.extend(self.key.as_bytes());
-        write!(
-            f,
-            "{}+{:08x}+{}",
-            self.name,
-            u32::from_be_bytes(self.hash()),
-            BASE64_STANDARD.encode(key)
-        )
+        write_key(f, &self.name, ED25519, &self.key)
     }
 }
 
@@ -161,26 +153,8 @@ impl FromStr for NoteKey {
     type Err = NoteError;
 
     fn from_str(text: &str) -> Result<Self, NoteError> {
-        // The name has no plus sign; base64 may.
-        let (name, rest) = text.split_once('+').ok_or(NoteError::Key)?;
-        let (hash, key) = rest.split_once('+').ok_or(NoteError::Key)?;
-        let bytes = BASE64_STANDARD.decode(key).map_err(|_| NoteError::Key)?;
-        let bytes = match bytes.split_first() {
-            Some((&ED25519, bytes)) => bytes,
-            _ => return Err(NoteError::Key),
-        };
-        let bytes: &[u8; 32] = bytes.try_into().map_err(|_| NoteError::Key)?;
-        let key = Self::new(
-            name,
-            VerifyingKey::from_bytes(bytes).map_err(|_| NoteError::Key)?,
-        )?;
-        if hash == format!("{:08x}", u32::from_be_bytes(key.hash())) {
-            Ok(key)
-        } else {
-            Err(NoteError::KeyHash {
-                name: name.to_owned(),
-            })
-        }
+        let (name, key) = read_key(text, ED25519)?;
+        Self::new(name, key)
     }
 }
 
@@ -205,15 +179,20 @@ impl SignedNote {
     /// # Errors
     /// [`NoteError::Malformed`] for a text that no note can have, [`NoteError::Name`].
     pub fn sign(text: &str, name: &str, key: &SigningKey) -> Result<Self, NoteError> {
+        let mut note = Self::unsigned(text)?;
+        note.add_signature(name, key)?;
+        Ok(note)
+    }
+
+    /// A text that nobody has signed yet.
+    pub(crate) fn unsigned(text: &str) -> Result<Self, NoteError> {
         if !text.ends_with('\n') || !is_note_text(text) {
             return Err(NoteError::Malformed);
         }
-        let mut note = Self {
+        Ok(Self {
             text: text.to_owned(),
             signatures: Vec::new(),
-        };
-        note.add_signature(name, key)?;
-        Ok(note)
+        })
     }
 
     /// Adds a signature of the same text, if it is not there already.
@@ -224,7 +203,7 @@ impl SignedNote {
         check_name(name)?;
         let signature = NoteSignature {
             name: name.to_owned(),
-            hash: key_hash(name, &key.verifying_key()),
+            hash: key_hash(name, ED25519, &key.verifying_key()),
             signature: key.sign(self.text.as_bytes()).to_bytes().to_vec(),
         };
         if self.signatures.contains(&signature) {
@@ -304,6 +283,50 @@ impl SignedNote {
         Ok(signers)
     }
 
+    /// The bytes of the signature lines that name this key, verified by nobody.
+    pub(crate) fn signatures_of<'n>(
+        &'n self,
+        name: &'n str,
+        hash: [u8; 4],
+    ) -> impl Iterator<Item = &'n [u8]> {
+        let lines = self.signatures.iter();
+        lines
+            .filter(move |line| line.name == name && line.hash == hash)
+            .map(|line| line.signature.as_slice())
+    }
+
+    /// The names of all signature lines, verified by nobody.
+    pub(crate) fn claimed_signers(&self) -> impl Iterator<Item = &str> {
+        self.signatures.iter().map(|line| line.name.as_str())
+    }
+
+    /// Puts the signature of a key, made elsewhere, in place of those that the note has of it. The caller has verified it.
+    pub(crate) fn put_signature(
+        &mut self,
+        name: &str,
+        hash: [u8; 4],
+        signature: &[u8],
+    ) -> Result<(), NoteError> {
+        check_name(name)?;
+        self.signatures
+            .retain(|line| line.name != name || line.hash != hash);
+        if self.signatures.len() == MAX_SIGNATURES {
+            return Err(NoteError::TooManySignatures);
+        }
+        self.signatures.push(NoteSignature {
+            name: name.to_owned(),
+            hash,
+            signature: signature.to_vec(),
+        });
+        Ok(())
+    }
+
+    /// Leaves away every signature line but those of this key.
+    pub(crate) fn keep_only(&mut self, name: &str, hash: [u8; 4]) {
+        self.signatures
+            .retain(|line| line.name == name && line.hash == hash);
+    }
+
     /// The text, if at least `needed` distinct ones of `keys` signed it.
     ///
     /// # Errors
@@ -351,7 +374,7 @@ fn parse_signature(line: &str) -> Option<NoteSignature> {
     })
 }
 
-fn check_name(name: &str) -> Result<(), NoteError> {
+pub(crate) fn check_name(name: &str) -> Result<(), NoteError> {
     let good = !name.is_empty()
         && !name
             .chars()
@@ -364,15 +387,51 @@ fn is_note_text(text: &str) -> bool {
     text.chars().all(|c| c == '\n' || c >= ' ')
 }
 
-fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {
+/// The first four bytes of SHA-256(name ‖ 0x0A ‖ type of signature ‖ key).
+pub(crate) fn key_hash(name: &str, kind: u8, key: &VerifyingKey) -> [u8; 4] {
     let digest = Sha256::new()
         .chain_update(name)
-        .chain_update([b'\n', ED25519])
+        .chain_update([b'\n', kind])
         .chain_update(key.as_bytes())
         .finalize();
     let digest: [u8; 32] = digest.into();
     let [a, b, c, d, ..] = digest;
     [a, b, c, d]
+}
+
+/// Writes a key as its owner publishes it.
+pub(crate) fn write_key(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    kind: u8,
+    key: &VerifyingKey,
+) -> fmt::Result {
+    let mut bytes = vec![kind];
+    bytes.extend(key.as_bytes());
+    let hash = u32::from_be_bytes(key_hash(name, kind, key));
+    write!(f, "{name}+{hash:08x}+{}", BASE64_STANDARD.encode(bytes))
+}
+
+/// Reads a key of this kind in its text form.
+pub(crate) fn read_key(text: &str, kind: u8) -> Result<(&str, VerifyingKey), NoteError> {
+    // The name has no plus sign; base64 may.
+    let (name, rest) = text.split_once('+').ok_or(NoteError::Key)?;
+    let (hash, key) = rest.split_once('+').ok_or(NoteError::Key)?;
+    let bytes = BASE64_STANDARD.decode(key).map_err(|_| NoteError::Key)?;
+    let bytes = match bytes.split_first() {
+        Some((found, bytes)) if *found == kind => bytes,
+        _ => return Err(NoteError::Key),
+    };
+    let bytes: &[u8; 32] = bytes.try_into().map_err(|_| NoteError::Key)?;
+    let key = VerifyingKey::from_bytes(bytes).map_err(|_| NoteError::Key)?;
+    check_name(name)?;
+    if hash == format!("{:08x}", u32::from_be_bytes(key_hash(name, kind, &key))) {
+        Ok((name, key))
+    } else {
+        Err(NoteError::KeyHash {
+            name: name.to_owned(),
+        })
+    }
 }
 
 #[cfg(test)]

@@ -68,6 +68,16 @@ impl Organisation {
             issuers: der,
         })
     }
+
+    /// The issuers as PEM, as [`Organisation::from_pem`] takes them.
+    #[must_use]
+    pub fn to_pem(&self) -> Vec<String> {
+        let config = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+        self.issuers
+            .iter()
+            .map(|der| pem::encode_config(&pem::Pem::new("CERTIFICATE", der.as_slice()), config))
+            .collect()
+    }
 }
 
 /// What a policy is made of.

@@ -14,8 +14,8 @@ mod revocation;
 pub use card::{Card, CardError};
 pub use limits::LimitSettings;
 pub use live::LiveConfig;
-pub use operations::{HealthSettings, LogSettings};
-pub use policy_file::{PolicyFileError, read_policy};
+pub use operations::{HealthSettings, LogSettings, WitnessSettings};
+pub use policy_file::{PolicyFileError, policy_text, read_policy};
 pub use revocation::{ListSource, RevocationSettings};
 
 use std::fs;
@@ -57,6 +57,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where revocation lists come from.
     pub revocation: Vec<RevocationSettings>,
+    /// How often the other members are shown this node's audit log.
+    pub witness: WitnessSettings,
 }
 
 /// `[ceremony]`.
@@ -72,6 +74,8 @@ pub struct CeremonySettings {
     pub ask_every_s: u64,
     /// How long a leader may keep silent before this node takes over, and a member before it is left out, in seconds.
     pub patience_s: u32,
+    /// How long a decided ceremony is shown after its proposal expired, in seconds; then nothing of it is left.
+    pub remember_s: u64,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +99,8 @@ struct RawConfig {
     #[serde(default)]
     revocation: Vec<revocation::RawRevocation>,
     #[serde(default)]
+    witness: WitnessSettings,
+    #[serde(default)]
     members: Vec<Card>,
 }
 
@@ -106,6 +112,7 @@ struct RawCeremony {
     overlap_s: u64,
     ask_every_s: u64,
     patience_s: u32,
+    remember_s: u64,
 }
 
 impl Default for RawCeremony {
@@ -116,6 +123,7 @@ impl Default for RawCeremony {
             overlap_s: 600,
             ask_every_s: 60,
             patience_s: dkg::DEFAULT_PATIENCE_S,
+            remember_s: 86_400,
         }
     }
 }
@@ -235,11 +243,24 @@ impl Config {
             ),
             ("ceremony.overlap_s", 1, 604_800, raw.ceremony.overlap_s),
             ("ceremony.ask_every_s", 1, 86_400, raw.ceremony.ask_every_s),
+            ("witness.every_s", 0, 86_400, raw.witness.every_s),
+            (
+                "witness.after_records",
+                1,
+                1_000_000_000,
+                raw.witness.after_records,
+            ),
             (
                 "ceremony.patience_s",
                 1,
                 86_400,
                 raw.ceremony.patience_s.into(),
+            ),
+            (
+                "ceremony.remember_s",
+                0,
+                31_536_000,
+                raw.ceremony.remember_s,
             ),
         ];
         for (key, least, most, found) in ceremony.into_iter().chain(raw.limits.bounds()) {
@@ -286,12 +307,14 @@ impl Config {
                 overlap_s: raw.ceremony.overlap_s,
                 ask_every_s: raw.ceremony.ask_every_s,
                 patience_s: raw.ceremony.patience_s,
+                remember_s: raw.ceremony.remember_s,
             },
             limits: raw.limits,
             clients,
             health,
             log: raw.log,
             revocation: lists,
+            witness: raw.witness,
         })
     }
 

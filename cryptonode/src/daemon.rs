@@ -43,6 +43,7 @@ use crate::store::{
 };
 use crate::suspension;
 use crate::tls::TlsIdentity;
+use crate::witness::{self, Witnesses};
 
 /// Why a node does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -206,6 +207,7 @@ pub(crate) struct Node {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) ceremonies: Arc<Ceremonies>,
+    pub(crate) witnesses: Arc<Witnesses>,
     pub(crate) started: Instant,
 }
 
@@ -339,6 +341,15 @@ async fn live(
         keyring: Arc::clone(&keyring),
         restored: store.is_restored()?,
     })?;
+    let witnesses = Witnesses::open(witness::Surroundings {
+        name: config.name.clone(),
+        signing: identity.signing.clone(),
+        live: Arc::clone(&live),
+        store: Arc::clone(&store),
+        keyring: Arc::clone(&keyring),
+        audit: Arc::clone(&audit),
+        restored: store.is_restored()?,
+    })?;
     let own_tls = TlsIdentity::from_signing_key(&identity.signing).map_err(BindError::from)?;
     let probe = Probe::new(
         own_tls,
@@ -371,6 +382,7 @@ async fn live(
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
         ceremonies: Arc::clone(&ceremonies),
+        witnesses: Arc::clone(&witnesses),
         started: Instant::now(),
     });
     // It may have waited long for its passphrase: what was changed meanwhile holds from the first request on.
@@ -381,6 +393,7 @@ async fn live(
     let (stop, mut stopped) = watch::channel(false);
     let probing = tokio::spawn(probe.run(stopped.clone()));
     let revoking = tokio::spawn(lists.watch(stopped.clone()));
+    let witnessing = tokio::spawn(Arc::clone(&witnesses).run(stopped.clone()));
     let reloading = tokio::spawn(reload::watch(
         Arc::clone(&node),
         now_as,
@@ -389,9 +402,11 @@ async fn live(
     ));
     let serving = Arc::new(Serving {
         identity: public.identity,
+        software: server::SOFTWARE.to_owned(),
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit) as Arc<dyn server::AuditSink>,
         ceremony: Arc::new(Arc::clone(&ceremonies)),
+        witness: Arc::new(Arc::clone(&witnesses)),
         gate,
         clock_ms,
         counters,
@@ -432,6 +447,7 @@ async fn live(
         let _ = probing.await;
         let _ = reloading.await;
         let _ = revoking.await;
+        let _ = witnessing.await;
     };
     tokio::select! {
         () = orderly => {}
@@ -439,7 +455,10 @@ async fn live(
     }
     alive.abort();
     tokio::task::block_in_place(|| audit.close());
-    store.commit(&[audit_head_change(&audit.head())])?;
+    // Of a log that was set back, the head that it once had is remembered.
+    if !matches!(audit.health(), Err(AuditError::RolledBack { .. })) {
+        store.commit(&[audit_head_change(&audit.head())])?;
+    }
     tracing::info!("stopped");
     Ok(())
 }

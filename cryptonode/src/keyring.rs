@@ -10,9 +10,11 @@
 
 mod entry;
 mod refusal;
+mod state;
 
-pub use entry::{Absence, AbsenceKind, Chosen, KeyEntry, KeyState, Newest, Overlap, PastResult};
+pub use entry::{Chosen, KeyEntry};
 pub use refusal::KeyRefusal;
+pub use state::{Absence, AbsenceKind, KeyState, MAX_PREVIOUS, Newest, Overlap, PastResult};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -43,6 +43,8 @@ mod metrics;
 #[cfg(feature = "node")]
 pub mod node_files;
 #[cfg(feature = "node")]
+pub mod policy_words;
+#[cfg(feature = "node")]
 mod probe;
 #[cfg(feature = "node")]
 pub mod process;
@@ -58,3 +60,5 @@ mod service_manager;
 pub mod store;
 #[cfg(feature = "node")]
 pub mod suspension;
+#[cfg(feature = "node")]
+pub mod witness;

@@ -164,6 +164,7 @@ impl Collector for Numbers {
         self.members(&mut sheet)?;
         self.issuers(&mut sheet)?;
         self.disk(&mut sheet)?;
+        self.witnesses(&mut sheet)?;
         self.operations(&mut sheet)
     }
 }
@@ -427,6 +428,50 @@ impl Numbers {
             sheet.gauge("disk_bytes", "Size of that disk", size as f64)?;
         }
         Ok(())
+    }
+
+    fn witnesses(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
+        let view = self.0.witnesses.view();
+        let own = &view.own;
+        sheet.gauge(
+            "audit_cosigned_records",
+            "Records of the audit log under the newest checkpoint that witnesses cosigned",
+            own.cosigned_records.unwrap_or(0) as f64,
+        )?;
+        sheet.gauge(
+            "audit_witnesses",
+            "Members that this node's audit log is shown to",
+            own.witnesses.len() as f64,
+        )?;
+        let cosigned = own.witnesses.iter().filter(|one| one.time_s.is_some());
+        sheet.gauge(
+            "audit_witnesses_cosigning",
+            "Of these, those that cosigned when last asked",
+            cosigned.count() as f64,
+        )?;
+        sheet.counter(
+            "witness_cosignatures",
+            "Cosignatures given to others' audit logs since the start",
+            view.given,
+        )?;
+        sheet.gauges(
+            "witness_refused",
+            "1 for a member whose audit log does not continue what it signed before",
+            view.watched.iter().map(|log| {
+                let value = f64::from(u8::from(log.refused.is_some()));
+                (vec![("member", log.member.as_str())], value)
+            }),
+        )?;
+        sheet.gauges(
+            "witness_findings",
+            "Pairs of checkpoints that are kept as evidence against a member's audit log",
+            view.watched.iter().map(|log| {
+                (
+                    vec![("member", log.member.as_str())],
+                    log.findings.len() as f64,
+                )
+            }),
+        )
     }
 
     fn operations(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {

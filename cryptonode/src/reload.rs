@@ -158,6 +158,7 @@ impl Node {
             ("health", new.health != old.health),
             ("log", new.log != old.log),
             ("revocation", new.revocation != old.revocation),
+            ("witness", new.witness != old.witness),
         ] {
             if differs {
                 done.changed.push(name.to_owned());

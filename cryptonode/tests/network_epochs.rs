@@ -113,8 +113,8 @@ async fn a_node_answers_for_both_results_during_the_overlap_and_refuses_by_name_
 
     node.change(|entry| {
         entry.set_end(&new.result, now());
-        assert_eq!(entry.erase_due(now()), Some(old.result));
-        assert_eq!(entry.erase_due(now()), None);
+        assert_eq!(entry.erase_due(now()), [old.result]);
+        assert!(entry.erase_due(now()).is_empty());
     });
     let (code, message, _) = refusal(ask(&old, &node, Some((0, 1))).await);
     assert_eq!(code, "epoch-superseded");
@@ -155,7 +155,7 @@ async fn who_missed_the_ceremony_does_not_serve_and_who_retired_serves_until_the
     assert_eq!(code, "key-retired");
     nodes[2].change(|entry| {
         entry.set_end(&new.result, now() - 1);
-        assert_eq!(entry.erase_due(now()), Some(old.result));
+        assert_eq!(entry.erase_due(now()), [old.result]);
     });
     let (code, ..) = refusal(ask(&old, &nodes[2], Some((0, 1))).await);
     assert_eq!(code, "key-retired");
@@ -273,7 +273,7 @@ async fn no_read_fails_while_three_of_five_become_four_of_seven() {
     for node in &nodes[..5] {
         node.change(|entry| {
             entry.set_end(&new.result, now());
-            assert_eq!(entry.erase_due(now()), Some(old.result));
+            assert_eq!(entry.erase_due(now()), [old.result]);
         });
         load.more(2).await;
     }

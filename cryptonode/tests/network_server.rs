@@ -324,6 +324,15 @@ async fn ceremonies_are_for_members() {
         &node,
         ClientIdentity::from_signing_key(&material.identities[2]).unwrap(),
     );
+    // Policies are for members as well.
+    let policy = |policy_hash| Request::Policy { policy_hash };
+    let asked = stranger.call(&policy([7; 32])).await.unwrap();
+    assert_eq!(refusal(asked).0, "not-a-member");
+    let asked = member.call(&policy([8; 32])).await.unwrap();
+    assert_eq!(refusal(asked).0, "unknown-policy");
+    let asked = member.call(&policy([7; 32])).await.unwrap();
+    assert!(matches!(asked, Answer::Policy { policy } if policy.as_slice() == b"a policy"));
+
     let long = vec![7; 3 * 1024 * 1024];
     let Answer::Ceremony { message: reply } = member.call(&message(long.clone())).await.unwrap()
     else {

@@ -8,9 +8,9 @@
 )]
 
 use cryptonode::wire::v1::{
-    Answer, ByteBuf, EPHEMERAL_KEY, KeyStatus, MAX_APPROVALS, MAX_CEREMONY_MESSAGE,
-    MAX_MEMBER_REQUEST, MAX_MESSAGE, MAX_REQUEST, MAX_WRAPPED_KEY, Request, ResultVersion, SHARE,
-    WireError, presentable,
+    Answer, ByteBuf, EPHEMERAL_KEY, EvidenceItem, KeyStatus, MAX_APPROVALS, MAX_CEREMONY_MESSAGE,
+    MAX_COSIGNATURES, MAX_FINDINGS, MAX_HASHES, MAX_MEMBER_REQUEST, MAX_MESSAGE, MAX_OFFER,
+    MAX_REQUEST, MAX_WRAPPED_KEY, Request, ResultVersion, SHARE, WireError, presentable,
 };
 use proptest::prelude::*;
 
@@ -61,6 +61,12 @@ fn requests() -> Vec<(&'static str, Request)> {
                 message: ByteBuf::from(vec![7; 3]),
             },
         ),
+        (
+            "policy",
+            Request::Policy {
+                policy_hash: [0x22; 32],
+            },
+        ),
         ("status", Request::Status {}),
         ("checkpoint", Request::Checkpoint {}),
         (
@@ -70,6 +76,15 @@ fn requests() -> Vec<(&'static str, Request)> {
                 limit: 20,
             },
         ),
+        ("cosigned_checkpoint", Request::CosignedCheckpoint {}),
+        ("consistency", Request::Consistency { new: 300, old: 20 }),
+        (
+            "witness",
+            Request::Witness {
+                offer: "old 0\n\na\n1\nb\n".into(),
+            },
+        ),
+        ("evidence", Request::Evidence {}),
     ]
 }
 
@@ -147,6 +162,35 @@ fn answers() -> Vec<(&'static str, Answer)> {
                 records: vec![ByteBuf::from(vec![1]), ByteBuf::from(vec![2])],
             },
         ),
+        (
+            "consistency",
+            Answer::Consistency {
+                proof: vec![ByteBuf::from(vec![0x44; 32])],
+            },
+        ),
+        (
+            "cosigned",
+            Answer::Cosigned {
+                signatures: "— w AAAA\n".into(),
+            },
+        ),
+        (
+            "seen",
+            Answer::Seen {
+                note: "a\n1\nb\n".into(),
+            },
+        ),
+        (
+            "evidence",
+            Answer::Evidence {
+                findings: vec![EvidenceItem {
+                    kind: "forked".into(),
+                    seen: "a\n1\nb\n".into(),
+                    shown: "a\n1\nc\n".into(),
+                    time_ms: 1_800_000_000_000,
+                }],
+            },
+        ),
         ("refused", refused(None)),
         ("refused, retry", refused(Some(200))),
     ]
@@ -171,6 +215,46 @@ fn bytes_of_version_1_are_frozen() {
         ));
     }
     assert_eq!(lines, FROZEN, "the encoding of version 1 must not change");
+}
+
+#[test]
+fn what_witnesses_say_has_its_bounds() {
+    let refused = |answer: Answer| answer.to_bytes().unwrap_err().code();
+    let offer = "o".repeat(MAX_OFFER + 1);
+    let request = Request::Witness { offer };
+    assert_eq!(request.to_bytes().unwrap_err().code(), "field-length");
+    let hash = ByteBuf::from(vec![0; 32]);
+    let proof = vec![hash.clone(); MAX_HASHES];
+    let longest = Answer::Consistency { proof };
+    assert_eq!(
+        Answer::from_bytes(&longest.to_bytes().unwrap()).unwrap(),
+        longest
+    );
+    let proof = vec![hash; MAX_HASHES + 1];
+    assert_eq!(refused(Answer::Consistency { proof }), "message-shape");
+    let proof = vec![ByteBuf::from(vec![0; 31])];
+    assert_eq!(refused(Answer::Consistency { proof }), "field-length");
+    let long = "x".repeat(MAX_COSIGNATURES + 1);
+    let signatures = long.clone();
+    assert_eq!(refused(Answer::Cosigned { signatures }), "field-length");
+    let note = long.clone();
+    assert_eq!(refused(Answer::Seen { note }), "field-length");
+    let item = EvidenceItem {
+        kind: "forked".into(),
+        seen: long[1..].to_owned(),
+        shown: long[1..].to_owned(),
+        time_ms: u64::MAX,
+    };
+    let findings = vec![item.clone(); MAX_FINDINGS];
+    let longest = Answer::Evidence { findings }.to_bytes().unwrap();
+    assert!(longest.len() <= Request::Evidence {}.longest_answer());
+    let findings = vec![item.clone(); MAX_FINDINGS + 1];
+    assert_eq!(refused(Answer::Evidence { findings }), "message-shape");
+    let findings = vec![EvidenceItem {
+        kind: "Not a code".into(),
+        ..item
+    }];
+    assert_eq!(refused(Answer::Evidence { findings }), "field-text");
 }
 
 #[test]

@@ -12,25 +12,20 @@
 mod operator_harness;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use certs::Approval;
-use cryptonode::client::{
-    Client, ClientIdentity, ClientOptions, ClusterDescriptor, Dialer, PeerOptions,
-};
+use cryptonode::client::{ClientIdentity, Dialer, PeerOptions};
 use cryptonode::wire::v1::{Answer, ByteBuf, Request, ResultVersion};
+use operator_harness::load::{Approve, Load, SECRET, approve, descriptor, new_client, read};
 use operator_harness::{Running, Site, json, refused};
 use reencrypt::{EphemeralSecret, wrap};
 use serde_json::Value;
 
 const FIVE: [&str; 5] = ["n1", "n2", "n3", "n4", "n5"];
-const SECRET: &[u8] = b"the data encryption key of a document";
 
-fn descriptor(site: &Site, name: &str) -> ClusterDescriptor {
-    let output = site.on(name, &["key", "export"]).output().unwrap();
-    assert!(output.status.success());
-    ClusterDescriptor::from_json(&String::from_utf8(output.stdout).unwrap()).unwrap()
+/// The one organisation of the site approves.
+fn approvals(site: &Arc<Site>) -> Approve {
+    let site = Arc::clone(site);
+    Arc::new(move |approval| vec![site.issuer.issue(approval).unwrap()])
 }
 
 /// Makes a key of these members, led by the first; gives Y in hexadecimal.
@@ -90,124 +85,8 @@ fn share_files(site: &Site, name: &str) -> usize {
     names.filter(|name| name.len() > 40).count()
 }
 
-/// Reads without a pause; no read may fail.
-struct Load {
-    runtime: tokio::runtime::Runtime,
-    site: Arc<Site>,
-    client: Arc<Client>,
-    stop: Arc<AtomicBool>,
-    reads: Arc<AtomicU64>,
-    task: Option<tokio::task::JoinHandle<()>>,
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-async fn read(site: &Site, client: &Client) -> Result<(), String> {
-    let (wrapped, ephemeral, approval) = {
-        let mut rng = rand::rng();
-        let public_key = client.cluster().package().public_key();
-        let wrapped = wrap(&public_key, b"label", SECRET, &mut rng).unwrap();
-        let ephemeral = EphemeralSecret::new(&wrapped, &mut rng);
-        let approval = approve(site, client.spki(), &wrapped.write_id(), ephemeral.public());
-        (wrapped, ephemeral, approval)
-    };
-    let opened = client.open(wrapped, ephemeral, vec![approval]).await;
-    match opened.result {
-        Ok(secret) if secret.ct_eq(SECRET) => Ok(()),
-        Ok(_) => Err("another secret".to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn approve(
-    site: &Site,
-    spki: &[u8],
-    write_id: &[u8; 32],
-    ephemeral: &reencrypt::VerifiedEphemeralKey,
-) -> Vec<u8> {
-    let approval = Approval {
-        write_id: *write_id,
-        ephemeral_point: *ephemeral.point().as_bytes(),
-        approval_id: "read-1".to_owned(),
-        client_spki: spki.to_vec(),
-        not_before: now() - 5,
-        not_after: now() + 200,
-    };
-    site.issuer.issue(&approval).unwrap()
-}
-
-impl Load {
-    fn start(site: &Arc<Site>, descriptor: &ClusterDescriptor) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let client = new_client(descriptor);
-        let (stop, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let task = {
-            let (site, client) = (Arc::clone(site), Arc::clone(&client));
-            let (stop, reads) = (Arc::clone(&stop), Arc::clone(&reads));
-            runtime.spawn(async move {
-                while !stop.load(Ordering::SeqCst) {
-                    if let Err(error) = read(&site, &client).await {
-                        panic!("a read failed: {error}");
-                    }
-                    reads.fetch_add(1, Ordering::SeqCst);
-                    // The nodes share two processors with it.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            })
-        };
-        Self {
-            runtime,
-            site: Arc::clone(site),
-            client,
-            stop,
-            reads,
-            task: Some(task),
-        }
-    }
-
-    /// Some more reads come to their end, none in failure.
-    #[track_caller]
-    fn goes_on(&self) {
-        let until = self.reads.load(Ordering::SeqCst) + 3;
-        while self.reads.load(Ordering::SeqCst) < until {
-            assert!(!self.task.as_ref().unwrap().is_finished(), "a read failed");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Stops; then a client that has only the first descriptor reads as well.
-    fn finish(mut self, first: &ClusterDescriptor) -> (u64, Arc<Client>) {
-        self.stop.store(true, Ordering::SeqCst);
-        self.runtime.block_on(self.task.take().unwrap()).unwrap();
-        let late = new_client(first);
-        let outcome = self.runtime.block_on(read(&self.site, &late));
-        assert_eq!(outcome, Ok(()));
-        assert_eq!(
-            late.cluster().descriptor().version_of_result(),
-            self.client.cluster().descriptor().version_of_result()
-        );
-        let reads = self.reads.load(Ordering::SeqCst);
-        (reads, Arc::clone(&self.client))
-    }
-}
-
-fn new_client(descriptor: &ClusterDescriptor) -> Arc<Client> {
-    let cluster = descriptor.clone().check().unwrap();
-    let options = ClientOptions {
-        request_timeout: Duration::from_secs(10),
-        deadline: Duration::from_secs(30),
-        ..ClientOptions::default()
-    };
-    Arc::new(Client::new(cluster, ClientIdentity::generate().unwrap(), options).unwrap())
-}
-
 /// What a node answers to a read of a result of the key.
-fn refusal_of(site: &Site, node: &Value, key: &str, result: ResultVersion) -> String {
+fn refusal_of(site: &Arc<Site>, node: &Value, key: &str, result: ResultVersion) -> String {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let identity = ClientIdentity::generate().unwrap();
@@ -222,10 +101,15 @@ fn refusal_of(site: &Site, node: &Value, key: &str, result: ResultVersion) -> St
         let mut rng = rand::rng();
         let wrapped = wrap(&public_key, b"label", SECRET, &mut rng).unwrap();
         let ephemeral = EphemeralSecret::new(&wrapped, &mut rng);
-        let approval = approve(site, &spki, &wrapped.write_id(), ephemeral.public());
+        let approvals = approve(
+            &approvals(site),
+            &spki,
+            &wrapped.write_id(),
+            ephemeral.public(),
+        );
         let request = Request::Reencrypt {
             result: Some(result),
-            approvals: vec![ByteBuf::from(approval)],
+            approvals: approvals.into_iter().map(ByteBuf::from).collect(),
             wrapped_key: ByteBuf::from(wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
         };
@@ -250,7 +134,7 @@ fn no_read_fails_while_shares_are_refreshed_and_handed_to_seven() {
     let key = make_key(&site, "3", &FIVE);
     let first = descriptor(&site, "n1");
     assert_eq!(first.public_key, *hex::decode(&key).unwrap());
-    let load = Load::start(&site, &first);
+    let load = Load::start(approvals(&site), &first);
     load.goes_on();
 
     // The same members, new shares.
@@ -304,7 +188,7 @@ fn no_read_fails_while_shares_are_refreshed_and_handed_to_seven() {
     );
     let late = new_client(&first);
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    assert_eq!(runtime.block_on(read(&site, &late)), Ok(()));
+    assert_eq!(runtime.block_on(read(&approvals(&site), &late)), Ok(()));
     assert_eq!(late.cluster().descriptor().epoch, 2);
 }
 
@@ -317,7 +201,7 @@ fn two_dead_of_five_are_replaced_and_who_comes_back_does_not_serve() {
     let mut nodes: Vec<Running> = all.iter().map(|name| site.run(name)).collect();
     let key = make_key(&site, "3", &FIVE);
     let first = descriptor(&site, "n1");
-    let load = Load::start(&site, &first);
+    let load = Load::start(approvals(&site), &first);
     load.goes_on();
     let five = nodes.remove(4);
     nodes.remove(3).kill();

@@ -42,6 +42,21 @@ fn restore(site: &Site, words: &str) -> Command {
     command
 }
 
+/// The member's card is enough: certificate and policy come from it.
+#[test]
+fn a_member_gives_all_that_a_restore_needs_beside_the_phrase() {
+    let (site, _nodes, key, before) = lost();
+    let words = site.path("n3.words");
+    let mut command = cryptonode();
+    command
+        .args(["restore", "--dry-run", "--key", &key, "--phrase-file"])
+        .arg(words)
+        .args([PathBuf::from("--from"), site.path("n2.card")]);
+    let drill = json(&mut command);
+    assert_eq!(drill["keys"][0]["index"], before["key"]["index"]);
+    assert!(!site.path("n3").exists());
+}
+
 fn into_folder(site: &Site, command: &mut Command) {
     let card: Value =
         serde_json::from_str(&std::fs::read_to_string(site.path("n3.card")).unwrap()).unwrap();

@@ -24,6 +24,9 @@ use crate::shares::share_fits;
 use crate::signature::{self, Batch};
 use crate::tags;
 
+/// The longest Merkle path of a ciphertext in a complaint, in bytes: 16 hashes.
+const MAX_PATH: usize = 16 * 32;
+
 /// Member j's word that its share of every deal in the set is right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,6 +315,13 @@ impl Complaints {
         then(&items)
     }
 
+    /// Whether it holds no more than one complaint of each dealer, and paths of no tree with more leaves than a deal can have.
+    /// More would be of no use, and would travel with the evidence.
+    pub(crate) fn is_bounded(&self, attempt: &Attempt) -> bool {
+        let short = |complaint: &Complaint| complaint.path.len() <= MAX_PATH;
+        self.complaints.len() <= attempt.dealers.len() && self.complaints.iter().all(short)
+    }
+
     /// Whether the member of its index signed it.
     pub(crate) fn is_signed(&self, roster: &Proposal, params: &[u8; 64]) -> bool {
         roster.identity(self.index).is_some_and(|author| {
@@ -322,7 +332,7 @@ impl Complaints {
     }
 
     /// The verdict on each complaint, by its own evidence. `headers` and `opened` are all deals of the attempt in index
-    /// order, verified. An empty or unsigned list, or one about other deals, is its author's fault.
+    /// order, verified. An empty, unbounded or unsigned list, or one about other deals, is its author's fault.
     pub(crate) fn judge_vartime(
         &self,
         proposal: &Proposal,
@@ -340,7 +350,7 @@ impl Complaints {
         if self.set != *set {
             return vec![Fault::OtherDeals { member }];
         }
-        if self.complaints.is_empty() {
+        if self.complaints.is_empty() || !self.is_bounded(attempt) {
             return vec![Fault::WrongAnswer {
                 member,
                 message: "complained",
@@ -358,11 +368,6 @@ impl Complaints {
                     |(header, open)| complaint.judge_vartime(attempt, member, header, open),
                 )
         };
-        // One verdict per dealer is enough, and bounds the work.
-        self.complaints
-            .iter()
-            .take(attempt.members())
-            .map(judge)
-            .collect()
+        self.complaints.iter().map(judge).collect()
     }
 }

@@ -166,7 +166,7 @@ impl Confirmation {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(
         clippy::unwrap_used,
         clippy::expect_used,
@@ -179,12 +179,10 @@ mod tests {
     use super::*;
     use crate::deal::evaluate;
     use crate::sums::{equal_weights, sum_commitments_vartime};
-    use crate::{MemberIdentity, RecoveryPhrase, Terms};
+    use crate::{MemberIdentity, NodeKeys, RecoveryPhrase, Terms};
 
-    /// Dealers 1 and 2 give member 3 errors that cancel when both count. A check of the plain sum over all dealers does
-    /// not see them; with dealer 2 out, the second check does.
-    #[test]
-    fn the_second_check_sees_what_cancelled_in_another_sum() {
+    /// The proposal of a node that makes a key for itself.
+    pub(crate) fn alone() -> (Proposal, NodeKeys) {
         let rng = &mut rand::rng();
         let keys = RecoveryPhrase::generate(rng).node_keys();
         let identity = keys.identity.verifying_key().to_bytes();
@@ -205,7 +203,15 @@ mod tests {
             allow_few_members: false,
             software: "test".to_owned(),
         };
-        let proposal = Proposal::new(terms, rng).unwrap();
+        (Proposal::new(terms, rng).unwrap(), keys)
+    }
+
+    /// Dealers 1 and 2 give member 3 errors that cancel when both count. A check of the plain sum over all dealers does
+    /// not see them; with dealer 2 out, the second check does.
+    #[test]
+    fn the_second_check_sees_what_cancelled_in_another_sum() {
+        let rng = &mut rand::rng();
+        let (proposal, keys) = alone();
         let member = 1;
         let polynomials: Vec<Vec<SecretScalar>> = (0..3)
             .map(|_| (0..2).map(|_| SecretScalar::random(rng)).collect())

@@ -15,6 +15,14 @@ use crate::attempt::{Acceptance, Attempt};
 use crate::deal::{DealHeader, OpenHeader, commitments_hash};
 use crate::fault::{DealFault, Fault};
 use crate::proposal::Proposal;
+use crate::wire_v1;
+
+/// The most bytes that the evidence of one list may take: the grounds as they are encoded, all but the leader's mere words. With it a
+/// `begin` or `notice` stays within a message, and what a member keeps within its state, however many members cheat. Of the longest
+/// evidence there is, complaints of the deals of 1,024 dealers, more than a dozen pieces fit.
+pub(crate) const MAX_EVIDENCE: usize = 16 << 20;
+/// The longest code of a fault that a leader may claim, in bytes.
+const MAX_CODE: usize = 64;
 
 /// One member that takes no part. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,8 +110,13 @@ impl Accused {
         })
     }
 
-    /// The attempt, and the deal as far as it can be read. `None` if the dealer did not sign this.
+    /// The attempt, and the deal as far as it can be read. `None` if the dealer did not sign this, or if it has not t − 1 commitments:
+    /// to show a wrong number of them could take any number of bytes.
     fn open(&self, proposal: &Proposal) -> Option<(Attempt, Result<OpenHeader, DealFault>)> {
+        let commitments = usize::from(proposal.threshold()).saturating_sub(1);
+        if self.commitments.len() != 32 * commitments {
+            return None;
+        }
         let attempt = Attempt::new(proposal, self.attempt, self.acceptances.clone()).ok()?;
         let digest = self.header.digest(&attempt.params);
         let signed = self.header.is_signed(&attempt, &digest);
@@ -134,9 +147,10 @@ impl Exclusion {
     /// The fault that the evidence proves; `None` if there is only the leader's word.
     ///
     /// # Errors
-    /// [`Fault::FalseEvidence`] if the evidence does not prove a fault of this member.
+    /// [`Fault::FalseEvidence`] if the evidence does not prove a fault of this member, or is longer than such evidence need be.
     pub fn verify(&self, proposal: &Proposal) -> Result<Option<Fault>, Fault> {
         let proved = match &self.grounds {
+            Grounds::Claimed { code } if code.len() > MAX_CODE => None,
             Grounds::Silent | Grounds::Declined | Grounds::Claimed { .. } => return Ok(None),
             Grounds::VoidDeal(accused) => prove_void(accused, proposal),
             Grounds::Complaint {
@@ -153,6 +167,31 @@ impl Exclusion {
                 member: self.member,
             })
     }
+}
+
+/// How many bytes the evidence of a list takes.
+fn evidence_bytes(excluded: &[Exclusion]) -> usize {
+    excluded
+        .iter()
+        .map(|exclusion| match &exclusion.grounds {
+            Grounds::Silent | Grounds::Declined | Grounds::Claimed { .. } => 0,
+            evidence => wire_v1::encode(evidence).len(),
+        })
+        .sum()
+}
+
+/// Adds to a list of those that are left out or accused. Evidence that would make it too long is told as a mere word, which everybody
+/// who has not seen it has to take or leave.
+pub(crate) fn add(list: &mut Vec<Exclusion>, mut exclusion: Exclusion, proposal: &Proposal) {
+    let alone = evidence_bytes(std::slice::from_ref(&exclusion));
+    if alone > 0 && evidence_bytes(list).saturating_add(alone) > MAX_EVIDENCE {
+        let proved = exclusion.verify(proposal).ok().flatten();
+        let code = proved.map_or(exclusion.grounds.code(), |fault| fault.code());
+        exclusion.grounds = Grounds::Claimed {
+            code: code.to_owned(),
+        };
+    }
+    list.push(exclusion);
 }
 
 /// How many more attempts than members left out a proposal may take. An attempt without another one left out follows when two
@@ -175,6 +214,11 @@ pub(crate) fn check_begin(
     let earlier = usize::try_from(earlier).unwrap_or(usize::MAX);
     if !named.eq(absent) || excluded.len() + SPARE_ATTEMPTS < earlier {
         return Err(Fault::ExclusionCount { attempt: number });
+    }
+    let bytes = evidence_bytes(excluded);
+    if bytes > MAX_EVIDENCE {
+        let most = MAX_EVIDENCE;
+        return Err(Fault::EvidenceTooLong { bytes, most });
     }
     for exclusion in excluded {
         exclusion.verify(proposal)?;
@@ -216,6 +260,9 @@ fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
 fn prove_by_complaint(accused: &Accused, complaints: &Complaints, proposal: &Proposal) -> Proved {
     let (attempt, open) = accused.open(proposal)?;
     let open = open.ok()?;
+    if !complaints.is_bounded(&attempt) {
+        return None;
+    }
     if !complaints.is_signed(&attempt.roster, &attempt.params) {
         return None;
     }
@@ -257,4 +304,66 @@ fn prove_two_acceptances(both: &TwoAcceptances, proposal: &Proposal) -> Proved {
         evidence: Box::new((first.clone(), second.clone())),
     };
     Some((first.index, fault))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        missing_docs
+    )]
+    use super::*;
+    use crate::confirm::tests::alone;
+
+    /// As long as any. What stands in them does not matter here.
+    pub(crate) fn header() -> DealHeader {
+        DealHeader {
+            index: u16::MAX,
+            constant: [0; 32],
+            ephemeral: [0; 32],
+            signature: [0; 64],
+            constant_proof: [0; 64],
+            ephemeral_proof: [0; 64],
+            ciphertexts_root: [0; 32],
+            commitments_hash: [0; 64],
+        }
+    }
+
+    /// Grounds of about so many bytes.
+    fn long(bytes: usize) -> Grounds {
+        Grounds::VoidDeal(Box::new(Accused {
+            header: header(),
+            attempt: 1,
+            acceptances: Vec::new(),
+            commitments: ByteBuf::from(vec![0; bytes]),
+        }))
+    }
+
+    /// However many members cheat: the list goes out, and names them all.
+    #[test]
+    fn what_a_list_has_no_room_for_is_told_as_a_word() {
+        let (proposal, _) = alone();
+        let mut list = Vec::new();
+        for member in 1..=40 {
+            let grounds = if member % 10 == 0 {
+                Grounds::Silent
+            } else {
+                long(1 << 20)
+            };
+            add(&mut list, Exclusion { member, grounds }, &proposal);
+        }
+        let named: Vec<u16> = list.iter().map(|exclusion| exclusion.member).collect();
+        assert!(named.into_iter().eq(1..=40));
+        let bytes = evidence_bytes(&list);
+        assert!(bytes <= MAX_EVIDENCE && bytes > MAX_EVIDENCE - (2 << 20));
+        let words = list
+            .iter()
+            .filter(|one| matches!(one.grounds, Grounds::Claimed { .. }))
+            .count();
+        assert_eq!(words, 40 - 4 - 15);
+        assert!(wire_v1::encode(&list).len() < MAX_EVIDENCE + 40 * 100);
+    }
 }

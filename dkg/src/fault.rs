@@ -90,6 +90,16 @@ pub enum Fault {
         /// The member's index in the proposal.
         member: u16,
     },
+    /// More evidence than a call to leave members out may carry.
+    #[error(
+        "the evidence for leaving members out has {bytes} bytes where at most {most} are taken: the leader must give its word for the rest"
+    )]
+    EvidenceTooLong {
+        /// Bytes there are.
+        bytes: usize,
+        /// How many are taken.
+        most: usize,
+    },
     /// A call to leave members out that the proposal, or the order of attempts, does not allow.
     #[error(
         "attempt {attempt} leaves out other members than its grounds name, or more than the proposal allows"
@@ -418,6 +428,7 @@ impl Fault {
             Self::AbandonSignature => "abandon-signature",
             Self::Attempt(_) => "attempt",
             Self::FalseEvidence { .. } => "false-evidence",
+            Self::EvidenceTooLong { .. } => "evidence-too-long",
             Self::ExclusionCount { .. } => "exclusion-count",
             Self::NotLeader => "not-the-leader",
             Self::AcceptanceCount { .. } => "acceptance-count",

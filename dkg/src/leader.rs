@@ -11,7 +11,7 @@
 //! | accepting | `propose` | `accepted`; `pending` is asked again, `rejected` fails |
 //! | dealing | `begin` | `dealt`, verified; `ready` from whoever is no dealer |
 //! | acknowledging | `deals`; `whole-deals` of whoever answers `deals-wanted` | `acknowledged`; `complained` is judged, and fails the attempt |
-//! | confirming | `acknowledgements`; `hand-over` of an old member that leaves | `confirmed` for the very result that the leader computes itself |
+//! | confirming | `acknowledgements`; `hand-over` of an old member that leaves; `whole-deals` of whoever has been made to doubt them | `confirmed` for the very result that the leader computes itself |
 //! | activating | `certificate` | `activated`; from here on nothing fails, the leader only asks on |
 //!
 //! In a reshare everybody with a seat is asked, new members and old ones; only the new ones acknowledge.
@@ -34,6 +34,7 @@
 mod absence;
 mod deals;
 mod progress;
+mod questions;
 mod rounds;
 mod state;
 mod succession;
@@ -51,7 +52,8 @@ use crate::wire_v1::Message;
 use crate::{signature, tags};
 
 pub use progress::{LeaderPhase, LeaderProgress, Waiting, WaitingFor};
-use rounds::{Asked, Phase, Step};
+use questions::Asked;
+use rounds::{Phase, Step};
 use succession::Learned;
 
 /// The most questions that are out at one time. Bounds the memory for the deals of large ceremonies.
@@ -130,7 +132,7 @@ pub enum LeaderEffect {
         /// The certificate's canonical bytes.
         certificate: Vec<u8>,
     },
-    /// All members have activated the key. Given again by a restored leader.
+    /// All members have activated the key, or know that it has been handed on since. Given again by a restored leader.
     Completed {
         /// The certificate's canonical bytes.
         certificate: Vec<u8>,

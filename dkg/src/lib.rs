@@ -173,6 +173,6 @@ pub use crate::sealed_share::SEALED_SHARE;
 pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
-pub use crate::wire_v1::{MAX_MESSAGE, Message, WireError};
+pub use crate::wire_v1::{About, MAX_MESSAGE, Message, WireError};
 pub use crate::words::PROPOSAL_WORDS;
 pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError};

@@ -39,18 +39,20 @@
 //! t_old of the old members deal; everybody else answers `begin` without a deal. An old member that leaves holds no share: it goes
 //! from dealt to confirmed by `hand-over`, and to activated by the certificate, which retires its base. What the node holds
 //! of the base, and the highest attempt on it that it has confirmed, come with each message ([`Holding`]) and are not kept here; a
-//! confirmation gives the new number out, to be written together with the state.
+//! confirmation gives the new number out, to be written together with the state. When the key has been handed on to a greater result, and
+//! the overlap with that is over, the driver lets the member forget what it has confirmed below it ([`Member::forget_below`]).
 //!
 //! # Giving up
 //!
 //! Up to `acknowledged` the member gives up when the proposal expires, when its leader calls it off or when its own
 //! operator does, and then erases n and x_j. Once it has *confirmed*, the key may exist, so it keeps its pending share
-//! until it sees the certificate, whatever anyone says.
+//! until it sees the certificate, whatever anyone says; in a reshare, until a greater result of the key has taken its place.
 
 mod checks;
 mod evidence;
 mod hand_over;
 mod lead;
+mod overtaken;
 mod stage;
 mod state;
 mod steps;
@@ -416,7 +418,7 @@ impl Member {
                 certificate,
                 public_shares,
                 ..
-            } => running.activate(certificate.into_vec(), &public_shares, rng),
+            } => running.activate(certificate.into_vec(), &public_shares, holding, rng),
             Message::Abandon {
                 signature,
                 excluded,
@@ -431,7 +433,7 @@ impl Member {
             Ok(output) => output,
         };
         if leads && output.persist.is_some() {
-            running.watch.advanced(now);
+            running.watch.led_on(now);
         }
         Ok(output)
     }

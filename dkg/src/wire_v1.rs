@@ -321,6 +321,8 @@ pub enum Message {
     Refused {
         /// A stable code, see [`Fault::code`].
         code: String,
+        /// The number of the attempt that the question was about; 0 if it named none. So a refusal that comes late is known as such.
+        attempt: u32,
         /// The index of the member at fault, as far as the refusing one can tell; 0 if it names none.
         culprit: u16,
         /// The ceremony's id.
@@ -329,6 +331,15 @@ pub enum Message {
         /// A sentence for people, at most 1,024 bytes.
         sentence: String,
     },
+}
+
+/// What a message is about. Empty for bytes that are no message.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct About {
+    /// The ceremony's id.
+    pub ceremony: Option<[u8; 16]>,
+    /// The number of the attempt, if it names one.
+    pub attempt: Option<u32>,
 }
 
 /// Why bytes are no message.
@@ -450,7 +461,16 @@ impl Message {
             | Self::Complained { attempt, .. }
             | Self::Acknowledgements { attempt, .. }
             | Self::Confirmed { attempt, .. } => Some(*attempt),
+            Self::Refused { attempt, .. } => (*attempt > 0).then_some(*attempt),
             _ => None,
+        }
+    }
+
+    /// What it is about, for a refusal of it.
+    pub fn about(&self) -> About {
+        About {
+            ceremony: self.ceremony(),
+            attempt: self.attempt(),
         }
     }
 
@@ -501,10 +521,11 @@ impl Message {
         }
     }
 
-    /// The answer that tells a peer of a fault. `ceremony` as in the message that was refused; zeros if it had none.
-    pub fn refusal(ceremony: Option<[u8; 16]>, fault: &Fault) -> Self {
+    /// The answer that tells a peer of a fault. `about` as the message that was refused has it, [`Message::about`].
+    pub fn refusal(about: About, fault: &Fault) -> Self {
         Self::Refused {
-            ceremony: ceremony.unwrap_or_default(),
+            ceremony: about.ceremony.unwrap_or_default(),
+            attempt: about.attempt.unwrap_or_default(),
             code: fault.code().to_owned(),
             sentence: truncate(fault.to_string(), MAX_SENTENCE),
             culprit: fault.culprit().unwrap_or_default(),

@@ -35,6 +35,7 @@ mod cluster;
 mod der;
 mod edits;
 mod keys;
+mod logs;
 mod node;
 mod platform;
 mod scheme;
@@ -62,6 +63,7 @@ pub fn targets() -> Vec<Target> {
         certificates::targets(),
         ceremonies::targets(),
         node::targets(),
+        logs::targets(),
         platform::targets(),
     ]
     .into_iter()

@@ -132,7 +132,7 @@ impl Impostor {
     pub(crate) async fn ask(&mut self, index: u16, message: &Message) -> Message {
         let bytes = message.to_bytes();
         if index == self.index() {
-            let (from, ceremony) = (*self.proposal.leader(), message.ceremony());
+            let (from, about) = (*self.proposal.leader(), message.about());
             let message = Message::from_bytes(&bytes).unwrap();
             let rng = &mut rand::rng();
             let mut output = self.member.handle(&from, message, now(), rng);
@@ -140,7 +140,7 @@ impl Impostor {
                 output = self.member.accept(now(), rng);
             }
             return output.map_or_else(
-                |fault| Message::refusal(ceremony, &fault),
+                |fault| Message::refusal(about, &fault),
                 |output| output.reply,
             );
         }

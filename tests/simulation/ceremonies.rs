@@ -8,18 +8,19 @@ mod signing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cryptonode::ceremony::Step;
 use cryptonode::keyring::{ActiveKey, KeyEntry};
 use cryptonode::store::{Change, Table};
 use cryptonode::wire::v1::{Answer, ByteBuf, Request, ResultVersion};
 use dkg::{
-    CertifiedKey, Fault, KeyCertificate, Leader, LeaderEffect, LeaderPhase, Member, MemberOutput,
-    MemberStage, Message, Proposal, ResultName, Signer, SigningEffect, SigningSession,
-    check_key_certificate,
+    About, CertifiedKey, Fault, KeyCertificate, Leader, LeaderEffect, LeaderPhase, Member,
+    MemberOutput, MemberStage, Message, Proposal, ResultName, Signer, SigningEffect,
+    SigningSession, check_key_certificate,
 };
 use rand::rngs::StdRng;
 use zeroize::Zeroizing;
 
-use crate::node::{CeremonyId, Host, OVERLAP_S, PATIENCE_S, Running};
+use crate::node::{CeremonyId, Host, OVERLAP_S, PATIENCE_S, Running, held};
 
 /// How often members that lack a new result are told of it, seconds.
 const TELL_S: u64 = 5;
@@ -111,7 +112,7 @@ impl Host {
     ) -> Option<Vec<u8>> {
         let reply = match Message::from_bytes(bytes) {
             Ok(message) => self.answer(from, message, now, rng)?,
-            Err(error) => Message::refusal(None, &Fault::Wire(error)),
+            Err(error) => Message::refusal(About::default(), &Fault::Wire(error)),
         };
         Some(reply.to_bytes())
     }
@@ -125,8 +126,9 @@ impl Host {
     ) -> Option<Message> {
         let (local, own) = (self.local.clone(), self.identity());
         let running = self.running.as_mut()?;
-        let Some(id) = message.ceremony() else {
-            return Some(Message::refusal(None, &Fault::OtherCeremony));
+        let about = message.about();
+        let Some(id) = about.ceremony else {
+            return Some(Message::refusal(About::default(), &Fault::OtherCeremony));
         };
         if matches!(
             message,
@@ -138,7 +140,7 @@ impl Host {
         let mut machine = match running.seats.remove(&id) {
             Some(machine) => machine,
             None if proposed => Member::new(local).with_patience(PATIENCE_S),
-            None => return Some(Message::refusal(Some(id), &Fault::OtherCeremony)),
+            None => return Some(Message::refusal(about, &Fault::OtherCeremony)),
         };
         let before = machine.stage();
         let stepped = running
@@ -156,7 +158,7 @@ impl Host {
                 if machine.stage() != MemberStage::New {
                     running.seats.insert(id, machine);
                 }
-                Some(Message::refusal(Some(id), &fault))
+                Some(Message::refusal(about, &fault))
             }
         }
     }
@@ -335,10 +337,15 @@ impl Running {
         output: MemberOutput,
         now: u64,
     ) -> Option<Message> {
-        let advanced = self
-            .desk
-            .settle(&id, &machine, before, output, now, OVERLAP_S)
-            .ok()?;
+        let policy = self.desk.policy.clone();
+        let step = Step {
+            id: &id,
+            machine: &machine,
+            before,
+            policy: policy.as_ref(),
+            output,
+        };
+        let advanced = self.desk.settle(step, now, OVERLAP_S).ok()?;
         self.seats.insert(id, machine);
         if let Some(key) = advanced.key {
             self.remember(&key).unwrap();

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::disk::Tear;
 use crate::ledger::{PeerHost, Receipt};
-use crate::node::{AUDIT, Host};
+use crate::node::{AUDIT, Host, held};
 use crate::plants::Plant;
 use crate::reader::Run;
 use crate::world::{Asked, Document, World};
@@ -249,7 +249,7 @@ impl Monitor {
         for result in self.activated.get(&at).into_iter().flatten() {
             let entries = running.desk.keyring.entries();
             let known = entries.iter().any(|entry| {
-                let held = entry.current().into_iter().chain(entry.previous());
+                let held = held(entry);
                 let erased = entry
                     .state()
                     .history

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cryptonode::audit::{CheckpointKey, Journal};
 use cryptonode::ceremony::Desk;
 use cryptonode::disk::Disk;
-use cryptonode::keyring::{ActiveKey, Keyring};
+use cryptonode::keyring::{ActiveKey, KeyEntry, Keyring};
 use cryptonode::server::decision::{Prepared, ShareRequest, admit};
 use cryptonode::server::{Gate, Refusal, descriptor};
 use cryptonode::store::{
@@ -352,7 +353,7 @@ impl Host {
             .zip(records)
             .map(|((index, (call, prepared)), record)| {
                 let recorded = appended.clone().map(|first| first + index);
-                let answer = prepared.release(Some(recorded));
+                let answer = prepared.release(Some(recorded), Duration::from_millis(200));
                 Released {
                     call,
                     answer: answer.unwrap_or_else(|refusal| refusal.to_answer()),
@@ -368,7 +369,11 @@ impl Host {
             return Vec::new();
         };
         let entries = running.desk.keyring.entries();
-        entries.iter().flat_map(|entry| held(entry)).collect()
+        entries
+            .iter()
+            .flat_map(|entry| held(entry))
+            .cloned()
+            .collect()
     }
 
     /// Whether a share of this key would be answered with.
@@ -381,13 +386,9 @@ impl Host {
     }
 }
 
-fn held(entry: &cryptonode::keyring::KeyEntry) -> Vec<Arc<ActiveKey>> {
-    entry
-        .current()
-        .into_iter()
-        .chain(entry.previous())
-        .cloned()
-        .collect()
+/// The shares of a key, the newest first.
+pub fn held(entry: &KeyEntry) -> impl Iterator<Item = &Arc<ActiveKey>> {
+    entry.current().into_iter().chain(entry.previous())
 }
 
 fn status(running: &Running, identity: [u8; 32], time_ms: u64) -> Answer {

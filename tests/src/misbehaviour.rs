@@ -35,6 +35,14 @@ pub enum Misbehaviour {
     Exclusion,
     /// In a ceremony: it leads, and does nothing but keep the lead.
     Stalling,
+    /// In a ceremony: it deals without end, and tells everybody of it.
+    EndlessDeals,
+    /// In a ceremony: it leads, and tells false sums and the whole deals by turns.
+    FalseSums,
+    /// In a ceremony: it leads, keeps silent for longer than anybody's patience, and then calls all back.
+    CallingBack,
+    /// In a ceremony: it says that it was told what it was not.
+    FalseRefusal,
     /// What it answered before, to another question.
     Replay,
     /// A share that is said to be of another epoch.
@@ -75,7 +83,7 @@ pub struct Concerns {
 /// What is no name of a misbehaviour.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no misbehaviour: give wrong-share, wrong-proof, equivocation, no-answer, withheld-certificate, false-complaint, false-progress, exclusion, stalling, replay, other-epoch, stale-certificate, oversized-frame, truncated-frame, slow-reader, connection-flood, wrong-clock=SECONDS, late=MILLISECONDS, refusal, crashed or slow-cpu=TIMES"
+    "{0:?} is no misbehaviour: give wrong-share, wrong-proof, equivocation, no-answer, withheld-certificate, false-complaint, false-progress, exclusion, stalling, endless-deals, false-sums, calling-back, false-refusal, replay, other-epoch, stale-certificate, oversized-frame, truncated-frame, slow-reader, connection-flood, wrong-clock=SECONDS, late=MILLISECONDS, refusal, crashed or slow-cpu=TIMES"
 )]
 pub struct UnknownMisbehaviour(String);
 
@@ -86,7 +94,7 @@ impl From<&str> for UnknownMisbehaviour {
 }
 
 /// Those without a number, by their names.
-const PLAIN: [(Misbehaviour, &str); 18] = [
+const PLAIN: [(Misbehaviour, &str); 22] = [
     (Misbehaviour::WrongShare, "wrong-share"),
     (Misbehaviour::WrongProof, "wrong-proof"),
     (Misbehaviour::Equivocation, "equivocation"),
@@ -96,6 +104,10 @@ const PLAIN: [(Misbehaviour, &str); 18] = [
     (Misbehaviour::FalseProgress, "false-progress"),
     (Misbehaviour::Exclusion, "exclusion"),
     (Misbehaviour::Stalling, "stalling"),
+    (Misbehaviour::EndlessDeals, "endless-deals"),
+    (Misbehaviour::FalseSums, "false-sums"),
+    (Misbehaviour::CallingBack, "calling-back"),
+    (Misbehaviour::FalseRefusal, "false-refusal"),
     (Misbehaviour::Replay, "replay"),
     (Misbehaviour::OtherEpoch, "other-epoch"),
     (Misbehaviour::StaleCertificate, "stale-certificate"),
@@ -121,7 +133,8 @@ impl Misbehaviour {
             Self::WithheldCertificate | Self::FalseComplaint | Self::FalseProgress => {
                 (false, true, false)
             }
-            Self::Exclusion | Self::Stalling => (false, true, false),
+            Self::Exclusion | Self::Stalling | Self::EndlessDeals => (false, true, false),
+            Self::FalseSums | Self::CallingBack | Self::FalseRefusal => (false, true, false),
             Self::Replay | Self::OversizedFrame | Self::TruncatedFrame => (true, true, true),
             Self::SlowReader => (true, false, true),
             Self::ConnectionFlood => (false, false, true),

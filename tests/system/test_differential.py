@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from harness.program import CHECKOUT
-from peer import approval, scheme, transparency
+from peer import approval, log_proof, node_audit, scheme, transparency
 from peer.approval import Binding, Policy
 from peer.ristretto import decode_element
 from peer.scheme import EphemeralKey, PublicKeyPackage, Share, WrappedKey
-from peer.transparency import NoteKey
+from peer.transparency import Checkpoint, NoteKey
 
 CORPUS, FIXTURES = CHECKOUT / "fuzz" / "corpus", CHECKOUT / "fuzz" / "fixtures"
 INPUTS = 250
@@ -232,3 +232,46 @@ def test_certificates() -> None:
             counted += verdict == "ok"
             assert verdict == "ok" or verdict in FORMS, f"the peer counts what ours refuses ({verdict}): {data.hex()}"
     assert 0 < counted < len(inputs)
+
+
+def the_log() -> tuple[NoteKey, Checkpoint]:
+    """The log of the targets, and its head of five records: from a seed, which the node's own code wrote."""
+    identity = Ed25519PrivateKey.from_private_bytes(bytes([1]) * 32).public_key().public_bytes_raw()
+    log = NoteKey(node_audit.origin_of("node-1", identity), identity)
+    note = seed("consistency_file", "ok-same").decode().partition("\n\n")[2]
+    return log, log_proof.verify_head(note, log)
+
+
+def test_proofs_of_records() -> None:
+    log, _ = the_log()
+
+    def judge(data: bytes) -> object:
+        return log_proof.verify_inclusion_file(data.decode(), log)
+
+    refusals = (transparency.InvalidProof, transparency.InvalidNote, UnicodeDecodeError)
+    agree("inclusion_file", list(inputs_for("inclusion_file")), judge, refusals)
+
+
+def test_proofs_of_consistency() -> None:
+    log, old = the_log()
+
+    def judge(data: bytes) -> object:
+        return log_proof.verify_consistency_file(data.decode(), log, old)
+
+    refusals = (transparency.InvalidProof, transparency.InvalidNote, UnicodeDecodeError)
+    agree("consistency_file", list(inputs_for("consistency_file")), judge, refusals)
+
+
+def test_cosignatures() -> None:
+    _, head = the_log()
+    identity = Ed25519PrivateKey.from_private_bytes(bytes([2]) * 32).public_key().public_bytes_raw()
+    witness = log_proof.WitnessKey.of_node("node-2", identity)
+
+    def judge(data: bytes) -> None:
+        note = f"{head}\n{data.decode()}"
+        if transparency.SignedNote.parse(note).text != str(head):
+            raise transparency.InvalidNote("the answer makes another text of it")
+        if not log_proof.cosigners(note, [witness]):
+            raise transparency.InvalidNote("the witness did not cosign")
+
+    agree("cosignature", list(inputs_for("cosignature")), judge, (transparency.InvalidNote, UnicodeDecodeError))

@@ -21,15 +21,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from harness.cluster import Cluster, Description, Member, free_udp_addresses, write_policy
 from harness.issuing import Organisation, found_organisations, pem_issuers
-from harness.program import Program
+from harness.program import Program, eventually
 from harness.reading import Read, random_scalar
-from peer import cbor, node_audit, scheme
+from peer import cbor, log_proof, node_audit, scheme
 from peer.approval import Policy
 from peer.key_certificate import CertificateRefused, CertifiedKey, Phrase
 from peer.key_statement import Statement
 from peer.ristretto import GENERATOR, encode_scalar, lagrange_at
 from peer.scheme import Share, WrappedKey
-from peer.transparency import Checkpoint, leaf_hash, root
+from peer.transparency import Checkpoint, NoteKey, leaf_hash, root
 from peer.wire import ClientIdentity, Node, NodeRefused, OtherNode
 
 THRESHOLD, MEMBERS = 3, 5
@@ -282,6 +282,48 @@ def test_shares_survive_a_restart(site: Site, tmp_path: Path) -> None:
         member.start()
     shares = [read.ask(node) for node in site.description.nodes]
     assert read.open(shares[-THRESHOLD:]) == read.secret
+
+
+def test_a_cosigned_checkpoint_and_a_proof_hold_without_the_node(site: Site, tmp_path: Path) -> None:
+    """Checked by this implementation alone: what the node serves to anybody, and what its operator hands out."""
+    member, node = site.member_of(0), site.description.nodes[0]
+    read = site.read()
+    read.ask(node)
+    # At its start a node shows its log to the others.
+    member.stop()
+    member.start()
+
+    def cosigned() -> bool:
+        view = member.run("audit", "witness")
+        return all(witness["time_s"] for witness in view["own"]["witnesses"]) and bool(view["own"]["witnesses"])
+
+    eventually("the others cosign", cosigned)
+    note = node.call(ClientIdentity(), "cosigned_checkpoint")["note"]
+    identity = bytes.fromhex(member.card["identity"])
+    log = NoteKey(node_audit.origin_of(member.name, identity), identity)
+    witnesses = [
+        log_proof.WitnessKey.of_node(other.name, bytes.fromhex(other.card["identity"]))
+        for other in site.cluster.members
+        if other is not member
+    ]
+    old = log_proof.verify_head(note, log)
+    assert set(log_proof.cosigners(note, witnesses)) == {witness.name for witness in witnesses}
+
+    proof = tmp_path / "read.tlog-proof"
+    member.run("audit", "prove", "--write-id", read.wrapped.write_id.hex(), "--out", proof)
+    index, record, proved = log_proof.verify_inclusion_file(proof.read_text(), log)
+    assert index < old.size
+    assert node_audit.Record.parse(record).write_id == read.wrapped.write_id
+    assert log_proof.cosigners(proved, witnesses).keys() == {witness.name for witness in witnesses}
+
+    site.read().ask(node)
+    kept, continued = tmp_path / "kept", tmp_path / "continued"
+    kept.write_text(note)
+    member.stop()
+    member.run("audit", "prove", "--from", kept, "--out", continued)
+    head, _ = log_proof.verify_consistency_file(continued.read_text(), log, old)
+    assert head.size >= old.size
+    member.start()
 
 
 def test_every_share_that_left_before_a_crash_is_in_the_log(site: Site) -> None:

@@ -9,6 +9,7 @@
 
 mod attacks;
 mod checkpoints;
+mod cosignatures;
 mod forge;
 mod issuing;
 mod malformed;

@@ -11,7 +11,8 @@ mod server;
 pub use client::{AdminError, request, unseal};
 pub use key_health::{IssuerHealth, KeyHealth};
 pub use protocol::{
-    AuditStatus, Command, EpochView, ExportedKey, KeyView, Line, MAX_COMMAND, MAX_LINE, NodeStatus,
+    AuditStatus, Command, EpochView, ExportedKey, KeyPolicy, KeyView, Line, MAX_COMMAND, MAX_LINE,
+    NodeStatus,
 };
 pub(crate) use server::{AdminSocket, CommandError, Commands};
 

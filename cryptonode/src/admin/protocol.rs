@@ -10,8 +10,8 @@ use crate::ceremony::CeremonyView;
 use crate::revocation::ListView;
 use crate::suspension::{SuspensionKind, SuspensionView};
 
-/// Longest command in bytes.
-pub const MAX_COMMAND: usize = 64 * 1024;
+/// Longest command in bytes: the largest policy, in hexadecimal.
+pub const MAX_COMMAND: usize = 8 * 1024 * 1024;
 /// Longest line of an answer in bytes: a certificate of the largest cluster, in hexadecimal.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
@@ -31,6 +31,9 @@ pub enum Command {
         /// The head of Y in hexadecimal, if the shares of a key are to be handed on; a new key is made if absent.
         #[serde(default)]
         reshare: Option<String>,
+        /// The canonical encoding of the policy that the reshare gives the key, in hexadecimal; the key's own if absent.
+        #[serde(default)]
+        policy: Option<String>,
         /// Names of present members that the reshare may go without.
         #[serde(default)]
         absent: Vec<String>,
@@ -56,6 +59,18 @@ pub enum Command {
     CeremonyAccept {
         /// Its id in hexadecimal, or the head of it.
         id: String,
+        /// SHA-256 of the policy that the operator was shown, in hexadecimal; a proposal that changes a key's policy needs it.
+        #[serde(default)]
+        policy_hash: Option<String>,
+    },
+    /// The policy of a key, and the one that a ceremony would give it; answered with [`KeyPolicy`].
+    KeyPolicy {
+        /// A ceremony's id in hexadecimal, or the head of it; empty for the latest that changes a policy.
+        #[serde(default)]
+        ceremony: Option<String>,
+        /// Y in hexadecimal, or the head of it; the only key if absent.
+        #[serde(default)]
+        public_key: Option<String>,
     },
     /// Rejects it.
     CeremonyReject {
@@ -109,6 +124,9 @@ pub enum Command {
     Reload {},
     /// The signed head of the audit log; answered with `{"note": …}`.
     AuditCheckpoint {},
+    /// Who has cosigned this node's audit log, and what it has seen of others' logs; answered with
+    /// [`WitnessingView`](crate::witness::WitnessingView).
+    AuditWitness {},
     /// How long the phases of requests for shares took since the start; answered with a list of
     /// [`PhaseDurations`](crate::server::PhaseDurations).
     Phases {},
@@ -252,6 +270,19 @@ pub struct EpochView {
     pub since: u64,
     /// When this node erased its share of it.
     pub erased: Option<u64>,
+}
+
+/// The policy of a key, and another one that is proposed for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPolicy {
+    /// Y in hexadecimal.
+    pub public_key: Option<String>,
+    /// The canonical encoding of the policy that governs now, in hexadecimal, if this node has it.
+    pub present: Option<String>,
+    /// The canonical encoding of what is proposed, in hexadecimal.
+    pub proposed: Option<String>,
+    /// The ceremony that would change it.
+    pub ceremony: Option<CeremonyView>,
 }
 
 /// What others need of a key.

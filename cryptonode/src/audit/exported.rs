@@ -10,11 +10,15 @@
 
 use std::io::BufRead;
 
-use certs::checkpoint::SignedCheckpoint;
+use certs::checkpoint::{Checkpoint, SignedCheckpoint};
+use certs::log_proof::LogProofError;
 use certs::merkle::{Tree, leaf_hash};
 use serde::Deserialize;
 
-use super::{AuditEntry, AuditRecord, MAX_RECORD, OperatorRecord, note_key, origin_of};
+use super::{
+    AuditEntry, AuditRecord, MAX_RECORD, OperatorRecord, TrustError, Trusted, TrustedHead,
+    note_key, origin_of,
+};
 
 /// Longest line in bytes: a record in hexadecimal, and the same for people.
 const MAX_LINE: u64 = 8 * MAX_RECORD as u64;
@@ -55,6 +59,19 @@ pub enum ExportedLogError {
         /// How many records it signed.
         signed: u64,
     },
+    /// A head that was kept is not its past.
+    #[error(
+        "the log {origin} does not continue the checkpoint of {old} records that was kept: it was rewritten or set back, and the two checkpoints are the evidence"
+    )]
+    NotContinued {
+        /// The log's origin.
+        origin: String,
+        /// Records under the kept head.
+        old: u64,
+    },
+    /// Its checkpoints are not signed and cosigned as they must be.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
 }
 
 impl ExportedLogError {
@@ -67,6 +84,8 @@ impl ExportedLogError {
             Self::NoCheckpoint => "node-log-cut-short",
             Self::Checkpoint { .. } => "node-log-checkpoint",
             Self::Altered { .. } => "node-log-altered",
+            Self::NotContinued { .. } => "audit-not-continued",
+            Self::Trust(error) => error.code(),
         }
     }
 }
@@ -75,6 +94,63 @@ impl ExportedLogError {
 struct Line {
     leaf: Option<String>,
     checkpoint: Option<String>,
+    cosigned: Option<String>,
+}
+
+/// What an export's lines have in them: decoded, and held against no signature.
+struct Lines {
+    tree: Tree,
+    records: Vec<AuditRecord>,
+    operator: Vec<OperatorRecord>,
+    is_share: Vec<bool>,
+    note: String,
+    cosigned: Option<String>,
+}
+
+fn read_lines(mut export: impl BufRead) -> Result<Lines, ExportedLogError> {
+    let (mut tree, mut records, mut last) = (Tree::new(), Vec::new(), None);
+    let (mut operator, mut is_share) = (Vec::new(), Vec::new());
+    let mut text = String::new();
+    for line in 1.. {
+        text.clear();
+        let read = std::io::Read::take(&mut export, MAX_LINE)
+            .read_line(&mut text)
+            .map_err(|error| ExportedLogError::Io {
+                reason: error.to_string(),
+            })?;
+        if read == 0 {
+            break;
+        }
+        let wrong = |reason: String| ExportedLogError::Line { line, reason };
+        if last.is_some() {
+            return Err(wrong("something follows the checkpoint".to_owned()));
+        }
+        let parsed: Line = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        match (parsed.leaf, parsed.checkpoint) {
+            (Some(leaf), None) => {
+                let leaf = hex::decode(leaf).map_err(|error| wrong(error.to_string()))?;
+                let entry =
+                    AuditEntry::from_bytes(&leaf).map_err(|error| wrong(error.to_string()))?;
+                is_share.push(matches!(entry, AuditEntry::Share(_)));
+                match entry {
+                    AuditEntry::Share(record) => records.push(record),
+                    AuditEntry::Operator(record) => operator.push(record),
+                }
+                tree.push(leaf_hash(&leaf));
+            }
+            (None, Some(checkpoint)) => last = Some((checkpoint, parsed.cosigned)),
+            _ => return Err(wrong("it has neither a leaf nor a checkpoint".to_owned())),
+        }
+    }
+    let (note, cosigned) = last.ok_or(ExportedLogError::NoCheckpoint)?;
+    Ok(Lines {
+        tree,
+        records,
+        operator,
+        is_share,
+        note,
+        cosigned,
+    })
 }
 
 /// A node's log, verified.
@@ -95,49 +171,16 @@ pub struct ExportedLog {
 /// # Errors
 /// [`ExportedLogError`] with the first thing that does not hold.
 pub fn read_exported(
-    mut export: impl BufRead,
+    export: impl BufRead,
     nodes: &[(&str, [u8; 32])],
 ) -> Result<ExportedLog, ExportedLogError> {
-    let (mut tree, mut records, mut note) = (Tree::new(), Vec::new(), None);
-    let (mut operator, mut is_share) = (Vec::new(), Vec::new());
-    let mut text = String::new();
-    for line in 1.. {
-        text.clear();
-        let read = std::io::Read::take(&mut export, MAX_LINE)
-            .read_line(&mut text)
-            .map_err(|error| ExportedLogError::Io {
-                reason: error.to_string(),
-            })?;
-        if read == 0 {
-            break;
-        }
-        let wrong = |reason: String| ExportedLogError::Line { line, reason };
-        if note.is_some() {
-            return Err(wrong("something follows the checkpoint".to_owned()));
-        }
-        let parsed: Line = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        match (parsed.leaf, parsed.checkpoint) {
-            (Some(leaf), None) => {
-                let leaf = hex::decode(leaf).map_err(|error| wrong(error.to_string()))?;
-                let entry =
-                    AuditEntry::from_bytes(&leaf).map_err(|error| wrong(error.to_string()))?;
-                is_share.push(matches!(entry, AuditEntry::Share(_)));
-                match entry {
-                    AuditEntry::Share(record) => records.push(record),
-                    AuditEntry::Operator(record) => operator.push(record),
-                }
-                tree.push(leaf_hash(&leaf));
-            }
-            (None, Some(checkpoint)) => note = Some(checkpoint),
-            _ => return Err(wrong("it has neither a leaf nor a checkpoint".to_owned())),
-        }
-    }
-    let note = note.ok_or(ExportedLogError::NoCheckpoint)?;
+    let lines = read_lines(export)?;
+    let note = &lines.note;
     let unreadable = |reason: String| ExportedLogError::Checkpoint {
         origin: "any of the nodes".to_owned(),
         reason,
     };
-    let signed = SignedCheckpoint::parse(&note).map_err(|error| unreadable(error.to_string()))?;
+    let signed = SignedCheckpoint::parse(note).map_err(|error| unreadable(error.to_string()))?;
     let claimed = signed.claimed().origin.clone();
     let (node, (name, identity)) = (0..)
         .zip(nodes)
@@ -153,26 +196,85 @@ pub fn read_exported(
         Ok(head) => head,
         Err(reason) => return Err(ExportedLogError::Checkpoint { origin, reason }),
     };
-    if tree.root_at(head.size) != Ok(head.root) {
+    if lines.tree.root_at(head.size) != Ok(head.root) {
         return Err(ExportedLogError::Altered {
             origin,
             signed: head.size,
         });
     }
     let leaves = usize::try_from(head.size).unwrap_or(usize::MAX);
-    let signed = is_share.iter().take(leaves).filter(|share| **share);
+    let signed = lines.is_share.iter().take(leaves);
     Ok(ExportedLog {
         node,
-        records,
-        signed: signed.count() as u64,
-        operator,
+        signed: signed.filter(|share| **share).count() as u64,
+        records: lines.records,
+        operator: lines.operator,
+    })
+}
+
+/// What an auditor finds in an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckedExport {
+    /// Records in it, signed or not.
+    pub records: u64,
+    /// The head that the log signed last.
+    pub signed: TrustedHead,
+    /// The newest head that witnesses cosigned, if the export has one.
+    pub cosigned: Option<TrustedHead>,
+}
+
+/// Verifies an export with an auditor's keys: that the records are the signed ones, that at least `witnesses` have cosigned them as
+/// far as the export's cosigned head goes, and that they continue each of the heads that the auditor kept.
+///
+/// # Errors
+/// [`ExportedLogError`] with the first thing that does not hold.
+pub fn check_exported(
+    export: impl BufRead,
+    trusted: &Trusted,
+    witnesses: usize,
+    kept: &[Checkpoint],
+) -> Result<CheckedExport, ExportedLogError> {
+    let lines = read_lines(export)?;
+    let verify = |note: &str, needed: usize| -> Result<TrustedHead, ExportedLogError> {
+        let checkpoint = SignedCheckpoint::parse(note)
+            .map_err(|error| TrustError::from(LogProofError::from(error)))?;
+        let found = trusted.verify(&checkpoint, needed)?;
+        if lines.tree.root_at(found.head.size) != Ok(found.head.root) {
+            return Err(ExportedLogError::Altered {
+                origin: found.head.origin,
+                signed: found.head.size,
+            });
+        }
+        Ok(found)
+    };
+    let signed = verify(&lines.note, 0)?;
+    let cosigned = match &lines.cosigned {
+        Some(note) => Some(verify(note, witnesses)?),
+        None if witnesses > 0 => {
+            let (found, needed) = (0, witnesses);
+            return Err(TrustError::FewWitnesses { found, needed }.into());
+        }
+        None => None,
+    };
+    for old in kept {
+        if old.origin != signed.head.origin || lines.tree.root_at(old.size) != Ok(old.root) {
+            return Err(ExportedLogError::NotContinued {
+                origin: signed.head.origin,
+                old: old.size,
+            });
+        }
+    }
+    Ok(CheckedExport {
+        records: lines.tree.size(),
+        signed,
+        cosigned,
     })
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use certs::checkpoint::{Checkpoint, sign};
+    use certs::checkpoint::sign;
     use ed25519_dalek::SigningKey;
     use serde_json::json;
 

@@ -6,14 +6,16 @@ use certs::checkpoint::{self, Checkpoint, NoteKey, SignedCheckpoint};
 use certs::merkle::Tree;
 use ed25519_dalek::SigningKey;
 
-use super::segment::disk;
+use super::segment::{disk, read_small};
 use super::{AuditError, note_key};
 use crate::disk::Disk;
 
 /// The file with the last signed checkpoint, beside the segments.
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
+/// The file with the newest checkpoint that witnesses have cosigned.
+pub(super) const COSIGNED_FILE: &str = "cosigned";
 /// Longest checkpoint note that is read back, in bytes.
-pub(super) const MAX_NOTE: u64 = 16 * 1024;
+const MAX_NOTE: u64 = certs::note::MAX_NOTE as u64;
 
 /// The name and key that sign this node's checkpoints.
 pub struct CheckpointKey {
@@ -58,14 +60,25 @@ pub(super) fn node_key(name: &str, identity: &[u8; 32]) -> Result<NoteKey, Audit
     })
 }
 
-/// Reads and verifies the stored checkpoint.
-pub(super) fn read_note(
+/// Reads a kept checkpoint, if there is one, and verifies it.
+pub(super) fn read_kept(
+    files: &dyn Disk,
     folder: &Path,
-    note: &str,
+    file: &str,
     key: &NoteKey,
-) -> Result<Checkpoint, AuditError> {
+) -> Result<(Option<String>, Option<Checkpoint>), AuditError> {
+    let path = folder.join(file);
+    let Some(note) = read_small(files, &path, MAX_NOTE)? else {
+        return Ok((None, None));
+    };
+    let head = read_note(&path, &note, key)?;
+    Ok((Some(note), Some(head)))
+}
+
+/// Verifies the checkpoint that stands at `path`.
+pub(super) fn read_note(path: &Path, note: &str, key: &NoteKey) -> Result<Checkpoint, AuditError> {
     let bad = |reason: String| AuditError::BadCheckpoint {
-        path: folder.join(CHECKPOINT_FILE),
+        path: path.to_owned(),
         reason,
     };
     let signed = SignedCheckpoint::parse(note).map_err(|error| bad(error.to_string()))?;
@@ -100,8 +113,13 @@ pub(super) fn hold_against(
 }
 
 /// Puts a note in place of the last one, durably.
-pub(super) fn write_note(files: &dyn Disk, folder: &Path, note: &str) -> Result<(), AuditError> {
-    let path = folder.join(CHECKPOINT_FILE);
+pub(super) fn write_note(
+    files: &dyn Disk,
+    folder: &Path,
+    file: &str,
+    note: &str,
+) -> Result<(), AuditError> {
+    let path = folder.join(file);
     files
         .replace(&path, note.as_bytes())
         .map_err(|error| disk("write", &path, &error))

@@ -9,7 +9,9 @@ use certs::checkpoint::Checkpoint;
 use certs::merkle::{self, Tree};
 
 use super::AuditError;
-use super::head::{CHECKPOINT_FILE, CheckpointKey, MAX_NOTE, hold_against, read_note, write_note};
+use super::head::{
+    CHECKPOINT_FILE, COSIGNED_FILE, CheckpointKey, hold_against, read_kept, write_note,
+};
 use super::segment::{self, Location, Tail, disk};
 use crate::disk::Disk;
 
@@ -19,6 +21,7 @@ pub(super) struct Durable {
     pub(super) locations: Vec<Location>,
     pub(super) segments: Vec<PathBuf>,
     pub(super) note: Option<String>,
+    pub(super) cosigned: Option<String>,
     pub(super) failure: Option<AuditError>,
 }
 
@@ -70,12 +73,9 @@ impl Journal {
             locations.push(location);
             Ok(())
         })?;
-        let note = segment::read_small(&*files, &folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
-        let signed = match &note {
-            Some(note) => Some(read_note(folder, note, &key.public)?),
-            None => None,
-        };
-        for head in signed.iter().chain(known) {
+        let (note, signed) = read_kept(&*files, folder, CHECKPOINT_FILE, &key.public)?;
+        let (cosigned, cosigned_head) = read_kept(&*files, folder, COSIGNED_FILE, &key.public)?;
+        for head in signed.iter().chain(&cosigned_head).chain(known) {
             hold_against(folder, &tree, head)?;
         }
         let tail = segment::open_tail(&*files, folder, &scanned)?;
@@ -100,6 +100,7 @@ impl Journal {
                 locations,
                 segments,
                 note,
+                cosigned,
                 failure: None,
             })),
             torn: scanned.torn,
@@ -219,7 +220,7 @@ impl Journal {
             return Ok(note);
         }
         let note = self.key.sign(&head)?;
-        if let Err(failure) = write_note(&*self.files, &self.folder, &note) {
+        if let Err(failure) = write_note(&*self.files, &self.folder, CHECKPOINT_FILE, &note) {
             tracing::error!(code = failure.code(), "{failure}");
             lock(&self.durable)
                 .failure

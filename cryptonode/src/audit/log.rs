@@ -1,46 +1,34 @@
-//! The running log: one writer thread, group commit, checkpoints.
+//! The running log, as everybody but its writer sees it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use certs::checkpoint::Checkpoint;
+use certs::merkle::{Hash, RangeError};
 use tokio::sync::oneshot;
 
-use super::head::CheckpointKey;
+use super::head::{COSIGNED_FILE, CheckpointKey, hold_against, write_note};
 use super::journal::{Durable, Journal, lock};
 use super::segment::{self, Location, disk};
+use super::writer::{Job, Writer};
 use super::{AuditError, AuditRecord, OperatorRecord};
 use crate::disk::{Disk, SystemDisk};
 
-/// A log that has rested this long gets its checkpoint.
-const REST: Duration = Duration::from_millis(200);
-/// Under load a checkpoint is signed this often.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// Most records in one batch: a bound on memory and on the time to the first answer.
-const MAX_BATCH: usize = 4096;
-
-enum Job {
-    Append {
-        record: Vec<u8>,
-        answer: oneshot::Sender<Result<u64, AuditError>>,
-    },
-    Checkpoint {
-        answer: oneshot::Sender<Result<String, AuditError>>,
-    },
-    Close,
-}
+/// Most jobs that wait for the writer. What comes above is shed at once: a disk that hangs must not gather memory.
+const MAX_QUEUE: usize = 4096;
 
 /// The audit log of a running node. [`AuditLog::append`] is the only way into it.
 pub struct AuditLog {
-    jobs: Sender<Job>,
+    jobs: SyncSender<Job>,
     files: Arc<dyn Disk>,
     durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
+    folder: PathBuf,
     origin: String,
     torn: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -73,7 +61,7 @@ impl AuditLog {
         let (origin, torn) = (journal.key.origin().to_owned(), journal.torn);
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
         let writer = Writer {
             journal,
             signed_at: Instant::now(),
@@ -90,6 +78,7 @@ impl AuditLog {
             durable,
             batches,
             failed,
+            folder: folder.to_owned(),
             origin,
             torn,
             writer: Mutex::new(Some(handle)),
@@ -114,9 +103,7 @@ impl AuditLog {
 
     async fn append_bytes(&self, record: Vec<u8>) -> Result<u64, AuditError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(Job::Append { record, answer })
-            .map_err(|_| AuditError::Closed)?;
+        self.enqueue(Job::Append { record, answer })?;
         answered.await.map_err(|_| AuditError::Closed)?
     }
 
@@ -126,10 +113,15 @@ impl AuditLog {
     /// [`AuditError`] if it could not be written.
     pub async fn checkpoint(&self) -> Result<String, AuditError> {
         let (answer, answered) = oneshot::channel();
-        self.jobs
-            .send(Job::Checkpoint { answer })
-            .map_err(|_| AuditError::Closed)?;
+        self.enqueue(Job::Checkpoint { answer })?;
         answered.await.map_err(|_| AuditError::Closed)?
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), AuditError> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => AuditError::Busy,
+            TrySendError::Disconnected(_) => AuditError::Closed,
+        })
     }
 
     /// The canonical bytes of at most `limit` acknowledged records from number `from` on, and at most
@@ -200,6 +192,48 @@ impl AuditLog {
         lock(&self.durable).note.clone()
     }
 
+    /// The newest checkpoint that was published with witnesses' cosignatures.
+    #[must_use]
+    pub fn cosigned(&self) -> Option<String> {
+        lock(&self.durable).cosigned.clone()
+    }
+
+    /// Keeps a checkpoint of this log with cosignatures, durably, and then shows it. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`AuditError::Disk`]: then the one before is shown. The log itself goes on.
+    pub fn keep_cosigned(&self, note: &str) -> Result<(), AuditError> {
+        write_note(&*self.files, &self.folder, COSIGNED_FILE, note)?;
+        lock(&self.durable).cosigned = Some(note.to_owned());
+        Ok(())
+    }
+
+    /// The root over the first `size` acknowledged records; `None` if there are fewer.
+    #[must_use]
+    pub fn root_at(&self, size: u64) -> Option<Hash> {
+        lock(&self.durable).tree.root_at(size).ok()
+    }
+
+    /// The proof that the first `new` records begin with the first `old`.
+    ///
+    /// # Errors
+    /// [`RangeError`] for sizes that the log does not have.
+    pub fn consistency_proof(&self, old: u64, new: u64) -> Result<Vec<Hash>, RangeError> {
+        lock(&self.durable).tree.consistency_proof(old, new)
+    }
+
+    /// Takes notice of a head that this node has signed and that this log does not continue: from now on nothing is written. A
+    /// head that it does continue changes nothing.
+    ///
+    /// # Errors
+    /// [`AuditError::RolledBack`]
+    pub fn hold_against(&self, signed: &Checkpoint) -> Result<(), AuditError> {
+        let mut durable = lock(&self.durable);
+        hold_against(&self.folder, &durable.tree, signed).inspect_err(|failure| {
+            durable.failure.get_or_insert_with(|| failure.clone());
+        })
+    }
+
     /// Bytes that a crash had torn and that were cut off when the log was opened.
     #[must_use]
     pub fn torn_bytes(&self) -> u64 {
@@ -243,102 +277,6 @@ impl AuditLog {
 impl Drop for AuditLog {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-struct Writer {
-    journal: Journal,
-    signed_at: Instant,
-    batches: Arc<AtomicU64>,
-    failed: Arc<AtomicU64>,
-}
-
-type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, AuditError>>);
-
-impl Writer {
-    fn run(mut self, queue: &Receiver<Job>) {
-        let mut open = true;
-        while open {
-            let first = if self.journal.unsigned() {
-                match queue.recv_timeout(REST) {
-                    Ok(job) => job,
-                    Err(RecvTimeoutError::Timeout) => {
-                        self.sign_quietly();
-                        continue;
-                    }
-                    Err(RecvTimeoutError::Disconnected) => Job::Close,
-                }
-            } else {
-                queue.recv().unwrap_or(Job::Close)
-            };
-            let mut appends = Vec::new();
-            let mut askers = Vec::new();
-            let mut job = Some(first);
-            while let Some(current) = job {
-                match current {
-                    Job::Append { record, answer } => appends.push((record, answer)),
-                    Job::Checkpoint { answer } => askers.push(answer),
-                    Job::Close => open = false,
-                }
-                job = if appends.len() < MAX_BATCH {
-                    queue.try_recv().ok()
-                } else {
-                    None
-                };
-            }
-            self.commit(appends);
-            if !askers.is_empty() {
-                let note = self.sign();
-                for asker in askers {
-                    let _ = asker.send(note.clone());
-                }
-            } else if !open
-                || (self.journal.unsigned() && self.signed_at.elapsed() >= CHECKPOINT_EVERY)
-            {
-                self.sign_quietly();
-            }
-        }
-        if let Err(failure) = self.journal.finish() {
-            // The next start cuts the zeros off; no record is in them.
-            tracing::warn!(code = failure.code(), "{failure}");
-        }
-    }
-
-    fn commit(&mut self, appends: Vec<Waiting>) {
-        if appends.is_empty() {
-            return;
-        }
-        let records = appends.iter().map(|(record, _)| record.as_slice());
-        match self.journal.append(records) {
-            Ok(first) => {
-                self.batches.fetch_add(1, Ordering::Relaxed);
-                for (index, (_, answer)) in (first..).zip(appends) {
-                    let _ = answer.send(Ok(index));
-                }
-            }
-            Err(failure) => {
-                tracing::error!(code = failure.code(), "{failure}");
-                self.failed
-                    .fetch_add(appends.len() as u64, Ordering::Relaxed);
-                for (_, answer) in appends {
-                    let _ = answer.send(Err(failure.clone()));
-                }
-            }
-        }
-    }
-
-    fn sign_quietly(&mut self) {
-        // The failure is kept and logged by `sign`; nobody waits for this checkpoint.
-        let _ = self.sign();
-    }
-
-    fn sign(&mut self) -> Result<String, AuditError> {
-        let before = self.journal.signed_size;
-        let note = self.journal.sign()?;
-        if self.journal.signed_size != before {
-            self.signed_at = Instant::now();
-        }
-        Ok(note)
     }
 }
 

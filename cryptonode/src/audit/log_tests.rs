@@ -69,7 +69,7 @@ async fn records_come_back_in_order_and_verify() {
         "one record is given however small the limit"
     );
     let note = log.checkpoint().await.unwrap();
-    let head = read_note(dir.path(), &note, &key().public).unwrap();
+    let head = read_note(&dir.path().join(CHECKPOINT_FILE), &note, &key().public).unwrap();
     assert_eq!((head.size, head.root), (5, log.head().root));
     let verified = verify_folder(
         dir.path(),
@@ -314,18 +314,22 @@ impl Tail for FullDisk {
     }
 }
 
-#[tokio::test]
-async fn a_disk_that_fails_closes_the_log() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(Arc::new(SystemDisk), dir.path(), key(), None).unwrap();
-    journal.tail = Box::new(FullDisk);
-    let durable = Arc::clone(&journal.durable);
-    let mut writer = Writer {
+fn writer_on(folder: &Path, tail: Box<dyn Tail>) -> Writer {
+    let mut journal = Journal::open(Arc::new(SystemDisk), folder, key(), None).unwrap();
+    journal.tail = tail;
+    Writer {
         journal,
         signed_at: Instant::now(),
         batches: Arc::default(),
         failed: Arc::default(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_closes_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = writer_on(dir.path(), Box::new(FullDisk));
+    let durable = Arc::clone(&writer.journal.durable);
     for _ in 0..2 {
         let (answer, answered) = oneshot::channel();
         writer.commit(vec![(record(0).to_bytes().unwrap(), answer)]);
@@ -334,6 +338,117 @@ async fn a_disk_that_fails_closes_the_log() {
     }
     assert!(writer.sign().is_err());
     assert_eq!(lock(&durable).tree.size(), 0);
+}
+
+/// A disk that stands still until it is told to go on.
+struct StuckDisk(std::sync::mpsc::Receiver<()>);
+
+impl Tail for StuckDisk {
+    fn append(&mut self, _: &[u8]) -> std::io::Result<()> {
+        let _ = self.0.recv();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_disk_that_stands_still_cannot_take_is_shed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (go_on, wait) = mpsc::channel();
+    let mut writer = writer_on(dir.path(), Box::new(StuckDisk(wait)));
+    writer.journal.signed_size = Some(0);
+    let (durable, batches, failed) = (
+        Arc::clone(&writer.journal.durable),
+        Arc::clone(&writer.batches),
+        Arc::clone(&writer.failed),
+    );
+    let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
+    let handle = std::thread::spawn(move || writer.run(&queue));
+    let log = AuditLog {
+        jobs,
+        files: Arc::new(SystemDisk),
+        durable,
+        batches,
+        failed,
+        folder: dir.path().to_owned(),
+        origin: key().origin().to_owned(),
+        torn: 0,
+        writer: Mutex::new(Some(handle)),
+    };
+    // The writer may have taken one batch out of the queue before it stood still.
+    let mut waiting = Vec::new();
+    let refused = loop {
+        let mut append = Box::pin(log.append(record(waiting.len() as u64)));
+        match futures_util::FutureExt::now_or_never(append.as_mut()) {
+            None => waiting.push(append),
+            Some(outcome) => break outcome.unwrap_err(),
+        }
+        assert!(waiting.len() <= 3 * MAX_QUEUE, "the queue has no end");
+    };
+    assert!(matches!(refused, AuditError::Busy) && refused.code() == "busy");
+    assert!(waiting.len() >= MAX_QUEUE);
+    assert_eq!(log.checkpoint().await.unwrap_err().code(), "busy");
+    assert!(log.health().is_ok(), "a slow disk is no broken one");
+    drop(go_on);
+    let taken = waiting.len() as u64;
+    let indices = futures_util::future::join_all(waiting).await;
+    assert!((0..taken).eq(indices.into_iter().map(Result::unwrap)));
+    assert_eq!(log.append(record(0)).await.unwrap(), taken);
+}
+
+#[tokio::test]
+async fn a_head_that_the_log_does_not_continue_closes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    for n in 0..3 {
+        log.append(record(n)).await.unwrap();
+    }
+    let head = log.head();
+    log.hold_against(&head).unwrap();
+    log.append(record(3)).await.unwrap();
+    log.hold_against(&head).unwrap();
+    let other = Checkpoint {
+        root: [9; 32],
+        ..head.clone()
+    };
+    let longer = Checkpoint { size: 9, ..head };
+    assert_eq!(
+        log.hold_against(&other).unwrap_err().code(),
+        "audit-rolled-back"
+    );
+    assert!(log.hold_against(&longer).is_err());
+    let refused = log.append(record(4)).await.unwrap_err();
+    assert!(refused.to_string().contains("was set back"), "{refused}");
+    assert!(log.checkpoint().await.is_err() && log.health().is_err());
+}
+
+#[tokio::test]
+async fn a_cosigned_checkpoint_is_kept_and_held_against_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    log.append(record(0)).await.unwrap();
+    let note = log.checkpoint().await.unwrap();
+    assert_eq!(log.cosigned(), None);
+    log.keep_cosigned(&note).unwrap();
+    log.close();
+    assert_eq!(open(dir.path()).unwrap().cosigned(), Some(note));
+    // Whoever cuts the log and its checkpoint forgets this one.
+    fs::remove_file(segment::path_of(dir.path(), 0)).unwrap();
+    fs::remove_file(dir.path().join(CHECKPOINT_FILE)).unwrap();
+    assert!(matches!(
+        open(dir.path()),
+        Err(AuditError::RolledBack { .. })
+    ));
+    fs::write(dir.path().join(COSIGNED_FILE), "cut off").unwrap();
+    let refused = open(dir.path()).unwrap_err();
+    assert!(refused.to_string().contains("cosigned"), "{refused}");
 }
 
 #[test]

@@ -28,7 +28,10 @@ mod entry;
 mod exported;
 mod origin;
 mod record;
+mod trust;
 
+#[cfg(feature = "node")]
+mod follow;
 #[cfg(feature = "node")]
 mod head;
 #[cfg(feature = "node")]
@@ -36,21 +39,30 @@ mod journal;
 #[cfg(feature = "node")]
 mod log;
 #[cfg(feature = "node")]
+mod prove;
+#[cfg(feature = "node")]
 mod segment;
 #[cfg(feature = "node")]
 mod verify;
+#[cfg(feature = "node")]
+mod writer;
 
 pub use entry::{AuditEntry, MAX_REASON, OperatorRecord};
-pub use exported::{ExportedLog, ExportedLogError, read_exported};
-pub use origin::{note_key, origin_of};
+pub use exported::{CheckedExport, ExportedLog, ExportedLogError, check_exported, read_exported};
+pub use origin::{is_origin_of, note_key, origin_of, witness_key};
 pub use record::{AuditApproval, AuditRecord, MAX_RECORD, RecordError, as_json};
+pub use trust::{Cosigner, TrustError, Trusted, TrustedHead};
 
+#[cfg(feature = "node")]
+pub use follow::Follower;
 #[cfg(feature = "node")]
 pub use head::CheckpointKey;
 #[cfg(feature = "node")]
 pub use journal::Journal;
 #[cfg(feature = "node")]
 pub use log::AuditLog;
+#[cfg(feature = "node")]
+pub use prove::{ProveError, Wanted, prove_consistency, prove_record};
 #[cfg(feature = "node")]
 pub use verify::{Verified, export, verify_folder, verify_folder_on};
 
@@ -123,6 +135,11 @@ pub enum AuditError {
         /// What does not hold.
         reason: String,
     },
+    /// More records wait to be written than the log takes on.
+    #[error(
+        "more waits to be written to the audit log than it takes on at a time: the disk is slow or stands still; try again"
+    )]
+    Busy,
     /// The log has been closed because the node stops.
     #[error("the audit log is closed: the node is stopping")]
     Closed,
@@ -139,6 +156,7 @@ impl AuditError {
             Self::BadCheckpoint { .. } => "audit-checkpoint",
             Self::Record(_) => "audit-record",
             Self::Origin { .. } => "audit-origin",
+            Self::Busy => "busy",
             Self::Closed => "audit-closed",
         }
     }

@@ -1,5 +1,6 @@
 //! The name of a node's log, which is also the name of the key that signs its checkpoints.
 
+use certs::cosignature::WitnessKey;
 use certs::note::{NoteError, NoteKey};
 use ed25519_dalek::VerifyingKey;
 
@@ -18,4 +19,23 @@ pub fn origin_of(name: &str, identity: &[u8; 32]) -> String {
 pub fn note_key(name: &str, identity: &[u8; 32]) -> Result<NoteKey, NoteError> {
     let key = VerifyingKey::from_bytes(identity).map_err(|_| NoteError::Key)?;
     NoteKey::new(&origin_of(name, identity), key)
+}
+
+/// Whether this is the name of a log of the node with this identity, whatever the node is called.
+#[must_use]
+pub fn is_origin_of(origin: &str, identity: &[u8; 32]) -> bool {
+    let name = origin
+        .strip_prefix("cryptonode/")
+        .and_then(|rest| rest.rsplit_once('/'))
+        .map(|(name, _)| name);
+    name.is_some_and(|name| !name.is_empty() && origin_of(name, identity) == origin)
+}
+
+/// The key that verifies what the node `name` says of others' logs as their witness: the same identity, under the same name.
+///
+/// # Errors
+/// As [`note_key`].
+pub fn witness_key(name: &str, identity: &[u8; 32]) -> Result<WitnessKey, NoteError> {
+    let key = VerifyingKey::from_bytes(identity).map_err(|_| NoteError::Key)?;
+    WitnessKey::new(&origin_of(name, identity), key)
 }

@@ -131,6 +131,12 @@ fn frame(bytes: &[u8]) -> Result<Frame<'_>, &'static str> {
     })
 }
 
+/// The record of the whole frame at the head of `bytes`, if it is the one with this number.
+pub(super) fn record_of(bytes: &[u8], index: u64) -> Option<&[u8]> {
+    let found = frame(bytes).ok()?;
+    (found.index == index).then_some(found.record)
+}
+
 /// Whether behind the damage at record `index` there is a frame of a later batch. If so, the batch of the damaged
 /// record was durable once, and its damage is not the work of a crash.
 fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
@@ -172,9 +178,22 @@ fn without_padding(bytes: &[u8]) -> &[u8] {
 /// # Errors
 /// [`AuditError::Corrupt`] for damage that no crash explains, [`AuditError::Disk`] if a file cannot be read, and what
 /// `visit` returns.
+///
+/// Somebody may be writing meanwhile, and a file is read in pieces: what stands in front may have been read before it was written,
+/// and what stands behind it afterwards. So damage is judged only when it is still there in a second reading. That is enough,
+/// because a batch is written when the one before it is whole.
 pub(super) fn scan(
     files: &dyn Disk,
     folder: &Path,
+    visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
+) -> Result<Scanned, AuditError> {
+    scan_by(files, folder, |path| files.read(path), visit)
+}
+
+fn scan_by(
+    files: &dyn Disk,
+    folder: &Path,
+    mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
     mut visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Scanned, AuditError> {
     let segments = segments_of(files, folder)?;
@@ -187,9 +206,10 @@ pub(super) fn scan(
     let count = scanned.segments.len();
     for (position, path) in scanned.segments.iter().enumerate() {
         let is_last = position + 1 == count;
-        let bytes = files
-            .read(path)
-            .map_err(|error| disk("read", path, &error))?;
+        let mut read = || read(path).map_err(|error| disk("read", path, &error));
+        let mut bytes = read()?;
+        // Where damage was seen last.
+        let mut suspected = None;
         let corrupt = |index: u64, offset: u64, reason: &str| AuditError::Corrupt {
             path: path.clone(),
             index,
@@ -239,7 +259,12 @@ pub(super) fn scan(
                 Err(reason) => reason,
             };
             if !is_last || later_batch_behind(rest, index) {
-                return Err(corrupt(index, offset as u64, reason));
+                if suspected == Some(offset) {
+                    return Err(corrupt(index, offset as u64, reason));
+                }
+                suspected = Some(offset);
+                bytes = read()?;
+                continue;
             }
             scanned.torn = without_padding(rest).len() as u64;
             break;
@@ -398,4 +423,55 @@ pub(super) fn read_small(
     let text = String::from_utf8(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"));
     text.map(Some).map_err(|error| failed(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::disk::SystemDisk;
+
+    /// A reader of the file in pieces may have the second batch whole, and the first one as it was before it was written.
+    #[test]
+    fn damage_that_a_second_reading_does_not_find_is_a_write_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut whole = [MAGIC.as_slice(), &0_u64.to_le_bytes()].concat();
+        let mut ends = Vec::new();
+        for batch in 0..3 {
+            put_frame(&mut whole, batch, batch, &[7; 100]);
+            ends.push(whole.len());
+        }
+        std::fs::write(path_of(dir.path(), 0), &whole).unwrap();
+        let scanned_by = |readings: &[Vec<u8>]| {
+            let mut readings = readings.iter();
+            let mut seen = 0;
+            let scanned = scan_by(
+                &SystemDisk,
+                dir.path(),
+                |_| Ok(readings.next().unwrap().clone()),
+                |_, _, _| {
+                    seen += 1;
+                    Ok(())
+                },
+            );
+            (scanned.map(|scanned| (scanned.records, scanned.torn)), seen)
+        };
+        for (from, to) in [(ends[0], ends[1]), (ends[0] + 50, ends[1] - 1)] {
+            let mut torn = whole.clone();
+            torn[from..to].fill(0);
+            let (found, seen) = scanned_by(&[torn.clone(), whole.clone()]);
+            assert_eq!((found.unwrap(), seen), ((3, 0), 3), "each record once");
+            // Still there: no write explains it.
+            let (found, _) = scanned_by(&[torn.clone(), torn]);
+            assert!(matches!(found, Err(AuditError::Corrupt { index: 1, .. })));
+        }
+        // The second reading has its own gap, further on.
+        let mut first = whole.clone();
+        first[HEADER..ends[0]].fill(0);
+        let mut second = whole.clone();
+        second[ends[0]..ends[1]].fill(0);
+        let (found, seen) = scanned_by(&[first, second, whole.clone()]);
+        assert_eq!((found.unwrap(), seen), ((3, 0), 3));
+    }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use certs::merkle::{self, Tree};
 use serde_json::json;
 
-use super::head::{CHECKPOINT_FILE, MAX_NOTE, hold_against, node_key, read_note};
+use super::head::{CHECKPOINT_FILE, COSIGNED_FILE, hold_against, node_key, read_kept};
 use super::segment::{self, disk};
 use super::{AuditEntry, AuditError, origin_of};
 use crate::disk::{Disk, SystemDisk};
@@ -22,6 +22,12 @@ pub struct Verified {
     pub root: [u8; 32],
     /// Records under the signed checkpoint, if there is one yet.
     pub signed: Option<u64>,
+    /// The signed checkpoint.
+    pub note: Option<String>,
+    /// Records under the newest checkpoint that witnesses cosigned, if there is one.
+    pub cosigned: Option<u64>,
+    /// That checkpoint.
+    pub cosigned_note: Option<String>,
     /// Bytes behind the last whole record: a write under way, or one that a crash tore. The next start cuts them off.
     pub unfinished: u64,
 }
@@ -53,14 +59,10 @@ pub fn verify_folder_on(
     mut visit: impl FnMut(u64, &AuditEntry, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Verified, AuditError> {
     let origin = origin_of(name, identity);
-    // The checkpoint is read first: what it covers is on the disk by now, whatever a running node adds meanwhile.
-    let signed = match segment::read_small(files, &folder.join(CHECKPOINT_FILE), MAX_NOTE)? {
-        Some(note) => {
-            let key = node_key(name, identity)?;
-            Some(read_note(folder, &note, &key)?)
-        }
-        None => None,
-    };
+    // The checkpoints are read first: what they cover is on the disk by now, whatever a running node adds meanwhile.
+    let key = node_key(name, identity)?;
+    let (cosigned_note, cosigned) = read_kept(files, folder, COSIGNED_FILE, &key)?;
+    let (note, signed) = read_kept(files, folder, CHECKPOINT_FILE, &key)?;
     let mut tree = Tree::new();
     let scanned = segment::scan(files, folder, |index, location, bytes| {
         let record = AuditEntry::from_bytes(bytes).map_err(|error| AuditError::Corrupt {
@@ -72,7 +74,7 @@ pub fn verify_folder_on(
         tree.push(merkle::leaf_hash(bytes));
         visit(index, &record, bytes)
     })?;
-    if let Some(head) = &signed {
+    for head in signed.iter().chain(&cosigned) {
         hold_against(folder, &tree, head)?;
     }
     Ok(Verified {
@@ -80,12 +82,15 @@ pub fn verify_folder_on(
         records: scanned.records,
         root: tree.root(),
         signed: signed.map(|head| head.size),
+        note,
+        cosigned: cosigned.map(|head| head.size),
+        cosigned_note,
         unfinished: scanned.torn,
     })
 }
 
-/// Writes all verified records as lines of JSON, each with the hexadecimal bytes that are the leaf, and the signed
-/// checkpoint as the last line: what an outsider needs to verify the log without the folder.
+/// Writes all verified records as lines of JSON, each with the hexadecimal bytes that are the leaf, and as the last line the signed
+/// checkpoint and the newest one that witnesses cosigned: what an outsider needs to verify the log without the folder.
 ///
 /// # Errors
 /// As [`verify_folder`]; [`AuditError::Disk`] if `out` does not take it.
@@ -100,8 +105,7 @@ pub fn export(
             json!({ "index": index, "record": record.as_json(), "leaf": hex::encode(bytes) });
         writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))
     })?;
-    let note = segment::read_small(&SystemDisk, &folder.join(CHECKPOINT_FILE), MAX_NOTE)?;
-    let line = json!({ "checkpoint": note, "origin": verified.origin, "records": verified.records, "root": hex::encode(verified.root) });
+    let line = json!({ "checkpoint": verified.note, "cosigned": verified.cosigned_note, "origin": verified.origin, "records": verified.records, "root": hex::encode(verified.root) });
     writeln!(out, "{line}").map_err(|error| disk("export", folder, &error))?;
     Ok(verified)
 }

@@ -66,6 +66,11 @@ impl Made {
         lock(&self.certificate).clone()
     }
 
+    /// Whether this identity had a seat in the ceremony.
+    pub(super) fn has_seat(&self, identity: &[u8; 32]) -> bool {
+        self.certified.proposal().index_of(identity).is_some()
+    }
+
     pub(super) fn is(&self, key: &ActiveKey) -> bool {
         self.certified.package() == &key.package
     }
@@ -90,7 +95,7 @@ impl Ceremonies {
             Message::Commit { .. } | Message::Sign { .. } | Message::KeyCertificate { .. }
         );
         is_signing.then(|| match self.sign(from, message) {
-            Err(CeremonyError::Fault(fault)) => Ok(Message::refusal(message.ceremony(), &fault)),
+            Err(CeremonyError::Fault(fault)) => Ok(Message::refusal(message.about(), &fault)),
             other => other,
         })
     }

@@ -30,6 +30,20 @@ pub struct Desk {
     pub policy: Option<certs::Policy>,
 }
 
+/// What a machine has done, and what it was before.
+pub struct Step<'a> {
+    /// The ceremony.
+    pub id: &'a CeremonyId,
+    /// The machine after the step.
+    pub machine: &'a Member,
+    /// Its stage before.
+    pub before: MemberStage,
+    /// The policy that the ceremony is held under, if it is new to this node.
+    pub policy: Option<&'a certs::Policy>,
+    /// What came of it.
+    pub output: MemberOutput,
+}
+
 /// What is left of a step when it is durable.
 #[derive(Debug)]
 pub struct Advanced {
@@ -90,19 +104,23 @@ impl Desk {
     }
 
     /// Makes what a machine has done durable: its state, and what it means for the key, in one transaction. Then the keyring has
-    /// it. `before` is the machine's stage before the step, `overlap_s` how long an earlier share is served on.
+    /// it. An earlier share is served on for `overlap_s`.
     ///
     /// # Errors
     /// [`CeremonyError`]: the machine has gone ahead of the disk, and is to be dropped; nobody has heard of it.
     pub fn settle(
         &self,
-        id: &CeremonyId,
-        machine: &Member,
-        before: MemberStage,
-        output: MemberOutput,
+        step: Step<'_>,
         now: u64,
         overlap_s: u64,
     ) -> Result<Advanced, CeremonyError> {
+        let Step {
+            id,
+            machine,
+            before,
+            policy,
+            output,
+        } = step;
         let step = KeyStep {
             activated: output.activated,
             confirmed: output.confirmed,
@@ -118,7 +136,7 @@ impl Desk {
             } else {
                 changes.push(Change::put(Table::Ceremony, id, state));
             }
-            if let (MemberStage::New, Some(policy)) = (before, &self.policy) {
+            if let (MemberStage::New, Some(policy)) = (before, policy) {
                 changes.push(policy_change(policy));
             }
             // A certificate may come out after the proposal's end: the overlap is had all the same.
@@ -220,14 +238,32 @@ impl Desk {
         self.policy_with(certified.policy_hash())
     }
 
-    /// The policy with this hash: the configured one, or one that a ceremony was held under.
-    fn policy_with(&self, hash: &[u8; 32]) -> Result<certs::Policy, CeremonyError> {
+    /// The policy with this hash: the configured one, that of a key, or one that a ceremony is held under.
+    ///
+    /// # Errors
+    /// [`RecordsError`] if the store cannot be read.
+    pub fn known_policy(&self, hash: &[u8; 32]) -> Result<Option<certs::Policy>, RecordsError> {
         let configured = self.policy.as_ref();
         if let Some(policy) = configured.filter(|policy| policy.hash() == *hash) {
-            return Ok(policy.clone());
+            return Ok(Some(policy.clone()));
         }
-        let kept = self.store.policy(hash)?;
-        Ok(kept.ok_or(RecordsError::Unreadable {
+        let entries = self.keyring.entries();
+        let shares = entries.iter().flat_map(|entry| entry.held());
+        let mut held = shares.map(|key| &key.policy).chain(
+            entries
+                .iter()
+                .filter_map(|entry| entry.state().policy.as_ref()),
+        );
+        if let Some(policy) = held.find(|policy| policy.hash() == *hash) {
+            return Ok(Some(policy.clone()));
+        }
+        self.store.policy(hash)
+    }
+
+    /// The policy with this hash, which a ceremony is held under.
+    fn policy_with(&self, hash: &[u8; 32]) -> Result<certs::Policy, CeremonyError> {
+        let policy = self.known_policy(hash)?;
+        Ok(policy.ok_or(RecordsError::Unreadable {
             what: "the policy of a new key",
             reason: "it is missing".to_owned(),
         })?)

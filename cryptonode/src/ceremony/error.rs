@@ -40,6 +40,54 @@ pub enum CeremonyError {
         /// How many.
         open: usize,
     },
+    /// Too many of one proposer.
+    #[error(
+        "{remembered} ceremonies of this proposer are remembered on this node: they are forgotten ceremony.remember_s after they expire"
+    )]
+    TooManyOfOne {
+        /// How many.
+        remembered: usize,
+    },
+    /// Too many results of the key are still served.
+    #[error(
+        "this node still serves as many earlier epochs of the key as it may, since the key was reshared several times within their overlaps: propose again after {until} (seconds since 1970), when the next is erased"
+    )]
+    EpochsFull {
+        /// When there is room again at the latest, seconds since the Unix epoch.
+        until: u64,
+    },
+    /// Its operator has to agree to the policy.
+    #[error(
+        "this proposal changes the approval policy of the key: `cryptonode policy diff {id}` says how, `cryptonode policy accept {id}` agrees to it"
+    )]
+    ChangesPolicy {
+        /// The ceremony.
+        id: String,
+    },
+    /// Something else was shown.
+    #[error(
+        "the proposal is about the policy {proposed}, and the operator was shown {shown}: nothing was accepted"
+    )]
+    OtherPolicyShown {
+        /// What was shown.
+        shown: String,
+        /// What is proposed.
+        proposed: String,
+    },
+    /// No proposal changes a policy.
+    #[error(
+        "no ceremony of this node changes a key's policy: `cryptonode policy propose` makes one"
+    )]
+    NoPolicyChange,
+    /// Nothing would change.
+    #[error("the key has this policy already ({hash}): nothing is to be proposed")]
+    SamePolicy {
+        /// SHA-256 of it.
+        hash: String,
+    },
+    /// It is fetched, and the message is answered then.
+    #[error("the policy that is proposed is not here yet")]
+    PolicyMissing(super::policy::MissingPolicy),
     /// No ceremony fits.
     #[error("no ceremony fits {id:?}: `cryptonode ceremony list` shows those of this node")]
     NoSuchCeremony {
@@ -73,7 +121,7 @@ pub enum CeremonyError {
     #[error("a new key needs a threshold: give --threshold")]
     NoThreshold,
     /// Options of a reshare without one.
-    #[error("--absent and --after-attempt are about a reshare: name the key with --reshare")]
+    #[error("--absent, --after-attempt and a policy of its own are about a reshare: name the key")]
     NotAReshare,
     /// No key, or more than one, fits.
     #[error(
@@ -146,6 +194,13 @@ impl CeremonyError {
             Self::NoSuchMember { .. } => "no-such-member",
             Self::UnknownMember { .. } => "unknown-member",
             Self::TooMany { .. } => "too-many-ceremonies",
+            Self::TooManyOfOne { .. } => "too-many-ceremonies",
+            Self::EpochsFull { .. } => "epochs-full",
+            Self::ChangesPolicy { .. } => "changes-policy",
+            Self::OtherPolicyShown { .. } => "other-policy",
+            Self::NoPolicyChange => "no-policy-change",
+            Self::SamePolicy { .. } => "same-policy",
+            Self::PolicyMissing(_) => "policy-missing",
             Self::NoSuchCeremony { .. } => "no-such-ceremony",
             Self::None => "no-ceremony",
             Self::Ambiguous { .. } => "ambiguous-ceremony",

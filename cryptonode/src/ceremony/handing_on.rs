@@ -1,14 +1,18 @@
 //! The terms of a proposal: of a new key, or of one that is handed on to other members.
 
+use std::sync::Arc;
+
 use dkg::{BaseTerms, MemberIdentity};
 
 use super::{Ceremonies, CeremonyError, Wish};
+use crate::keyring::KeyEntry;
 
 /// What a proposal asks for.
 pub(super) struct Handed {
     pub(super) threshold: u16,
     pub(super) members: Vec<MemberIdentity>,
     pub(super) base: Option<BaseTerms>,
+    pub(super) policy: certs::Policy,
 }
 
 impl Ceremonies {
@@ -16,23 +20,29 @@ impl Ceremonies {
     /// members but for those that are said to be absent.
     pub(super) fn wished(&self, wish: &Wish) -> Result<Handed, CeremonyError> {
         let Some(head) = &wish.reshare else {
-            if !wish.absent.is_empty() || wish.after_attempt != 0 {
+            if !wish.absent.is_empty() || wish.after_attempt != 0 || wish.policy.is_some() {
                 return Err(CeremonyError::NotAReshare);
             }
+            let policy = self.around.policy.clone();
             return Ok(Handed {
+                policy: policy.ok_or(CeremonyError::NoPolicy)?,
                 threshold: wish.threshold.ok_or(CeremonyError::NoThreshold)?,
                 members: self.members_called(wish.members.as_deref())?,
                 base: None,
             });
         };
-        let head = head.to_lowercase();
-        let mut fitting = self.around.keyring.entries();
-        fitting.retain(|entry| hex::encode(entry.public_key()).starts_with(&head));
-        let [entry] = fitting.as_slice() else {
-            return Err(CeremonyError::NoSuchKey { head });
-        };
+        let entry = self.only_key(&head.to_lowercase())?;
         // Refused by name if this node has no share of the newest result.
         let key = entry.choose(None).map_err(CeremonyError::Key)?.key;
+        if let Some(until) = entry.is_full_until() {
+            return Err(CeremonyError::EpochsFull { until });
+        }
+        let policy = wish.policy.clone().unwrap_or_else(|| key.policy.clone());
+        if wish.policy.as_ref() == Some(&key.policy) {
+            return Err(CeremonyError::SamePolicy {
+                hash: hex::encode(policy.hash()),
+            });
+        }
         let newest = entry.state().newest.as_ref();
         let certificate = newest.filter(|newest| newest.certificate.name() == key.result);
         let certificate = certificate.ok_or_else(|| CeremonyError::NotSigned {
@@ -67,6 +77,7 @@ impl Ceremonies {
                 .collect(),
         };
         Ok(Handed {
+            policy,
             threshold: wish.threshold.unwrap_or_else(|| key.package.threshold()),
             members,
             base: Some(BaseTerms {
@@ -83,6 +94,18 @@ impl Ceremonies {
                 attempts_after: entry.confirmed(&key.result).max(wish.after_attempt),
             }),
         })
+    }
+
+    /// The one key whose name begins with `head`.
+    pub(super) fn only_key(&self, head: &str) -> Result<Arc<KeyEntry>, CeremonyError> {
+        let mut fitting = self.around.keyring.entries();
+        fitting.retain(|entry| hex::encode(entry.public_key()).starts_with(head));
+        match fitting.as_slice() {
+            [entry] => Ok(Arc::clone(entry)),
+            _ => Err(CeremonyError::NoSuchKey {
+                head: head.to_owned(),
+            }),
+        }
     }
 
     /// This node, a configured member, or a present member of the key.

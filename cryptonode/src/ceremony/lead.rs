@@ -1,6 +1,7 @@
 //! This node as a leader: one task for each ceremony that carries out what the leader's machine asks for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use zeroize::Zeroizing;
 
 use super::view::{excluded, proposer, reshared};
 use super::{
-    Ceremonies, CeremonyError, CeremonyId, CeremonyView, Waiting, blocking, lock, stopped,
+    Ceremonies, CeremonyError, CeremonyId, CeremonyView, OtherVersion, Waiting, blocking, lock,
+    stopped,
 };
 use crate::client::Peer;
 use crate::daemon::{clock_ms, clock_s};
+use crate::server::SOFTWARE;
 use crate::store::{Change, Table};
 use crate::wire::v1::{Answer, Request};
 
@@ -27,11 +30,23 @@ pub(super) struct Led {
     leader: Mutex<Leader>,
     /// Why the last question to a member got no answer, by identity.
     heard: Mutex<BTreeMap<[u8; 32], String>>,
+    /// The software of the members that have been reached.
+    software: Mutex<BTreeMap<[u8; 32], String>>,
     outcome: Mutex<Outcome>,
     /// Effects of commands, for the task to carry out.
     pending: Mutex<Vec<LeaderEffect>>,
     wake: Notify,
+    /// The task that leads is there.
+    running: AtomicBool,
+    /// Nobody needs it any more: the task ends.
+    dismissed: AtomicBool,
+    /// How often this node has asked after the proposal's end whether anything came of it, and when it does so again.
+    asked_late: u32,
+    asks_again_at: AtomicU64,
 }
+
+/// The longest pause between two such questions, in seconds.
+const LATE_PAUSE_S: u64 = 3_600;
 
 #[derive(Default)]
 struct Outcome {
@@ -76,19 +91,67 @@ impl Led {
     }
 
     /// Goes on where another leader has fallen silent.
-    pub(super) fn take_over(machine: &mut Member, patience_s: u32) -> Result<Self, CeremonyError> {
+    pub(super) fn take_over(
+        machine: &mut Member,
+        patience_s: u32,
+        before: Option<&Self>,
+    ) -> Result<Self, CeremonyError> {
         let leader = Leader::take_over(machine, clock_s())?;
-        Ok(Self::of(leader.with_patience(patience_s)))
+        let mut led = Self::of(leader.with_patience(patience_s));
+        led.asked_late = before.map_or(0, |before| before.asked_late + 1);
+        Ok(led)
     }
 
     fn of(leader: Leader) -> Self {
         Self {
             leader: Mutex::new(leader),
             heard: Mutex::default(),
+            software: Mutex::default(),
             outcome: Mutex::default(),
             pending: Mutex::default(),
             wake: Notify::new(),
+            running: AtomicBool::new(false),
+            dismissed: AtomicBool::new(false),
+            asked_late: 0,
+            asks_again_at: AtomicU64::new(0),
         }
+    }
+
+    /// Whether its time is over, and nothing came of it that this node knows of. Others may know more, and are asked again at growing
+    /// intervals: see [`Led::asks_again_at`].
+    pub(super) fn has_ended_unknowing(&self) -> bool {
+        self.has_failed() && self.has_ended() && !self.is_running()
+    }
+
+    /// When others are asked again, seconds since the Unix epoch.
+    pub(super) fn asks_again_at(&self) -> u64 {
+        self.asks_again_at.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing of it is left to be done here.
+    pub(super) fn is_done(&self) -> bool {
+        let dismissed = self.dismissed.load(Ordering::SeqCst);
+        !self.is_running() && (dismissed || self.has_ended())
+    }
+
+    /// Nobody needs it any more: its task ends, if there is one.
+    pub(super) fn dismiss(&self) {
+        self.dismissed.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// What is proposed.
+    pub(super) fn proposal(&self) -> Proposal {
+        lock(&self.leader).proposal().clone()
+    }
+
+    /// When its proposal expires, seconds since the Unix epoch.
+    pub(super) fn expires(&self) -> u64 {
+        lock(&self.leader).proposal().expires()
     }
 
     /// Whether nobody has to be asked any more: the key is active everywhere, or it failed and all have been asked to
@@ -175,7 +238,19 @@ impl Led {
             ),
             _ => None,
         };
+        let software = lock(&self.software);
+        let other_versions = proposal
+            .seats()
+            .iter()
+            .filter_map(|member| Some((member, software.get(&member.identity)?)))
+            .filter(|(_, software)| *software != SOFTWARE)
+            .map(|(member, software)| OtherVersion {
+                member: member.name.clone(),
+                software: software.clone(),
+            })
+            .collect();
         let view = CeremonyView {
+            other_versions,
             id: hex::encode(proposal.id()),
             led: true,
             leader: own.to_owned(),
@@ -207,6 +282,20 @@ impl Led {
             policy_hash: hex::encode(proposal.policy_hash()),
         };
         (proposal.created(), view)
+    }
+
+    /// Asks a member once, before it is told of the proposal, which version it runs: its operator should hear of another one before
+    /// anything starts.
+    async fn learn_software(&self, member: &[u8; 32], peer: &Peer) {
+        if lock(&self.software).contains_key(member) {
+            return;
+        }
+        if let Ok(Answer::Status { software, .. }) = peer.call(&Request::Status {}).await {
+            if software != SOFTWARE {
+                tracing::warn!(member = %hex::encode(member), software, own = SOFTWARE, "a member of a ceremony runs another version");
+            }
+            lock(&self.software).insert(*member, software);
+        }
     }
 
     fn take(&self, heard: Heard) -> Vec<LeaderEffect> {
@@ -281,21 +370,25 @@ impl Ceremonies {
         id: &CeremonyId,
         state: Vec<u8>,
     ) -> Result<(), CeremonyError> {
-        Ok(self
-            .around
-            .store
-            .commit(&[Change::put(Table::Leading, id, Zeroizing::new(state))])?)
+        let change = Change::put(Table::Leading, id, Zeroizing::new(state));
+        Ok(self.around.store.commit(&[change])?)
     }
 
     /// Starts the task that leads, with effects that are to be carried out first.
     pub(super) fn spawn_lead(self: &Arc<Self>, led: Arc<Led>, first: Vec<LeaderEffect>) {
         let this = Arc::clone(self);
+        led.running.store(true, Ordering::SeqCst);
         self.keep(tokio::spawn(async move {
             if let Err(error) = this.lead(&led, first).await {
                 tracing::error!(code = error.code(), %error, "a ceremony cannot be led on until the node is started again");
                 lock(&led.outcome).stuck = Some(format!("This node cannot go on leading it: {error}."));
                 this.notify();
             }
+            let pause = u64::from(this.around.live.now().ceremony.patience_s)
+                .saturating_mul(1 << led.asked_late.min(12))
+                .min(LATE_PAUSE_S);
+            led.asks_again_at.store(clock_s().saturating_add(pause), Ordering::SeqCst);
+            led.running.store(false, Ordering::SeqCst);
         }));
     }
 
@@ -323,7 +416,8 @@ impl Ceremonies {
             }
             self.notify();
             while questions.try_join_next().is_some() {}
-            if asked == 0 && led.has_ended() {
+            let dismissed = led.dismissed.load(Ordering::SeqCst);
+            if dismissed || asked == 0 && led.has_ended() {
                 return Ok(());
             }
             tokio::select! {
@@ -377,7 +471,11 @@ impl Ceremonies {
                         peer
                     }
                 };
+                let led = Arc::clone(led);
                 questions.spawn(async move {
+                    if matches!(message, Message::Propose { .. }) {
+                        led.learn_software(&to, &peer).await;
+                    }
                     let what = ask(&peer, &message).await;
                     let _ = answers.send(Heard { from: to, what }).await;
                 });

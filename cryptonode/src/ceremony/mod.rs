@@ -23,16 +23,18 @@
 mod certify;
 mod desk;
 mod error;
+mod forgetting;
 mod handing_on;
 mod lead;
+mod policy;
 mod seat;
 mod succession;
 mod take_over;
 mod view;
 
-pub use desk::{Advanced, Desk};
+pub use desk::{Advanced, Desk, Step};
 pub use error::CeremonyError;
-pub use view::{CeremonyView, Excluded, ReshareView, Waiting};
+pub use view::{CeremonyView, Excluded, OtherVersion, ReshareView, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,8 +50,8 @@ use crate::client::{Dialer, PeerOptions};
 use crate::config::LiveConfig;
 use crate::daemon::clock_s;
 use crate::keyring::Keyring;
-use crate::server::{CeremonyHandler, Refusal};
-use crate::store::{RecordsError, Store, Table};
+use crate::server::{CeremonyHandler, Refusal, SOFTWARE};
+use crate::store::{RecordsError, Store, Table, policy_change};
 use crate::tls::TlsIdentity;
 use certify::Made;
 use handing_on::Handed;
@@ -68,6 +70,8 @@ pub(crate) struct Wish {
     pub(crate) threshold: Option<u16>,
     /// The key that is reshared, by the head of Y in hexadecimal; a new key is made if absent.
     pub(crate) reshare: Option<String>,
+    /// The policy that the reshare gives the key; the key's own if absent.
+    pub(crate) policy: Option<certs::Policy>,
     /// Names of present members that the reshare may go without.
     pub(crate) absent: Vec<String>,
     /// Attempts on this base are numbered from here on, if others have confirmed some that this node does not know of.
@@ -109,7 +113,8 @@ pub(crate) struct Ceremonies {
     led: Mutex<BTreeMap<CeremonyId, Arc<Led>>>,
     /// The keys that came of ceremonies.
     made: Mutex<BTreeMap<CeremonyId, Arc<Made>>>,
-    /// Held while a machine takes a step that depends on what other reshares have confirmed on the same base.
+    /// Held while a machine takes a step that depends on what other reshares have confirmed on the same base, and while it is looked
+    /// which policies ceremonies need.
     resharing: Mutex<()>,
     /// Ceremonies in the order in which this node has heard of them since its start.
     arrived: Mutex<Vec<CeremonyId>>,
@@ -148,7 +153,7 @@ impl Ceremonies {
         for table in [Table::Decided, Table::Ceremony] {
             for (key, state) in around.store.list(table)? {
                 let id = id_of(&key)?;
-                let machine = restore(&local, &id, &state, around.live.now().ceremony.patience_s)?;
+                let machine = policy::restore(&around, &local, &id, &state)?;
                 seats.insert(id, Arc::new(Seat::new(machine)));
             }
         }
@@ -158,8 +163,9 @@ impl Ceremonies {
             led.insert(id, Arc::new(Led::restore(&id, &state)?));
         }
         let mut made = BTreeMap::new();
-        for key in around.keyring.iter() {
-            let (id, key) = Made::of(&key)?;
+        let entries = around.keyring.entries();
+        for key in entries.iter().flat_map(|entry| entry.held()) {
+            let (id, key) = Made::of(key)?;
             if let Some(certificate) = around.store.get(Table::KeyCertificate, &id)? {
                 key.restore(&certificate);
             }
@@ -214,7 +220,11 @@ impl Ceremonies {
                 let this = Arc::clone(&this);
                 this.certify_missing();
                 this.take_over_due().await;
-                let _ = tokio::task::spawn_blocking(move || this.expire_all()).await;
+                let _ = tokio::task::spawn_blocking(move || {
+                    this.expire_all();
+                    this.forget_due();
+                })
+                .await;
             }
         }));
     }
@@ -237,28 +247,8 @@ impl Ceremonies {
         if self.is_restored() {
             return Err(CeremonyError::Restored);
         }
-        let policy = self.around.policy.as_ref().ok_or(CeremonyError::NoPolicy)?;
-        let created = clock_s();
-        let config = self.around.live.now();
-        let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
-        let Handed {
-            threshold,
-            members,
-            base,
-        } = self.wished(&wish)?;
-        let terms = Terms {
-            threshold,
-            policy_hash: policy.hash(),
-            members,
-            base,
-            leader: self.around.own.identity,
-            created,
-            expires: created.saturating_add(open_for_s),
-            may_be_absent: wish.may_be_absent,
-            allow_few_members: wish.allow_few_members,
-            software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
-        };
-        let proposal = Proposal::new(terms, &mut rand::rng())?;
+        let (proposal, policy) = self.proposal_for(&wish)?;
+        let created = proposal.created();
         let id = proposal.id();
         let led = Arc::new(Led::new(
             proposal,
@@ -272,8 +262,10 @@ impl Ceremonies {
         )?);
         let mut effects = led.begin().into_iter();
         // Durable before the operator is told of it. What follows is sent by the task.
-        let this = Arc::clone(self);
+        let (this, leading) = (Arc::clone(self), Arc::clone(&led));
         let effects = blocking(move || -> Result<Vec<LeaderEffect>, CeremonyError> {
+            let _one = lock(&this.resharing);
+            this.around.store.commit(&[policy_change(&policy)])?;
             let mut later = Vec::new();
             for effect in effects.by_ref() {
                 match effect {
@@ -281,14 +273,40 @@ impl Ceremonies {
                     other => later.push(other),
                 }
             }
+            this.note_arrival(id);
+            lock(&this.led).insert(id, leading);
             Ok(later)
         })
         .await??;
-        self.note_arrival(id);
-        lock(&self.led).insert(id, Arc::clone(&led));
         self.spawn_lead(led, effects);
         self.notify();
         self.view(Some(&hex::encode(id)))
+    }
+
+    /// What the operator wishes for as a proposal, with its policy.
+    fn proposal_for(&self, wish: &Wish) -> Result<(Proposal, certs::Policy), CeremonyError> {
+        let created = clock_s();
+        let config = self.around.live.now();
+        let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
+        let Handed {
+            threshold,
+            members,
+            base,
+            policy,
+        } = self.wished(wish)?;
+        let terms = Terms {
+            threshold,
+            policy_hash: policy.hash(),
+            members,
+            base,
+            leader: self.around.own.identity,
+            created,
+            expires: created.saturating_add(open_for_s),
+            may_be_absent: wish.may_be_absent,
+            allow_few_members: wish.allow_few_members,
+            software: SOFTWARE.to_owned(),
+        };
+        Ok((Proposal::new(terms, &mut rand::rng())?, policy))
     }
 
     fn members_called(
@@ -318,7 +336,18 @@ impl Ceremonies {
     }
 
     /// Accepts a proposal that waits for this node's operator.
-    pub(crate) async fn accept(self: &Arc<Self>, id: &str) -> Result<CeremonyView, CeremonyError> {
+    /// `consent` is the hash of the policy that its operator was shown, if it was.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        id: &str,
+        consent: Option<[u8; 32]>,
+    ) -> Result<CeremonyView, CeremonyError> {
+        let seat = self.seat(&self.find(Some(id))?)?;
+        let undecided = seat.stage() == Some(MemberStage::Proposed);
+        let proposal = seat.with(|machine| machine.proposal().cloned()).flatten();
+        if let Some(proposal) = proposal.filter(|_| undecided) {
+            self.check_consent(&proposal, consent)?;
+        }
         self.decide(id, |machine| machine.accept(clock_s(), &mut rand::rng()))
             .await
     }
@@ -507,19 +536,6 @@ fn id_of(key: &[u8]) -> Result<CeremonyId, CeremonyError> {
     })
 }
 
-fn restore(
-    local: &LocalNode,
-    id: &CeremonyId,
-    state: &[u8],
-    patience_s: u32,
-) -> Result<Member, CeremonyError> {
-    let machine = Member::restore(local.clone(), state).map_err(|error| CeremonyError::State {
-        id: hex::encode(id),
-        reason: error.to_string(),
-    })?;
-    Ok(machine.with_patience(patience_s))
-}
-
 /// Whether nothing more can come of a ceremony on this member's side.
 fn is_decided(stage: MemberStage) -> bool {
     matches!(stage, MemberStage::Activated | MemberStage::Closed)
@@ -539,13 +555,39 @@ impl CeremonyHandler for Arc<Ceremonies> {
     }
 
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
-        let this = Arc::clone(self);
+        let (this, message) = (Arc::clone(self), Arc::new(message));
         async move {
-            blocking(move || this.answer(&from, &message)).await.and_then(|answer| answer).map_err(|error| {
+            let answer = async |offered| {
+                let (this, message) = (Arc::clone(&this), Arc::clone(&message));
+                blocking(move || this.answer(&from, &message, offered)).await.and_then(|answer| answer)
+            };
+            let answered = match answer(None).await {
+                Err(CeremonyError::PolicyMissing(missing)) => {
+                    let fetched = this.fetch_policy(&from, &missing).await.map_err(|reason| Refusal::Ceremony {
+                        code: "policy-missing",
+                        message: format!("the proposal's policy could not be had from its proposer: {reason}"),
+                    })?;
+                    answer(Some(fetched)).await
+                }
+                answered => answered,
+            };
+            answered.map_err(|error| {
                 tracing::error!(code = error.code(), %error, "a member's message could not be answered");
                 Refusal::Internal { what: "the ceremony's state could not be written" }
             })
         }
         .boxed()
     }
+
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>> {
+        let this = Arc::clone(self);
+        async move {
+            let found = blocking(move || this.policy_for_members(&hash)).await;
+            found.ok().flatten()
+        }
+        .boxed()
+    }
 }
+
+#[cfg(test)]
+mod tests;

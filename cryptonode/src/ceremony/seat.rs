@@ -2,29 +2,39 @@
 
 use std::sync::{Arc, Mutex};
 
-use dkg::{Fault, Member, MemberOutput, MemberStage, Message};
+use dkg::{About, Fault, LocalNode, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
+use super::desk::Step;
+use super::forgetting::may_be_made_up_for;
+use super::policy::restore;
 use super::view::{excluded, proposer, reshared};
 use super::{
-    Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, is_decided, lock, restore,
+    Ceremonies, CeremonyError, CeremonyId, CeremonyView, OtherVersion, Surroundings, is_decided,
+    lock,
 };
 use crate::daemon::clock_s;
+use crate::server::SOFTWARE;
 use crate::store::Table;
 
 /// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
 const MAX_OPEN: usize = 64;
+/// Most ceremonies of one proposer that are remembered at a time, decided ones among them.
+const MAX_OF_ONE: usize = 256;
 
 /// This node's place in one ceremony.
 pub(super) struct Seat {
     /// `None` after a write that failed: what the disk then has is read again before anything else is answered.
     machine: Mutex<Option<Member>>,
+    /// The policy of a proposal that is not durable yet.
+    policy: Option<certs::Policy>,
 }
 
 impl Seat {
     pub(super) fn new(machine: Member) -> Self {
         Self {
             machine: Mutex::new(Some(machine)),
+            policy: None,
         }
     }
 
@@ -40,6 +50,38 @@ impl Seat {
         machine
             .as_ref()
             .is_none_or(|machine| machine.base_of(message).is_some())
+    }
+
+    /// Whether it is decided, nothing of it may still be needed, and its time is over.
+    pub(super) fn is_over(&self, is_over: impl Fn(u64) -> bool) -> bool {
+        let machine = lock(&self.machine);
+        machine.as_ref().is_some_and(|machine| {
+            let expires = machine.proposal().map_or(0, dkg::Proposal::expires);
+            is_decided(machine.stage()) && !machine.holds_secrets() && is_over(expires)
+        })
+    }
+
+    /// Whether it was proposed by this member.
+    fn is_proposed_by(&self, identity: &[u8; 32]) -> bool {
+        let machine = lock(&self.machine);
+        let proposal = machine.as_ref().and_then(Member::proposal);
+        proposal.is_some_and(|proposal| proposal.leader() == identity)
+    }
+
+    /// SHA-256 of the policy that is proposed.
+    pub(super) fn policy_hash(&self) -> Option<[u8; 32]> {
+        let machine = lock(&self.machine);
+        let proposal = machine.as_ref().and_then(Member::proposal);
+        proposal.map(|proposal| *proposal.policy_hash())
+    }
+
+    /// Whether what has come of the ceremony may still be news here.
+    pub(super) fn may_be_made_up_for(&self) -> bool {
+        let machine = lock(&self.machine);
+        // One that must be read from the disk again may be anywhere.
+        machine
+            .as_ref()
+            .is_none_or(|machine| may_be_made_up_for(machine.stage(), machine.holds_secrets()))
     }
 
     /// Whether it is about the shares of this key.
@@ -91,11 +133,25 @@ impl Seat {
             MemberStage::Closed => machine.closed_because().map(str::to_owned),
             _ => None,
         };
+        // Who is waited for, the leader knows.
+        let leading = leader.map(|leader| {
+            format!(
+                "{} leads: `cryptonode ceremony status` there names who is being waited for.",
+                leader.name
+            )
+        });
+        let sentence = sentence.or_else(|| leading.filter(|_| !is_decided(stage)));
+        let proposer = proposer(proposal);
+        let other_versions = (proposal.software() != SOFTWARE).then(|| OtherVersion {
+            member: proposer.clone(),
+            software: proposal.software().to_owned(),
+        });
         let view = CeremonyView {
+            other_versions: other_versions.into_iter().collect(),
             id,
             led: false,
             leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
-            proposed_by: proposer(proposal),
+            proposed_by: proposer,
             words: proposal.words(),
             created: proposal.created(),
             may_be_absent: proposal.may_be_absent(),
@@ -135,12 +191,20 @@ impl Ceremonies {
     }
 
     /// Answers a message. What the sender has done wrong is part of the answer; an error is this node's own.
-    pub(super) fn answer(&self, from: &[u8; 32], message: &[u8]) -> Result<Vec<u8>, CeremonyError> {
+    /// `offered` is the policy that a proposal was found to need ([`CeremonyError::PolicyMissing`]).
+    pub(super) fn answer(
+        &self,
+        from: &[u8; 32],
+        message: &[u8],
+        offered: Option<certs::Policy>,
+    ) -> Result<Vec<u8>, CeremonyError> {
         let message = match Message::from_bytes(message) {
             Ok(message) => message,
-            Err(error) => return Ok(Message::refusal(None, &Fault::Wire(error)).to_bytes()),
+            Err(error) => {
+                return Ok(Message::refusal(About::default(), &Fault::Wire(error)).to_bytes());
+            }
         };
-        self.answer_message(from, message)
+        self.answer_with(from, message, offered)
             .map(|reply| reply.to_bytes())
     }
 
@@ -150,12 +214,21 @@ impl Ceremonies {
         from: &[u8; 32],
         message: Message,
     ) -> Result<Message, CeremonyError> {
-        let ceremony = message.ceremony();
-        let Some(id) = ceremony else {
-            return Ok(Message::refusal(None, &Fault::OtherCeremony));
+        self.answer_with(from, message, None)
+    }
+
+    fn answer_with(
+        &self,
+        from: &[u8; 32],
+        message: Message,
+        offered: Option<certs::Policy>,
+    ) -> Result<Message, CeremonyError> {
+        let about = message.about();
+        let Some(id) = about.ceremony else {
+            return Ok(Message::refusal(about, &Fault::OtherCeremony));
         };
         if self.is_restored() {
-            return Ok(refusal(id, &CeremonyError::Restored));
+            return Ok(refusal(about, &CeremonyError::Restored));
         }
         if let Some(answer) = self.answer_signing(from, &message) {
             return answer;
@@ -163,17 +236,21 @@ impl Ceremonies {
         let seat = match self.seat(&id) {
             Ok(seat) => seat,
             Err(_) if !matches!(message, Message::Propose { .. }) => {
-                return Ok(Message::refusal(ceremony, &Fault::OtherCeremony));
+                let answer = self.answer_of_made(from, &message);
+                let unknown = || Message::refusal(about, &Fault::OtherCeremony);
+                return Ok(answer.unwrap_or_else(unknown));
             }
-            Err(_) => match self.new_seat(&id, &message) {
+            Err(_) => match self.new_seat(from, &id, &message, offered) {
                 Ok(seat) => seat,
-                Err(error) => return Ok(refusal(id, &error)),
+                Err(error @ CeremonyError::PolicyMissing(_)) => return Err(error),
+                Err(error) => return Ok(refusal(about, &error)),
             },
         };
         let proposed = matches!(message, Message::Propose { .. });
         let kind = message.name();
-        // What one ceremony confirms on a base, another must see.
-        let _one = seat.is_reshare(&message).then(|| lock(&self.resharing));
+        // What one ceremony confirms on a base, another must see; and no policy is removed before its ceremony is there.
+        let alone = proposed || seat.is_reshare(&message);
+        let _one = alone.then(|| lock(&self.resharing));
         let outcome = self.advance(&id, &seat, |machine| {
             let output = self
                 .desk
@@ -199,51 +276,75 @@ impl Ceremonies {
             Ok(reply) => Ok(reply),
             Err(CeremonyError::Fault(fault)) => {
                 tracing::warn!(ceremony = %hex::encode(id), message = kind, code = fault.code(), "refused: {fault}");
-                Ok(Message::refusal(ceremony, &fault))
+                Ok(Message::refusal(about, &fault))
             }
             Err(error) => Err(error),
         }
     }
 
     /// A machine for a proposal that this node hears of for the first time, after the checks that are the operator's.
-    fn new_seat(&self, id: &CeremonyId, message: &Message) -> Result<Arc<Seat>, CeremonyError> {
-        if self.around.policy.is_none() {
-            return Err(CeremonyError::NoPolicy);
-        }
-        if let Message::Propose { proposal } = message {
-            let proposal = dkg::Proposal::from_bytes(&proposal.proposal)?;
-            for member in proposal.members() {
-                let known = self.known(&member.identity);
-                if known.is_none_or(|known| known.recovery_public != member.recovery_public) {
-                    return Err(CeremonyError::UnknownMember {
-                        name: member.name.clone(),
-                        identity: hex::encode(member.identity),
-                    });
-                }
+    fn new_seat(
+        &self,
+        from: &[u8; 32],
+        id: &CeremonyId,
+        message: &Message,
+        offered: Option<certs::Policy>,
+    ) -> Result<Arc<Seat>, CeremonyError> {
+        let Message::Propose { proposal } = message else {
+            return Err(Fault::OtherCeremony.into());
+        };
+        let proposal = dkg::Proposal::from_bytes(&proposal.proposal)?;
+        for member in proposal.members() {
+            let known = self.known(&member.identity);
+            if known.is_none_or(|known| known.recovery_public != member.recovery_public) {
+                return Err(CeremonyError::UnknownMember {
+                    name: member.name.clone(),
+                    identity: hex::encode(member.identity),
+                });
             }
         }
+        self.check_room(&proposal)?;
+        let policy = self.policy_of_proposal(&proposal, from, offered)?;
+        let local = LocalNode {
+            policy_hash: policy.hash(),
+            ..self.local.clone()
+        };
+        let machine = Member::new(local).with_patience(self.around.live.now().ceremony.patience_s);
         let mut seats = lock(&self.seats);
         let open = seats.values().filter(|seat| seat.is_open()).count();
         if open >= MAX_OPEN {
             return Err(CeremonyError::TooMany { open });
         }
-        let seat = seats
-            .entry(*id)
-            .or_insert_with(|| Arc::new(Seat::new(self.new_member())));
+        let of_one = |seat: &&Arc<Seat>| seat.is_proposed_by(proposal.leader());
+        let remembered = seats.values().filter(of_one).count();
+        if remembered >= MAX_OF_ONE {
+            return Err(CeremonyError::TooManyOfOne { remembered });
+        }
+        let seat = seats.entry(*id).or_insert_with(|| {
+            Arc::new(Seat {
+                policy: Some(policy),
+                ..Seat::new(machine)
+            })
+        });
         Ok(Arc::clone(seat))
     }
 
+    /// Whether this node could take a result of the reshare without erasing an earlier share before its time.
+    fn check_room(&self, proposal: &dkg::Proposal) -> Result<(), CeremonyError> {
+        let base = proposal.base().map(dkg::Base::name);
+        let entry = base.and_then(|base| self.around.keyring.entry(&base.public_key));
+        match entry.and_then(|entry| entry.is_full_until()) {
+            Some(until) => Err(CeremonyError::EpochsFull { until }),
+            None => Ok(()),
+        }
+    }
+
     fn accepts_by_itself(&self, machine: &Member) -> bool {
-        let leader = machine.proposal().map(|proposal| *proposal.leader());
-        leader.is_some_and(|leader| {
-            leader == self.around.own.identity
-                || self
-                    .around
-                    .live
-                    .now()
-                    .ceremony
-                    .accept_from
-                    .contains(&leader)
+        machine.proposal().is_some_and(|proposal| {
+            let leader = proposal.leader();
+            let config = self.around.live.now();
+            *leader == self.around.own.identity
+                || config.ceremony.accept_from.contains(leader) && !self.changes_policy(proposal)
         })
     }
 
@@ -257,7 +358,7 @@ impl Ceremonies {
         let mut place = lock(&seat.machine);
         let mut machine = match place.take() {
             Some(machine) => machine,
-            None => self.reread(id)?,
+            None => self.reread(id, seat.policy.as_ref())?,
         };
         let before = machine.stage();
         let output = match step(&mut machine) {
@@ -270,9 +371,14 @@ impl Ceremonies {
         };
         // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
         let overlap_s = self.around.live.now().ceremony.overlap_s;
-        let advanced = self
-            .desk
-            .settle(id, &machine, before, output, clock_s(), overlap_s)?;
+        let step = Step {
+            id,
+            machine: &machine,
+            before,
+            policy: seat.policy.as_ref(),
+            output,
+        };
+        let advanced = self.desk.settle(step, clock_s(), overlap_s)?;
         let stage = machine.stage();
         *place = Some(machine);
         drop(place);
@@ -292,19 +398,22 @@ impl Ceremonies {
     }
 
     /// The machine as the disk has it, after a write of which it is not known whether it succeeded.
-    fn reread(&self, id: &CeremonyId) -> Result<Member, CeremonyError> {
-        let Surroundings { store, .. } = &self.around;
+    fn reread(
+        &self,
+        id: &CeremonyId,
+        policy: Option<&certs::Policy>,
+    ) -> Result<Member, CeremonyError> {
+        let Surroundings { store, live, .. } = &self.around;
         for table in [Table::Ceremony, Table::Decided] {
             if let Some(state) = store.get(table, id)? {
-                let patience_s = self.around.live.now().ceremony.patience_s;
-                return restore(&self.local, id, &state, patience_s);
+                return restore(&self.around, &self.local, id, &state);
             }
         }
-        Ok(self.new_member())
-    }
-
-    fn new_member(&self) -> Member {
-        Member::new(self.local.clone()).with_patience(self.around.live.now().ceremony.patience_s)
+        let local = LocalNode {
+            policy_hash: policy.map_or(self.local.policy_hash, certs::Policy::hash),
+            ..self.local.clone()
+        };
+        Ok(Member::new(local).with_patience(live.now().ceremony.patience_s))
     }
 
     /// Gives up what has expired.
@@ -329,7 +438,8 @@ impl Ceremonies {
 }
 
 /// The answer that tells the leader what this node's operator has to do.
-fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
+fn refusal(about: About, error: &CeremonyError) -> Message {
+    let ceremony = about.ceremony.unwrap_or_default();
     tracing::warn!(ceremony = %hex::encode(ceremony), code = error.code(), "refused: {error}");
     let sentence: String = error
         .to_string()
@@ -338,6 +448,7 @@ fn refusal(ceremony: CeremonyId, error: &CeremonyError) -> Message {
         .collect();
     Message::Refused {
         ceremony,
+        attempt: about.attempt.unwrap_or_default(),
         code: error.code().to_owned(),
         sentence,
         culprit: 0,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dkg::{MemberStage, Message};
+use dkg::Message;
 use futures_util::future::join_all;
 use reencrypt::{KeyCertificate, PublicKeyPackage, ResultName};
 use serde_bytes::ByteBuf;
@@ -87,20 +87,18 @@ impl Ceremonies {
     async fn erase_due(self: &Arc<Self>) -> Result<(), CeremonyError> {
         let now = clock_s();
         for entry in self.around.keyring.entries() {
-            if entry
-                .state()
-                .overlap
-                .is_none_or(|overlap| now < overlap.end())
-            {
+            let mut overlaps = entry.state().overlaps.iter();
+            if overlaps.all(|overlap| now < overlap.end()) {
                 continue;
             }
             let key = *entry.public_key();
             let erased = self
                 .change_key(key, move |entry| entry.erase_due(now))
                 .await?;
-            if let Some(result) = erased {
+            for result in erased {
                 tracing::info!(key = %hex::encode(key), %result, "the overlap is over: the old share is erased");
             }
+            self.forget_unheld();
             self.notify();
         }
         Ok(())
@@ -111,18 +109,18 @@ impl Ceremonies {
         self: &Arc<Self>,
         having: &mut BTreeMap<ResultName, HashSet<Identity>>,
     ) -> Result<(), CeremonyError> {
-        for entry in self.around.keyring.entries() {
-            let Some(overlap) = entry
-                .state()
-                .overlap
-                .filter(|overlap| overlap.ends.is_none())
-            else {
-                continue;
-            };
+        let entries = self.around.keyring.entries();
+        let open = entries.iter().flat_map(|entry| {
+            let overlaps = entry.state().overlaps.iter();
+            let open = overlaps.filter(|overlap| overlap.ends.is_none());
+            open.map(move |overlap| (entry, overlap.successor))
+        });
+        let open: Vec<_> = open.collect();
+        having.retain(|result, _| open.iter().any(|(_, successor)| successor == result));
+        for (entry, successor) in open {
             let key = *entry.public_key();
-            let successor = overlap.successor;
             let known = having.entry(successor).or_default();
-            let members = members_of(&entry, &successor);
+            let members = members_of(entry, &successor);
             if members.is_empty() {
                 // A node that left learns who they are from the key's certificate.
                 continue;
@@ -135,7 +133,7 @@ impl Ceremonies {
             let questions = missing.map(async |(identity, address)| {
                 let peer = self.peer_of(identity, address).ok()?;
                 let has = has_result(&peer, &key, version).await
-                    || self.push(&entry, &successor, &peer).await;
+                    || self.push(entry, &successor, &peer).await;
                 has.then_some(*identity)
             });
             let found: Vec<Identity> = join_all(questions).await.into_iter().flatten().collect();
@@ -143,7 +141,7 @@ impl Ceremonies {
             let all = members
                 .keys()
                 .all(|identity| *identity == self.around.own.identity || known.contains(identity));
-            self.push_to_leaving(&entry, &successor, &members, known)
+            self.push_to_leaving(entry, &successor, &members, known)
                 .await;
             if all {
                 let ends = clock_s().saturating_add(self.around.live.now().ceremony.overlap_s);
@@ -165,10 +163,12 @@ impl Ceremonies {
         members: &BTreeMap<Identity, String>,
         known: &mut HashSet<Identity>,
     ) {
-        let Some(previous) = entry.previous().filter(|_| entry.current().is_some()) else {
+        // Its base is the next that is held below it.
+        let mut below = entry.held().filter(|key| key.result < *successor);
+        let Some(base) = below.next().filter(|_| entry.current().is_some()) else {
             return;
         };
-        let leaving = previous
+        let leaving = base
             .members
             .iter()
             .filter(|member| !members.contains_key(&member.identity))
@@ -184,24 +184,25 @@ impl Ceremonies {
 
     /// Gives the ceremony's certificate to a seat. Whether it has taken it.
     async fn push(&self, entry: &KeyEntry, successor: &ResultName, peer: &Peer) -> bool {
-        let current = entry.current().filter(|key| key.result == *successor);
-        let Some(current) = current else { return false };
+        let Some(key) = entry.held().find(|key| key.result == *successor) else {
+            return false;
+        };
         let id = lock(&self.made)
             .iter()
-            .find(|(_, made)| made.is(current))
+            .find(|(_, made)| made.is(key))
             .map(|(id, _)| *id);
         let Some(ceremony) = id else { return false };
         let message = Message::Certificate {
             ceremony,
-            certificate: ByteBuf::from(current.certificate.clone()),
-            public_shares: ByteBuf::from(packed(&current.package)),
+            certificate: ByteBuf::from(key.certificate.clone()),
+            public_shares: ByteBuf::from(packed(&key.package)),
         };
         let answer = tokio::time::timeout(ANSWER, ask(peer, &message)).await;
         matches!(answer, Ok(Ok(Message::Activated { .. })))
     }
 
     /// Asks the members that this node knows of for the newest certificate of each key.
-    async fn ask_fellows(self: &Arc<Self>) -> Result<(), CeremonyError> {
+    pub(super) async fn ask_fellows(self: &Arc<Self>) -> Result<(), CeremonyError> {
         for entry in self.around.keyring.entries() {
             let key = *entry.public_key();
             let mut fellows = BTreeMap::new();
@@ -302,18 +303,9 @@ impl Ceremonies {
         from: &[&Peer],
     ) -> Result<bool, CeremonyError> {
         let seats = lock(&self.seats).clone();
-        let open = seats.values().any(|seat| {
-            seat.is_reshare_of(key)
-                && matches!(
-                    seat.stage(),
-                    None | Some(
-                        MemberStage::Dealt
-                            | MemberStage::Acknowledged
-                            | MemberStage::Complained
-                            | MemberStage::Confirmed
-                    )
-                )
-        });
+        let open = seats
+            .values()
+            .any(|seat| seat.is_reshare_of(key) && seat.may_be_made_up_for());
         if !open {
             return Ok(false);
         }
@@ -324,7 +316,7 @@ impl Ceremonies {
         let Some(seat) = seats.get(&ceremony) else {
             return Ok(false);
         };
-        if seat.stage() == Some(MemberStage::Activated) {
+        if !seat.may_be_made_up_for() {
             return Ok(false);
         }
         let message = Message::Certificate {
@@ -340,7 +332,11 @@ impl Ceremonies {
     }
 
     /// A connection to a member: where the operator's configuration says that it is, or else where it was said to be.
-    fn peer_of(&self, identity: &Identity, address: &str) -> Result<Arc<Peer>, CeremonyError> {
+    pub(super) fn peer_of(
+        &self,
+        identity: &Identity,
+        address: &str,
+    ) -> Result<Arc<Peer>, CeremonyError> {
         let configured = self.configured(identity).map(|member| member.address);
         let mut addresses: Vec<String> = configured.into_iter().collect();
         if !address.is_empty() && !addresses.iter().any(|one| one == address) {
@@ -384,8 +380,8 @@ fn missed(entry: &KeyEntry) -> bool {
 
 /// The members of a result that this node knows of, with their addresses.
 fn members_of(entry: &KeyEntry, result: &ResultName) -> BTreeMap<Identity, String> {
-    if let Some(current) = entry.current().filter(|key| key.result == *result) {
-        let members = current.members.iter();
+    if let Some(key) = entry.held().find(|key| key.result == *result) {
+        let members = key.members.iter();
         return members
             .map(|member| (member.identity, member.address.clone()))
             .collect();

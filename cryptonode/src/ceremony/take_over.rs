@@ -2,6 +2,9 @@
 //!
 //! The rule of whose turn it is belongs to the member's machine. Here it is looked at now and then, a leader is made from what the
 //! machine knows and made durable, and its task is started.
+//!
+//! A member that has confirmed and seen no certificate when the proposal expires asks all others whether a key came of it, and goes on
+//! asking, at growing intervals of an hour at most, until it knows: those that know may be away for long.
 
 use std::sync::Arc;
 
@@ -21,33 +24,51 @@ impl Ceremonies {
         let seats = lock(&self.seats).clone();
         for (id, seat) in seats {
             let led = lock(&self.led).get(&id).cloned();
-            if led.is_some_and(|led| !led.has_stood_aside()) {
-                continue;
-            }
             let turn = seat.with(|machine| machine.takes_over_at(clock_s()));
-            if turn.flatten().is_none_or(|turn| clock_s() < turn) {
+            let turn = match (&led, turn.flatten()) {
+                // Only who has confirmed still has a turn when the proposal has expired.
+                (Some(led), Some(_)) if led.has_ended_unknowing() => {
+                    Some(led.asks_again_at().max(led.expires()))
+                }
+                (Some(led), _) if !led.has_stood_aside() => None,
+                (_, turn) => turn,
+            };
+            if turn.is_none_or(|turn| clock_s() < turn) {
                 continue;
             }
-            if let Err(error) = self.take_over(id, &seat).await {
+            let late = led.filter(|led| led.has_ended_unknowing());
+            if let Err(error) = self.take_over(id, &seat, late.as_deref()).await {
                 tracing::warn!(ceremony = %hex::encode(id), code = error.code(), %error, "the lead cannot be taken over now");
             }
         }
     }
 
-    async fn take_over(self: &Arc<Self>, id: CeremonyId, seat: &Seat) -> Result<(), CeremonyError> {
+    async fn take_over(
+        self: &Arc<Self>,
+        id: CeremonyId,
+        seat: &Seat,
+        late: Option<&Led>,
+    ) -> Result<(), CeremonyError> {
         let patience_s = self.around.live.now().ceremony.patience_s;
         let before = seat
             .with(|machine| machine.led_by().map(|leader| leader.name.clone()))
             .flatten();
-        let Some(led) = seat.with(|machine| Led::take_over(machine, patience_s)) else {
+        let Some(led) = seat.with(|machine| Led::take_over(machine, patience_s, late)) else {
             return Ok(());
         };
         let led = Arc::new(led?);
-        tracing::warn!(
-            ceremony = %hex::encode(id),
-            leader = before.unwrap_or_default(),
-            "nothing is heard of the ceremony's leader: this node leads it on"
-        );
+        let ceremony = hex::encode(id);
+        match late {
+            None => tracing::warn!(
+                ceremony,
+                leader = before.unwrap_or_default(),
+                "nothing is heard of the ceremony's leader: this node leads it on"
+            ),
+            Some(_) => tracing::info!(
+                ceremony,
+                "this node has confirmed and does not know whether a key came of it: it asks again"
+            ),
+        }
         let mut first = Vec::new();
         for effect in led.begin() {
             match effect {

@@ -27,6 +27,9 @@ pub struct CeremonyView {
     /// The proposer's software.
     #[serde(default)]
     pub software: String,
+    /// Members that run another version than this node, as far as it has asked them.
+    #[serde(default)]
+    pub other_versions: Vec<OtherVersion>,
     /// The step that it is at, such as `waiting for acceptances`, or how it ended.
     pub step: String,
     /// Whether it is decided on this node: activated, failed, rejected or abandoned.
@@ -116,6 +119,15 @@ pub(super) fn reshared(proposal: &Proposal) -> Option<ReshareView> {
     })
 }
 
+/// A member that runs another version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherVersion {
+    /// The member's name.
+    pub member: String,
+    /// Name and version of its software, as it says. Untrusted text.
+    pub software: String,
+}
+
 /// A member that takes no part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excluded {
@@ -158,6 +170,9 @@ pub(super) fn excluded<'a>(
                 (_, Some(fault)) => fault.to_string(),
                 (Grounds::Silent, _) => "it gave no answer in time, says the leader".to_owned(),
                 (Grounds::Declined, _) => "its operator declined, says the leader".to_owned(),
+                (Grounds::Claimed { code }, _) if code == "refused" => {
+                    "it refused to take part, says the leader".to_owned()
+                }
                 _ => format!("it answered falsely ({code}), says the leader"),
             };
             Excluded {
@@ -191,6 +206,13 @@ impl CeremonyView {
             "All members serve the key; its certificate is being signed, which takes as many of them as a read does."
                 .to_owned(),
         );
+    }
+
+    /// Whether it would give the key another policy.
+    #[must_use]
+    pub fn changes_policy(&self) -> bool {
+        let reshare = self.reshare.as_ref();
+        reshare.is_some_and(|reshare| reshare.policy_hash != self.policy_hash)
     }
 
     /// Whether it is decided, and a key came of it.

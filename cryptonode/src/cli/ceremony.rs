@@ -21,12 +21,13 @@ Every member's operator accepts by `cryptonode ceremony accept`, or has put this
 Nobody has to be awake at the same moment: the proposal stays open for 24 hours unless the configuration or --open-for-s says otherwise.
 
 With --reshare the key stays what it is, and so does everything encrypted under it; its members get new shares, and the old \
-ones are erased. Reads go on meanwhile. Proposed on a member that serves the key; old and new members accept.
+ones are erased. Reads go on meanwhile. Proposed on a member that serves the key; old and new members accept. The approval policy stays \
+the key's; `cryptonode policy propose` changes it.
 
 Examples:
   A new key, of which any 3 of all configured nodes answer a read:
     cryptonode ceremony propose --dir n1 --threshold 3 --wait
-  New shares for the same members, after a disk may have leaked, or to change the approval policy:
+  New shares for the same members, after a disk may have leaked:
     cryptonode ceremony propose --dir n1 --reshare 3af1 --wait
   n1 to n4 stay, n5 goes, n6 to n8 are new; from now on 4 answer a read:
     cryptonode ceremony propose --dir n1 --reshare 3af1 --members n1,n2,n3,n4,n6,n7,n8 --threshold 4
@@ -148,6 +149,7 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             let command = Command::CeremonyPropose {
                 threshold,
                 reshare,
+                policy: None,
                 absent,
                 after_attempt,
                 members,
@@ -156,12 +158,7 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
                 patience_s,
                 allow_few_members,
             };
-            let view: CeremonyView = ask(&dir, &command)?;
-            if wait {
-                status(&dir, Some(view.id), true, output)
-            } else {
-                print(&view, output)
-            }
+            propose(&dir, &command, wait, output)
         }
         CeremonyCommand::List(Dir { dir }) => {
             let views: Vec<CeremonyView> = ask(&dir, &Command::CeremonyList {})?;
@@ -182,17 +179,13 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
         } => {
             // What is accepted is what was compared, whatever else arrives meanwhile.
             let id = compare(&dir, id, words.as_deref(), output)?;
-            let view: CeremonyView = ask(&dir, &Command::CeremonyAccept { id })?;
-            print(&view, output)
+            accept(&dir, id, None, output)
         }
         CeremonyCommand::Reject {
             dir: Dir { dir },
             id,
             reason,
-        } => {
-            let view: CeremonyView = ask(&dir, &Command::CeremonyReject { id, reason })?;
-            print(&view, output)
-        }
+        } => reject(&dir, id, reason, output),
         CeremonyCommand::Abort {
             dir: Dir { dir },
             id,
@@ -208,6 +201,42 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
     }
 }
 
+/// Makes a proposal, and waits for its end if that is wished for.
+pub(super) fn propose(
+    dir: &Path,
+    command: &Command,
+    wait: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let view: CeremonyView = ask(dir, command)?;
+    if wait {
+        status(dir, Some(view.id), true, output)
+    } else {
+        print(&view, output)
+    }
+}
+
+/// Accepts a proposal; one that changes a policy with the hash of what its operator was shown.
+pub(super) fn accept(
+    dir: &Path,
+    id: String,
+    policy_hash: Option<String>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let view: CeremonyView = ask(dir, &Command::CeremonyAccept { id, policy_hash })?;
+    print(&view, output)
+}
+
+pub(super) fn reject(
+    dir: &Path,
+    id: String,
+    reason: String,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let view: CeremonyView = ask(dir, &Command::CeremonyReject { id, reason })?;
+    print(&view, output)
+}
+
 /// Compares the words, by the option or by asking on a terminal. Gives the whole id.
 fn compare(
     dir: &Path,
@@ -215,32 +244,45 @@ fn compare(
     words: Option<&str>,
     output: &mut Output,
 ) -> Result<String, Failure> {
-    let asks = words.is_none()
-        && !output.is_json()
-        && std::io::stdin().is_terminal()
-        && std::io::stdout().is_terminal();
-    if words.is_none() && !asks {
+    if words.is_none() && !asks(output) {
         return Ok(id);
     }
     let id = Some(id);
     let view: CeremonyView = ask(dir, &Command::CeremonyStatus { id, wait: false })?;
+    if words.is_none() {
+        show(&view, output)?;
+    }
+    confirm(&view, words, output)?;
+    Ok(view.id)
+}
+
+/// Whether there is somebody to ask.
+pub(super) fn asks(output: &Output) -> bool {
+    !output.is_json() && std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// Compares the words that were told, or has somebody at a terminal compare them.
+pub(super) fn confirm(
+    view: &CeremonyView,
+    words: Option<&str>,
+    output: &mut Output,
+) -> Result<(), Failure> {
     if let Some(words) = words {
         let told: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
-        if told.join(" ") != view.words {
-            let message = format!(
-                "this node's proposal has other words ({}): it is not the one that you were told of; nothing was accepted",
-                view.words
-            );
-            return Err(Failure::new(exit::FAILED, "other-words", message));
+        if told.join(" ") == view.words {
+            return Ok(());
         }
-        return Ok(view.id);
+        let message = format!(
+            "this node's proposal has other words ({}): it is not the one that you were told of; nothing was accepted",
+            view.words
+        );
+        return Err(Failure::new(exit::FAILED, "other-words", message));
     }
-    show(&view, output)?;
     output.note("Are these the words that the proposer sees? Type `yes` to accept:");
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     if line.trim().eq_ignore_ascii_case("yes") {
-        Ok(view.id)
+        Ok(())
     } else {
         let message = "nothing was accepted: `cryptonode ceremony reject` tells the proposer";
         Err(Failure::new(exit::FAILED, "not-confirmed", message))
@@ -261,7 +303,12 @@ fn read<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     })
 }
 
-fn status(dir: &Path, id: Option<String>, wait: bool, output: &mut Output) -> Result<(), Failure> {
+pub(super) fn status(
+    dir: &Path,
+    id: Option<String>,
+    wait: bool,
+    output: &mut Output,
+) -> Result<(), Failure> {
     let result = admin::request(dir, &Command::CeremonyStatus { id, wait }, |event| {
         if let Ok(view) = serde_json::from_value::<CeremonyView>(event.clone()) {
             let event = serde_json::json!({ "event": "ceremony", "ceremony": view });
@@ -286,11 +333,13 @@ fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-fn line(view: &CeremonyView) -> String {
+pub(super) fn line(view: &CeremonyView) -> String {
     let mut text = format!(
         "{}{} led by {}, {} of {}: {}",
         short(&view.id),
-        if view.reshare.is_some() {
+        if view.changes_policy() {
+            " (reshare, changes the policy)"
+        } else if view.reshare.is_some() {
             " (reshare)"
         } else {
             ""
@@ -302,6 +351,9 @@ fn line(view: &CeremonyView) -> String {
     );
     if view.step == "proposed" || view.step == "accepting" {
         text.push_str(&format!(" [{}]", view.words));
+    }
+    if let Some(reason) = view.sentence.as_deref().filter(|_| view.decided) {
+        text.push_str(&format!(" ({reason})"));
     }
     if !view.waiting_for.is_empty() {
         let names: Vec<&str> = view
@@ -376,8 +428,9 @@ fn lines(view: &CeremonyView) -> Vec<String> {
         if !reshare.may_be_absent.is_empty() {
             before.push(field("may be absent", list(&reshare.may_be_absent)));
         }
-        if reshare.policy_hash != view.policy_hash {
-            before.push(field("new policy", &view.policy_hash));
+        if view.changes_policy() {
+            let how = format!("{} (cryptonode policy diff)", view.policy_hash);
+            before.push(field("new policy", how));
         }
         lines.splice(2..2, before);
     }
@@ -390,6 +443,12 @@ fn lines(view: &CeremonyView) -> Vec<String> {
         lines.push(field(
             "waiting for",
             format!("{}: {}{heard}", waiting.member, waiting.waiting_for),
+        ));
+    }
+    for other in &view.other_versions {
+        lines.push(field(
+            "another version",
+            format!("{} runs {}", other.member, other.software),
         ));
     }
     for excluded in &view.excluded {

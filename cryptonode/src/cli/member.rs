@@ -1,14 +1,14 @@
-//! `cryptonode card`, `member`, `policy`, `config`: the node's public card and the files that its operator sets up.
+//! `cryptonode card`, `member`, `config`: the node's public card and the files that its operator sets up.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::output::field;
 use super::{Dir, Failure, Output, exit};
-use crate::config::{CONFIG_FILE, Card, Config, ConfigError, read_policy};
+use crate::config::{CONFIG_FILE, Card, Config, ConfigError};
 use crate::node_files::{PublicIdentity, PublicIdentityError};
 use crate::reload::{self, ReloadError};
 use crate::store::{FolderError, write_private};
@@ -27,20 +27,6 @@ pub(super) enum MemberCommand {
     },
     /// List the configured members.
     List(Dir),
-}
-
-/// `cryptonode policy`.
-#[derive(Debug, Subcommand)]
-pub(super) enum PolicyCommand {
-    /// Check a policy file and take it for keys that are made from now on.
-    Set {
-        #[command(flatten)]
-        dir: Dir,
-        /// The policy, TOML, as the organisations agreed on it.
-        file: PathBuf,
-    },
-    /// Show the policy.
-    Show(Dir),
 }
 
 /// `cryptonode config`.
@@ -170,62 +156,6 @@ pub(super) fn read_cards(argument: &str) -> Result<Vec<Card>, Failure> {
         ));
     }
     Ok(cards)
-}
-
-pub(super) fn policy(command: &PolicyCommand, output: &mut Output) -> Result<(), Failure> {
-    match command {
-        PolicyCommand::Set { dir, file } => {
-            let (config, _) = open(&dir.dir)?;
-            let policy = read_policy(file)?;
-            let text = fs::read(file).map_err(|error| {
-                Failure::new(
-                    exit::CONFIGURATION,
-                    "policy",
-                    format!("cannot read {}: {error}", file.display()),
-                )
-            })?;
-            write_private(&config.policy, &text, true)?;
-            print_policy(&policy, output)?;
-            output.note("It holds for keys that are made from now on, once the node has been started again.");
-            Ok(())
-        }
-        PolicyCommand::Show(Dir { dir }) => {
-            let (config, _) = open(dir)?;
-            print_policy(&read_policy(&config.policy)?, output)
-        }
-    }
-}
-
-fn print_policy(policy: &certs::Policy, output: &mut Output) -> Result<(), Failure> {
-    let names: Vec<&str> = policy
-        .organisations()
-        .iter()
-        .map(|organisation| organisation.name.as_str())
-        .collect();
-    let hash = hex::encode(policy.hash());
-    let value = json!({
-        "policy_hash": hash, "approvals_needed": policy.approvals_needed(), "organisations": names,
-        "max_lifetime_s": policy.max_lifetime_s(), "tolerance_s": policy.tolerance_s(),
-    });
-    output.result(
-        &value,
-        &[
-            field("policy", &hash),
-            field(
-                "approvals needed",
-                format!("{} of {}", policy.approvals_needed(), names.len()),
-            ),
-            field("organisations", names.join(", ")),
-            field(
-                "longest approval",
-                format!(
-                    "{} s, clocks may differ by {} s",
-                    policy.max_lifetime_s(),
-                    policy.tolerance_s()
-                ),
-            ),
-        ],
-    )
 }
 
 pub(super) fn config(command: &ConfigCommand, output: &mut Output) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ mod key;
 mod logging;
 mod member;
 mod output;
+mod policy;
 mod restore;
 mod run;
 mod unseal;
@@ -64,9 +65,9 @@ enum Command {
     /// The other members.
     #[command(subcommand)]
     Member(member::MemberCommand),
-    /// The approval policy for new keys.
+    /// The approval policy: for new keys, and of keys that are there, which all members' operators change together.
     #[command(subcommand)]
-    Policy(member::PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// The configuration.
     #[command(subcommand)]
     Config(member::ConfigCommand),
@@ -152,7 +153,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Unseal(command) => unseal::run(&command, output),
         Command::Card(Dir { dir }) => member::card(&dir, output),
         Command::Member(command) => member::member(&command, output),
-        Command::Policy(command) => member::policy(&command, output),
+        Command::Policy(command) => policy::run(command, output),
         Command::Config(command) => member::config(&command, output),
         Command::Ceremony(command) => ceremony::run(command, output),
         Command::Key(command) => key::run(command, output),

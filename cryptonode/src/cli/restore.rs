@@ -18,7 +18,7 @@ use super::member::read_cards;
 use super::output::field;
 use super::{Failure, Output, PassphraseSource, exit};
 use crate::client::{PeerOptions, call};
-use crate::config::{CONFIG_FILE, Config, read_policy};
+use crate::config::{CONFIG_FILE, Config, policy_text, read_policy};
 use crate::keyring::ActiveKey;
 use crate::node_files::PublicIdentity;
 use crate::store::{
@@ -38,7 +38,7 @@ A restored node serves reads, and takes no part in ceremonies.
 Examples:
   cryptonode restore --phrase-file words --certificate key.ceremony --policy policy.toml --dry-run
   cryptonode restore --dir n1 --name n1 --listen 0.0.0.0:7700 --passphrase-file pass --phrase-file words \\
-    --from n2.card --key 3af1… --policy policy.toml")]
+    --from n2.card --key 3af1…")]
 pub(super) struct Restore {
     /// The new folder.
     #[arg(
@@ -71,9 +71,9 @@ pub(super) struct Restore {
     /// Y in hexadecimal of a key that is to be restored.
     #[arg(long, value_name = "HEX")]
     key: Vec<String>,
-    /// The policy file of the keys.
-    #[arg(long, value_name = "FILE")]
-    policy: PathBuf,
+    /// The policy file of the keys; the member of --from is asked for it if absent.
+    #[arg(long, value_name = "FILE", required_unless_present = "from")]
+    policy: Option<PathBuf>,
     /// Check everything and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -85,8 +85,8 @@ pub(super) struct Restore {
 pub(super) fn run(command: &Restore, output: &mut Output) -> Result<(), Failure> {
     crate::process::forbid_core_dumps();
     let phrase = read_phrase(&command.phrase_file)?;
-    let policy = read_policy(&command.policy)?;
-    let keys = restore_keys(command, &phrase, &policy)?;
+    let policy = command.policy.as_deref().map(read_policy).transpose()?;
+    let keys = restore_keys(command, &phrase, policy.as_ref())?;
     let identity = hex::encode(phrase.node_keys().identity.verifying_key().to_bytes());
     if !command.dry_run {
         write(command, &phrase, &keys)?;
@@ -133,7 +133,7 @@ fn view(key: &ActiveKey) -> serde_json::Value {
 fn restore_keys(
     command: &Restore,
     phrase: &RecoveryPhrase,
-    policy: &certs::Policy,
+    policy: Option<&certs::Policy>,
 ) -> Result<Vec<ActiveKey>, Failure> {
     let mut certificates = Vec::new();
     for path in &command.certificate {
@@ -184,10 +184,19 @@ fn restore_keys(
         let message = "no key is given: name certificates with --certificate, or a member with --from and --key";
         return Err(Failure::new(exit::USAGE, "no-certificate", message));
     }
-    newest
-        .into_values()
-        .map(|(restored, certificate)| active(restored, certificate, policy))
-        .collect()
+    let mut keys = Vec::new();
+    for (restored, certificate) in newest.into_values() {
+        let policy = match (policy, &command.from) {
+            (Some(policy), _) => policy.clone(),
+            (None, Some(card)) => fetch_policy(card, restored.certified.policy_hash(), phrase)?,
+            (None, None) => {
+                let message = "name the policy file of the keys with --policy";
+                return Err(Failure::new(exit::USAGE, "policy", message));
+            }
+        };
+        keys.push(active(restored, certificate, &policy)?);
+    }
+    Ok(keys)
 }
 
 fn active(
@@ -220,6 +229,48 @@ fn active(
 
 /// Asks a member for its copy of a key's certificate.
 fn fetch(card: &Path, key: &[u8; 32], phrase: &RecoveryPhrase) -> Result<Vec<u8>, Failure> {
+    let (name, answer) = ask(card, &Request::Key { public_key: *key }, phrase)?;
+    match answer {
+        Answer::Key { certificate, .. } => Ok(certificate.into_vec()),
+        other => Err(unexpected(&name, other)),
+    }
+}
+
+/// Asks a member for the policy that a key's certificate names.
+fn fetch_policy(
+    card: &Path,
+    hash: &[u8; 32],
+    phrase: &RecoveryPhrase,
+) -> Result<certs::Policy, Failure> {
+    let policy_hash = *hash;
+    let (name, answer) = ask(card, &Request::Policy { policy_hash }, phrase)?;
+    match answer {
+        // What it is held against is in the certificate: see `active`.
+        Answer::Policy { policy } => certs::Policy::from_bytes(&policy)
+            .map_err(|error| Failure::new(exit::FAILED, "member-answer", error.to_string())),
+        other => Err(unexpected(&name, other)),
+    }
+}
+
+fn unexpected(name: &str, answer: Answer) -> Failure {
+    match answer {
+        Answer::Refused { code, message, .. } => {
+            let message = format!("{name} refused ({code}): {message}");
+            Failure::new(exit::FAILED, "member-refused", message)
+        }
+        _ => {
+            let message = format!("{name} answered something else than it was asked");
+            Failure::new(exit::FAILED, "member-answer", message)
+        }
+    }
+}
+
+/// Asks the member of a card, as the node that is restored.
+fn ask(
+    card: &Path,
+    request: &Request,
+    phrase: &RecoveryPhrase,
+) -> Result<(String, Answer), Failure> {
     let cards = read_cards(&card.to_string_lossy())?;
     let card = cards.first().ok_or_else(|| {
         let message = "the file of --from has no card in it";
@@ -231,28 +282,17 @@ fn fetch(card: &Path, key: &[u8; 32], phrase: &RecoveryPhrase) -> Result<Vec<u8>
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let request = Request::Key { public_key: *key };
     let options = PeerOptions::default();
     let answer = runtime
         .block_on(call(
             identity,
             &member.address,
             &member.identity,
-            &request,
+            request,
             options,
         ))
         .map_err(|error| Failure::new(exit::FAILED, "member-unreachable", error.to_string()))?;
-    match answer {
-        Answer::Key { certificate, .. } => Ok(certificate.into_vec()),
-        Answer::Refused { code, message, .. } => {
-            let message = format!("{} refused ({code}): {message}", member.name);
-            Err(Failure::new(exit::FAILED, "member-refused", message))
-        }
-        _ => {
-            let message = format!("{} answered something else than it was asked", member.name);
-            Err(Failure::new(exit::FAILED, "member-answer", message))
-        }
-    }
+    Ok((member.name, answer))
 }
 
 fn write(command: &Restore, phrase: &RecoveryPhrase, keys: &[ActiveKey]) -> Result<(), Failure> {
@@ -267,7 +307,12 @@ fn write(command: &Restore, phrase: &RecoveryPhrase, keys: &[ActiveKey]) -> Resu
     let text = Config::template(name, command.listen, &advertise);
     let config = Config::parse(dir, &text)?;
     let passphrase = Passphrase::obtain(command.passphrase.passphrase_file.as_deref(), true)?;
-    let policy = std::fs::read(&command.policy)?;
+    // What was fetched is written out: the operator wants to see what the node goes by, and the next restore asks for it.
+    let policy = match (&command.policy, keys) {
+        (Some(path), _) => std::fs::read(path)?,
+        (None, [key, ..]) => policy_text(&key.policy).into_bytes(),
+        (None, []) => Vec::new(),
+    };
     let folder = Folder::create(dir)?;
     let node = phrase.node_keys();
     let identity = NodeIdentity {

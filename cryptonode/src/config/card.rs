@@ -104,7 +104,7 @@ impl Card {
         self.name == other.name || self.identity == other.identity || self.address == other.address
     }
 
-    pub(super) fn as_toml(&self) -> String {
+    pub(crate) fn as_toml(&self) -> String {
         let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
         format!(
             "\n[[members]]\nname = {}\nidentity = {}\nrecovery_public = {}\naddress = {}\n",

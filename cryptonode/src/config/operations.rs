@@ -61,6 +61,25 @@ pub(super) fn default_health(node: SocketAddr) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
+/// `[witness]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WitnessSettings {
+    /// How often the other members are shown this node's audit log to be cosigned, in seconds; 0 is never.
+    pub every_s: u64,
+    /// After so many new records they are shown it at once.
+    pub after_records: u64,
+}
+
+impl Default for WitnessSettings {
+    fn default() -> Self {
+        Self {
+            every_s: 60,
+            after_records: 1_000,
+        }
+    }
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

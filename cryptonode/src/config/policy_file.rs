@@ -83,6 +83,27 @@ pub enum PolicyFileError {
     },
 }
 
+/// The text of a policy file that says this policy.
+#[must_use]
+pub fn policy_text(policy: &Policy) -> String {
+    let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
+    let mut text = format!(
+        "approvals_needed = {}\nmax_lifetime_s = {}\ntolerance_s = {}\n",
+        policy.approvals_needed(),
+        policy.max_lifetime_s(),
+        policy.tolerance_s()
+    );
+    for organisation in policy.organisations() {
+        let issuers = organisation.to_pem().join("");
+        // Neither base64 nor the frame around it has a quotation mark or a backslash.
+        text.push_str(&format!(
+            "\n[[organisations]]\nname = {}\nissuers = [\"\"\"\n{issuers}\"\"\"]\n",
+            quote(&organisation.name)
+        ));
+    }
+    text
+}
+
 /// Reads and checks a policy file.
 ///
 /// # Errors

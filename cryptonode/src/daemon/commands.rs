@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::Node;
 use super::key_view::{MISSED, OVERLAP, SERVING, exported, view};
-use crate::admin::{AuditStatus, Command, CommandError, KeyHealth, KeyView, NodeStatus};
+use crate::admin::{AuditStatus, Command, CommandError, KeyHealth, KeyPolicy, KeyView, NodeStatus};
 use crate::ceremony::{CeremonyError, Wish};
 use crate::health::Condition;
 use crate::keyring::KeyEntry;
@@ -38,6 +38,7 @@ impl Node {
                 Command::CeremonyPropose {
                     threshold,
                     reshare,
+                    policy,
                     absent,
                     after_attempt,
                     members,
@@ -49,6 +50,7 @@ impl Node {
                     let wish = Wish {
                         threshold,
                         reshare,
+                        policy: policy.as_deref().map(read_policy).transpose()?,
                         absent,
                         after_attempt,
                         members,
@@ -60,7 +62,25 @@ impl Node {
                     to_value(&ceremonies.propose(wish).await?)
                 }
                 Command::CeremonyList {} => to_value(&ceremonies.list()),
-                Command::CeremonyAccept { id } => to_value(&ceremonies.accept(&id).await?),
+                Command::CeremonyAccept { id, policy_hash } => {
+                    let consent = policy_hash.as_deref().map(read_hash).transpose()?;
+                    to_value(&ceremonies.accept(&id, consent).await?)
+                }
+                Command::KeyPolicy {
+                    ceremony,
+                    public_key,
+                } => {
+                    let report = ceremonies
+                        .policy_report(ceremony.as_deref(), public_key.as_deref())
+                        .await?;
+                    let bytes = |policy: certs::Policy| hex::encode(policy.to_bytes());
+                    to_value(&KeyPolicy {
+                        public_key: report.public_key.map(hex::encode),
+                        present: report.present.map(bytes),
+                        proposed: report.proposed.map(bytes),
+                        ceremony: report.ceremony,
+                    })
+                }
                 Command::CeremonyReject { id, reason } => {
                     to_value(&ceremonies.reject(&id, &reason).await?)
                 }
@@ -135,11 +155,24 @@ impl Node {
                         .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                     Ok(json!({ "note": note }))
                 }
+                Command::AuditWitness {} => to_value(&self.witnesses.view()),
                 Command::Phases {} => to_value(&self.counters.phases.snapshot()),
             }
         }
         .boxed()
     }
+}
+
+fn read_policy(text: &str) -> Result<certs::Policy, CommandError> {
+    let bytes = hex::decode(text).unwrap_or_default();
+    certs::Policy::from_bytes(&bytes)
+        .map_err(|error| CommandError::new("policy", error.to_string()))
+}
+
+fn read_hash(text: &str) -> Result<[u8; 32], CommandError> {
+    let bytes = hex::decode(text).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| CommandError::new("policy", "a policy's hash has 64 hexadecimal digits"))
 }
 
 fn to_value(value: &impl serde::Serialize) -> Result<Value, CommandError> {

@@ -27,7 +27,7 @@ pub(super) fn view(entry: &KeyEntry) -> Option<KeyView> {
             erased: past.erased,
         })
         .collect();
-    let (name, sentence) = match (&state.absence, entry.previous()) {
+    let (name, sentence) = match (&state.absence, entry.previous().first()) {
         (Some(absence), _) if absence.kind == AbsenceKind::Missed => {
             let successor = (&absence.successor).into();
             let refusal = KeyRefusal::Missed { successor };
@@ -39,10 +39,12 @@ pub(super) fn view(entry: &KeyEntry) -> Option<KeyView> {
             let refusal = KeyRefusal::Retired { successor };
             (RETIRED, Some(format!("{}: {refusal}", refusal.code())))
         }
-        (None, Some(previous)) => {
+        (None, Some(_)) => {
+            let earlier = entry.previous().iter();
+            let earlier: Vec<String> = earlier.map(|key| key.result.to_string()).collect();
             let sentence = format!(
                 "the share of {} is still there, and answered with",
-                previous.result
+                earlier.join("; of ")
             );
             (OVERLAP, Some(sentence))
         }
@@ -59,8 +61,8 @@ pub(super) fn view(entry: &KeyEntry) -> Option<KeyView> {
         sentence,
         epochs_held: entry.held().map(|key| key.result.epoch).collect(),
         overlap_ends: state
-            .overlap
-            .filter(|_| entry.previous().is_some())
+            .overlap()
+            .filter(|_| !entry.previous().is_empty())
             .map(|overlap| overlap.end()),
         history,
         member_names: Vec::new(),
@@ -71,7 +73,7 @@ pub(super) fn view(entry: &KeyEntry) -> Option<KeyView> {
     // What is served; and of a key that is not, what it has become.
     let newest = state.newest.as_ref().map(|newest| &newest.certificate);
     let served = entry.served().next();
-    match (served, newest, entry.previous()) {
+    match (served, newest, entry.previous().first()) {
         (Some(key), _, _) | (None, None, Some(key)) => {
             view.epoch = key.result.epoch;
             view.attempt = key.result.attempt;

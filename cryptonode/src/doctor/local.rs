@@ -107,6 +107,9 @@ pub(super) async fn ports(
     identity: &PublicIdentity,
     running: &Running,
 ) {
+    if let Some(message) = handed_out(config.listen.port()) {
+        findings.warn("port", &config.listen.to_string(), message);
+    }
     match running {
         Running::Yes(status) => {
             match status.listen.parse() {
@@ -145,6 +148,32 @@ pub(super) async fn ports(
             }
         }
     }
+}
+
+/// Why a node that is down for a moment may not get its port back.
+fn handed_out(port: u16) -> Option<String> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
+    let range = read("ip_local_port_range")?;
+    let mut ends = range.split_whitespace().map_while(|end| end.parse().ok());
+    let (from, to): (u16, u16) = (ends.next()?, ends.next()?);
+    let reserved = read("ip_local_reserved_ports").unwrap_or_default();
+    (is_within(port, from, to) && !is_listed(port, &reserved)).then(|| {
+        format!(
+            "the system gives the ports {from} to {to} to outgoing connections: while the node is down, another program may get its port, and it cannot start; use one below {from}, or add it to net.ipv4.ip_local_reserved_ports"
+        )
+    })
+}
+
+fn is_within(port: u16, from: u16, to: u16) -> bool {
+    (from..=to).contains(&port)
+}
+
+/// Whether a port is in a list such as `7700,8000-8010`.
+fn is_listed(port: u16, list: &str) -> bool {
+    list.trim().split(',').any(|entry| {
+        let (from, to) = entry.split_once('-').unwrap_or((entry, entry));
+        matches!((from.parse(), to.parse()), (Ok(from), Ok(to)) if is_within(port, from, to))
+    })
 }
 
 async fn answering(findings: &mut Findings, address: SocketAddr, identity: &PublicIdentity) {
@@ -255,6 +284,24 @@ pub(super) fn issuers(findings: &mut Findings, policy: Option<&certs::Policy>, k
                 &about,
                 format!("its certificate is valid for {days} days"),
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_listed;
+
+    #[test]
+    fn reserved_ports_are_read_as_the_system_writes_them() {
+        for (port, list, listed) in [
+            (7700, "7700\n", true),
+            (7700, "80,7000-7800", true),
+            (7700, "7701-7800", false),
+            (7700, "\n", false),
+            (7700, "x-y,-,7700-", false),
+        ] {
+            assert_eq!(is_listed(port, list), listed, "{list:?}");
         }
     }
 }

@@ -5,6 +5,9 @@
 //!  current ────────────▶ current'  ──────────────────────────────────────────────▶ current'
 //!                        previous (serves too)                                      previous erased
 //!
+//!             activate again within the overlap                each when its own overlap is over, or a later one
+//!  current' ───────────▶ current'', previous: current' and current (both serve) ─▶ current''
+//!
 //!             retire                                   the same moment
 //!  current ────────────▶ previous (serves) ──────────────────────────────────────▶ no share: `key-retired`
 //!
@@ -19,11 +22,11 @@ use std::sync::Arc;
 
 use reencrypt::{KeyCertificate, ResultName};
 
+use super::state::{
+    Absence, AbsenceKind, KeyState, MAX_HISTORY, MAX_PREVIOUS, Newest, Overlap, PastResult,
+};
 use super::{ActiveKey, InsertError, KeyRefusal};
 use crate::wire::v1::ResultVersion;
-
-/// Most results that the history of a key names: the oldest are forgotten first.
-const MAX_HISTORY: usize = 64;
 
 /// A key of which this node holds a share, or held one.
 #[derive(Debug, Clone)]
@@ -31,90 +34,9 @@ pub struct KeyEntry {
     pub(crate) public_key: [u8; 32],
     /// The share of the newest result that this node is a member of, if that is the newest that it knows of.
     pub(crate) current: Option<Arc<ActiveKey>>,
-    /// The share of an earlier result, until it is erased.
-    pub(crate) previous: Option<Arc<ActiveKey>>,
+    /// The shares of earlier results until they are erased, the newest first; at most [`MAX_PREVIOUS`].
+    pub(crate) previous: Vec<Arc<ActiveKey>>,
     pub(crate) state: KeyState,
-}
-
-/// What is known of a key apart from shares. Nothing of it is secret; all of it is durable.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyState {
-    /// The newest certificate that this node has verified.
-    pub newest: Option<Newest>,
-    /// There if this node holds no share of the newest result that it knows of.
-    pub absence: Option<Absence>,
-    /// There as long as `previous` has not been erased.
-    pub overlap: Option<Overlap>,
-    /// The results that this node knows of, in order of their names.
-    pub history: Vec<PastResult>,
-    /// The highest attempt that this node has confirmed in a reshare, for each base.
-    pub confirmed: Vec<(ResultName, u32)>,
-    /// The approval policy of the newest result, where it is not in a share's record: it governs the earlier one too.
-    pub policy: Option<certs::Policy>,
-}
-
-/// A certificate verified under Y, and where its members are said to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Newest {
-    /// The certificate.
-    pub certificate: KeyCertificate,
-    /// `host:port` of each member, in index order; empty where it is not known. Hints.
-    pub addresses: Vec<String>,
-}
-
-/// Why this node has no share of a key's newest result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AbsenceKind {
-    /// It took part in the reshare and handed its place on.
-    Retired,
-    /// It was not there.
-    Missed,
-}
-
-/// This node has no share of the newest result that it knows of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Absence {
-    /// Why.
-    pub kind: AbsenceKind,
-    /// The newest result that it knows of.
-    pub successor: ResultName,
-}
-
-/// The time in which the share of an earlier result is still there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overlap {
-    /// The result that takes over.
-    pub successor: ResultName,
-    /// When the earlier share is erased, seconds since the Unix epoch; known once all new members have activated.
-    pub ends: Option<u64>,
-    /// When it is erased at the latest.
-    pub latest: u64,
-}
-
-impl Overlap {
-    /// When the earlier share is erased, as far as is known now.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.ends.map_or(self.latest, |ends| ends.min(self.latest))
-    }
-}
-
-/// A result of a key, as its history names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PastResult {
-    /// Its name.
-    pub result: ResultName,
-    /// t.
-    pub threshold: u16,
-    /// The members' names in index order.
-    pub members: Vec<String>,
-    /// This node's index, if it is a member.
-    pub index: Option<u16>,
-    /// When this node activated it or learned of it, seconds since the Unix epoch.
-    pub since: u64,
-    /// When this node erased its share of it.
-    pub erased: Option<u64>,
 }
 
 /// What a request for a share is answered with.
@@ -152,7 +74,7 @@ impl KeyEntry {
         Self {
             public_key,
             current: None,
-            previous: None,
+            previous: Vec::new(),
             state: KeyState::default(),
         }
     }
@@ -166,10 +88,11 @@ impl KeyEntry {
         } else {
             shares.pop()
         };
+        shares.reverse();
         Self {
             public_key,
             current,
-            previous: shares.pop(),
+            previous: shares,
             state,
         }
     }
@@ -186,10 +109,19 @@ impl KeyEntry {
         self.current.as_ref()
     }
 
-    /// The share of the result before it, until it is erased.
+    /// The shares of the results before it until they are erased, the newest first.
     #[must_use]
-    pub fn previous(&self) -> Option<&Arc<ActiveKey>> {
-        self.previous.as_ref()
+    pub fn previous(&self) -> &[Arc<ActiveKey>] {
+        &self.previous
+    }
+
+    /// Why this node can take no further result on now: it would have to erase a share before its time. The time when the next is
+    /// erased at the latest, seconds since the Unix epoch.
+    #[must_use]
+    pub fn is_full_until(&self) -> Option<u64> {
+        let full = self.current.is_some() && self.previous.len() >= MAX_PREVIOUS;
+        let ends = self.state.overlaps.iter().map(Overlap::end).min();
+        ends.filter(|_| full)
     }
 
     /// What is known of the key apart from shares.
@@ -207,7 +139,7 @@ impl KeyEntry {
                 ..
             })
         );
-        let previous = self.previous.as_ref().filter(|_| !missed);
+        let previous = self.previous.iter().filter(move |_| !missed);
         self.current.iter().chain(previous)
     }
 
@@ -335,7 +267,7 @@ impl KeyEntry {
         {
             return Ok(Arc::clone(current));
         }
-        self.note(PastResult {
+        self.state.note(PastResult {
             result: key.result,
             threshold: key.package.threshold(),
             members: key
@@ -347,13 +279,15 @@ impl KeyEntry {
             since: now,
             erased: None,
         });
-        self.state.absence = None;
-        // An earlier share that was not served with any more is of no use to anybody now.
-        self.drop_previous(now);
-        self.previous = self.current.take();
+        let absence = self.state.absence.take();
+        if absence.is_some_and(|absence| absence.kind == AbsenceKind::Missed) {
+            // A share that was not served with any more is of no use to anybody now.
+            self.drop_before(&key.result, now);
+        }
+        self.keep_current(now);
         if key.result.epoch > 0 {
             // Also where there is no earlier share: others are told of the new result in this time.
-            self.state.overlap = Some(Overlap {
+            self.state.begin_overlap(Overlap {
                 successor: key.result,
                 ends: None,
                 latest,
@@ -371,10 +305,9 @@ impl KeyEntry {
         if self.newest_known().is_some_and(|known| known >= successor) {
             return;
         }
-        if let Some(base) = self.current.take() {
-            self.drop_previous(now);
-            self.previous = Some(base);
-            self.state.overlap = Some(Overlap {
+        if self.current.is_some() {
+            self.keep_current(now);
+            self.state.begin_overlap(Overlap {
                 successor,
                 ends: None,
                 latest,
@@ -410,7 +343,7 @@ impl KeyEntry {
             .zip(certificate.members())
             .find(|(_, member)| member.identity == *own)
             .map(|(index, _)| index);
-        self.note(PastResult {
+        self.state.note(PastResult {
             result,
             threshold: certificate.package().threshold(),
             members: certificate
@@ -443,9 +376,10 @@ impl KeyEntry {
             successor: result,
         });
         if let Some(base) = self.current.take() {
-            self.drop_previous(now);
-            self.previous = Some(base);
-            self.state.overlap = Some(Overlap {
+            // Those before it are served with no more, and nobody waits for them.
+            self.drop_before(&result, now);
+            self.previous.push(base);
+            self.state.begin_overlap(Overlap {
                 successor: result,
                 ends: Some(erase_at),
                 latest: erase_at,
@@ -454,46 +388,58 @@ impl KeyEntry {
         true
     }
 
-    /// All new members have activated `successor`: the earlier share is erased at `ends`.
+    /// All new members have activated `successor`: what is left of earlier results is erased at `ends`.
     pub fn set_end(&mut self, successor: &ResultName, ends: u64) {
-        if let Some(overlap) = self
-            .state
-            .overlap
-            .as_mut()
-            .filter(|overlap| overlap.successor == *successor && overlap.ends.is_none())
-        {
+        let mut overlaps = self.state.overlaps.iter_mut();
+        let overlap =
+            overlaps.find(|overlap| overlap.successor == *successor && overlap.ends.is_none());
+        if let Some(overlap) = overlap {
             overlap.ends = Some(ends);
         }
     }
 
-    /// Lets the earlier share go if its time has come. The result that it was of, if so.
-    pub fn erase_due(&mut self, now: u64) -> Option<ResultName> {
-        self.state.overlap.filter(|overlap| now >= overlap.end())?;
-        let result = self.previous.as_ref().map(|key| key.result);
-        self.drop_previous(now);
-        result
+    /// Lets the earlier shares go whose time has come. The results that they were of.
+    pub fn erase_due(&mut self, now: u64) -> Vec<ResultName> {
+        let over = self.state.overlaps.iter().rev();
+        let over = over.filter(|overlap| now >= overlap.end());
+        match over.map(|overlap| overlap.successor).next() {
+            Some(successor) => self.drop_before(&successor, now),
+            None => Vec::new(),
+        }
     }
 
-    fn drop_previous(&mut self, now: u64) {
-        self.state.overlap = None;
-        let Some(previous) = self.previous.take() else {
-            return;
-        };
-        for past in &mut self.state.history {
-            if past.result == previous.result {
-                past.erased = Some(now);
+    /// The present share becomes an earlier one. It has its overlap before it, so the earliest of too many has to go.
+    fn keep_current(&mut self, now: u64) {
+        self.previous.splice(0..0, self.current.take());
+        while self.previous.len() > MAX_PREVIOUS {
+            if let Some(earliest) = self.previous.pop() {
+                self.mark_erased(&earliest.result, now);
             }
         }
     }
 
-    fn note(&mut self, result: PastResult) {
-        let history = &mut self.state.history;
-        match history.iter_mut().find(|past| past.result == result.result) {
-            Some(past) => past.index = past.index.or(result.index),
-            None => history.push(result),
+    /// Nothing before this result is needed any more.
+    fn drop_before(&mut self, successor: &ResultName, now: u64) -> Vec<ResultName> {
+        self.state
+            .overlaps
+            .retain(|overlap| overlap.successor > *successor);
+        let gone = self.previous.extract_if(.., |key| key.result < *successor);
+        let gone: Vec<ResultName> = gone.map(|key| key.result).collect();
+        for result in &gone {
+            self.mark_erased(result, now);
         }
-        history.sort_by_key(|past| past.result);
-        let surplus = history.len().saturating_sub(MAX_HISTORY);
-        history.drain(..surplus);
+        gone
+    }
+
+    fn mark_erased(&mut self, result: &ResultName, now: u64) {
+        for past in &mut self.state.history {
+            if past.result == *result {
+                past.erased = Some(now);
+            }
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

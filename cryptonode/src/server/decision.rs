@@ -13,6 +13,8 @@
 //! There is no I/O here and no clock: who drives it waits for a turn between 1 and 2, and for the disk between 5 and 6. What comes
 //! out of one step is the only way into the next.
 
+use std::time::Duration;
+
 use certs::{Approved, Refused};
 use rand_core::CryptoRng;
 use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verify_request};
@@ -201,16 +203,22 @@ impl Prepared {
         &self.record
     }
 
-    /// Step 6: what the audit log said of the record; `None` if it said nothing in time.
+    /// Step 6: what the audit log said of the record; `None` if it said nothing in time. A log that has too much to do is worth
+    /// another try after `retry_after`.
     ///
     /// # Errors
-    /// [`Refusal::AuditUnavailable`]; the share is gone then.
-    pub fn release(self, recorded: Option<Result<u64, AuditError>>) -> Result<Answer, Refusal> {
+    /// [`Refusal::AuditUnavailable`] or [`Refusal::Busy`]; the share is gone then.
+    pub fn release(
+        self,
+        recorded: Option<Result<u64, AuditError>>,
+        retry_after: Duration,
+    ) -> Result<Answer, Refusal> {
         match recorded {
             Some(Ok(_)) => Ok(Answer::Share {
                 share: ByteBuf::from(self.share),
                 newest: self.newest,
             }),
+            Some(Err(AuditError::Busy)) => Err(Refusal::Busy { retry_after }),
             Some(Err(error)) => {
                 tracing::error!(code = error.code(), %error, "no share was given: its audit record could not be written");
                 Err(Refusal::AuditUnavailable)

@@ -42,4 +42,4 @@ pub use self::gate::{Gate, Suspended};
 pub use self::limits::{Limits, LiveLimits};
 pub use self::phases::{Durations, Histogram, Phase, PhaseDurations, Phases};
 pub use self::refusal::Refusal;
-pub use self::serving::{AuditSink, CeremonyHandler, Serving, descriptor};
+pub use self::serving::{AuditSink, CeremonyHandler, SOFTWARE, Serving, Witnessing, descriptor};

@@ -48,7 +48,7 @@ pub(super) async fn answer(
     if matches!(recorded, Some(Ok(_))) {
         watch.lap(Phase::Audit);
     }
-    prepared.release(recorded)
+    prepared.release(recorded, shared.limits().retry_after)
 }
 
 struct Measuring<'a, 'b> {

@@ -87,9 +87,23 @@ pub enum Refusal {
         "only members that this node's operator configured may take part in its ceremonies, and this client's key is none of theirs"
     )]
     NotAMember,
+    /// No such policy here.
+    #[error("this node knows of no approval policy {hash}: ask the member that proposes it")]
+    UnknownPolicy {
+        /// SHA-256 of it, in hexadecimal.
+        hash: String,
+    },
     /// The ceremony refused, or the node has none.
     #[error("{message}")]
     Ceremony {
+        /// Stable code.
+        code: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// A witness does not weigh an offer, or the log has nothing to show.
+    #[error("{message}")]
+    Witness {
         /// Stable code.
         code: &'static str,
         /// Why.
@@ -122,9 +136,10 @@ impl Refusal {
             Self::TooFewApprovals { .. } => "not-enough-approvals",
             Self::Approvals(refused) => refused.code(),
             Self::Request(error) => error.code(),
-            Self::Ceremony { code, .. } => code,
+            Self::Ceremony { code, .. } | Self::Witness { code, .. } => code,
             Self::AuditUnavailable => "audit-unavailable",
             Self::NotAMember => "not-a-member",
+            Self::UnknownPolicy { .. } => "unknown-policy",
             Self::Internal { .. } => "internal",
         }
     }

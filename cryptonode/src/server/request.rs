@@ -15,11 +15,13 @@ use super::phases::{Phase, Stopwatch};
 use super::reencryption;
 use super::refusal::Refusal;
 use super::serving::descriptor;
+use crate::audit::AuditError;
 use crate::keyring::KeyRefusal;
 use crate::wire::v1::{
     Answer, KeyStatus, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES,
     MAX_RECORDS, MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
 };
+use crate::witness::Reply;
 
 // Every message that a ceremony can make fits the wire.
 const _: () = assert!(dkg::MAX_MESSAGE <= MAX_CEREMONY_MESSAGE);
@@ -36,9 +38,14 @@ fn kind_of(request: &Request) -> &'static str {
         Request::Key { .. } => "key",
         Request::KeyCertificate { .. } => "key_certificate",
         Request::Ceremony { .. } => "ceremony",
+        Request::Policy { .. } => "policy",
         Request::Status { .. } => "status",
         Request::Checkpoint { .. } => "checkpoint",
         Request::Audit { .. } => "audit",
+        Request::CosignedCheckpoint {} => "cosigned_checkpoint",
+        Request::Consistency { .. } => "consistency",
+        Request::Witness { .. } => "witness",
+        Request::Evidence {} => "evidence",
     }
 }
 
@@ -254,12 +261,26 @@ async fn carry_out(
                 message: ByteBuf::from(reply),
             })
         }
+        Request::Policy { policy_hash } => {
+            client.member.ok_or(Refusal::NotAMember)?;
+            let policy = serving.ceremony.policy(policy_hash).await;
+            let policy = policy.ok_or_else(|| Refusal::UnknownPolicy {
+                hash: hex::encode(policy_hash),
+            })?;
+            if !held.hold(2 * policy.len()) {
+                return Err(busy(shared));
+            }
+            Ok(Answer::Policy {
+                policy: ByteBuf::from(policy),
+            })
+        }
         Request::Status {} => Ok(status(shared)),
         Request::Checkpoint {} => {
             let checkpoint =
                 tokio::time::timeout(shared.limits().audit, serving.audit.checkpoint()).await;
             match checkpoint {
                 Ok(Ok(note)) => Ok(Answer::Checkpoint { note }),
+                Ok(Err(AuditError::Busy)) => Err(busy(shared)),
                 _ => Err(Refusal::AuditUnavailable),
             }
         }
@@ -270,6 +291,48 @@ async fn carry_out(
             }
             audit_page(shared, from, limit).await
         }
+        Request::CosignedCheckpoint {}
+        | Request::Consistency { .. }
+        | Request::Witness { .. }
+        | Request::Evidence {} => witnessing(shared, client, request).await,
+    }
+}
+
+/// What others' witnesses say of this node's log, and it of theirs.
+async fn witnessing(
+    shared: &Shared,
+    client: &ClientKey,
+    request: Request,
+) -> Result<Answer, Refusal> {
+    let witness = &shared.serving.witness;
+    match request {
+        Request::Consistency { new, old } => {
+            let proof = witness.consistency(old, new)?;
+            let proof = proof.into_iter().map(|hash| ByteBuf::from(hash.to_vec()));
+            Ok(Answer::Consistency {
+                proof: proof.collect(),
+            })
+        }
+        Request::Witness { offer } => {
+            let from = client.member.ok_or(Refusal::NotAMember)?;
+            match tokio::time::timeout(shared.limits().audit, witness.offered(from, offer)).await {
+                Ok(reply) => Ok(match reply? {
+                    Reply::Cosigned(signatures) => Answer::Cosigned { signatures },
+                    Reply::Seen(note) => Answer::Seen { note },
+                }),
+                Err(_) => Err(busy(shared)),
+            }
+        }
+        Request::Evidence {} => Ok(Answer::Evidence {
+            findings: witness.evidence(),
+        }),
+        _ => match witness.cosigned() {
+            Some(note) => Ok(Answer::Checkpoint { note }),
+            None => Err(Refusal::Witness {
+                code: "not-cosigned",
+                message: "no witness has cosigned this log yet: ask again in a while".to_owned(),
+            }),
+        },
     }
 }
 
@@ -295,7 +358,7 @@ fn status(shared: &Shared) -> Answer {
         keys: keys.collect(),
         time_ms: (serving.clock_ms)(),
         identity: serving.identity,
-        software: concat!("cryptonode ", env!("CARGO_PKG_VERSION")).to_owned(),
+        software: serving.software.clone(),
     }
 }
 

@@ -11,17 +11,26 @@ use super::refusal::Refusal;
 use crate::audit::{AuditError, AuditLog, AuditRecord};
 use crate::client::{ClusterDescriptor, MemberDescriptor};
 use crate::keyring::{ActiveKey, Keyring};
+use crate::wire::v1::EvidenceItem;
+use crate::witness::Reply;
+
+/// Name and version of this software, as others are told.
+pub const SOFTWARE: &str = concat!("cryptonode ", env!("CARGO_PKG_VERSION"));
 
 /// Everything that a request may need.
 pub struct Serving {
     /// The node's Ed25519 identity, for `status`.
     pub identity: [u8; 32],
+    /// Name and version of the software, for `status`.
+    pub software: String,
     /// The keys that the node holds shares of.
     pub keyring: Arc<Keyring>,
     /// Where every share is recorded before it leaves.
     pub audit: Arc<dyn AuditSink>,
     /// Who answers messages of ceremonies.
     pub ceremony: Arc<dyn CeremonyHandler>,
+    /// Who cosigns others' audit logs, and shows what witnesses said of this node's.
+    pub witness: Arc<dyn Witnessing>,
     /// What the operator has forbidden or bounded.
     pub gate: Arc<Gate>,
     /// The node's clock, in milliseconds since the Unix epoch.
@@ -70,6 +79,23 @@ pub trait CeremonyHandler: Send + Sync {
     fn is_member(&self, identity: &[u8; 32]) -> bool;
     /// Answers a message of `from`, whose identity the connection proved.
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>>;
+    /// The canonical encoding of the policy with this hash, if the node has it: of a key, or of a ceremony.
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>>;
+}
+
+/// A node as a witness of others' audit logs, and as a log that has witnesses.
+pub trait Witnessing: Send + Sync {
+    /// Answers an offer of the member `from`, whose identity the connection proved.
+    fn offered(&self, from: [u8; 32], offer: String) -> BoxFuture<'_, Result<Reply, Refusal>>;
+    /// The newest checkpoint of this node's log that was cosigned.
+    fn cosigned(&self) -> Option<String>;
+    /// The proof that this node's first `new` records begin with its first `old`.
+    ///
+    /// # Errors
+    /// [`Refusal`] for sizes that the log does not have.
+    fn consistency(&self, old: u64, new: u64) -> Result<Vec<[u8; 32]>, Refusal>;
+    /// What is held against others' logs.
+    fn evidence(&self) -> Vec<EvidenceItem>;
 }
 
 /// The public description of a key: `cluster.json`.

@@ -58,7 +58,11 @@ struct StoredState {
     certificate: Option<ByteBuf>,
     addresses: Vec<String>,
     absence: Option<(AbsenceKind, StoredName)>,
+    /// As stores of the first version have it, for one overlap.
+    #[serde(default, skip_serializing)]
     overlap: Option<StoredOverlap>,
+    #[serde(default)]
+    overlaps: Vec<StoredOverlap>,
     history: Vec<StoredPast>,
     confirmed: Vec<(StoredName, u32)>,
     policy: Option<ByteBuf>,
@@ -173,11 +177,16 @@ fn state_change(public_key: &[u8; 32], state: &KeyState) -> Change {
         absence: state
             .absence
             .map(|absence| (absence.kind, (&absence.successor).into())),
-        overlap: state.overlap.map(|overlap| StoredOverlap {
-            successor: (&overlap.successor).into(),
-            ends: overlap.ends,
-            latest: overlap.latest,
-        }),
+        overlap: None,
+        overlaps: state
+            .overlaps
+            .iter()
+            .map(|overlap| StoredOverlap {
+                successor: (&overlap.successor).into(),
+                ends: overlap.ends,
+                latest: overlap.latest,
+            })
+            .collect(),
         history: state
             .history
             .iter()
@@ -272,11 +281,16 @@ fn key_state(public_key: &[u8; 32], bytes: &[u8]) -> Result<KeyState, RecordsErr
             kind,
             successor: (&successor).into(),
         }),
-        overlap: stored.overlap.map(|overlap| Overlap {
-            successor: (&overlap.successor).into(),
-            ends: overlap.ends,
-            latest: overlap.latest,
-        }),
+        overlaps: stored
+            .overlap
+            .iter()
+            .chain(&stored.overlaps)
+            .map(|overlap| Overlap {
+                successor: (&overlap.successor).into(),
+                ends: overlap.ends,
+                latest: overlap.latest,
+            })
+            .collect(),
         history: stored
             .history
             .into_iter()

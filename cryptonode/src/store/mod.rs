@@ -72,10 +72,12 @@ pub enum Table {
     AuditHead,
     /// Keys and documents that are given no shares for the time being.
     Suspended,
+    /// What this node, as a witness, has seen of others' audit logs, by identity.
+    Witnessed,
 }
 
 impl Table {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Identity,
         Self::Key,
         Self::KeyState,
@@ -87,6 +89,7 @@ impl Table {
         Self::Policy,
         Self::AuditHead,
         Self::Suspended,
+        Self::Witnessed,
     ];
 
     fn name(self) -> &'static str {
@@ -102,6 +105,7 @@ impl Table {
             Self::Policy => "policy",
             Self::AuditHead => "audit-head",
             Self::Suspended => "suspended",
+            Self::Witnessed => "witnessed",
         }
     }
 
@@ -383,6 +387,16 @@ impl Store {
                 Ok((key, plain))
             })
             .collect()
+    }
+
+    /// The names of a table's records.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    pub fn names(&self, table: Table) -> Result<Vec<Vec<u8>>, StoreError> {
+        let entries =
+            sealed_entries(&self.database, table).map_err(|error| self.disk("read", &error))?;
+        Ok(entries.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Makes all changes in one transaction, durable when this returns. Blocks on the disk.

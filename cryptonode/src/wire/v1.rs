@@ -18,12 +18,16 @@
 //! lists stop at their maximum ([`MAX_APPROVALS`], [`MAX_RECORDS`], [`MAX_KEYS`]) while they are being decoded.
 
 mod encoding;
+mod error;
 
 use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf;
 
 pub use self::encoding::presentable;
-use self::encoding::{at_most, decode, encode, field_at_most, field_exactly, printable, within};
+use self::encoding::{
+    at_most, decode, encode, field_at_most, field_exactly, is_code, printable, within,
+};
+pub use self::error::WireError;
 
 /// The application protocol that both sides name in the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"cryptonode/1";
@@ -64,6 +68,14 @@ pub const MAX_CODE: usize = 64;
 pub const MAX_MESSAGE: usize = 2_048;
 /// Longest signed checkpoint in bytes.
 pub const MAX_CHECKPOINT: usize = 64 * 1024;
+/// Longest offer of a checkpoint to a witness in bytes: a proof and a checkpoint with its log's signature.
+pub const MAX_OFFER: usize = 8 * 1024;
+/// Longest answer of a witness in bytes: signature lines, or a checkpoint with its log's signature.
+pub const MAX_COSIGNATURES: usize = 4 * 1024;
+/// Most findings in one answer.
+pub const MAX_FINDINGS: usize = 32;
+/// Most hashes of a consistency proof.
+pub const MAX_HASHES: usize = certs::log_proof::MAX_HASHES;
 
 /// What a client asks of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +112,12 @@ pub enum Request {
         /// The message as the ceremony's own format has it, at most [`MAX_CEREMONY_MESSAGE`] bytes.
         message: ByteBuf,
     },
+    /// The approval policy of a key or of a ceremony, by its hash, for a member only; answered with [`Answer::Policy`].
+    Policy {
+        /// SHA-256 of its canonical encoding.
+        #[serde(with = "serde_bytes")]
+        policy_hash: [u8; 32],
+    },
     /// What the node is and serves; answered with [`Answer::Status`].
     Status {},
     /// The signed head of the node's audit log; answered with [`Answer::Checkpoint`].
@@ -111,6 +129,23 @@ pub enum Request {
         /// Most records wanted, at most [`MAX_RECORDS`]; the node may send fewer.
         limit: u32,
     },
+    /// The newest checkpoint of the node's audit log that its witnesses have cosigned; answered with [`Answer::Checkpoint`].
+    CosignedCheckpoint {},
+    /// A proof that one head of the node's audit log continues another; answered with [`Answer::Consistency`].
+    Consistency {
+        /// Records under the later head.
+        new: u64,
+        /// Records under the earlier head.
+        old: u64,
+    },
+    /// The newest checkpoint of the caller's own audit log, from a member only, to be cosigned; answered with [`Answer::Cosigned`]
+    /// or [`Answer::Seen`].
+    Witness {
+        /// The body of tlog-witness's `add-checkpoint` ([`certs::log_proof::ConsistencyFile`]), at most [`MAX_OFFER`] bytes.
+        offer: String,
+    },
+    /// What the node, as a witness, holds against others' logs; answered with [`Answer::Evidence`].
+    Evidence {},
 }
 
 /// What a node answers.
@@ -147,6 +182,11 @@ pub enum Answer {
         /// The reply as the ceremony's own format has it.
         message: ByteBuf,
     },
+    /// An approval policy.
+    Policy {
+        /// Its canonical encoding, at most [`MAX_DOCUMENT_ANSWER`] bytes less its frame.
+        policy: ByteBuf,
+    },
     /// What the node is and serves.
     Status {
         /// The keys that it answers for, at most [`MAX_KEYS`].
@@ -175,6 +215,28 @@ pub enum Answer {
         #[serde(deserialize_with = "at_most::<_, _, MAX_RECORDS>")]
         records: Vec<ByteBuf>,
     },
+    /// A proof that one head of the audit log continues another (RFC 9162, section 2.1.4.1).
+    Consistency {
+        /// The hashes, 32 bytes each, at most [`MAX_HASHES`].
+        #[serde(deserialize_with = "at_most::<_, _, MAX_HASHES>")]
+        proof: Vec<ByteBuf>,
+    },
+    /// The witness has cosigned.
+    Cosigned {
+        /// Signature lines, each with its line break (C2SP tlog-cosignature).
+        signatures: String,
+    },
+    /// The witness has not cosigned, because the offer does not continue what it has seen.
+    Seen {
+        /// The newest checkpoint that it has seen of this log, with the log's signature; empty if it has seen none.
+        note: String,
+    },
+    /// What the node holds against others' logs.
+    Evidence {
+        /// At most [`MAX_FINDINGS`].
+        #[serde(deserialize_with = "at_most::<_, _, MAX_FINDINGS>")]
+        findings: Vec<EvidenceItem>,
+    },
     /// The request was not carried out.
     Refused {
         /// A stable code: lower-case letters, digits, hyphens; at most [`MAX_CODE`] bytes.
@@ -185,6 +247,20 @@ pub enum Answer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
+}
+
+/// Two checkpoints of one log, each with the log's signature, of which the second does not continue the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceItem {
+    /// What they say together: a code as of a refusal.
+    pub kind: String,
+    /// The checkpoint that was seen first, at most [`MAX_COSIGNATURES`] bytes.
+    pub seen: String,
+    /// The one that was shown then, likewise.
+    pub shown: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
 }
 
 /// Names a result of a key: of two, the greater counts.
@@ -231,67 +307,6 @@ pub struct KeyStatus {
     pub public_key: [u8; 32],
 }
 
-/// Why bytes are not a message, or a message has no encoding within the bounds.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WireError {
-    /// The whole message is longer than its kind allows.
-    #[error("a message of more than {limit} bytes is not allowed here")]
-    TooLong {
-        /// The bound in bytes.
-        limit: usize,
-    },
-    /// The bytes end before the message does.
-    #[error("the message ends too early")]
-    Truncated,
-    /// Not CBOR.
-    #[error("the message is not CBOR at byte {offset}")]
-    NotCbor {
-        /// Where decoding stopped.
-        offset: usize,
-    },
-    /// CBOR, but no message of this version: another type, an unknown or missing field, a list too long.
-    #[error("not a message of this version: {reason}")]
-    Shape {
-        /// The decoder's reason, shortened, without control characters.
-        reason: String,
-    },
-    /// A message of this version in another than its one encoding, or with bytes after it.
-    #[error("the message is not in its one encoding, or bytes follow it")]
-    NotCanonical,
-    /// A field is longer or shorter than it may be.
-    #[error("field {field} has {length} bytes, and {bound} are allowed")]
-    FieldLength {
-        /// The field.
-        field: &'static str,
-        /// Its length in bytes.
-        length: usize,
-        /// The bound in bytes.
-        bound: usize,
-    },
-    /// A refusal's code or message has characters that are not allowed there.
-    #[error("field {field} has characters that are not allowed")]
-    FieldText {
-        /// The field.
-        field: &'static str,
-    },
-}
-
-impl WireError {
-    /// A stable code for peers and operators.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::TooLong { .. } => "message-too-long",
-            Self::Truncated => "message-truncated",
-            Self::NotCbor { .. } => "message-not-cbor",
-            Self::Shape { .. } => "message-shape",
-            Self::NotCanonical => "message-not-canonical",
-            Self::FieldLength { .. } => "field-length",
-            Self::FieldText { .. } => "field-text",
-        }
-    }
-}
-
 impl Request {
     /// The message's bytes.
     ///
@@ -321,10 +336,15 @@ impl Request {
     pub fn longest_answer(&self) -> usize {
         match self {
             Self::Reencrypt { .. } => MAX_SHARE_ANSWER,
-            Self::Key { .. } | Self::KeyCertificate { .. } | Self::Audit { .. } => {
-                MAX_DOCUMENT_ANSWER
-            }
-            Self::Status {} | Self::Checkpoint {} => MAX_REQUEST,
+            Self::Key { .. }
+            | Self::KeyCertificate { .. }
+            | Self::Policy { .. }
+            | Self::Audit { .. } => MAX_DOCUMENT_ANSWER,
+            Self::Status {}
+            | Self::Checkpoint {}
+            | Self::CosignedCheckpoint {}
+            | Self::Evidence {} => MAX_REQUEST,
+            Self::Consistency { .. } | Self::Witness { .. } => 2 * MAX_OFFER,
             Self::Ceremony { .. } => MAX_ANSWER,
         }
     }
@@ -360,9 +380,14 @@ impl Request {
             }
             Self::Key { .. }
             | Self::KeyCertificate { .. }
+            | Self::Policy { .. }
             | Self::Status {}
             | Self::Checkpoint {}
+            | Self::CosignedCheckpoint {}
+            | Self::Consistency { .. }
+            | Self::Evidence {}
             | Self::Audit { .. } => Ok(()),
+            Self::Witness { offer } => field_at_most("offer", offer.len(), MAX_OFFER),
         }
     }
 }
@@ -398,9 +423,14 @@ impl Answer {
             Self::Key { .. } => "key",
             Self::KeyCertificate { .. } => "key_certificate",
             Self::Ceremony { .. } => "ceremony",
+            Self::Policy { .. } => "policy",
             Self::Status { .. } => "status",
             Self::Checkpoint { .. } => "checkpoint",
             Self::Audit { .. } => "audit",
+            Self::Consistency { .. } => "consistency",
+            Self::Cosigned { .. } => "cosigned",
+            Self::Seen { .. } => "seen",
+            Self::Evidence { .. } => "evidence",
             Self::Refused { .. } => "refused",
         }
     }
@@ -432,6 +462,7 @@ impl Answer {
             Self::Ceremony { message } => {
                 field_at_most("message", message.len(), MAX_CEREMONY_MESSAGE)
             }
+            Self::Policy { policy } => field_at_most("policy", policy.len(), MAX_DOCUMENT_ANSWER),
             Self::Status { software, .. } => {
                 field_at_most("software", software.len(), MAX_CODE)?;
                 printable("software", software)
@@ -442,16 +473,34 @@ impl Answer {
                 records.iter().map(|record| record.len()).sum(),
                 MAX_RECORD_BYTES,
             ),
-            Self::Refused { code, message, .. } => {
-                field_at_most("code", code.len(), MAX_CODE)?;
-                field_at_most("message", message.len(), MAX_MESSAGE)?;
-                if code.is_empty()
-                    || !code
-                        .bytes()
-                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                {
-                    return Err(WireError::FieldText { field: "code" });
+            Self::Consistency { proof } => {
+                if proof.len() > MAX_HASHES {
+                    return Err(WireError::Shape {
+                        reason: format!("more than {MAX_HASHES} hashes"),
+                    });
                 }
+                let mut hashes = proof.iter();
+                hashes.try_for_each(|hash| field_exactly("proof", hash.len(), 32))
+            }
+            Self::Cosigned { signatures } => {
+                field_at_most("signatures", signatures.len(), MAX_COSIGNATURES)
+            }
+            Self::Seen { note } => field_at_most("note", note.len(), MAX_COSIGNATURES),
+            Self::Evidence { findings } => {
+                if findings.len() > MAX_FINDINGS {
+                    return Err(WireError::Shape {
+                        reason: format!("more than {MAX_FINDINGS} findings"),
+                    });
+                }
+                findings.iter().try_for_each(|finding| {
+                    is_code("kind", &finding.kind)?;
+                    field_at_most("seen", finding.seen.len(), MAX_COSIGNATURES)?;
+                    field_at_most("shown", finding.shown.len(), MAX_COSIGNATURES)
+                })
+            }
+            Self::Refused { code, message, .. } => {
+                is_code("code", code)?;
+                field_at_most("message", message.len(), MAX_MESSAGE)?;
                 printable("message", message)
             }
         }

@@ -28,9 +28,10 @@ use cryptonode::client::{
 };
 use cryptonode::keyring::{ActiveKey, KeyEntry, Keyring};
 use cryptonode::server::{
-    AuditSink, CeremonyHandler, Counters, Limits, Refusal, Serving, bind, serve,
+    AuditSink, CeremonyHandler, Counters, Limits, Refusal, Serving, Witnessing, bind, serve,
 };
-use cryptonode::wire::v1::{Answer, ByteBuf, Request};
+use cryptonode::wire::v1::{Answer, ByteBuf, EvidenceItem, Request};
+use cryptonode::witness::Reply;
 use ed25519_dalek::SigningKey;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -115,6 +116,31 @@ impl CeremonyHandler for Echo {
             }
         }
         .boxed()
+    }
+
+    fn policy(&self, hash: [u8; 32]) -> BoxFuture<'_, Option<Vec<u8>>> {
+        async move { (hash == [7; 32]).then(|| b"a policy".to_vec()) }.boxed()
+    }
+}
+
+/// A node without witnesses.
+pub struct Alone;
+
+impl Witnessing for Alone {
+    fn offered(&self, _: [u8; 32], _: String) -> BoxFuture<'_, Result<Reply, Refusal>> {
+        async { Ok(Reply::Seen(String::new())) }.boxed()
+    }
+
+    fn cosigned(&self) -> Option<String> {
+        None
+    }
+
+    fn consistency(&self, _: u64, _: u64) -> Result<Vec<[u8; 32]>, Refusal> {
+        Ok(Vec::new())
+    }
+
+    fn evidence(&self) -> Vec<EvidenceItem> {
+        Vec::new()
     }
 }
 
@@ -414,6 +440,7 @@ impl Node {
         let audit = Arc::new(MemoryAudit::default());
         let mut serving = Serving {
             identity: identity.verifying_key().to_bytes(),
+            software: cryptonode::server::SOFTWARE.to_owned(),
             keyring: Arc::new(keyring),
             audit: Arc::clone(&audit) as Arc<dyn AuditSink>,
             ceremony: Arc::new(Echo(
@@ -423,6 +450,7 @@ impl Node {
                     .map(|i| i.verifying_key().to_bytes())
                     .collect(),
             )),
+            witness: Arc::new(Alone),
             gate: Arc::default(),
             clock_ms: now_ms,
             counters: Arc::new(Counters::default()),

@@ -1,9 +1,10 @@
 //! Nodes as operators run them: the program `cryptonode` in processes of its own, in folders of its own, on loopback.
 
+pub mod load;
+pub mod ports;
 pub mod reads;
 
 use std::io::{BufRead, BufReader};
-use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
@@ -16,6 +17,7 @@ pub struct Site {
     pub dir: tempfile::TempDir,
     /// The one organisation that approves.
     pub issuer: certs::Issuer,
+    ports: std::sync::Mutex<Vec<ports::Reserved>>,
 }
 
 /// A running node; killed when it is dropped.
@@ -83,7 +85,8 @@ impl Site {
             issuer.certificate_pem()
         );
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
-        Self { dir, issuer }
+        let ports = std::sync::Mutex::default();
+        Self { dir, issuer, ports }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -99,11 +102,9 @@ impl Site {
 
     /// Makes a node on a free port of loopback.
     pub fn init(&self, name: &str) -> Value {
-        let address = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .to_string();
+        let port = ports::reserve();
+        let address = format!("127.0.0.1:{}", port.number);
+        self.ports.lock().unwrap().push(port);
         let made = json(
             self.on(
                 name,
@@ -238,6 +239,12 @@ impl Site {
         stdout.read_line(&mut line).unwrap();
         let ready: Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("{name}: {}", self.log(name)));
+        // A node that cannot start says so in JSON as well.
+        assert!(
+            ready["event"].is_string(),
+            "{name}: {line}{}",
+            self.log(name)
+        );
         Running {
             child,
             stdin,

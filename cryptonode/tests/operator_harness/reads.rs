@@ -88,6 +88,30 @@ impl Reader {
         (request, approval)
     }
 
+    /// Reads a new document from the member `name` with approvals of all these: `share`, or the code of the refusal.
+    pub fn read_by(&self, issuers: &[&certs::Issuer], name: &str) -> String {
+        let document = self.document();
+        let ephemeral = EphemeralSecret::new(&document.0, &mut rand::rng());
+        let approval = Approval {
+            write_id: document.0.write_id(),
+            ephemeral_point: *ephemeral.public().point().as_bytes(),
+            approval_id: "read-1".to_owned(),
+            client_spki: self.identity().spki().to_vec(),
+            not_before: now() - 5,
+            not_after: now() + 120,
+        };
+        let approvals = issuers
+            .iter()
+            .map(|issuer| issuer.issue(&approval).unwrap());
+        let request = Request::Reencrypt {
+            result: None,
+            approvals: approvals.map(ByteBuf::from).collect(),
+            wrapped_key: ByteBuf::from(document.0.as_bytes()),
+            ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
+        };
+        self.outcome(name, &request)
+    }
+
     /// Sends a request to the member `name` over a connection of its own.
     pub async fn send(&self, name: &str, request: &Request) -> Answer {
         self.try_send(name, request).await.unwrap()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::rounds::Phase;
 use super::{Leader, LeaderEffect};
 use crate::attempt::Attempt;
-use crate::exclusion::{Accused, Exclusion, Grounds};
+use crate::exclusion::{self, Accused, Exclusion, Grounds};
 use crate::fault::{DealFault, Fault};
 use crate::wire_v1::Message;
 
@@ -116,11 +116,10 @@ impl Leader {
     /// Keeps the evidence against those with whom no other attempt follows.
     pub(super) fn accuse(&mut self, faults: &[Fault], reply: &Message) {
         let named = self.name(faults, Some(reply)).unwrap_or_default();
-        self.accused.extend(
-            named
-                .into_iter()
-                .map(|(member, grounds)| Exclusion { member, grounds }),
-        );
+        for (member, grounds) in named {
+            let exclusion = Exclusion { member, grounds };
+            exclusion::add(&mut self.accused, exclusion, &self.proposal);
+        }
     }
 
     /// Goes on without these members, given by their seats in the proposal, as [`Leader::leave_out`] does.
@@ -159,10 +158,10 @@ impl Leader {
                 }
             }
         };
-        let added = named
-            .into_iter()
-            .map(|(member, grounds)| Exclusion { member, grounds });
-        self.exclusions.extend(added);
+        for (member, grounds) in named {
+            let exclusion = Exclusion { member, grounds };
+            exclusion::add(&mut self.exclusions, exclusion, &self.proposal);
+        }
         match next {
             Some(attempt) => self.go_on_with(attempt, now, effects),
             None => self.persist(effects),
@@ -213,7 +212,7 @@ impl Leader {
                 Grounds::VoidDeal(Accused::new(attempt, &deal.header, &deal.commitments))
             }
             (
-                Phase::Acknowledging { deals, .. },
+                Phase::Acknowledging { deals, .. } | Phase::Confirming { deals, .. },
                 Fault::BadDeal { dealer, .. } | Fault::FalseComplaint { dealer, .. },
                 Some(Message::Complained { complaints, .. }),
             ) => match deals.deal(*dealer) {

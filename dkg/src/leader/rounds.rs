@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use reencrypt::Point;
-use serde_bytes::ByteBuf;
 
 use super::deals::{DealSet, VerifiedDeal};
 use super::progress::{LeaderPhase, WaitingFor};
@@ -13,7 +12,7 @@ use crate::certificate;
 use crate::confirm::{AttemptResult, Confirmation};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
-use crate::proposal::{Proposal, SignedProposal};
+use crate::proposal::Proposal;
 use crate::sums::encode_sums;
 use crate::wire_v1::{MAX_SENTENCE, Message, legible};
 
@@ -37,6 +36,8 @@ pub(super) enum Phase {
         acknowledgements: Vec<Acknowledgement>,
         result: Box<AttemptResult>,
         hash: [u8; 64],
+        /// Those that another leader has made doubt what they had acknowledged: only the whole deals bring them back.
+        wanted: BTreeSet<u16>,
         round: Round<Confirmation>,
     },
     Activating {
@@ -56,17 +57,6 @@ pub(super) enum Phase {
         faults: Vec<Fault>,
         round: Round<()>,
     },
-}
-
-/// What the questions are made of.
-pub(super) struct Asked<'a> {
-    pub(super) signed: &'a SignedProposal,
-    /// Only the proposal's leader can call it off.
-    pub(super) abandon: Option<&'a [u8; 64]>,
-    pub(super) exclusions: &'a [Exclusion],
-    pub(super) accused: &'a [Exclusion],
-    /// Whether everybody gets the whole deals.
-    pub(super) whole_deals: bool,
 }
 
 /// What an answer does.
@@ -171,6 +161,7 @@ impl Phase {
         Ok(Self::Confirming {
             hash: result.hash(),
             result: Box::new(result),
+            wanted: BTreeSet::new(),
             round: Round::new(deals.attempt.seats()),
             deals,
             acknowledgements,
@@ -223,75 +214,11 @@ impl Phase {
         }
     }
 
-    /// The open round's question to member `index`.
-    pub(super) fn question(
-        &self,
-        asked: &Asked<'_>,
-        ceremony: [u8; 16],
-        index: u16,
-    ) -> Option<Message> {
-        Some(match self {
-            Self::Accepting(_) => Message::Propose {
-                proposal: asked.signed.clone(),
-            },
-            Self::Dealing(attempt, _) => Message::Begin {
-                ceremony,
-                attempt: attempt.number,
-                excluded: asked.exclusions.to_vec(),
-                acceptances: attempt.acceptances.clone(),
-            },
-            Self::Acknowledging { deals, wanted, .. } => {
-                let whole = asked.whole_deals || wanted.contains(&index);
-                deals.question(ceremony, index, whole)?
-            }
-            Self::Confirming {
-                deals,
-                acknowledgements,
-                result,
-                ..
-            } if deals.attempt.roster.is_leaving(index) => Message::HandOver {
-                ceremony,
-                attempt: deals.attempt.number,
-                sums: ByteBuf::from(encode_sums(&result.sums)),
-                acknowledgements: acknowledgements.clone(),
-            },
-            Self::Confirming {
-                deals,
-                acknowledgements,
-                ..
-            } => Message::Acknowledgements {
-                ceremony,
-                attempt: deals.attempt.number,
-                acknowledgements: acknowledgements.clone(),
-            },
-            Self::Activating {
-                certificate,
-                public_shares,
-                ..
-            } => Message::Certificate {
-                ceremony,
-                certificate: ByteBuf::from(certificate.clone()),
-                public_shares: ByteBuf::from(public_shares.clone()),
-            },
-            Self::Failed { .. } => match asked.abandon {
-                Some(signature) => Message::Abandon {
-                    ceremony,
-                    signature: *signature,
-                    excluded: asked.accused.to_vec(),
-                },
-                None => Message::Notice {
-                    ceremony,
-                    excluded: asked.accused.to_vec(),
-                },
-            },
-            Self::Completed { .. } | Self::StoodAside => return None,
-        })
-    }
-
     /// Takes one answer of member `index`. `proposal` is the roster of those that are asked.
     pub(super) fn answer(&mut self, proposal: &Proposal, index: u16, reply: &Message) -> Step {
         let member = index;
-        if !self.waits_for(index) || self.is_stale(reply) {
+        let anew = self.is_acknowledged_anew(index, reply);
+        if !self.waits_for(index) || self.is_stale(reply) && !anew {
             return Step::Stale;
         }
         let unreadable = matches!(reply, Message::Refused { ceremony, .. } if *ceremony == [0; 16]);
@@ -372,7 +299,7 @@ impl Phase {
                 }
             }
             (
-                Self::Acknowledging { deals, .. },
+                Self::Acknowledging { deals, .. } | Self::Confirming { deals, .. },
                 Message::Complained {
                     attempt,
                     complaints,
@@ -406,12 +333,27 @@ impl Phase {
                     Step::Failed(vec![Fault::OtherConfirmation { member }])
                 }
             }
+            (Self::Confirming { wanted, .. }, Message::Acknowledged { .. }) if anew => {
+                wanted.remove(&index);
+                Step::Kept
+            }
+            (Self::Confirming { deals, wanted, .. }, Message::Refused { code, sentence, .. })
+                if code == "out-of-step" =>
+            {
+                if !deals.attempt.roster.is_leaving(index) {
+                    wanted.insert(index);
+                }
+                Step::AskAgain(refusal(code, sentence))
+            }
             (Self::Activating { round, .. }, Message::Activated { .. }) => round.keep(index, ()),
+            // It knows a greater result of the key, and needs this one no more.
+            (Self::Activating { round, .. }, Message::Refused { code, .. })
+                if code == "base-superseded" =>
+            {
+                round.keep(index, ())
+            }
             (Self::Activating { .. }, Message::Refused { code, sentence, .. }) => {
-                Step::AskAgain(WaitingFor::Refusal {
-                    code: legible(code, 64),
-                    sentence: legible(sentence, MAX_SENTENCE),
-                })
+                Step::AskAgain(refusal(code, sentence))
             }
             (Self::Activating { .. }, _) => Step::AskAgain(WaitingFor::Answer),
             // A question of the attempt before may have been answered after this attempt's first. And a member that still
@@ -425,10 +367,7 @@ impl Phase {
                             .attempt()
                             .is_some_and(|attempt| attempt.number > attempt.roster.first_attempt()) =>
             {
-                Step::AskAgain(WaitingFor::Refusal {
-                    code: legible(code, 64),
-                    sentence: legible(sentence, MAX_SENTENCE),
-                })
+                Step::AskAgain(refusal(code, sentence))
             }
             // Whatever it says, it has heard it.
             (Self::Failed { round, .. }, _) => round.keep(index, ()),
@@ -448,6 +387,19 @@ impl Phase {
             }]),
             _ => wrong(),
         }
+    }
+
+    /// Whether this is the answer to whole deals that were sent to this member once more, after all had acknowledged.
+    fn is_acknowledged_anew(&self, index: u16, reply: &Message) -> bool {
+        let Self::Confirming { deals, wanted, .. } = self else {
+            return false;
+        };
+        wanted.contains(&index)
+            && reply.attempt() == Some(deals.attempt.number)
+            && matches!(
+                reply,
+                Message::Acknowledged { .. } | Message::Complained { .. }
+            )
     }
 
     /// Answers to questions of earlier rounds or attempts, late or repeated.
@@ -535,5 +487,13 @@ impl Phase {
         };
         *self = next;
         Ok(true)
+    }
+}
+
+/// What a member says that it waits for, as it may be shown to people.
+fn refusal(code: &str, sentence: &str) -> WaitingFor {
+    WaitingFor::Refusal {
+        code: legible(code, 64),
+        sentence: legible(sentence, MAX_SENTENCE),
     }
 }

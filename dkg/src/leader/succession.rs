@@ -136,9 +136,15 @@ impl Leader {
                 Some(Learned::AskAgain)
             }
             // Another leader has told it something false about this attempt, or the qualified deals do not add up: neither is its fault.
-            Message::Refused { code, .. } if code == "false-sums" || code == "share-mismatch" => {
+            // One about an earlier attempt comes late: the number has been raised already.
+            Message::Refused { code, attempt, .. }
+                if code == "false-sums" || code == "share-mismatch" =>
+            {
                 let member = self.proposal.index_of(from)?;
                 let own = self.phase.attempt().filter(|_| self.phase.is_going_on())?;
+                if *attempt != own.number {
+                    return None;
+                }
                 let (number, acceptances) = (own.number, own.acceptances.clone());
                 if !self.raised_by.insert(member) {
                     return None;
@@ -160,8 +166,9 @@ impl Leader {
                     if named.is_empty() {
                         // They are left out already.
                     } else if !self.leave_out_named(named, now, effects) {
-                        self.accused
-                            .extend(told.iter().map(|(exclusion, _)| exclusion.clone()));
+                        for (exclusion, _) in &told {
+                            exclusion::add(&mut self.accused, exclusion.clone(), &self.proposal);
+                        }
                         let faults = told.into_iter().map(|(_, fault)| fault).collect();
                         self.fail(faults, effects);
                     }

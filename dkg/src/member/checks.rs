@@ -6,7 +6,7 @@
 //!       ── whole-deals ──────────────────────────────▶ acknowledged, or complained
 //! ```
 //!
-//! Once the whole deals have decided, a repeated `deals` is answered with the decision.
+//! Once the whole deals have decided, a repeated `deals` is answered with the decision, and other sums of the same deals are refused as false.
 
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
@@ -56,12 +56,12 @@ impl Running {
         let verdict = checker.check_sums(deals, sums, rng)?;
         let (dealing, headers) = (dealing.clone(), headers.cloned().collect());
         match verdict {
-            SummedVerdict::Good(good) => self.acknowledge(node, dealing, headers, good)?,
+            SummedVerdict::Good(good) => self.acknowledge(node, dealing, headers, good, false)?,
             SummedVerdict::WholeDealsWanted => {
                 self.stage = Stage::DealsWanted {
                     dealing,
                     headers,
-                    sums: ByteBuf::from(sums),
+                    sums: self.as_told(sums),
                 };
             }
         }
@@ -99,7 +99,7 @@ impl Running {
             Verdict::Good(good) => {
                 let false_sums = told.is_some_and(|told| *told != encode_sums(&good.sums));
                 notice = false_sums.then_some(Fault::FalseSums);
-                self.acknowledge(node, dealing, headers, good)?;
+                self.acknowledge(node, dealing, headers, good, true)?;
             }
             Verdict::Complain { set, complaints } => {
                 let (params, index) = (&attempt.params, self.own_index(attempt)?);
@@ -118,21 +118,31 @@ impl Running {
         })
     }
 
-    /// Two leaders have told different sums of the same deals. One of them is false; the whole deals tell. Who has confirmed by then
-    /// stands by it, and the attempt must be repeated.
+    /// Two leaders, or one that lies, have told different sums of the same deals. The whole deals tell, once, which are false. Who has
+    /// confirmed by then stands by it, and the attempt must be repeated.
     fn doubt(&mut self, sums: &[u8]) -> Result<MemberOutput, Fault> {
         let Stage::Acknowledged(verified) = &self.stage else {
             return Err(Fault::FalseSums);
         };
+        // The whole deals have shown what the sums are: these are false, and to look again would bring nobody further.
+        if verified.whole_deals {
+            return Err(Fault::FalseSums);
+        }
         let (dealing, headers) = (verified.dealing.clone(), verified.headers.clone());
         self.secrets.share = None;
         self.stage = Stage::DealsWanted {
             dealing,
             headers,
-            sums: ByteBuf::from(sums),
+            sums: self.as_told(sums),
         };
         let reply = self.repeat_answer()?.reply;
         Ok(self.changed(reply))
+    }
+
+    /// Sums to be kept until the whole deals show what they are worth. A list of another length is false anyway, and may be long.
+    fn as_told(&self, sums: &[u8]) -> ByteBuf {
+        let fits = sums.len() == 32 * usize::from(self.proposal.threshold());
+        ByteBuf::from(if fits { sums } else { &[] })
     }
 
     fn checker<'a>(
@@ -160,12 +170,14 @@ impl Running {
         dealing: Dealing,
         headers: Vec<DealHeader>,
         good: GoodDeals,
+        whole_deals: bool,
     ) -> Result<(), Fault> {
         let attempt = self.attempt_of(dealing.number, "deals")?;
         let (params, index) = (&attempt.params, self.own_index(attempt)?);
         let acknowledgement = Acknowledgement::new(params, index, good.set, &node.identity);
         self.secrets.share = Some(good.share);
-        let verified = Verified::new(dealing, headers, &good.sums, acknowledgement);
+        let mut verified = Verified::new(dealing, headers, &good.sums, acknowledgement);
+        verified.whole_deals = whole_deals;
         self.stage = Stage::Acknowledged(verified);
         Ok(())
     }

@@ -22,13 +22,13 @@ impl Running {
         }
     }
 
-    /// Keeps what is new, once for each member.
+    /// Keeps what is new, once for each member, and the evidence as far as there is room for it.
     pub(super) fn accuse(&mut self, told: Vec<Exclusion>) -> bool {
         let before = self.accused.len();
         for exclusion in told {
             let known = |other: &Exclusion| other.member == exclusion.member;
             if !self.accused.iter().any(known) && !self.exclusions.contains(&exclusion) {
-                self.accused.push(exclusion);
+                exclusion::add(&mut self.accused, exclusion, &self.proposal);
             }
         }
         self.accused.len() > before

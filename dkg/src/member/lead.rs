@@ -7,8 +7,9 @@
 //!
 //! A question that changes nothing is answered to any member. What a leader alone may do is to begin another attempt, or to leave somebody
 //! out. A member lets another than its leader do that when its leader is gone, or when the other stands before its leader in the
-//! circle that begins with the proposal's leader and has not lost the lead by standing still: so of two that lead at once, each of
-//! whom some members have lost sight of, one gives way.
+//! circle that begins with the proposal's leader: so of two that lead at once, each of whom some members have lost sight of, one gives
+//! way. Whoever lost the lead by standing still, or took it back in this way, must bring the member a step further before its place
+//! counts again: otherwise silence and coming back by turns would keep the lead for ever.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -34,7 +35,8 @@ pub(super) struct Watch {
     heard: Option<u64>,
     /// When it brought this member a step further.
     moved: Option<u64>,
-    /// Members that lost the lead by standing still.
+    /// Members that have lost the lead by standing still, or have taken it back by their place, and have brought this member no
+    /// step further since. Their place does not count.
     stalled: BTreeSet<u16>,
 }
 
@@ -69,8 +71,14 @@ impl Watch {
         self.advanced(now);
     }
 
-    /// This member was brought a step further.
-    pub(super) fn advanced(&mut self, now: u64) {
+    /// Its leader has brought this member a step further.
+    pub(super) fn led_on(&mut self, now: u64) {
+        self.stalled.remove(&self.leader);
+        self.advanced(now);
+    }
+
+    /// The leader's time begins anew.
+    fn advanced(&mut self, now: u64) {
         self.heard = Some(now);
         self.moved = Some(now);
     }
@@ -133,8 +141,15 @@ impl Running {
         if !takes_part || !(gone.is_some() || goes_before) {
             return false;
         }
-        if matches!(gone, Some((_, true))) {
-            self.watch.stalled.insert(self.watch.leader);
+        match gone {
+            Some((_, true)) => {
+                self.watch.stalled.insert(self.watch.leader);
+            }
+            Some((_, false)) => {}
+            // It comes back, and shows that it leads; or else it was the last time.
+            None => {
+                self.watch.stalled.insert(from);
+            }
         }
         self.watch.leader = from;
         self.watch.advanced(now);

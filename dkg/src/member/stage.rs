@@ -106,6 +106,8 @@ pub(super) struct Verified {
     pub(super) dealing: Dealing,
     /// The signed part of every deal, in index order. None in the seat of an old member that leaves.
     pub(super) headers: Vec<DealHeader>,
+    /// Whether this member has checked the whole deals one by one, so that the sums are theirs.
+    pub(super) whole_deals: bool,
     /// S_0 ‖ … ‖ S_t−1.
     pub(super) sums: ByteBuf,
     /// The same, decoded. Not written: a restored member decodes them when it needs them.
@@ -239,6 +241,7 @@ impl Verified {
             dealing,
             headers,
             sums: ByteBuf::from(encode_sums(sums)),
+            whole_deals: false,
             decoded_sums: sums.to_vec(),
             set: acknowledgement.set,
             acknowledgement: Some(acknowledgement),
@@ -251,6 +254,7 @@ impl Verified {
             dealing,
             headers: Vec::new(),
             sums,
+            whole_deals: false,
             decoded_sums: Vec::new(),
             set,
             acknowledgement: None,

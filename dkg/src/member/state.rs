@@ -26,7 +26,8 @@ const HAS_SHARE: u8 = 2;
 const EACH_PENDING: u8 = 4;
 /// The most results of earlier attempts that a state holds.
 pub(super) const MAX_PENDING: usize = 63;
-/// The longest state: the headers of 1,024 deals and one's own deal for each confirmed attempt, and the evidence of the exclusions.
+/// The longest state: the headers of 1,024 deals and one's own deal for each confirmed attempt, and twice the most evidence, of those left
+/// out and of those accused. The tests here add it up.
 const MAX_STATE: usize = 128 << 20;
 
 /// Why bytes are no state of this machine.
@@ -211,4 +212,136 @@ fn is_consistent(running: &Running) -> bool {
     let index_fits = acceptance.is_none_or(|acceptance| acceptance.index == running.index);
     let leader_fits = running.proposal.member(running.watch.leader()).is_some();
     sums_fit && key_fits && index_fits && leader_fits
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        missing_docs
+    )]
+    use serde_bytes::ByteBuf;
+
+    use super::super::stage::{Dealing, Verified};
+    use super::*;
+    use crate::acknowledge::{Acknowledgement, Complaint, Complaints};
+    use crate::attempt::Acceptance;
+    use crate::confirm::Confirmation;
+    use crate::deal::Deal;
+    use crate::exclusion::tests::header;
+    use crate::exclusion::{Accused, Grounds, MAX_EVIDENCE};
+    use crate::proposal::MAX_MEMBERS;
+    use crate::sealed_share::SEALED_SHARE;
+    use crate::wire_v1::{MAX_CERTIFICATE, MAX_MESSAGE, MAX_PROPOSAL, Message};
+
+    /// A reshare of as many to as many others.
+    const SEATS: usize = 2 * MAX_MEMBERS;
+
+    fn acceptances() -> Vec<Acceptance> {
+        let acceptance = Acceptance {
+            index: u16::MAX,
+            signature: [0; 64],
+            encryption_key: [0; 32],
+        };
+        vec![acceptance; SEATS]
+    }
+
+    fn points(count: usize) -> ByteBuf {
+        ByteBuf::from(vec![0; 32 * count])
+    }
+
+    /// What is kept of one confirmed attempt.
+    fn pending() -> Pending {
+        let dealing = Dealing {
+            number: u32::MAX,
+            acceptances: acceptances(),
+            deal: Some(Deal {
+                header: header(),
+                ciphertexts: points(MAX_MEMBERS),
+                commitments: points(MAX_MEMBERS),
+            }),
+        };
+        let acknowledgement = Acknowledgement {
+            set: [0; 64],
+            index: u16::MAX,
+            signature: [0; 64],
+        };
+        let mut verified =
+            Verified::new(dealing, vec![header(); MAX_MEMBERS], &[], acknowledgement);
+        verified.sums = points(MAX_MEMBERS);
+        Pending {
+            verified,
+            confirmation: Confirmation {
+                index: u16::MAX,
+                signature: [0; 64],
+                sealed_share: ByteBuf::from(vec![0; SEALED_SHARE]),
+            },
+        }
+    }
+
+    /// The longest grounds that are a leader's word.
+    fn words() -> Vec<Exclusion> {
+        let word = Exclusion {
+            member: u16::MAX,
+            grounds: Grounds::Claimed {
+                code: "x".repeat(64),
+            },
+        };
+        vec![word; SEATS]
+    }
+
+    #[test]
+    fn the_longest_state_and_the_longest_begin_are_within_their_bounds() {
+        let length = |value: &[u8]| value.len();
+        let evidence = MAX_EVIDENCE + length(&wire_v1::encode(&words()));
+        let attempt = length(&wire_v1::encode(&pending()));
+        let longest = 2
+            + 32 * 65
+            + MAX_PROPOSAL
+            + MAX_CERTIFICATE
+            + (MAX_PENDING + 1) * attempt
+            + 2 * evidence
+            + 4096;
+        assert!(longest < MAX_STATE, "{longest}");
+        assert!(longest > MAX_STATE / 2, "the bound says something");
+        let begin = Message::Begin {
+            attempt: u32::MAX,
+            ceremony: [0; 16],
+            excluded: words(),
+            acceptances: acceptances(),
+        };
+        let longest = begin.to_bytes().len() + MAX_EVIDENCE;
+        assert!(longest < MAX_MESSAGE, "{longest}");
+    }
+
+    /// A single piece, so that there is room for some of them.
+    #[test]
+    fn the_longest_evidence_is_a_fraction_of_the_most() {
+        let complaint = Complaint {
+            path: ByteBuf::from(vec![0; 512]),
+            proof: [0; 96],
+            dealer: u16::MAX,
+            opening: [0; 32],
+            ciphertext: [0; 32],
+        };
+        let grounds = Grounds::Complaint {
+            accused: Box::new(Accused {
+                header: header(),
+                attempt: u32::MAX,
+                acceptances: acceptances(),
+                commitments: points(MAX_MEMBERS),
+            }),
+            complaints: Complaints {
+                set: [0; 64],
+                index: u16::MAX,
+                signature: [0; 64],
+                complaints: vec![complaint; MAX_MEMBERS],
+            },
+        };
+        let bytes = wire_v1::encode(&grounds).len();
+        assert!(MAX_EVIDENCE / bytes >= 14, "{bytes}");
+    }
 }

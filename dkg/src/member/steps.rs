@@ -20,7 +20,7 @@ use crate::deal;
 use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
 use crate::tags;
-use crate::wire_v1::Message;
+use crate::wire_v1::{About, Message};
 
 /// What a `begin` asks for.
 pub(super) struct Begin {
@@ -171,7 +171,7 @@ impl Running {
     }
 
     /// Goes back to the last result that this member has confirmed, if there is one; the attempt since is erased.
-    fn fall_back(&mut self) -> bool {
+    pub(super) fn fall_back(&mut self) -> bool {
         let Some(pending) = self.pending.pop() else {
             return false;
         };
@@ -273,6 +273,7 @@ impl Running {
         &mut self,
         certificate: Vec<u8>,
         public_shares: &[u8],
+        holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
         let reply = Message::Activated {
@@ -286,7 +287,8 @@ impl Running {
             return Ok(MemberOutput::repeat(reply));
         }
         if !self.keeps_share() {
-            return Err(self.out_of_step("certificate"));
+            let overtaken = self.overtaken(&certificate, holding);
+            return Err(overtaken.unwrap_or_else(|| self.out_of_step("certificate")));
         }
         let confirmed = self.stage.verified();
         let sums = confirmed.and_then(|verified| verified.sums(self.proposal.threshold()));
@@ -321,7 +323,10 @@ impl Running {
                 Some(pending) => (pending.clone(), self.secrets.pending.get(place)),
                 None => return Err(Fault::OtherResult),
             },
-            _ => return Err(Fault::OtherResult),
+            _ => {
+                let overtaken = self.overtaken(&certificate, holding);
+                return Err(overtaken.unwrap_or(Fault::OtherResult));
+            }
         };
         let attempt = self.attempt_in(&pending.verified.dealing)?;
         self.check_certified(&key, &attempt, &pending)?;
@@ -357,7 +362,7 @@ impl Running {
     }
 
     /// The attempt of a dealing: the present one, or an earlier one anew.
-    fn attempt_in(&self, dealing: &Dealing) -> Result<Attempt, Fault> {
+    pub(super) fn attempt_in(&self, dealing: &Dealing) -> Result<Attempt, Fault> {
         match &self.attempt {
             Some(attempt) if attempt.number == dealing.number => Ok(attempt.clone()),
             _ => Attempt::new(&self.proposal, dealing.number, dealing.acceptances.clone()),
@@ -422,10 +427,7 @@ impl Running {
         }
         if self.keeps_share() {
             return match self.accuse(exclusion::proved(told, &self.proposal)) {
-                true => Ok(self.changed(Message::refusal(
-                    Some(self.proposal.id()),
-                    &Fault::AlreadyConfirmed,
-                ))),
+                true => Ok(self.changed(Message::refusal(self.about(), &Fault::AlreadyConfirmed))),
                 false => Err(Fault::AlreadyConfirmed),
             };
         }
@@ -452,7 +454,7 @@ impl Running {
         let expires = self.proposal.expires();
         if now >= expires && !self.stage.keeps_share() && self.fall_back() {
             let fault = Fault::Expired { expires, now };
-            return Some(self.changed(Message::refusal(Some(self.proposal.id()), &fault)));
+            return Some(self.changed(Message::refusal(self.about(), &fault)));
         }
         if now < expires || self.keeps_share() || matches!(self.stage, Stage::Closed { .. }) {
             return None;
@@ -462,7 +464,15 @@ impl Running {
             format!("the proposal expired at {expires} (seconds since 1970)"),
             false,
         );
-        Some(self.changed(Message::refusal(Some(self.proposal.id()), &fault)))
+        Some(self.changed(Message::refusal(self.about(), &fault)))
+    }
+
+    /// This ceremony, and no attempt of it in particular.
+    fn about(&self) -> About {
+        About {
+            ceremony: Some(self.proposal.id()),
+            attempt: None,
+        }
     }
 
     pub(super) fn close(&mut self, reason: String, rejected: bool) {
@@ -500,7 +510,7 @@ impl Running {
 }
 
 /// The result that everybody computes from the deals of an attempt.
-fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
+pub(super) fn result(attempt: &Attempt, verified: &Verified) -> Result<AttemptResult, Fault> {
     let sums = verified
         .sums(attempt.roster.threshold())
         .ok_or(Fault::UnusableResult)?;

@@ -35,10 +35,10 @@ fn rogue_constant(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
 }
 
-type Cheat = fn(&Cluster, &[Acceptance]) -> dkg::Deal;
+pub type Cheat = fn(&Cluster, &[Acceptance]) -> dkg::Deal;
 
 /// The cheat deals falsely in the first attempt; `ready` sees every `begin`.
-fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mut Message, usize)) {
+pub fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mut Message, usize)) {
     let mut acceptances = Vec::new();
     cluster.run_with(|cluster, step| match step {
         Step::Question(place, message @ Message::Begin { .. }) => {

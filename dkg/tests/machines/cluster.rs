@@ -84,13 +84,13 @@ impl Node {
         message: Message,
         rng: &mut R,
     ) -> Message {
-        let ceremony = message.ceremony();
+        let about = message.about();
         match self.answer(from, message, rng) {
             Ok(mut output) => {
                 self.write(&mut output);
                 output.reply
             }
-            Err(fault) => Message::refusal(ceremony, &fault),
+            Err(fault) => Message::refusal(about, &fault),
         }
     }
 

@@ -288,6 +288,16 @@ fn a_copied_encryption_key_is_refused() {
 
 /// A member complains of an honest dealer, opening its share truly or falsely.
 pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
+    complain_of(seed, truly, may_be_absent, |complaint| vec![complaint])
+}
+
+/// The same, with as many complaints as are made of it.
+pub fn complain_of(
+    seed: u64,
+    truly: bool,
+    may_be_absent: u16,
+    make: impl Fn(Complaint) -> Vec<Complaint>,
+) -> Cluster {
     let mut cluster = Cluster::with_absent(2, 3, may_be_absent, seed).with_whole_deals();
     let rng = &mut StdRng::seed_from_u64(seed);
     let secret = SecretScalar::random(rng);
@@ -321,7 +331,8 @@ pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
                 } else {
                     SecretScalar::random(rng)
                 };
-                let complaints = complaint(&params, &deals, VICTIM, &author, &used, rng);
+                let one = complaint(&params, &deals, VICTIM, &author, &used, rng);
+                let complaints = sign_complaints(&params, &deals, make(one), &author);
                 *reply = Message::Complained {
                     ceremony,
                     attempt: 1,
@@ -358,10 +369,31 @@ pub fn complaint(
     author: &Complainant<'_>,
     used: &SecretScalar,
     rng: &mut StdRng,
-) -> Complaints {
+) -> Complaint {
     let accused = &deals[victim];
     let header = &accused.header;
-    let digests: Vec<[u8; 64]> = deals
+    let digests = digests(params, deals);
+    let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
+    let opening = Point::from_bytes(&used.diffie_hellman(&ephemeral)).unwrap();
+    let (dealer, member) = (header.index.to_le_bytes(), author.index.to_le_bytes());
+    let statement = Statement {
+        purpose: "complaint",
+        context: &[params, &dealer, &member, &digests[victim]],
+        bases: (Point::generator(), ephemeral),
+        points: (author.encryption_key, opening),
+    };
+    let proof = EqualityProof::prove(&statement, used, rng).to_bytes();
+    Complaint {
+        dealer: header.index,
+        ciphertext: accused.ciphertext,
+        path: ByteBuf::from(accused.path.to_vec()),
+        opening: *opening.as_bytes(),
+        proof,
+    }
+}
+
+fn digests(params: &[u8], deals: &[dkg::RelayedDeal]) -> Vec<[u8; 64]> {
+    deals
         .iter()
         .map(|deal| {
             let header = &deal.header;
@@ -376,46 +408,43 @@ pub fn complaint(
             ];
             hash("cryptonode/v1/dkg-deal", &items)
         })
-        .collect();
+        .collect()
+}
+
+/// Signs complaints of the whole set of deals.
+pub fn sign_complaints(
+    params: &[u8],
+    deals: &[dkg::RelayedDeal],
+    complaints: Vec<Complaint>,
+    author: &Complainant<'_>,
+) -> Complaints {
+    let digests = digests(params, deals);
     let set_items: Vec<&[u8]> = std::iter::once(params)
         .chain(digests.iter().map(<[u8; 64]>::as_slice))
         .collect();
     let set = hash("cryptonode/v1/dkg-deal-set", &set_items);
-    let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
-    let opening = Point::from_bytes(&used.diffie_hellman(&ephemeral)).unwrap();
-    let (dealer, member) = (header.index.to_le_bytes(), author.index.to_le_bytes());
-    let statement = Statement {
-        purpose: "complaint",
-        context: &[params, &dealer, &member, &digests[victim]],
-        bases: (Point::generator(), ephemeral),
-        points: (author.encryption_key, opening),
-    };
-    let proof = EqualityProof::prove(&statement, used, rng).to_bytes();
-    let complaint = Complaint {
-        dealer: header.index,
-        ciphertext: accused.ciphertext,
-        path: ByteBuf::from(accused.path.to_vec()),
-        opening: *opening.as_bytes(),
-        proof,
-    };
-    let signed = hash(
-        "cryptonode/v1/dkg-complain",
-        &[
-            params,
-            &member,
-            &set,
-            &dealer,
+    let member = author.index.to_le_bytes();
+    let dealers: Vec<[u8; 2]> = complaints
+        .iter()
+        .map(|complaint| complaint.dealer.to_le_bytes())
+        .collect();
+    let mut items: Vec<&[u8]> = vec![params, &member, &set];
+    for (complaint, dealer) in complaints.iter().zip(&dealers) {
+        let parts: [&[u8]; 5] = [
+            dealer,
             &complaint.ciphertext,
             &complaint.path,
             &complaint.opening,
-            &proof,
-        ],
-    );
+            &complaint.proof,
+        ];
+        items.extend(parts);
+    }
+    let signed = hash("cryptonode/v1/dkg-complain", &items);
     let signature = author.identity.sign(&signed).to_bytes();
     Complaints {
         index: author.index,
         set,
-        complaints: vec![complaint],
+        complaints,
         signature,
     }
 }

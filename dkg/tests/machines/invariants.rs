@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use testkit::misbehaviour::Misbehaviour;
 
 use crate::cluster::NOW;
-use crate::simulation::{CHEATS, PATIENCE, Weather, World};
+use crate::simulation::{CHEATS, ENDLESS, PATIENCE, Weather, World};
 
 const FAIR: Weather = Weather {
     lost: 30,
@@ -27,7 +27,7 @@ const FAIR: Weather = Weather {
 
 impl World {
     /// *One result*: no two honest members activate different results of one attempt. *Evidence is true*: what honest members hold
-    /// to be proved is proved of the cheat alone.
+    /// to be proved is proved of the cheat alone. And nobody makes an honest member keep more than the ceremony has to say.
     pub fn check(&mut self) {
         let mut results: BTreeMap<u32, _> = BTreeMap::new();
         let mut judged = Vec::new();
@@ -40,6 +40,14 @@ impl World {
                 if *result != &key.package {
                     self.fail("two results of one attempt");
                 }
+            }
+            let disks = [&player.node.disk, player.leader_disk()];
+            if disks
+                .into_iter()
+                .flatten()
+                .any(|disk| disk.len() >= ENDLESS)
+            {
+                self.fail(&format!("member {place} keeps what has no end"));
             }
             let member = &player.node.member;
             for told in member.exclusions().iter().chain(member.accused()) {
@@ -151,6 +159,22 @@ impl World {
 
 /// Runs a history, and prints its seed if it fails.
 fn history(seed: u64, weather: Weather, then: impl FnOnce(&mut World)) -> World {
+    let members = 3 + usize::try_from(seed % 3).unwrap();
+    let threshold = if members == 5 && seed.is_multiple_of(2) {
+        3
+    } else {
+        2
+    };
+    history_of(seed, (threshold, members), weather, then)
+}
+
+/// The same, of so many.
+fn history_of(
+    seed: u64,
+    (threshold, members): (u16, usize),
+    weather: Weather,
+    then: impl FnOnce(&mut World),
+) -> World {
     struct Seed(u64, Weather);
     impl Drop for Seed {
         fn drop(&mut self) {
@@ -160,12 +184,6 @@ fn history(seed: u64, weather: Weather, then: impl FnOnce(&mut World)) -> World 
         }
     }
     let _told = Seed(seed, weather);
-    let members = 3 + usize::try_from(seed % 3).unwrap();
-    let threshold = if members == 5 && seed.is_multiple_of(2) {
-        3
-    } else {
-        2
-    };
     let absent = u16::try_from(members + 1).unwrap() - 2 * threshold;
     let mut world = World::new(seed, threshold, members, absent, weather);
     world.run();
@@ -277,11 +295,14 @@ fn nobody_is_stuck_after_any_storm() {
 
 #[test]
 fn a_cheat_breaks_nothing_whatever_it_does() {
-    for seed in seeds(4, 48) {
+    for seed in seeds(4, 72) {
         let kinds = CHEATS.len() as u64;
         let cheat = CHEATS[usize::try_from(seed % kinds).unwrap()];
         // Who deals falsely is made for new keys; `reshare_attacks.rs` has those of reshares.
-        let deals = matches!(cheat, Misbehaviour::WrongShare | Misbehaviour::Equivocation);
+        let deals = matches!(
+            cheat,
+            Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals
+        );
         let weather = Weather {
             lost: 50,
             partitions: seed % 3,
@@ -292,4 +313,27 @@ fn a_cheat_breaks_nothing_whatever_it_does() {
         };
         history(seed, weather, |_| {});
     }
+}
+
+/// The first leader dies, and the one whose turn it is leads falsely: the others make the key without both.
+#[test]
+fn a_leader_that_does_not_go_on_does_not_keep_the_lead() {
+    const CHEATING: [Misbehaviour; 4] = [
+        Misbehaviour::Stalling,
+        Misbehaviour::FalseSums,
+        Misbehaviour::CallingBack,
+        Misbehaviour::FalseRefusal,
+    ];
+    let (mut keys, seeds) = (0, seeds(5, 24));
+    for seed in &seeds {
+        let weather = Weather {
+            leader_dies: true,
+            cheat: Some(CHEATING[usize::try_from(seed % 4).unwrap()]),
+            ..FAIR
+        };
+        // Two of five may be absent.
+        let world = history_of(*seed, (2, 5), weather, |_| {});
+        keys += usize::from(!world.certificates.is_empty());
+    }
+    assert_often("keys", keys, &seeds, 8);
 }

@@ -11,7 +11,7 @@ use crate::world::{Event, Run, World, interpolate};
 const OLD: [&str; 4] = ["a", "b", "c", "d"];
 
 /// All take part in attempt 1 of a proposal and confirm it; its leader keeps the certificate to itself.
-fn withhold(world: &mut World, terms: Terms) -> (Run, Vec<u8>) {
+pub fn withhold(world: &mut World, terms: Terms) -> (Run, Vec<u8>) {
     let mut run = world.propose(terms);
     let mut queue: Vec<_> = {
         let effects = run.leader.poll(world.now);
@@ -30,7 +30,7 @@ fn withhold(world: &mut World, terms: Terms) -> (Run, Vec<u8>) {
     (run, certificate)
 }
 
-fn show(world: &mut World, run: &Run, certificate: &[u8], name: &str) -> Message {
+pub fn show(world: &mut World, run: &Run, certificate: &[u8], name: &str) -> Message {
     let question = Message::Certificate {
         public_shares: serde_bytes::ByteBuf::new(),
         ceremony: run.id(),

@@ -74,7 +74,7 @@ impl Signers {
                     let place = self.cluster.index_of(&to);
                     let answer = match self.answer(place, from, &message) {
                         Ok(answer) => answer,
-                        Err(fault) => Message::refusal(message.ceremony(), &fault),
+                        Err(fault) => Message::refusal(message.about(), &fault),
                     };
                     let more = match intercept(self, place, &message, Some(answer)) {
                         Some(answer) => {

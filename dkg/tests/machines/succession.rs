@@ -35,7 +35,7 @@ fn lead(
                 continue;
             }
             let question = message.clone();
-            let ceremony = message.ceremony();
+            let about = message.about();
             let (now, rng) = (cluster.now, &mut cluster.rng);
             let node = &mut cluster.nodes[asked];
             let mut outcome = node.member.handle(&own, message, now, rng);
@@ -47,7 +47,7 @@ fn lead(
                     node.write(&mut output);
                     output.reply
                 }
-                Err(fault) => Message::refusal(ceremony, &fault),
+                Err(fault) => Message::refusal(about, &fault),
             };
             let reply = answer(cluster, asked, &question, reply);
             effects.extend(leader.handle_reply(&to, &reply, cluster.now));

@@ -125,9 +125,9 @@ fn false_sums_are_found_out_and_the_whole_deals_decide() {
 }
 
 #[test]
-fn the_operator_is_told_of_false_sums_and_they_are_doubted_afterwards() {
+fn the_operator_is_told_of_false_sums_and_they_are_refused_afterwards() {
     let mut cluster = Cluster::new(3, 5, 403);
-    let (mut told, mut notice, mut doubted) = (None, None, None);
+    let (mut told, mut notice, mut refused_again) = (None, None, Vec::new());
     cluster.run_with(|cluster, step| match step {
         Step::Question(VICTIM, message @ Message::Deals { .. }) => {
             if let Message::Deals { sums, .. } = message {
@@ -157,14 +157,19 @@ fn the_operator_is_told_of_false_sums_and_they_are_doubted_afterwards() {
                 Some("not-the-leader")
             );
             assert_eq!(member.stage().name(), "acknowledged");
-            // Which of two leaders told the truth is seen from the whole deals.
-            let again = member.handle(&from, told.clone().unwrap(), NOW, rng);
-            doubted = again.ok().map(|output| output.reply.name());
+            // Which sums are true has been seen from the whole deals. That holds also after a crash.
+            for _ in 0..2 {
+                let again = member.handle(&from, told.clone().unwrap(), NOW, rng);
+                refused_again.push(again.err().map(|fault| fault.code()));
+                let state = output.persist.as_ref().unwrap();
+                let local = cluster.nodes[VICTIM].local.clone();
+                member = Member::restore(local, state).unwrap();
+            }
         }
         _ => {}
     });
     assert_eq!(notice, Some(Fault::FalseSums));
-    assert_eq!(doubted, Some("deals-wanted"));
+    assert_eq!(refused_again, [Some("false-sums"); 2]);
     assert_eq!(Fault::FalseSums.code(), "false-sums");
     cluster.assert_completed();
 }

@@ -334,7 +334,7 @@ fn all_encodings_are_core_deterministic() {
             ceremony: [1; 16],
             reason: "no".to_owned(),
         },
-        Message::refusal(Some([1; 16]), &Fault::NotListed),
+        Message::refusal(messages[0].about(), &Fault::NotListed),
     ];
     for message in &other {
         assert_deterministic(&message.to_bytes()[1..]);

@@ -100,10 +100,11 @@ impl Node {
         now: u64,
         rng: &mut StdRng,
     ) -> Message {
-        let id = message.ceremony().unwrap();
+        let (id, about) = (message.ceremony().unwrap(), message.about());
         if self.restored {
             return Message::Refused {
                 code: "restored-node".to_owned(),
+                attempt: 0,
                 culprit: 0,
                 ceremony: id,
                 sentence: "restored".to_owned(),
@@ -117,7 +118,7 @@ impl Node {
         let answer = self.turn(&mut machine, from, message, now, rng);
         let reply = match answer {
             Ok(output) => self.write(id, output),
-            Err(fault) => Message::refusal(Some(id), &fault),
+            Err(fault) => Message::refusal(about, &fault),
         };
         if machine.stage() != MemberStage::New {
             self.machines.insert(id, machine);

@@ -5,11 +5,8 @@ use super::*;
 impl Running {
     pub(super) fn erase_due(&mut self, now: u64) {
         for entry in self.desk.keyring.entries() {
-            let due = entry
-                .state()
-                .overlap
-                .is_some_and(|overlap| now >= overlap.end());
-            if due {
+            let mut overlaps = entry.state().overlaps.iter();
+            if overlaps.any(|overlap| now >= overlap.end()) {
                 let key = *entry.public_key();
                 let _ = self.desk.change_key(&key, |entry| entry.erase_due(now));
             }
@@ -22,14 +19,15 @@ impl Running {
         }
         self.asks.told_at = now;
         let mut outs = Vec::new();
-        for entry in self.desk.keyring.entries() {
-            let overlap = entry
-                .state()
-                .overlap
-                .filter(|overlap| overlap.ends.is_none());
-            let Some(overlap) = overlap else { continue };
-            let (key, successor) = (*entry.public_key(), overlap.successor);
-            let members = members_of(&entry, &successor);
+        let entries = self.desk.keyring.entries();
+        let open = entries.iter().flat_map(|entry| {
+            let overlaps = entry.state().overlaps.iter();
+            let open = overlaps.filter(|overlap| overlap.ends.is_none());
+            open.map(move |overlap| (entry, overlap.successor))
+        });
+        for (entry, successor) in open.collect::<Vec<_>>() {
+            let key = *entry.public_key();
+            let members = members_of(entry, &successor);
             if members.is_empty() {
                 continue;
             }
@@ -45,8 +43,10 @@ impl Running {
                     why: Why::Tell(key, successor),
                 });
             }
-            if let Some(previous) = entry.previous().filter(|_| entry.current().is_some()) {
-                for member in &previous.members {
+            // Its base is the next that is held below it.
+            let base = held(entry).find(|key| key.result < successor);
+            if let Some(base) = base.filter(|_| entry.current().is_some()) {
+                for member in &base.members {
                     let to = member.identity;
                     if !members.contains(&to) && !having.contains(&to) {
                         outs.extend(self.push(&key, &successor, to));
@@ -65,7 +65,7 @@ impl Running {
 
     pub(super) fn push(&self, key: &Identity, successor: &ResultName, to: Identity) -> Option<Out> {
         let entry = self.desk.keyring.entry(key)?;
-        let current = entry.current().filter(|key| key.result == *successor)?;
+        let current = held(&entry).find(|key| key.result == *successor)?;
         let made = self.made.iter();
         let (id, _) = made
             .into_iter()
@@ -86,8 +86,7 @@ impl Running {
         let mut outs = Vec::new();
         for entry in self.desk.keyring.entries() {
             let key = *entry.public_key();
-            let shares = entry.current().into_iter().chain(entry.previous());
-            let mut fellows: BTreeSet<Identity> = shares
+            let mut fellows: BTreeSet<Identity> = held(&entry)
                 .flat_map(|share| share.members.iter().map(|member| member.identity))
                 .collect();
             if let Some(newest) = &entry.state().newest {
@@ -162,7 +161,7 @@ impl Running {
 
 /// The members of a result that this node knows of.
 fn members_of(entry: &KeyEntry, result: &ResultName) -> BTreeSet<Identity> {
-    if let Some(current) = entry.current().filter(|key| key.result == *result) {
+    if let Some(current) = held(entry).find(|key| key.result == *result) {
         return current
             .members
             .iter()

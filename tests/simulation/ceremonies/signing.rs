@@ -13,11 +13,11 @@ impl Running {
         rng: &mut StdRng,
     ) -> Option<Message> {
         let Some(made) = self.made.get_mut(&id) else {
-            return Some(Message::refusal(Some(id), &Fault::OtherCeremony));
+            return Some(Message::refusal(message.about(), &Fault::OtherCeremony));
         };
         if let Message::KeyCertificate { certificate, .. } = message {
             if check_key_certificate(certificate, &made.certified).is_err() {
-                return Some(Message::refusal(Some(id), &Fault::OtherCeremony));
+                return Some(Message::refusal(message.about(), &Fault::OtherCeremony));
             }
             self.keep(own, id, certificate, now)?;
             return Some(Message::Kept { ceremony: id });
@@ -32,7 +32,7 @@ impl Running {
             made.signer
                 .handle(from, message, &key.share, &made.certified, certificate, rng)
         });
-        Some(answer.unwrap_or_else(|fault| Message::refusal(Some(id), &fault)))
+        Some(answer.unwrap_or_else(|fault| Message::refusal(message.about(), &fault)))
     }
 
     /// Makes a verified certificate of a key durable, and shows it.

@@ -80,7 +80,7 @@ class Node:
 
     def call(self, client: ClientIdentity, name: str, timeout: float = PATIENCE_S, **arguments: Any) -> dict[str, Any]:
         """Asks, and returns the fields of the answer, which must be of the kind that the request asks for."""
-        expected = "share" if name == "reencrypt" else name
+        expected = {"reencrypt": "share", "cosigned_checkpoint": "checkpoint"}.get(name, name)
         answer = cbor.decode(self.exchange(client, cbor.encode({name: arguments}), timeout), MAX_ANSWER)
         if not isinstance(answer, dict) or len(answer) != 1:
             raise cbor.NotCanonical("an answer is a map with one entry")

@@ -3,7 +3,7 @@
 use serde::de::{DeserializeOwned, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::WireError;
+use super::{MAX_CODE, WireError};
 
 /// `text` with control characters replaced and cut to `limit` bytes at a character boundary: what may be shown of text
 /// that somebody else had a hand in, and what fits a refusal's message.
@@ -97,6 +97,18 @@ pub(super) fn printable(field: &'static str, text: &str) -> Result<(), WireError
         Err(WireError::FieldText { field })
     } else {
         Ok(())
+    }
+}
+
+/// Codes are what programs compare.
+pub(super) fn is_code(field: &'static str, code: &str) -> Result<(), WireError> {
+    field_at_most(field, code.len(), MAX_CODE)?;
+    let mut bytes = code.bytes();
+    if !code.is_empty() && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    {
+        Ok(())
+    } else {
+        Err(WireError::FieldText { field })
     }
 }
 

@@ -1,17 +1,17 @@
 //! What the one member does that cheats.
 
 use curve25519_dalek::Scalar;
-use dkg::{Exclusion, Grounds, Leader, Message};
+use dkg::{Accused, Exclusion, Fault, Grounds, Leader, Message};
 use reencrypt::{Point, SecretScalar};
 use serde_bytes::ByteBuf;
 use testkit::misbehaviour::Misbehaviour;
 
 use super::{PATIENCE, World};
 use crate::dealer::Dealer;
-use crate::false_words::{Complainant, complaint};
+use crate::false_words::{Complainant, complaint, sign_complaints};
 
 /// The ways to cheat, of the one vocabulary.
-pub const CHEATS: [Misbehaviour; 8] = [
+pub const CHEATS: [Misbehaviour; 12] = [
     Misbehaviour::WrongShare,
     Misbehaviour::Equivocation,
     Misbehaviour::FalseProgress,
@@ -19,8 +19,15 @@ pub const CHEATS: [Misbehaviour; 8] = [
     Misbehaviour::Stalling,
     Misbehaviour::WithheldCertificate,
     Misbehaviour::NoAnswer,
+    Misbehaviour::EndlessDeals,
+    Misbehaviour::FalseSums,
+    Misbehaviour::CallingBack,
+    Misbehaviour::FalseRefusal,
     Misbehaviour::FalseComplaint,
 ];
+
+/// More bytes than a history of a few members has anything to say in.
+pub const ENDLESS: usize = 250_000;
 
 impl World {
     /// The cheat's answer instead of the right one; `None` for none.
@@ -36,7 +43,7 @@ impl World {
         match (cheat, question) {
             (Misbehaviour::NoAnswer, _) => None,
             (
-                Misbehaviour::WrongShare | Misbehaviour::Equivocation,
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals,
                 Message::Begin {
                     acceptances,
                     attempt: 1,
@@ -55,7 +62,19 @@ impl World {
                     let key = &acceptances[own + 1].encryption_key;
                     dealer.encrypt(index + 1, wrong, key);
                 }
+                if cheat == Misbehaviour::EndlessDeals {
+                    let again = dealer.commitments[1];
+                    dealer.commitments.resize(ENDLESS / 32, again);
+                }
                 let deal = dealer.finish(&self.players[own].node.local.identity);
+                self.endless = (cheat == Misbehaviour::EndlessDeals).then(|| {
+                    Grounds::VoidDeal(Box::new(Accused {
+                        header: deal.header.clone(),
+                        attempt: 1,
+                        acceptances: acceptances.clone(),
+                        commitments: deal.commitments.clone(),
+                    }))
+                });
                 Some(Message::Dealt {
                     deal: Box::new(deal),
                     attempt: 1,
@@ -63,11 +82,10 @@ impl World {
                 })
             }
             // It finds its own deal altered, and does not say so.
-            (Misbehaviour::WrongShare | Misbehaviour::Equivocation, _)
-                if matches!(reply, Message::Refused { .. }) =>
-            {
-                None
-            }
+            (
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals,
+                _,
+            ) if matches!(reply, Message::Refused { .. }) => None,
             (
                 Misbehaviour::FalseProgress,
                 Message::Begin {
@@ -85,6 +103,16 @@ impl World {
                     excluded,
                     acceptances,
                 })
+            }
+            (
+                Misbehaviour::FalseRefusal,
+                Message::Deals { .. } | Message::Acknowledgements { .. },
+            ) if from != own && self.chance(500) => {
+                let mut about = question.about();
+                if self.chance(200) {
+                    about.attempt = Some(u32::try_from(self.below(4)).unwrap());
+                }
+                Some(Message::refusal(about, &Fault::FalseSums))
             }
             (Misbehaviour::FalseComplaint, _) if from != own => {
                 Some(self.complain(own, question).unwrap_or(reply))
@@ -126,11 +154,11 @@ impl World {
                 };
                 let victim = deals.iter().position(|deal| deal.header.index != index)?;
                 let used = SecretScalar::random(&mut self.rng);
-                let complaints = complaint(&params, deals, victim, &author, &used, &mut self.rng);
+                let one = complaint(&params, deals, victim, &author, &used, &mut self.rng);
                 Some(Message::Complained {
                     attempt: *attempt,
                     ceremony: *ceremony,
-                    complaints,
+                    complaints: sign_complaints(&params, deals, vec![one], &author),
                 })
             }
             _ => None,
@@ -192,6 +220,18 @@ impl World {
                 };
                 self.send(own, to, stall);
             }
+            (Some(Misbehaviour::FalseSums), Message::Deals { .. } | Message::WholeDeals { .. }) => {
+                let mut message = message;
+                if let Message::Deals { sums, .. } = &mut message
+                    && to != own
+                {
+                    sums.reverse();
+                }
+                self.told.insert((to, message.name()), message.clone());
+                self.send(own, to, message);
+            }
+            (Some(Misbehaviour::FalseSums), Message::Acknowledgements { .. }) if to != own => {}
+            (Some(Misbehaviour::CallingBack), _) if to != own && message.attempt() != Some(1) => {}
             _ => self.send(own, to, message),
         }
     }
@@ -217,11 +257,43 @@ impl World {
                 self.note(format!("{own} brings the certificate out to {to}"));
                 self.send(own, to, message);
             }
+            Some(Misbehaviour::EndlessDeals) if now_and_then => {
+                let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
+                if let Some(grounds) = self.endless.clone() {
+                    let member = u16::try_from(own + 1).unwrap();
+                    let message = Message::Notice {
+                        ceremony: self.proposal.id(),
+                        excluded: vec![Exclusion { member, grounds }],
+                    };
+                    self.send(own, to, message);
+                }
+            }
+            Some(Misbehaviour::FalseSums) if !self.told.is_empty() && self.chance(300) => {
+                let place = usize::try_from(self.below(self.told.len() as u64)).unwrap();
+                let ((to, _), message) = self.told.iter().nth(place).unwrap();
+                let (to, message) = (*to, message.clone());
+                self.send(own, to, message);
+            }
+            Some(Misbehaviour::CallingBack)
+                if self.now >= self.called + u64::from(PATIENCE) + 5
+                    && self.players[own].node.member.attempt().is_some() =>
+            {
+                self.called = self.now;
+                for to in (0..self.players.len()).filter(|to| *to != own) {
+                    let attempt = self.players[to].node.member.attempt();
+                    let message = Message::Leading {
+                        attempt: attempt.unwrap_or_default(),
+                        ceremony: self.proposal.id(),
+                    };
+                    self.send(own, to, message);
+                }
+            }
             // It does not wait for its turn.
             Some(
                 Misbehaviour::Exclusion
                 | Misbehaviour::Stalling
-                | Misbehaviour::WithheldCertificate,
+                | Misbehaviour::WithheldCertificate
+                | Misbehaviour::FalseSums,
             ) if self.players[own].leader.is_none()
                 && self.players[own].node.member.attempt().is_some()
                 && self.withheld.is_empty() =>

@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng};
 use testkit::misbehaviour::Misbehaviour;
 
 use crate::cluster::NOW;
-pub use cheat::CHEATS;
+pub use cheat::{CHEATS, ENDLESS};
 use players::{Player, create, reshare};
 
 pub const PATIENCE: u32 = 120;
@@ -82,6 +82,12 @@ pub struct World {
     storm_ends: u64,
     /// What the cheat has kept to itself.
     pub withheld: Vec<Vec<u8>>,
+    /// Grounds against itself that the cheat tells everybody.
+    endless: Option<dkg::Grounds>,
+    /// What the cheat has said as a leader, by whom it was said to and its kind.
+    told: BTreeMap<(usize, &'static str), Message>,
+    /// When the cheat has called all back.
+    called: u64,
     /// Certificates that anybody has made.
     pub certificates: Vec<Vec<u8>>,
     /// What happened, for a seed that fails.
@@ -116,6 +122,9 @@ impl World {
             split: 0,
             storm_ends,
             withheld: Vec::new(),
+            endless: None,
+            told: BTreeMap::new(),
+            called: NOW,
             certificates: Vec::new(),
             log: Vec::new(),
             led_by: Vec::new(),
@@ -354,7 +363,7 @@ impl World {
         let calm = self.is_calm();
         let message = Message::from_bytes(&message.to_bytes()).unwrap();
         let identity = self.players[from].node.card.identity;
-        let (ceremony, question) = (message.ceremony(), message.clone());
+        let question = message.clone();
         let (now, rng) = (self.now, &mut self.rng);
         let player = &mut self.players[to];
         let idle = Member::new(player.node.local.clone());
@@ -379,7 +388,7 @@ impl World {
                 }
                 self.write(to, output)
             }
-            Err(fault) => Message::refusal(ceremony, &fault),
+            Err(fault) => Message::refusal(question.about(), &fault),
         };
         if !calm && self.chance(self.weather.crash_before_sending) {
             self.crash(to);

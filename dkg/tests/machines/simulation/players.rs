@@ -42,6 +42,10 @@ impl Player {
         }
     }
 
+    pub fn leader_disk(&self) -> &Option<Vec<u8>> {
+        &self.leader_disk
+    }
+
     /// A machine of this node answers, with what the node holds of the base.
     pub fn ask(
         &self,
