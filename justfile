@@ -51,6 +51,10 @@ supply-chain:
 fuzz SECONDS="5" *TARGETS:
     KEEP=no fuzz/run {{ SECONDS }} {{ TARGETS }}
 
+# the whole system in a simulated world, so many histories; SIMULATE_SEED=… plays one again
+simulate SEEDS="20000":
+    SIMULATE_SEEDS={{ SEEDS }} cargo test -p testkit --test simulation -- --nocapture
+
 # what takes long: fuzzing for minutes each, what is new is kept in fuzz/corpus
 long:
     fuzz/run 180

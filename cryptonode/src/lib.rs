@@ -29,6 +29,8 @@ pub mod config;
 #[cfg(feature = "node")]
 pub mod daemon;
 #[cfg(feature = "node")]
+pub mod disk;
+#[cfg(feature = "node")]
 pub mod doctor;
 #[cfg(feature = "node")]
 pub mod health;

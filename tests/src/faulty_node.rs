@@ -8,20 +8,24 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cryptonode::config::Config;
 use cryptonode::keyring::ActiveKey;
 use cryptonode::server::{Limits, bind};
 use cryptonode::store::{Folder, Passphrase, Store};
 use cryptonode::tls;
-use cryptonode::wire::v1::{Answer, ByteBuf, KeyStatus, MAX_REQUEST, Request};
+use cryptonode::wire::v1::{Answer, ByteBuf, KeyStatus, MAX_REQUEST, MAX_SHARE_ANSWER, Request};
 use quinn::{Connection, RecvStream, SendStream};
-use reencrypt::{EphemeralKey, KeyShare, SecretScalar, WrappedKey, verify_request};
+use reencrypt::{EphemeralKey, WrappedKey, verify_request};
 use sha2::{Digest, Sha256};
 
+use crate::falsify::Truth;
 use crate::misbehaviour::Misbehaviour;
+
+/// How long a slow reader rests between two pieces.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// Why it does not run, in the words of whatever refused.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +46,12 @@ fn cannot<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> FaultyN
 struct Faulty {
     misbehaviour: Misbehaviour,
     identity: [u8; 32],
-    /// By Y: the key, and a share of another secret.
-    keys: HashMap<[u8; 32], (ActiveKey, KeyShare)>,
+    /// By Y.
+    keys: HashMap<[u8; 32], ActiveKey>,
+    /// Certificates of keys as they were when it started, by Y.
+    certificates: HashMap<[u8; 32], (Vec<String>, Vec<u8>)>,
+    /// The last share that it gave.
+    earlier: Mutex<Option<Vec<u8>>>,
 }
 
 /// Takes the folder of a node that does not run, and its place, until the task is dropped. `announce` is called once, with the
@@ -57,6 +65,13 @@ pub async fn run(
     misbehaviour: Misbehaviour,
     announce: impl FnOnce(SocketAddr),
 ) -> Result<(), FaultyNodeError> {
+    let concerns = misbehaviour.concerns();
+    if !concerns.reads {
+        return Err(FaultyNodeError {
+            what: "run",
+            reason: format!("{misbehaviour} is nothing that a node does that is asked for shares"),
+        });
+    }
     if misbehaviour == Misbehaviour::Crashed {
         return Err(FaultyNodeError {
             what: "run",
@@ -72,17 +87,15 @@ pub async fn run(
     let keys = store.active_keys().map_err(cannot("read the keys"))?;
     let keys = keys
         .into_iter()
-        .map(|key| {
-            let wrong = KeyShare::new(
-                key.share.index(),
-                key.share.epoch(),
-                key.share.public_key(),
-                SecretScalar::random(&mut rand::rng()),
-            )
-            .map_err(cannot("make a wrong share"))?;
-            Ok((*key.package.public_key().as_bytes(), (key, wrong)))
-        })
-        .collect::<Result<_, _>>()?;
+        .map(|key| (*key.package.public_key().as_bytes(), key))
+        .collect();
+    let entries = store.keys().map_err(cannot("read the keys"))?;
+    let certificates = entries.iter().filter_map(|entry| {
+        let newest = entry.state().newest.as_ref()?;
+        let certificate = newest.certificate.as_bytes().to_vec();
+        Some((*entry.public_key(), (newest.addresses.clone(), certificate)))
+    });
+    let certificates = certificates.collect();
     let endpoint = bind(config.listen, &identity.signing, &Limits::default())
         .map_err(cannot("listen at the node's address"))?;
     let address = endpoint
@@ -92,6 +105,8 @@ pub async fn run(
         misbehaviour,
         identity: identity.signing.verifying_key().to_bytes(),
         keys,
+        certificates,
+        earlier: Mutex::default(),
     });
     announce(address);
     while let Some(incoming) = endpoint.accept().await {
@@ -118,6 +133,10 @@ impl Faulty {
     }
 
     async fn answer_stream(&self, client: &[u8], mut send: SendStream, mut receive: RecvStream) {
+        let slow = self.misbehaviour == Misbehaviour::SlowReader;
+        if slow {
+            tokio::time::sleep(SLOW).await;
+        }
         let Ok(bytes) = receive.read_to_end(MAX_REQUEST).await else {
             return;
         };
@@ -151,13 +170,32 @@ impl Faulty {
                     )
                 }
             },
+            Ok(Request::KeyCertificate { public_key })
+                if self.misbehaviour == Misbehaviour::StaleCertificate =>
+            {
+                let known = self.certificates.get(&public_key);
+                known.map_or_else(
+                    || refused("This node has no certificate of the key."),
+                    |(addresses, certificate)| Answer::KeyCertificate {
+                        addresses: addresses.clone(),
+                        certificate: ByteBuf::from(certificate.clone()),
+                    },
+                )
+            }
             Ok(Request::Status {}) => self.status(),
             _ => refused("This node answers nothing but shares and its status."),
         };
-        if let Ok(bytes) = answer.to_bytes()
-            && send.write_all(&bytes).await.is_ok()
-            && send.finish().is_ok()
-        {
+        let Ok(bytes) = answer.to_bytes() else { return };
+        let bytes = self.misbehaviour.frame(bytes, MAX_SHARE_ANSWER);
+        for part in bytes.chunks(if slow { 64 } else { bytes.len().max(1) }) {
+            if send.write_all(part).await.is_err() {
+                return;
+            }
+            if slow {
+                tokio::time::sleep(SLOW).await;
+            }
+        }
+        if send.finish().is_ok() {
             let _ = send.stopped().await;
         }
     }
@@ -171,31 +209,40 @@ impl Faulty {
         ephemeral_key: &[u8],
     ) -> Option<Vec<u8>> {
         let public_key = WrappedKey::peek_public_key(wrapped_key).ok()?;
-        let (key, wrong) = self.keys.get(public_key)?;
+        let key = self.keys.get(public_key)?;
         let binding = certs_binding(wrapped_key, ephemeral_key, client)?;
         let approvals: Vec<&[u8]> = approvals.iter().map(|bytes| bytes.as_slice()).collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        let now = self.clock()?;
         key.policy.verify(&approvals, &binding, now).ok()?;
         let mut rng = rand::rng();
         let wrapped = WrappedKey::parse_under(wrapped_key, &key.package.public_key()).ok()?;
         let ephemeral = EphemeralKey::parse(ephemeral_key).ok()?;
         let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, &mut rng).ok()?;
-        let share = match self.misbehaviour {
-            Misbehaviour::WrongShare => wrong,
-            _ => &key.share,
+        let share = key.share.reencrypt(&wrapped, &ephemeral, &mut rng).ok()?;
+        let mut earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        let truth = Truth {
+            key,
+            wrapped: &wrapped,
+            ephemeral: &ephemeral,
+            share: share.to_bytes().to_vec(),
+            earlier: earlier.as_deref(),
         };
-        let share = share.reencrypt(&wrapped, &ephemeral, &mut rng).ok()?;
-        let mut bytes = share.to_bytes();
-        if self.misbehaviour == Misbehaviour::WrongProof {
-            // The lowest bit of the proof's response, its last 32 bytes: still a canonical scalar, and another one.
-            let (_, response) = bytes.split_last_chunk_mut::<32>()?;
-            response[0] ^= 1;
-        }
-        Some(bytes.to_vec())
+        let sent = self.misbehaviour.falsify(truth, &mut rng);
+        earlier.get_or_insert_with(|| sent.clone());
+        Some(sent)
+    }
+
+    /// Seconds since the Unix epoch, as this node takes them to be.
+    fn clock(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Some(match self.misbehaviour {
+            Misbehaviour::WrongClock(ahead_s) => now.saturating_add_signed(ahead_s),
+            _ => now,
+        })
     }
 
     fn status(&self) -> Answer {
-        let keys = self.keys.values().map(|(key, _)| KeyStatus {
+        let keys = self.keys.values().map(|key| KeyStatus {
             epoch: key.package.epoch(),
             index: key.share.index(),
             attempt: key.result.attempt,
@@ -205,7 +252,7 @@ impl Faulty {
         });
         Answer::Status {
             keys: keys.collect(),
-            time_ms: 0,
+            time_ms: self.clock().unwrap_or_default() * 1000,
             identity: self.identity,
             software: "faulty node".to_owned(),
         }

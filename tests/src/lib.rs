@@ -2,9 +2,11 @@
 //!
 //! [`secrets`] searches files for secrets in whatever form a log could show them; [`processes`] waits for processes to
 //! end, by the event and not by sleeping, and finds those that a test left behind; [`relay`] is the network between
-//! processes of one machine; [`misbehaviour`] names what a faulty node does, and `faulty_node` (feature of that name) does it;
+//! processes of one machine; [`misbehaviour`] names what a faulty party does, and `faulty_node` (feature of that name) does it;
 //! [`memory`] writes out what another process has in its memory.
 
+#[cfg(feature = "faulty-node")]
+pub mod falsify;
 #[cfg(feature = "faulty-node")]
 pub mod faulty_node;
 pub mod memory;

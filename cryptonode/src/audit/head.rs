@@ -1,7 +1,5 @@
 //! The log's signed head: the key that signs it, the file that it is kept in, and what it is held against.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
 use certs::checkpoint::{self, Checkpoint, NoteKey, SignedCheckpoint};
@@ -10,6 +8,7 @@ use ed25519_dalek::SigningKey;
 
 use super::segment::{disk, read_small};
 use super::{AuditError, note_key};
+use crate::disk::Disk;
 
 /// The file with the last signed checkpoint, beside the segments.
 pub(super) const CHECKPOINT_FILE: &str = "checkpoint";
@@ -63,12 +62,13 @@ pub(super) fn node_key(name: &str, identity: &[u8; 32]) -> Result<NoteKey, Audit
 
 /// Reads a kept checkpoint, if there is one, and verifies it.
 pub(super) fn read_kept(
+    files: &dyn Disk,
     folder: &Path,
     file: &str,
     key: &NoteKey,
 ) -> Result<(Option<String>, Option<Checkpoint>), AuditError> {
     let path = folder.join(file);
-    let Some(note) = read_small(&path, MAX_NOTE)? else {
+    let Some(note) = read_small(files, &path, MAX_NOTE)? else {
         return Ok((None, None));
     };
     let head = read_note(&path, &note, key)?;
@@ -113,14 +113,14 @@ pub(super) fn hold_against(
 }
 
 /// Puts a note in place of the last one, durably.
-pub(super) fn write_note(folder: &Path, file: &str, note: &str) -> Result<(), AuditError> {
+pub(super) fn write_note(
+    files: &dyn Disk,
+    folder: &Path,
+    file: &str,
+    note: &str,
+) -> Result<(), AuditError> {
     let path = folder.join(file);
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(note.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(|error| disk("write", &path, &error))
+    files
+        .replace(&path, note.as_bytes())
+        .map_err(|error| disk("write", &path, &error))
 }

@@ -1,41 +1,30 @@
 //! The running log, as everybody but its writer sees it.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
 use certs::checkpoint::Checkpoint;
-use certs::merkle::{self, Hash, RangeError, Tree};
+use certs::merkle::{Hash, RangeError};
 use tokio::sync::oneshot;
 
-use super::head::{
-    CHECKPOINT_FILE, COSIGNED_FILE, CheckpointKey, hold_against, read_kept, write_note,
-};
+use super::head::{COSIGNED_FILE, CheckpointKey, hold_against, write_note};
+use super::journal::{Durable, Journal, lock};
 use super::segment::{self, Location, disk};
 use super::writer::{Job, Writer};
 use super::{AuditError, AuditRecord, OperatorRecord};
+use crate::disk::{Disk, SystemDisk};
 
 /// Most jobs that wait for the writer. What comes above is shed at once: a disk that hangs must not gather memory.
 const MAX_QUEUE: usize = 4096;
 
-/// What the writer has made durable, for readers.
-pub(super) struct Durable {
-    pub(super) tree: Tree,
-    pub(super) locations: Vec<Location>,
-    pub(super) segments: Vec<PathBuf>,
-    pub(super) note: Option<String>,
-    pub(super) cosigned: Option<String>,
-    pub(super) failure: Option<AuditError>,
-}
-
 /// The audit log of a running node. [`AuditLog::append`] is the only way into it.
 pub struct AuditLog {
     jobs: SyncSender<Job>,
+    files: Arc<dyn Disk>,
     durable: Arc<Mutex<Durable>>,
     batches: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
@@ -66,55 +55,16 @@ impl AuditLog {
         key: CheckpointKey,
         known: Option<&Checkpoint>,
     ) -> Result<Self, AuditError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| disk("create", folder, &error))?;
-        let mut tree = Tree::new();
-        let mut locations = Vec::new();
-        let scanned = segment::scan(folder, |_, location, record| {
-            tree.push(merkle::leaf_hash(record));
-            locations.push(location);
-            Ok(())
-        })?;
-        let (note, signed) = read_kept(folder, CHECKPOINT_FILE, &key.public)?;
-        let (cosigned, cosigned_head) = read_kept(folder, COSIGNED_FILE, &key.public)?;
-        for head in signed.iter().chain(&cosigned_head).chain(known) {
-            hold_against(folder, &tree, head)?;
-        }
-        let file = segment::open_tail(folder, &scanned)?;
-        let mut segments = scanned.segments;
-        let file = match file {
-            Some(file) => file,
-            None => {
-                let (path, file) = segment::create(folder, 0)?;
-                segments.push(path);
-                file
-            }
-        };
-        let signed_size = signed.map(|head| head.size);
-        let length = scanned.last_length.max(segment::HEADER as u64);
-        let origin = key.origin().to_owned();
-        let durable = Arc::new(Mutex::new(Durable {
-            tree,
-            locations,
-            segments,
-            note,
-            cosigned,
-            failure: None,
-        }));
+        let journal = Journal::open(Arc::new(SystemDisk), folder, key, known)?;
+        let files = Arc::clone(&journal.files);
+        let durable = Arc::clone(&journal.durable);
+        let (origin, torn) = (journal.key.origin().to_owned(), journal.torn);
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
         let writer = Writer {
-            folder: folder.to_owned(),
-            key,
-            tail: Box::new(file),
-            length,
-            signed_size,
+            journal,
             signed_at: Instant::now(),
-            durable: Arc::clone(&durable),
             batches: Arc::clone(&batches),
             failed: Arc::clone(&failed),
         };
@@ -124,12 +74,13 @@ impl AuditLog {
             .map_err(|error| disk("start the writer of", folder, &error))?;
         Ok(Self {
             jobs,
+            files,
             durable,
             batches,
             failed,
             folder: folder.to_owned(),
             origin,
-            torn: scanned.torn,
+            torn,
             writer: Mutex::new(Some(handle)),
         })
     }
@@ -208,7 +159,7 @@ impl AuditLog {
         };
         wanted
             .iter()
-            .map(|(path, location)| segment::read_at(path, *location))
+            .map(|(path, location)| segment::read_at(&*self.files, path, *location))
             .collect()
     }
 
@@ -252,7 +203,7 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError::Disk`]: then the one before is shown. The log itself goes on.
     pub fn keep_cosigned(&self, note: &str) -> Result<(), AuditError> {
-        write_note(&self.folder, COSIGNED_FILE, note)?;
+        write_note(&*self.files, &self.folder, COSIGNED_FILE, note)?;
         lock(&self.durable).cosigned = Some(note.to_owned());
         Ok(())
     }
@@ -327,10 +278,6 @@ impl Drop for AuditLog {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-pub(super) fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
-    durable.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::fs;
 use ed25519_dalek::SigningKey;
 
 use super::*;
-use crate::audit::head::read_note;
+use crate::audit::head::{CHECKPOINT_FILE, read_note};
 use crate::audit::segment::Tail;
 use crate::audit::{AuditApproval, verify_folder};
 
@@ -315,22 +315,11 @@ impl Tail for FullDisk {
 }
 
 fn writer_on(folder: &Path, tail: Box<dyn Tail>) -> Writer {
-    let durable = Durable {
-        tree: Tree::new(),
-        locations: Vec::new(),
-        segments: Vec::new(),
-        note: None,
-        cosigned: None,
-        failure: None,
-    };
+    let mut journal = Journal::open(Arc::new(SystemDisk), folder, key(), None).unwrap();
+    journal.tail = tail;
     Writer {
-        folder: folder.to_owned(),
-        key: key(),
-        tail,
-        length: 16,
-        signed_size: None,
+        journal,
         signed_at: Instant::now(),
-        durable: Arc::new(Mutex::new(durable)),
         batches: Arc::default(),
         failed: Arc::default(),
     }
@@ -340,12 +329,12 @@ fn writer_on(folder: &Path, tail: Box<dyn Tail>) -> Writer {
 async fn a_disk_that_fails_closes_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = writer_on(dir.path(), Box::new(FullDisk));
-    let durable = Arc::clone(&writer.durable);
+    let durable = Arc::clone(&writer.journal.durable);
     for _ in 0..2 {
         let (answer, answered) = oneshot::channel();
         writer.commit(vec![(record(0).to_bytes().unwrap(), answer)]);
         assert_eq!(answered.await.unwrap().unwrap_err().code(), "audit-disk");
-        writer.tail = Box::new(segment::create(dir.path(), 7).unwrap().1);
+        writer.journal.tail = Box::new(segment::create(&SystemDisk, dir.path(), 7).unwrap().1);
     }
     assert!(writer.sign().is_err());
     assert_eq!(lock(&durable).tree.size(), 0);
@@ -374,9 +363,9 @@ async fn what_a_disk_that_stands_still_cannot_take_is_shed() {
     let dir = tempfile::tempdir().unwrap();
     let (go_on, wait) = mpsc::channel();
     let mut writer = writer_on(dir.path(), Box::new(StuckDisk(wait)));
-    writer.signed_size = Some(0);
+    writer.journal.signed_size = Some(0);
     let (durable, batches, failed) = (
-        Arc::clone(&writer.durable),
+        Arc::clone(&writer.journal.durable),
         Arc::clone(&writer.batches),
         Arc::clone(&writer.failed),
     );
@@ -384,6 +373,7 @@ async fn what_a_disk_that_stands_still_cannot_take_is_shed() {
     let handle = std::thread::spawn(move || writer.run(&queue));
     let log = AuditLog {
         jobs,
+        files: Arc::new(SystemDisk),
         durable,
         batches,
         failed,

@@ -35,6 +35,8 @@ mod follow;
 #[cfg(feature = "node")]
 mod head;
 #[cfg(feature = "node")]
+mod journal;
+#[cfg(feature = "node")]
 mod log;
 #[cfg(feature = "node")]
 mod prove;
@@ -56,11 +58,13 @@ pub use follow::Follower;
 #[cfg(feature = "node")]
 pub use head::CheckpointKey;
 #[cfg(feature = "node")]
+pub use journal::Journal;
+#[cfg(feature = "node")]
 pub use log::AuditLog;
 #[cfg(feature = "node")]
 pub use prove::{ProveError, Wanted, prove_consistency, prove_record};
 #[cfg(feature = "node")]
-pub use verify::{Verified, export, verify_folder};
+pub use verify::{Verified, export, verify_folder, verify_folder_on};
 
 use std::path::PathBuf;
 

@@ -13,14 +13,13 @@
 //! over them: then `fdatasync` has only the data to bring to the disk and no longer file, and need not wait for the file system's
 //! journal, which all files share. A segment that is finished or closed ends with its last frame.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{AuditError, MAX_RECORD};
+use crate::disk::{Disk, DiskFile};
 
 const MAGIC: &[u8; 8] = b"cnaudit1";
 /// Bytes of a segment's header.
@@ -141,7 +140,8 @@ pub(super) fn record_of(bytes: &[u8], index: u64) -> Option<&[u8]> {
 /// Whether behind the damage at record `index` there is a frame of a later batch. If so, the batch of the damaged
 /// record was durable once, and its damage is not the work of a crash.
 fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
-    (1..bytes.len()).any(|at| {
+    // No frame begins in the zeros that were laid out: its numbers would be 0.
+    (1..data_length(bytes)).any(|at| {
         let Some(rest) = bytes.get(at..) else {
             return false;
         };
@@ -153,12 +153,19 @@ fn later_batch_behind(bytes: &[u8], index: u64) -> bool {
     })
 }
 
+/// How many bytes there are before the zeros at the end.
+fn data_length(bytes: &[u8]) -> usize {
+    let mut data = bytes;
+    while let Some(rest) = data.strip_suffix(&[0; 4096]) {
+        data = rest;
+    }
+    let last = data.iter().rposition(|byte| *byte != 0);
+    last.map_or(0, |at| at + 1)
+}
+
 /// What a crash left, without the zeros that were laid out for later frames. Fewer than a frame's head may be the data's own.
 fn without_padding(bytes: &[u8]) -> &[u8] {
-    let data = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |at| at + 1);
+    let data = data_length(bytes);
     if bytes.len() - data < FRAME_HEAD {
         return bytes;
     }
@@ -176,18 +183,20 @@ fn without_padding(bytes: &[u8]) -> &[u8] {
 /// and what stands behind it afterwards. So damage is judged only when it is still there in a second reading. That is enough,
 /// because a batch is written when the one before it is whole.
 pub(super) fn scan(
+    files: &dyn Disk,
     folder: &Path,
     visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Scanned, AuditError> {
-    scan_by(folder, |path| fs::read(path), visit)
+    scan_by(files, folder, |path| files.read(path), visit)
 }
 
 fn scan_by(
+    files: &dyn Disk,
     folder: &Path,
     mut read: impl FnMut(&Path) -> io::Result<Vec<u8>>,
     mut visit: impl FnMut(u64, Location, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Scanned, AuditError> {
-    let segments = segments_of(folder)?;
+    let segments = segments_of(files, folder)?;
     let mut scanned = Scanned {
         segments,
         records: 0,
@@ -265,14 +274,11 @@ fn scan_by(
     Ok(scanned)
 }
 
-fn segments_of(folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
-    let mut segments = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| disk("list", folder, &error))? {
-        let path = entry.map_err(|error| disk("list", folder, &error))?.path();
-        if path.extension().is_some_and(|extension| extension == "log") {
-            segments.push(path);
-        }
-    }
+fn segments_of(files: &dyn Disk, folder: &Path) -> Result<Vec<PathBuf>, AuditError> {
+    let mut segments = files
+        .list(folder)
+        .map_err(|error| disk("list", folder, &error))?;
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
     segments.sort();
     Ok(segments)
 }
@@ -289,7 +295,7 @@ pub(super) trait Tail: Send {
 
 /// The last segment's file, with zeros behind its last frame.
 pub(super) struct OpenSegment {
-    file: File,
+    file: Box<dyn DiskFile>,
     /// Where the next frame goes.
     end: u64,
     /// The file's length.
@@ -330,24 +336,26 @@ impl Tail for OpenSegment {
 }
 
 /// Creates the segment that begins with record `first`, durably, and opens its end.
-pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, OpenSegment), AuditError> {
+pub(super) fn create(
+    files: &dyn Disk,
+    folder: &Path,
+    first: u64,
+) -> Result<(PathBuf, OpenSegment), AuditError> {
     let path = path_of(folder, first);
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
+    let file = files
+        .open(&path, true)
         .map_err(|error| disk("create", &path, &error))?;
     // What a crash left of an earlier try at this segment has no record in it.
     file.set_len(0)
         .map_err(|error| disk("create", &path, &error))?;
     let mut header = MAGIC.to_vec();
     header.extend_from_slice(&first.to_le_bytes());
-    file.write_all(&header)
+    file.write_all_at(&header, 0)
         .and_then(|()| file.sync_all())
         .map_err(|error| disk("write", &path, &error))?;
-    sync_folder(folder)?;
+    files
+        .sync_folder(folder)
+        .map_err(|error| disk("sync", folder, &error))?;
     let end = HEADER as u64;
     let segment = OpenSegment {
         file,
@@ -359,6 +367,7 @@ pub(super) fn create(folder: &Path, first: u64) -> Result<(PathBuf, OpenSegment)
 
 /// Opens the end of the last segment, after cutting off what a crash tore, and zeros that it left.
 pub(super) fn open_tail(
+    files: &dyn Disk,
     folder: &Path,
     scanned: &Scanned,
 ) -> Result<Option<OpenSegment>, AuditError> {
@@ -366,11 +375,10 @@ pub(super) fn open_tail(
         return Ok(None);
     };
     if scanned.last_length < HEADER as u64 {
-        return create(folder, scanned.records).map(|(_, segment)| Some(segment));
+        return create(files, folder, scanned.records).map(|(_, segment)| Some(segment));
     }
-    let file = OpenOptions::new()
-        .write(true)
-        .open(path)
+    let file = files
+        .open(path, false)
         .map_err(|error| disk("open", path, &error))?;
     let mut segment = OpenSegment {
         file,
@@ -383,34 +391,38 @@ pub(super) fn open_tail(
     Ok(Some(segment))
 }
 
-/// Makes the names in `folder` durable.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), AuditError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| disk("sync", folder, &error))
-}
-
 /// Reads one record back.
-pub(super) fn read_at(path: &Path, location: Location) -> Result<Vec<u8>, AuditError> {
-    let file = File::open(path).map_err(|error| disk("open", path, &error))?;
+pub(super) fn read_at(
+    files: &dyn Disk,
+    path: &Path,
+    location: Location,
+) -> Result<Vec<u8>, AuditError> {
     let mut record = vec![0; location.length as usize];
-    file.read_exact_at(&mut record, location.offset)
+    files
+        .read_at(path, location.offset, &mut record)
         .map_err(|error| disk("read", path, &error))?;
     Ok(record)
 }
 
-/// Reads a whole small file, if it is there.
-pub(super) fn read_small(path: &Path, limit: u64) -> Result<Option<String>, AuditError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+/// Reads a small file, if it is there: at most `limit` bytes of it.
+pub(super) fn read_small(
+    files: &dyn Disk,
+    path: &Path,
+    limit: u64,
+) -> Result<Option<String>, AuditError> {
+    let failed = |error: &io::Error| disk("read", path, error);
+    let length = match files.length(path) {
+        Ok(length) => usize::try_from(length.min(limit)).unwrap_or(usize::MAX),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(disk("open", path, &error)),
+        Err(error) => return Err(failed(&error)),
     };
-    let mut text = String::new();
-    file.take(limit)
-        .read_to_string(&mut text)
-        .map_err(|error| disk("read", path, &error))?;
-    Ok(Some(text))
+    let mut bytes = vec![0; length];
+    files
+        .read_at(path, 0, &mut bytes)
+        .map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"));
+    text.map(Some).map_err(|error| failed(&error))
 }
 
 #[cfg(test)]
@@ -418,6 +430,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::disk::SystemDisk;
 
     /// A reader of the file in pieces may have the second batch whole, and the first one as it was before it was written.
     #[test]
@@ -429,11 +442,12 @@ mod tests {
             put_frame(&mut whole, batch, batch, &[7; 100]);
             ends.push(whole.len());
         }
-        fs::write(path_of(dir.path(), 0), &whole).unwrap();
+        std::fs::write(path_of(dir.path(), 0), &whole).unwrap();
         let scanned_by = |readings: &[Vec<u8>]| {
             let mut readings = readings.iter();
             let mut seen = 0;
             let scanned = scan_by(
+                &SystemDisk,
                 dir.path(),
                 |_| Ok(readings.next().unwrap().clone()),
                 |_, _, _| {

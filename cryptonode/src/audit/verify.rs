@@ -9,6 +9,7 @@ use serde_json::json;
 use super::head::{CHECKPOINT_FILE, COSIGNED_FILE, hold_against, node_key, read_kept};
 use super::segment::{self, disk};
 use super::{AuditEntry, AuditError, origin_of};
+use crate::disk::{Disk, SystemDisk};
 
 /// What an audit folder holds, after all of it was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,15 +42,29 @@ pub fn verify_folder(
     folder: &Path,
     name: &str,
     identity: &[u8; 32],
+    visit: impl FnMut(u64, &AuditEntry, &[u8]) -> Result<(), AuditError>,
+) -> Result<Verified, AuditError> {
+    verify_folder_on(&SystemDisk, folder, name, identity, visit)
+}
+
+/// [`verify_folder`], on any disk.
+///
+/// # Errors
+/// As [`verify_folder`].
+pub fn verify_folder_on(
+    files: &dyn Disk,
+    folder: &Path,
+    name: &str,
+    identity: &[u8; 32],
     mut visit: impl FnMut(u64, &AuditEntry, &[u8]) -> Result<(), AuditError>,
 ) -> Result<Verified, AuditError> {
     let origin = origin_of(name, identity);
     // The checkpoints are read first: what they cover is on the disk by now, whatever a running node adds meanwhile.
     let key = node_key(name, identity)?;
-    let (cosigned_note, cosigned) = read_kept(folder, COSIGNED_FILE, &key)?;
-    let (note, signed) = read_kept(folder, CHECKPOINT_FILE, &key)?;
+    let (cosigned_note, cosigned) = read_kept(files, folder, COSIGNED_FILE, &key)?;
+    let (note, signed) = read_kept(files, folder, CHECKPOINT_FILE, &key)?;
     let mut tree = Tree::new();
-    let scanned = segment::scan(folder, |index, location, bytes| {
+    let scanned = segment::scan(files, folder, |index, location, bytes| {
         let record = AuditEntry::from_bytes(bytes).map_err(|error| AuditError::Corrupt {
             path: folder.to_owned(),
             index,

@@ -165,7 +165,7 @@ impl Ceremonies {
         let members = made.certified.members().iter();
         let addresses: Vec<String> = members.map(|member| member.address.clone()).collect();
         let (own, now) = (self.around.own.identity, clock_s());
-        let kept = self.change_key_now(&public_key, |entry| {
+        let kept = self.desk.change_key(&public_key, |entry| {
             entry.learn(&certificate, &addresses, &own, now, u64::MAX)
         });
         if let Err(error) = kept {

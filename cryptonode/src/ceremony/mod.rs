@@ -21,10 +21,10 @@
 //! then the key is in the keyring, and the next request is answered.
 
 mod certify;
+mod desk;
 mod error;
 mod forgetting;
 mod handing_on;
-mod holding;
 mod lead;
 mod policy;
 mod proposing;
@@ -33,6 +33,7 @@ mod succession;
 mod take_over;
 mod view;
 
+pub use desk::{Advanced, Desk, Step};
 pub use error::CeremonyError;
 pub(crate) use proposing::Wish;
 pub use view::{CeremonyView, Excluded, OtherVersion, ReshareView, Waiting};
@@ -65,7 +66,7 @@ const CHECK: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// Names a ceremony.
-pub(crate) type CeremonyId = [u8; 16];
+pub type CeremonyId = [u8; 16];
 
 /// What the ceremonies need of the node.
 pub(crate) struct Surroundings {
@@ -82,6 +83,7 @@ pub(crate) struct Surroundings {
 /// All ceremonies of this node.
 pub(crate) struct Ceremonies {
     around: Surroundings,
+    desk: Desk,
     local: LocalNode,
     dialer: Arc<Dialer>,
     seats: Mutex<BTreeMap<CeremonyId, Arc<Seat>>>,
@@ -146,8 +148,14 @@ impl Ceremonies {
             }
             made.insert(id, Arc::new(key));
         }
+        let desk = Desk {
+            store: Arc::clone(&around.store),
+            keyring: Arc::clone(&around.keyring),
+            policy: around.policy.clone(),
+        };
         Ok(Arc::new(Self {
             around,
+            desk,
             local,
             dialer,
             seats: Mutex::new(seats),

@@ -12,7 +12,6 @@ use std::time::Duration;
 use dkg::{LocalNode, Member, MemberStage, Proposal};
 
 use super::{Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, blocking, lock};
-use crate::store::RecordsError;
 use crate::wire::v1::{Answer, Request};
 
 /// For the answer of the member that has the policy.
@@ -40,28 +39,6 @@ pub(crate) struct PolicyReport {
 }
 
 impl Ceremonies {
-    /// The policy with this hash: the configured one, that of a key, or one that a ceremony is held under.
-    pub(super) fn known_policy(
-        &self,
-        hash: &[u8; 32],
-    ) -> Result<Option<certs::Policy>, RecordsError> {
-        let configured = self.around.policy.as_ref();
-        if let Some(policy) = configured.filter(|policy| policy.hash() == *hash) {
-            return Ok(Some(policy.clone()));
-        }
-        let entries = self.around.keyring.entries();
-        let shares = entries.iter().flat_map(|entry| entry.held());
-        let mut held = shares.map(|key| &key.policy).chain(
-            entries
-                .iter()
-                .filter_map(|entry| entry.state().policy.as_ref()),
-        );
-        if let Some(policy) = held.find(|policy| policy.hash() == *hash) {
-            return Ok(Some(policy.clone()));
-        }
-        self.around.store.policy(hash)
-    }
-
     /// The policy that this node would take part under.
     pub(super) fn policy_of_proposal(
         &self,
@@ -75,7 +52,7 @@ impl Ceremonies {
             let configured = self.around.policy.as_ref();
             return configured.cloned().ok_or(CeremonyError::NoPolicy);
         }
-        if let Some(policy) = self.known_policy(hash)? {
+        if let Some(policy) = self.desk.known_policy(hash)? {
             return Ok(policy);
         }
         offered
@@ -121,7 +98,7 @@ impl Ceremonies {
 
     /// The policy with this hash, for a member that asks. Blocks on the disk.
     pub(super) fn policy_for_members(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
-        let known = self.known_policy(hash).unwrap_or_else(|error| {
+        let known = self.desk.known_policy(hash).unwrap_or_else(|error| {
             tracing::error!(%error, "a policy could not be read");
             None
         });
@@ -177,7 +154,7 @@ impl Ceremonies {
                 let base = proposal.base().map(dkg::Base::name);
                 let hash = *proposal.policy_hash();
                 let this = Arc::clone(self);
-                let policy = blocking(move || this.known_policy(&hash)).await??;
+                let policy = blocking(move || this.desk.known_policy(&hash)).await??;
                 (base.map(|base| base.public_key), policy, Some(view))
             }
             None => {

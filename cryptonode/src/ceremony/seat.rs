@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use dkg::{About, Fault, LocalNode, Member, MemberOutput, MemberStage, Message};
 
 use super::certify::Made;
+use super::desk::Step;
 use super::forgetting::may_be_made_up_for;
-use super::holding::KeyStep;
 use super::policy::restore;
 use super::view::{excluded, proposer, reshared};
 use super::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::daemon::clock_s;
 use crate::server::SOFTWARE;
-use crate::store::{Change, Table, policy_change};
+use crate::store::Table;
 
 /// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
 const MAX_OPEN: usize = 64;
@@ -252,7 +252,9 @@ impl Ceremonies {
         let alone = proposed || seat.is_reshare(&message);
         let _one = alone.then(|| lock(&self.resharing));
         let outcome = self.advance(&id, &seat, |machine| {
-            let output = self.handle(machine, from, message)?;
+            let output = self
+                .desk
+                .handle(machine, from, message, clock_s(), &mut rand::rng())?;
             if proposed
                 && machine.stage() == MemberStage::Proposed
                 && self.accepts_by_itself(machine)
@@ -367,35 +369,23 @@ impl Ceremonies {
                 return Err(fault.into());
             }
         };
-        let step = KeyStep {
-            activated: output.activated,
-            confirmed: output.confirmed,
-            retired: output.retired,
+        // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
+        let overlap_s = self.around.live.now().ceremony.overlap_s;
+        let step = Step {
+            id,
+            machine: &machine,
+            before,
+            policy: seat.policy.as_ref(),
+            output,
         };
-        let mut key = None;
-        if let Some(state) = output.persist {
-            let mut changes = Vec::with_capacity(4);
-            // What may still be needed after the decision stays in the table that can be erased.
-            if is_decided(machine.stage()) && !machine.holds_secrets() {
-                changes.push(Change::erase(Table::Ceremony, id));
-                changes.push(Change::put(Table::Decided, id, state));
-            } else {
-                changes.push(Change::put(Table::Ceremony, id, state));
-            }
-            if let (MemberStage::New, Some(policy)) = (before, &seat.policy) {
-                changes.push(policy_change(policy));
-            }
-            // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
-            let expires = machine.proposal().map_or(0, dkg::Proposal::expires);
-            key = self.commit(changes, step, expires)?;
-        }
+        let advanced = self.desk.settle(step, clock_s(), overlap_s)?;
         let stage = machine.stage();
         *place = Some(machine);
         drop(place);
-        if let Some(fault) = output.notice {
+        if let Some(fault) = advanced.notice {
             tracing::warn!(ceremony = %hex::encode(id), code = fault.code(), "done nevertheless: {fault}");
         }
-        if let Some(key) = key {
+        if let Some(key) = advanced.key {
             let (id, made) = Made::of(&key)?;
             lock(&self.made).insert(id, Arc::new(made));
             tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
@@ -404,7 +394,7 @@ impl Ceremonies {
             tracing::info!(ceremony = %hex::encode(id), from = before.name(), to = stage.name(), "ceremony");
             self.notify();
         }
-        Ok(output.reply)
+        Ok(advanced.reply)
     }
 
     /// The machine as the disk has it, after a write of which it is not known whether it succeeded.

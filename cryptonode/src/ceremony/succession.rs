@@ -22,7 +22,6 @@ use super::{Ceremonies, CeremonyError, blocking, lock, stopped};
 use crate::client::Peer;
 use crate::daemon::clock_s;
 use crate::keyring::{AbsenceKind, KeyEntry};
-use crate::store::entry_changes;
 use crate::wire::v1::{Answer, Request, ResultVersion};
 
 /// How often it is looked whether an old share's time has come.
@@ -82,25 +81,7 @@ impl Ceremonies {
         step: impl FnOnce(&mut KeyEntry) -> T + Send + 'static,
     ) -> Result<T, CeremonyError> {
         let this = Arc::clone(self);
-        blocking(move || this.change_key_now(&public_key, step)).await?
-    }
-
-    pub(super) fn change_key_now<T>(
-        &self,
-        public_key: &[u8; 32],
-        step: impl FnOnce(&mut KeyEntry) -> T,
-    ) -> Result<T, CeremonyError> {
-        self.around.keyring.change(
-            public_key,
-            |entry| Ok(step(entry)),
-            |before, after| {
-                let changes = entry_changes(before, after);
-                if changes.is_empty() {
-                    return Ok(());
-                }
-                Ok(self.around.store.commit(&changes)?)
-            },
-        )
+        blocking(move || this.desk.change_key(&public_key, step)).await?
     }
 
     async fn erase_due(self: &Arc<Self>) -> Result<(), CeremonyError> {

@@ -23,6 +23,7 @@ mod accept;
 mod admission;
 mod clients;
 mod counters;
+pub mod decision;
 mod endpoint;
 mod gate;
 mod limits;

@@ -10,8 +10,9 @@ use tracing::{debug, error};
 use super::accept::{ClientKey, Shared};
 use super::admission::Held;
 use super::counters::{Open, count};
+use super::decision::ShareRequest;
 use super::phases::{Phase, Stopwatch};
-use super::reencryption::{self, ReencryptionRequest};
+use super::reencryption;
 use super::refusal::Refusal;
 use super::serving::descriptor;
 use crate::audit::AuditError;
@@ -203,14 +204,15 @@ async fn carry_out(
             ephemeral_key,
         } => {
             watch.lap(Phase::Decode);
-            let request = ReencryptionRequest {
+            let request = ShareRequest {
                 result,
                 approvals: &approvals,
                 wrapped_key: &wrapped_key,
                 ephemeral_key: &ephemeral_key,
-                client,
+                client_spki: &client.spki,
+                client: client.fingerprint,
             };
-            reencryption::answer(shared, &request).await
+            reencryption::answer(shared, client, request).await
         }
         Request::Key { public_key } => {
             let key = serving.keyring.choose(&public_key, None)?.key;

@@ -1,7 +1,6 @@
 //! The check of the whole store on a copy in memory, before the file itself is opened.
 
 use std::cell::Cell;
-use std::fs;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -11,6 +10,8 @@ use redb::backends::InMemoryBackend;
 use redb::{Database, ReadableDatabase, StorageBackend};
 
 use super::seal::{DataKey, Header};
+use crate::disk::Disk;
+
 use super::{
     HEADER, HEADER_KEY, Passphrase, StoreError, Table, header_error, sealed_entries, unseal,
 };
@@ -20,6 +21,7 @@ const MAX_STORE: u64 = 1 << 30;
 
 /// Verifies the file at `path` without writing to it: redb's checksums, the header, the passphrase, every record.
 pub(super) fn check_copy(
+    files: &dyn Disk,
     path: &Path,
     keys: &Path,
     passphrase: &Passphrase,
@@ -38,13 +40,13 @@ pub(super) fn check_copy(
         path: path.to_owned(),
         reason,
     };
-    let length = fs::metadata(path).map_err(|error| disk(&error))?.len();
+    let length = files.length(path).map_err(|error| disk(&error))?;
     if length == 0 || length > MAX_STORE {
         return Err(corrupt(format!(
             "its length of {length} bytes is impossible"
         )));
     }
-    let bytes = fs::read(path).map_err(|error| disk(&error))?;
+    let bytes = files.read(path).map_err(|error| disk(&error))?;
     // redb states some of its invariants by panicking; on a damaged file that is an answer like any other.
     let database = quietly(|| open_copy(&bytes))
         .unwrap_or_else(|| Err("its pages contradict each other".to_owned()))
@@ -61,7 +63,7 @@ pub(super) fn check_copy(
                 .unwrap_or_else(|| Err("its pages contradict each other".to_owned()))
                 .map_err(corrupt)?;
         for (record, sealed) in entries {
-            unseal(path, keys, &key, table, &record, &sealed)?;
+            unseal(files, path, keys, &key, table, &record, &sealed)?;
         }
     }
     Ok(key)

@@ -3,12 +3,11 @@
 //! The file holds a random key, sealed under the store's data key. It is durable before the first record sealed with
 //! it, and is overwritten in place before it is removed.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::seal::{DataKey, Place};
+use crate::disk::Disk;
 
 /// The folder of these files, in the node's folder.
 pub(super) const FOLDER: &str = "erasable";
@@ -24,11 +23,12 @@ fn invalid(reason: &'static str) -> io::Error {
 
 /// The key of a record that is there.
 pub(super) fn key_for_reading(
+    files: &dyn Disk,
     folder: &Path,
     data_key: &DataKey,
     record: &[u8],
 ) -> io::Result<DataKey> {
-    let sealed = fs::read(path_of(folder, record))?;
+    let sealed = files.read(&path_of(folder, record))?;
     let place = Place {
         table: TABLE,
         key: record,
@@ -41,11 +41,12 @@ pub(super) fn key_for_reading(
 
 /// The key of a record that is written: made, durably, if it is the first time.
 pub(super) fn key_for_writing(
+    files: &dyn Disk,
     folder: &Path,
     data_key: &DataKey,
     record: &[u8],
 ) -> io::Result<DataKey> {
-    match key_for_reading(folder, data_key, record) {
+    match key_for_reading(files, folder, data_key, record) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
@@ -57,63 +58,56 @@ pub(super) fn key_for_writing(
     let sealed = data_key
         .seal(&place, key.expose())
         .ok_or_else(|| invalid("the key cannot be sealed"))?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(&sealed)?;
-    file.as_file().sync_all()?;
-    file.persist(path_of(folder, record))
-        .map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()?;
+    files.make_folder(folder)?;
+    files.replace(&path_of(folder, record), &sealed)?;
     // The folder's own name must survive a crash too.
     if let Some(parent) = folder.parent() {
-        File::open(parent)?.sync_all()?;
+        files.sync_folder(parent)?;
     }
     Ok(key)
 }
 
 /// Overwrites and removes the key of a record; it is no fault if there is none.
-pub(super) fn destroy(folder: &Path, record: &[u8]) -> io::Result<()> {
-    destroy_file(&path_of(folder, record))?;
-    match File::open(folder) {
-        Ok(folder) => folder.sync_all(),
+pub(super) fn destroy(files: &dyn Disk, folder: &Path, record: &[u8]) -> io::Result<()> {
+    destroy_file(files, &path_of(folder, record))?;
+    match files.sync_folder(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        other => other,
     }
 }
 
-fn destroy_file(path: &Path) -> io::Result<()> {
-    let mut file = match OpenOptions::new().write(true).open(path) {
+fn destroy_file(files: &dyn Disk, path: &Path) -> io::Result<()> {
+    let file = match files.open(path, false) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let length = usize::try_from(file.metadata()?.len())
+    let length = usize::try_from(files.length(path)?)
         .unwrap_or(usize::MAX)
         .min(4096);
-    file.write_all(&vec![0; length])?;
+    file.write_all_at(&vec![0; length], 0)?;
     file.sync_all()?;
-    fs::remove_file(path)
+    drop(file);
+    files.remove(path)
 }
 
 /// Destroys every key whose record is not among `records`.
-pub(super) fn destroy_all_but(folder: &Path, records: &[Vec<u8>]) -> io::Result<()> {
+pub(super) fn destroy_all_but(
+    files: &dyn Disk,
+    folder: &Path,
+    records: &[Vec<u8>],
+) -> io::Result<()> {
     let kept: Vec<PathBuf> = records
         .iter()
         .map(|record| path_of(folder, record))
         .collect();
-    let entries = match fs::read_dir(folder) {
+    let entries = match files.list(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    for entry in entries {
-        let path = entry?.path();
-        if !kept.contains(&path) {
-            destroy_file(&path)?;
-        }
+    for path in entries.iter().filter(|path| !kept.contains(path)) {
+        destroy_file(files, path)?;
     }
     Ok(())
 }

@@ -34,10 +34,12 @@ pub use seal::Cost;
 pub use unsealing::{PassphraseFile, PassphraseSource, SystemdCredential, Terminal, first_of};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 use zeroize::Zeroizing;
 
+use crate::disk::{Disk, SystemDisk};
 use seal::{DataKey, Header, HeaderError, Place};
 
 /// The store's file in the node's folder.
@@ -232,6 +234,7 @@ pub enum StoreError {
 
 /// The open store of a running node.
 pub struct Store {
+    files: Arc<dyn Disk>,
     path: PathBuf,
     keys: PathBuf,
     database: Database,
@@ -290,6 +293,7 @@ impl Store {
         };
         write().map_err(|error| disk("write", error.to_string()))?;
         let store = Self {
+            files: Arc::new(SystemDisk),
             keys: folder.join(erasable::FOLDER),
             path: path.clone(),
             database,
@@ -314,24 +318,34 @@ impl Store {
     /// # Errors
     /// [`StoreError::WrongPassphrase`], [`StoreError::Corrupt`] and the rest; the file on the disk is then untouched.
     pub fn open(folder: &Path, passphrase: &Passphrase) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(SystemDisk), folder, passphrase)
+    }
+
+    /// [`Store::open`], on any disk.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_on(
+        files: Arc<dyn Disk>,
+        folder: &Path,
+        passphrase: &Passphrase,
+    ) -> Result<Self, StoreError> {
         let path = folder.join(STORE_FILE);
         let keys = folder.join(erasable::FOLDER);
-        let key = check::check_copy(&path, &keys, passphrase)?;
-        let database = Database::builder()
-            .set_cache_size(4 * 1024 * 1024)
-            .open(&path)
-            .map_err(|error| match error {
-                redb::DatabaseError::Storage(redb::StorageError::Io(reason)) => StoreError::Disk {
-                    what: "open",
-                    path: path.clone(),
-                    reason: reason.to_string(),
-                },
-                other => StoreError::Corrupt {
-                    path: path.clone(),
-                    reason: other.to_string(),
-                },
-            })?;
+        let key = check::check_copy(&*files, &path, &keys, passphrase)?;
+        let database = files.database(&path).map_err(|error| match error {
+            redb::DatabaseError::Storage(redb::StorageError::Io(reason)) => StoreError::Disk {
+                what: "open",
+                path: path.clone(),
+                reason: reason.to_string(),
+            },
+            other => StoreError::Corrupt {
+                path: path.clone(),
+                reason: other.to_string(),
+            },
+        })?;
         let store = Self {
+            files,
             path,
             keys,
             database,
@@ -355,9 +369,7 @@ impl Store {
             Ok(opened.get(key)?.map(|guard| guard.value().to_vec()))
         };
         match read().map_err(|error| self.disk("read", &error))? {
-            Some(sealed) => {
-                unseal(&self.path, &self.keys, &self.key, table, key, &sealed).map(Some)
-            }
+            Some(sealed) => self.unseal(table, key, &sealed).map(Some),
             None => Ok(None),
         }
     }
@@ -371,7 +383,7 @@ impl Store {
             .map_err(|error| self.disk("read", &error))?
             .into_iter()
             .map(|(key, sealed)| {
-                let plain = unseal(&self.path, &self.keys, &self.key, table, &key, &sealed)?;
+                let plain = self.unseal(table, &key, &sealed)?;
                 Ok((key, plain))
             })
             .collect()
@@ -401,7 +413,7 @@ impl Store {
                         key,
                     };
                     let bytes = if table.erasable() {
-                        erasable::key_for_writing(&self.keys, &self.key, key)
+                        erasable::key_for_writing(&*self.files, &self.keys, &self.key, key)
                             .map_err(|error| self.disk("write a record's key beside", &error))?
                             .seal(&place, &value.0)
                     } else {
@@ -436,7 +448,7 @@ impl Store {
         for (table, key, bytes) in &sealed {
             if table.erasable()
                 && bytes.is_none()
-                && let Err(error) = erasable::destroy(&self.keys, key)
+                && let Err(error) = erasable::destroy(&*self.files, &self.keys, key)
             {
                 // The changes are made. The key is an orphan now, and the next start tries again.
                 tracing::error!(%error, "the key of an erased record could not be destroyed");
@@ -453,8 +465,25 @@ impl Store {
                 sealed_entries(&self.database, table).map_err(|error| self.disk("read", &error))?;
             records.extend(entries.into_iter().map(|(key, _)| key));
         }
-        erasable::destroy_all_but(&self.keys, &records)
+        erasable::destroy_all_but(&*self.files, &self.keys, &records)
             .map_err(|error| self.disk("erase old keys beside", &error))
+    }
+
+    fn unseal(
+        &self,
+        table: Table,
+        key: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+        unseal(
+            &*self.files,
+            &self.path,
+            &self.keys,
+            &self.key,
+            table,
+            key,
+            sealed,
+        )
     }
 
     fn disk(&self, what: &'static str, reason: &dyn std::fmt::Display) -> StoreError {
@@ -497,6 +526,7 @@ fn sealed_entries(database: &Database, table: Table) -> Result<Vec<SealedEntry>,
 }
 
 fn unseal(
+    files: &dyn Disk,
     path: &Path,
     keys: &Path,
     data_key: &DataKey,
@@ -513,7 +543,7 @@ fn unseal(
         reason,
     };
     let plain = if table.erasable() {
-        let own = erasable::key_for_reading(keys, data_key, key).map_err(|error| {
+        let own = erasable::key_for_reading(files, keys, data_key, key).map_err(|error| {
             corrupt(format!(
                 "the key of record {} of the table {}: {error}",
                 hex::encode(key),

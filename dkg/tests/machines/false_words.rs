@@ -1,7 +1,7 @@
 //! Members and a leader that say different things to different people, or what is not true.
 
 use dkg::{Acceptance, Acknowledgement, Complaint, Complaints, Fault, MemberStage, Message};
-use ed25519_dalek::Signer;
+use ed25519_dalek::{Signer, SigningKey};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use reencrypt::equality::{EqualityProof, Statement};
@@ -321,8 +321,18 @@ pub fn complain_of(
             let ceremony = cluster.proposal.id();
             if let Some(deals) = question.take() {
                 let params = crate::dealer::params(&cluster.proposal, 1, &acceptances);
-                let one = complaint(&params, &deals, &secret, truly, rng);
-                let complaints = sign(&params, &deals, make(one), cluster);
+                let author = Complainant {
+                    index: index(CHEAT),
+                    identity: &cluster.nodes[CHEAT].local.identity,
+                    encryption_key: secret.public(),
+                };
+                let used = if truly {
+                    SecretScalar::from_scalar(*secret.expose()).unwrap()
+                } else {
+                    SecretScalar::random(rng)
+                };
+                let one = complaint(&params, &deals, VICTIM, &author, &used, rng);
+                let complaints = sign_complaints(&params, &deals, make(one), &author);
                 *reply = Message::Complained {
                     ceremony,
                     attempt: 1,
@@ -343,31 +353,36 @@ pub fn complain_of(
     cluster
 }
 
-fn complaint(
+/// Who complains.
+pub struct Complainant<'a> {
+    pub index: u16,
+    pub identity: &'a SigningKey,
+    /// N_j.
+    pub encryption_key: Point,
+}
+
+/// A complaint of the deal at this place, which opens it with this secret.
+pub fn complaint(
     params: &[u8],
     deals: &[dkg::RelayedDeal],
-    secret: &SecretScalar,
-    truly: bool,
+    victim: usize,
+    author: &Complainant<'_>,
+    used: &SecretScalar,
     rng: &mut StdRng,
 ) -> Complaint {
-    let accused = &deals[VICTIM];
+    let accused = &deals[victim];
     let header = &accused.header;
     let digests = digests(params, deals);
     let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
-    let used = if truly {
-        SecretScalar::from_scalar(*secret.expose()).unwrap()
-    } else {
-        SecretScalar::random(rng)
-    };
     let opening = Point::from_bytes(&used.diffie_hellman(&ephemeral)).unwrap();
-    let (dealer, member) = (header.index.to_le_bytes(), index(CHEAT).to_le_bytes());
+    let (dealer, member) = (header.index.to_le_bytes(), author.index.to_le_bytes());
     let statement = Statement {
         purpose: "complaint",
-        context: &[params, &dealer, &member, &digests[VICTIM]],
+        context: &[params, &dealer, &member, &digests[victim]],
         bases: (Point::generator(), ephemeral),
-        points: (secret.public(), opening),
+        points: (author.encryption_key, opening),
     };
-    let proof = EqualityProof::prove(&statement, &used, rng).to_bytes();
+    let proof = EqualityProof::prove(&statement, used, rng).to_bytes();
     Complaint {
         dealer: header.index,
         ciphertext: accused.ciphertext,
@@ -396,18 +411,19 @@ fn digests(params: &[u8], deals: &[dkg::RelayedDeal]) -> Vec<[u8; 64]> {
         .collect()
 }
 
-fn sign(
+/// Signs complaints of the whole set of deals.
+pub fn sign_complaints(
     params: &[u8],
     deals: &[dkg::RelayedDeal],
     complaints: Vec<Complaint>,
-    cluster: &Cluster,
+    author: &Complainant<'_>,
 ) -> Complaints {
     let digests = digests(params, deals);
     let set_items: Vec<&[u8]> = std::iter::once(params)
         .chain(digests.iter().map(<[u8; 64]>::as_slice))
         .collect();
     let set = hash("cryptonode/v1/dkg-deal-set", &set_items);
-    let member = index(CHEAT).to_le_bytes();
+    let member = author.index.to_le_bytes();
     let dealers: Vec<[u8; 2]> = complaints
         .iter()
         .map(|complaint| complaint.dealer.to_le_bytes())
@@ -424,9 +440,9 @@ fn sign(
         items.extend(parts);
     }
     let signed = hash("cryptonode/v1/dkg-complain", &items);
-    let signature = cluster.nodes[CHEAT].local.identity.sign(&signed).to_bytes();
+    let signature = author.identity.sign(&signed).to_bytes();
     Complaints {
-        index: index(CHEAT),
+        index: author.index,
         set,
         complaints,
         signature,

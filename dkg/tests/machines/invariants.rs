@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use dkg::{Member, MemberStage, Message};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use testkit::misbehaviour::Misbehaviour;
 
 use crate::cluster::NOW;
-use crate::simulation::{CHEATS, Cheat, ENDLESS, PATIENCE, Weather, World};
+use crate::simulation::{CHEATS, ENDLESS, PATIENCE, Weather, World};
 
 const FAIR: Weather = Weather {
     lost: 30,
@@ -294,16 +295,20 @@ fn nobody_is_stuck_after_any_storm() {
 
 #[test]
 fn a_cheat_breaks_nothing_whatever_it_does() {
-    for seed in seeds(4, 66) {
-        let cheat = CHEATS[usize::try_from(seed).unwrap() % CHEATS.len()];
+    for seed in seeds(4, 72) {
+        let kinds = CHEATS.len() as u64;
+        let cheat = CHEATS[usize::try_from(seed % kinds).unwrap()];
         // Who deals falsely is made for new keys; `reshare_attacks.rs` has those of reshares.
-        let deals = matches!(cheat, Cheat::WrongShare | Cheat::ManyDeals | Cheat::Endless);
+        let deals = matches!(
+            cheat,
+            Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals
+        );
         let weather = Weather {
             lost: 50,
             partitions: seed % 3,
             leader_dies: seed.is_multiple_of(5),
             cheat: Some(cheat),
-            reshare: !deals && seed.is_multiple_of(2),
+            reshare: !deals && (seed / kinds).is_multiple_of(2),
             ..FAIR
         };
         history(seed, weather, |_| {});
@@ -313,11 +318,11 @@ fn a_cheat_breaks_nothing_whatever_it_does() {
 /// The first leader dies, and the one whose turn it is leads falsely: the others make the key without both.
 #[test]
 fn a_leader_that_does_not_go_on_does_not_keep_the_lead() {
-    const CHEATING: [Cheat; 4] = [
-        Cheat::Stalls,
-        Cheat::FalseSums,
-        Cheat::CallsBack,
-        Cheat::Refuses,
+    const CHEATING: [Misbehaviour; 4] = [
+        Misbehaviour::Stalling,
+        Misbehaviour::FalseSums,
+        Misbehaviour::CallingBack,
+        Misbehaviour::FalseRefusal,
     ];
     let (mut keys, mut taken, seeds) = (0, Vec::new(), seeds(5, 48));
     for seed in &seeds {

@@ -2,50 +2,28 @@
 
 use curve25519_dalek::Scalar;
 use dkg::{Accused, Exclusion, Fault, Grounds, Leader, Message};
+use reencrypt::{Point, SecretScalar};
 use serde_bytes::ByteBuf;
+use testkit::misbehaviour::Misbehaviour;
 
 use super::{PATIENCE, World};
 use crate::dealer::Dealer;
+use crate::false_words::{Complainant, complaint, sign_complaints};
 
-/// A way to cheat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cheat {
-    /// Deals a wrong share.
-    WrongShare,
-    /// Deals anew for every question.
-    ManyDeals,
-    /// Says that it is in an attempt that nobody began.
-    FalseBegun,
-    /// Leads, and leaves out whom it likes.
-    LeavesOut,
-    /// Leads, and does nothing with the answers but keep the lead.
-    Stalls,
-    /// Leads, and keeps the certificate to itself for a while.
-    Withholds,
-    /// Never answers.
-    Silent,
-    /// Deals without end, and tells everybody of it.
-    Endless,
-    /// Leads, and tells false sums and the whole deals by turns.
-    FalseSums,
-    /// Leads, keeps silent for longer than anybody's patience, and then calls all back.
-    CallsBack,
-    /// Says that it was told false sums.
-    Refuses,
-}
-
-pub const CHEATS: [Cheat; 11] = [
-    Cheat::WrongShare,
-    Cheat::ManyDeals,
-    Cheat::FalseBegun,
-    Cheat::LeavesOut,
-    Cheat::Stalls,
-    Cheat::Withholds,
-    Cheat::Silent,
-    Cheat::Endless,
-    Cheat::FalseSums,
-    Cheat::CallsBack,
-    Cheat::Refuses,
+/// The ways to cheat, of the one vocabulary.
+pub const CHEATS: [Misbehaviour; 12] = [
+    Misbehaviour::WrongShare,
+    Misbehaviour::Equivocation,
+    Misbehaviour::FalseProgress,
+    Misbehaviour::Exclusion,
+    Misbehaviour::Stalling,
+    Misbehaviour::WithheldCertificate,
+    Misbehaviour::NoAnswer,
+    Misbehaviour::EndlessDeals,
+    Misbehaviour::FalseSums,
+    Misbehaviour::CallingBack,
+    Misbehaviour::FalseRefusal,
+    Misbehaviour::FalseComplaint,
 ];
 
 /// More bytes than a history of a few members has anything to say in.
@@ -63,9 +41,9 @@ impl World {
         let cheat = self.weather.cheat?;
         let index = u16::try_from(own + 1).unwrap();
         match (cheat, question) {
-            (Cheat::Silent, _) => None,
+            (Misbehaviour::NoAnswer, _) => None,
             (
-                Cheat::WrongShare | Cheat::ManyDeals | Cheat::Endless,
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals,
                 Message::Begin {
                     acceptances,
                     attempt: 1,
@@ -73,23 +51,23 @@ impl World {
                     ..
                 },
             ) if acceptances.len() == self.players.len() && from != own => {
-                let seed = if cheat == Cheat::ManyDeals {
+                let seed = if cheat == Misbehaviour::Equivocation {
                     self.below(1 << 32)
                 } else {
                     1
                 };
                 let mut dealer = Dealer::new(&self.proposal, acceptances, index, seed);
-                if cheat == Cheat::WrongShare {
+                if cheat == Misbehaviour::WrongShare {
                     let wrong = dealer.share(index + 1) + Scalar::ONE;
                     let key = &acceptances[own + 1].encryption_key;
                     dealer.encrypt(index + 1, wrong, key);
                 }
-                if cheat == Cheat::Endless {
+                if cheat == Misbehaviour::EndlessDeals {
                     let again = dealer.commitments[1];
                     dealer.commitments.resize(ENDLESS / 32, again);
                 }
                 let deal = dealer.finish(&self.players[own].node.local.identity);
-                self.endless = (cheat == Cheat::Endless).then(|| {
+                self.endless = (cheat == Misbehaviour::EndlessDeals).then(|| {
                     Grounds::VoidDeal(Box::new(Accused {
                         header: deal.header.clone(),
                         attempt: 1,
@@ -104,13 +82,12 @@ impl World {
                 })
             }
             // It finds its own deal altered, and does not say so.
-            (Cheat::WrongShare | Cheat::ManyDeals | Cheat::Endless, _)
-                if matches!(reply, Message::Refused { .. }) =>
-            {
-                None
-            }
             (
-                Cheat::FalseBegun,
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals,
+                _,
+            ) if matches!(reply, Message::Refused { .. }) => None,
+            (
+                Misbehaviour::FalseProgress,
                 Message::Begin {
                     acceptances,
                     attempt,
@@ -127,16 +104,64 @@ impl World {
                     acceptances,
                 })
             }
-            (Cheat::Refuses, Message::Deals { .. } | Message::Acknowledgements { .. })
-                if from != own && self.chance(500) =>
-            {
+            (
+                Misbehaviour::FalseRefusal,
+                Message::Deals { .. } | Message::Acknowledgements { .. },
+            ) if from != own && self.chance(500) => {
                 let mut about = question.about();
                 if self.chance(200) {
                     about.attempt = Some(u32::try_from(self.below(4)).unwrap());
                 }
                 Some(Message::refusal(about, &Fault::FalseSums))
             }
+            (Misbehaviour::FalseComplaint, _) if from != own => {
+                Some(self.complain(own, question).unwrap_or(reply))
+            }
             _ => Some(reply),
+        }
+    }
+
+    /// It asks for the whole deals, and complains of a dealer that has dealt well.
+    fn complain(&mut self, own: usize, question: &Message) -> Option<Message> {
+        match question {
+            Message::Begin {
+                acceptances,
+                attempt,
+                ..
+            } => {
+                self.begun = Some((*attempt, acceptances.clone()));
+                None
+            }
+            Message::Deals {
+                attempt, ceremony, ..
+            } => Some(Message::DealsWanted {
+                attempt: *attempt,
+                ceremony: *ceremony,
+            }),
+            Message::WholeDeals {
+                deals,
+                attempt,
+                ceremony,
+            } => {
+                let (_, acceptances) = self.begun.as_ref().filter(|(it, _)| it == attempt)?;
+                let params = crate::dealer::params(&self.proposal, *attempt, acceptances);
+                let index = u16::try_from(own + 1).unwrap();
+                let own_acceptance = acceptances.iter().find(|one| one.index == index)?;
+                let author = Complainant {
+                    index,
+                    identity: &self.players[own].node.local.identity,
+                    encryption_key: Point::from_bytes(&own_acceptance.encryption_key).ok()?,
+                };
+                let victim = deals.iter().position(|deal| deal.header.index != index)?;
+                let used = SecretScalar::random(&mut self.rng);
+                let one = complaint(&params, deals, victim, &author, &used, &mut self.rng);
+                Some(Message::Complained {
+                    attempt: *attempt,
+                    ceremony: *ceremony,
+                    complaints: sign_complaints(&params, deals, vec![one], &author),
+                })
+            }
+            _ => None,
         }
     }
 
@@ -168,7 +193,7 @@ impl World {
     pub(super) fn lead_falsely(&mut self, own: usize, to: usize, message: Message) {
         match (self.weather.cheat, &message) {
             (
-                Some(Cheat::LeavesOut),
+                Some(Misbehaviour::Exclusion),
                 Message::Begin {
                     acceptances,
                     attempt,
@@ -185,16 +210,17 @@ impl World {
                 };
                 self.send(own, to, begin);
             }
-            (Some(Cheat::Stalls), Message::Deals { .. } | Message::Acknowledgements { .. })
-                if to != own =>
-            {
+            (
+                Some(Misbehaviour::Stalling),
+                Message::Deals { .. } | Message::Acknowledgements { .. },
+            ) if to != own => {
                 let stall = Message::Leading {
                     attempt: message.attempt().unwrap(),
                     ceremony: message.ceremony().unwrap(),
                 };
                 self.send(own, to, stall);
             }
-            (Some(Cheat::FalseSums), Message::Deals { .. } | Message::WholeDeals { .. }) => {
+            (Some(Misbehaviour::FalseSums), Message::Deals { .. } | Message::WholeDeals { .. }) => {
                 let mut message = message;
                 if let Message::Deals { sums, .. } = &mut message
                     && to != own
@@ -204,21 +230,23 @@ impl World {
                 self.told.insert((to, message.name()), message.clone());
                 self.send(own, to, message);
             }
-            (Some(Cheat::FalseSums), Message::Acknowledgements { .. }) if to != own => {}
-            (Some(Cheat::CallsBack), _) if to != own => {}
+            (Some(Misbehaviour::FalseSums), Message::Acknowledgements { .. }) if to != own => {}
+            (Some(Misbehaviour::CallingBack), _) if to != own => {}
             _ => self.send(own, to, message),
         }
     }
 
     pub(super) fn withholds(&self) -> bool {
-        self.weather.cheat == Some(Cheat::Withholds) && self.withheld.is_empty()
+        self.weather.cheat == Some(Misbehaviour::WithheldCertificate) && self.withheld.is_empty()
     }
 
     /// Now and then, out of turn.
     pub(super) fn scheme(&mut self, own: usize) {
         let (cheat, now_and_then) = (self.weather.cheat, self.chance(30));
         match cheat {
-            Some(Cheat::Withholds) if !self.withheld.is_empty() && now_and_then => {
+            Some(Misbehaviour::WithheldCertificate)
+                if !self.withheld.is_empty() && now_and_then =>
+            {
                 let certificate = self.withheld[0].clone();
                 let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
                 let message = Message::Certificate {
@@ -229,7 +257,7 @@ impl World {
                 self.note(format!("{own} brings the certificate out to {to}"));
                 self.send(own, to, message);
             }
-            Some(Cheat::Endless) if now_and_then => {
+            Some(Misbehaviour::EndlessDeals) if now_and_then => {
                 let to = usize::try_from(self.below(self.players.len() as u64)).unwrap();
                 if let Some(grounds) = self.endless.clone() {
                     let member = u16::try_from(own + 1).unwrap();
@@ -240,13 +268,13 @@ impl World {
                     self.send(own, to, message);
                 }
             }
-            Some(Cheat::FalseSums) if !self.told.is_empty() && self.chance(300) => {
+            Some(Misbehaviour::FalseSums) if !self.told.is_empty() && self.chance(300) => {
                 let place = usize::try_from(self.below(self.told.len() as u64)).unwrap();
                 let ((to, _), message) = self.told.iter().nth(place).unwrap();
                 let (to, message) = (*to, message.clone());
                 self.send(own, to, message);
             }
-            Some(Cheat::CallsBack)
+            Some(Misbehaviour::CallingBack)
                 if self.now >= self.called + u64::from(PATIENCE) + 5
                     && self.players[own].node.member.attempt().is_some() =>
             {
@@ -261,10 +289,14 @@ impl World {
                 }
             }
             // It does not wait for its turn.
-            Some(Cheat::LeavesOut | Cheat::Stalls | Cheat::Withholds | Cheat::FalseSums)
-                if self.players[own].leader.is_none()
-                    && self.players[own].node.member.attempt().is_some()
-                    && self.withheld.is_empty() =>
+            Some(
+                Misbehaviour::Exclusion
+                | Misbehaviour::Stalling
+                | Misbehaviour::WithheldCertificate
+                | Misbehaviour::FalseSums,
+            ) if self.players[own].leader.is_none()
+                && self.players[own].node.member.attempt().is_some()
+                && self.withheld.is_empty() =>
             {
                 let leader =
                     Leader::take_over(&mut self.players[own].node.member, self.now).unwrap();

@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BinaryHeap};
 use dkg::{Leader, LeaderEffect, LeaderPhase, Member, MemberStage, Message, Proposal};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use testkit::misbehaviour::Misbehaviour;
 
 use crate::cluster::NOW;
-pub use cheat::{CHEATS, Cheat, ENDLESS};
+pub use cheat::{CHEATS, ENDLESS};
 use players::{Player, create, reshare};
 
 pub const PATIENCE: u32 = 120;
@@ -36,7 +37,7 @@ pub struct Weather {
     pub partitions: u64,
     /// Whether the proposal's leader dies for good at some moment.
     pub leader_dies: bool,
-    pub cheat: Option<Cheat>,
+    pub cheat: Option<Misbehaviour>,
     /// A reshare, led by an old member that leaves, instead of a new key.
     pub reshare: bool,
 }
@@ -92,6 +93,8 @@ pub struct World {
     /// What happened, for a seed that fails.
     pub log: Vec<String>,
     pub led_by: Vec<usize>,
+    /// The attempt that was begun last, as the cheat has heard of it.
+    pub begun: Option<(u32, Vec<dkg::Acceptance>)>,
     /// Evidence that has been looked at.
     pub judged: Vec<dkg::Exclusion>,
 }
@@ -125,6 +128,7 @@ impl World {
             certificates: Vec::new(),
             log: Vec::new(),
             led_by: Vec::new(),
+            begun: None,
             judged: Vec::new(),
         };
         let identity = world.players[first].node.local.identity.clone();

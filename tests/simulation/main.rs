@@ -1,0 +1,30 @@
+//! The whole system in one world: crypto nodes, ledger peers, readers, under one seeded scheduler (`docs/simulation.md`).
+//!
+//! `SIMULATE_SEEDS=20000 cargo test -p testkit --test simulation` plays so many histories; `SIMULATE_FROM` is the first seed;
+//! `SIMULATE_SEED` and `SIMULATE_KEEP` play one again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod ceremonies;
+mod disk;
+mod histories;
+mod invariants;
+mod ledger;
+mod network;
+mod node;
+mod plan;
+mod plants;
+mod reader;
+#[allow(dead_code, reason = "the record's own tests use the rest")]
+#[path = "../../coordinator/tests/record_suite/ledger.rs"]
+mod record_ledger;
+mod shrink;
+mod template;
+mod world;
