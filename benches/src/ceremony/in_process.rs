@@ -41,8 +41,7 @@ pub(super) struct Cost {
 /// What one member used.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Used {
-    /// Among so many.
-    #[serde(skip)]
+    /// The median is of so many.
     pub(super) members: usize,
     pub(super) member_cpu_ms: f64,
     /// By the message that it answered.

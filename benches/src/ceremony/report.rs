@@ -63,7 +63,8 @@ pub(super) fn print(arguments: &Arguments, sizes: &[Size]) {
             for (role, used) in &cost.by_role {
                 let (ms, kib) = (used.member_cpu_ms, used.bytes_per_member as f64 / 1024.0);
                 anstream::println!(
-                    "{t} of {n}, {path}, {role}: {ms:.2} ms, {kib:.1} KiB: {}",
+                    "{t} of {n}, {path}, {role} ({} of them): {ms:.2} ms, {kib:.1} KiB: {}",
+                    used.members,
                     steps(used)
                 );
             }
