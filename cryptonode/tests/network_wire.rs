@@ -133,6 +133,12 @@ fn answers() -> Vec<(&'static str, Answer)> {
             },
         ),
         (
+            "policy",
+            Answer::Policy {
+                policy: ByteBuf::from(vec![5]),
+            },
+        ),
+        (
             "status",
             Answer::Status {
                 keys: vec![KeyStatus {

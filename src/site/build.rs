@@ -437,13 +437,38 @@ fn accept_proposals_of(identity: &str, config: &std::path::Path) -> Result<(), S
     std::fs::write(config, edited).map_err(SiteError::io(format!("write {shown}")))
 }
 
-/// Ports on loopback that nobody uses at this moment. They are all held until all are found, so that they differ.
+/// Ports on loopback that nobody uses at this moment. They are all held until all are found, so that they differ. None is of the range from which
+/// the system serves outgoing sockets: one of those could get the port of a node that is down, and the node could not come back.
 fn free_udp_ports(count: u16) -> Result<Vec<SocketAddr>, SiteError> {
-    let sockets: Result<Vec<UdpSocket>, _> =
-        (0..count).map(|_| UdpSocket::bind("127.0.0.1:0")).collect();
-    sockets
-        .and_then(|sockets| sockets.iter().map(UdpSocket::local_addr).collect())
-        .map_err(SiteError::io("find free ports on 127.0.0.1"))
+    const FIRST: u16 = 10_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let below = range
+        .ok()
+        .and_then(|range| range.split_whitespace().next()?.parse().ok())
+        .filter(|below| *below > FIRST)
+        .unwrap_or(32_768);
+    let mut sockets = Vec::new();
+    let mut failure = None;
+    // Many more tries than taken ports can use up.
+    for _ in 0..1_000 * u32::from(count) {
+        if sockets.len() == usize::from(count) {
+            break;
+        }
+        match UdpSocket::bind(("127.0.0.1", rand::random_range(FIRST..below))) {
+            Ok(socket) => sockets.push(socket),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let found: Result<Vec<SocketAddr>, _> = sockets.iter().map(UdpSocket::local_addr).collect();
+    match (found, failure) {
+        (Ok(found), _) if found.len() == usize::from(count) => Ok(found),
+        (Err(error), _) | (Ok(_), Some(error)) => {
+            Err(SiteError::io("find free ports on 127.0.0.1")(error))
+        }
+        (Ok(_), None) => Err(SiteError::Unexpected(
+            "no free ports on 127.0.0.1".to_owned(),
+        )),
+    }
 }
 
 fn text(path: &std::path::Path) -> String {

@@ -126,7 +126,7 @@ fn open(threshold: u16, members: u16) {
 fn member(members: u16, threshold: u16) {
     let recorded = member::record(members, threshold);
     twice(|measured| {
-        let mut replay = recorded.replay();
+        let mut replay = member::Replay::of(&recorded);
         measured(&mut || replay.answer_all());
     });
 }

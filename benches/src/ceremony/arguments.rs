@@ -11,6 +11,7 @@ const EXAMPLES: &str = "\
 Examples:
   ceremony                                         64 members, both paths, beside frost-core
   ceremony --members 64 --threshold 43 --json      for programs
+  ceremony --members 64 --reshare others           the key is handed on to 64 others
   ceremony --sweep                                 5 to 256 members with t = 2n/3 + 1
   ceremony --members 64 --real                     64 processes on this machine, over QUIC";
 
@@ -32,6 +33,9 @@ pub struct Arguments {
     /// 5, 16, 32, 64, 128 and 256 members, one after the other
     #[arg(long, conflicts_with_all = ["members", "threshold", "real"])]
     pub sweep: bool,
+    /// Hand the key on when it is made, and account for that alone: to the same members, or to as many others. The threshold stays
+    #[arg(long, value_enum, value_name = "TO")]
+    pub reshare: Option<Reshare>,
     /// How members check the deals
     #[arg(long, value_enum, default_value_t = Paths::Both)]
     pub path: Paths,
@@ -45,7 +49,7 @@ pub struct Arguments {
     #[arg(long)]
     pub without_frost: bool,
     /// Run every member as a process of its own, over QUIC, and report what passes on the clock
-    #[arg(long, conflicts_with_all = ["path", "repetitions", "seed", "without_frost"])]
+    #[arg(long, conflicts_with_all = ["path", "repetitions", "seed", "without_frost", "reshare"])]
     pub real: bool,
     /// With --real: the folder of the nodes' files, a new or an empty one [default: a temporary one]
     #[arg(long, value_name = "DIR", requires = "real")]
@@ -59,6 +63,25 @@ pub struct Arguments {
     /// Print one JSON document instead of the table
     #[arg(long)]
     pub json: bool,
+}
+
+/// To whom a key is handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Reshare {
+    /// Its members get new shares.
+    Same,
+    /// All its members leave, and as many others come.
+    Others,
+}
+
+impl Reshare {
+    pub(super) fn to(self) -> ceremonies::To {
+        match self {
+            Self::Same => ceremonies::To::Same,
+            Self::Others => ceremonies::To::Others,
+        }
+    }
 }
 
 /// Which ways of checking the deals are measured.

@@ -5,6 +5,9 @@
 //! bytes to the last answer's bytes: decoding, all checks, its own deal, the state for the disk, encoding. The median over all members
 //! but the leader's own is given. The leader's machine is accounted for by itself.
 //!
+//! With `--reshare` the key is made first and then handed on, and that alone is accounted for, also for each role: t of the old members
+//! deal, new ones receive, and old ones that leave and do not deal only bear witness. Where members stay, some deal and receive.
+//!
 //! Two paths: *summed*, as members go when nobody cheats, and *whole*, with every deal relayed whole to everybody, as they go when the
 //! sums are wrong. Beside them the key generation of `frost-core` with the same n and t, in the same group and on the same machine:
 //! parts 1 to 3 of one participant, without encoding, transport, signatures, encryption or storage, none of which it does.
@@ -29,6 +32,8 @@ enum Failure {
     Arguments(String),
     #[error("the key generation failed: {0}")]
     Ceremony(String),
+    #[error("the key generation failed: {0}")]
+    Machines(#[from] ceremonies::Failed),
     #[error("frost-core's key generation failed: {0}")]
     Frost(String),
     #[error(transparent)]
@@ -50,7 +55,7 @@ impl Failure {
     fn code(&self) -> &'static str {
         match self {
             Self::Arguments(_) => "arguments",
-            Self::Ceremony(_) => "ceremony",
+            Self::Ceremony(_) | Self::Machines(_) => "ceremony",
             Self::Frost(_) => "frost-core",
             Self::Site(_) => "site",
             Self::Issuer(_) => "issuer",

@@ -3,6 +3,7 @@
 //! | who | `latency_ms` |
 //! |---|---|
 //! | `member, summed deals`, `member, whole deals` | processor time of the median member; the other times are its steps |
+//! | `dealer, summed deals`, `receiver, …`, `dealer and receiver, …`, `witness, …` | of a reshare: the same of the median member of each role |
 //! | `leader, summed deals`, … | processor time of the leader's machine |
 //! | `frost-core, one participant` | processor time of parts 1 to 3 |
 //! | `real nodes, on the clock` | from the proposal to the key in every node |
@@ -13,7 +14,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::in_process::Size;
+use super::in_process::{Size, Used};
 use super::real::{KEY_GENERATED, Real};
 use super::{Arguments, Failure};
 
@@ -22,19 +23,14 @@ pub(super) fn write(arguments: &Arguments, sizes: &[Size]) -> Result<(), Failure
     let mut lines = Vec::new();
     for size in sizes {
         for (path, cost) in &size.paths {
-            let mut member = json!({
-                "run": 1,
-                "who": format!("member, {path} deals"),
-                "latency_ms": cost.member_cpu_ms,
-                "sent_bytes": cost.bytes_sent,
-                "received_bytes": cost.bytes_received,
-                "state_bytes": cost.state_bytes,
-            });
-            if let Some(fields) = member.as_object_mut() {
-                let steps = cost.member_cpu_ms_by_step.iter();
-                fields.extend(steps.map(|(step, ms)| (format!("{step}_ms"), json!(ms))));
+            match arguments.reshare {
+                None => lines.push(account("member", path, &cost.member)),
+                Some(_) => lines.extend(
+                    cost.by_role
+                        .iter()
+                        .map(|(role, used)| account(role, path, used)),
+                ),
             }
-            lines.push(member);
             lines.push(json!({
                 "run": 1,
                 "who": format!("leader, {path} deals"),
@@ -48,6 +44,22 @@ pub(super) fn write(arguments: &Arguments, sizes: &[Size]) -> Result<(), Failure
         );
     }
     file(arguments.records.as_deref(), &lines)
+}
+
+fn account(role: &str, path: &str, used: &Used) -> Value {
+    let mut account = json!({
+        "run": 1,
+        "who": format!("{role}, {path} deals"),
+        "latency_ms": used.member_cpu_ms,
+        "sent_bytes": used.bytes_sent,
+        "received_bytes": used.bytes_received,
+        "state_bytes": used.state_bytes,
+    });
+    if let Some(fields) = account.as_object_mut() {
+        let steps = used.member_cpu_ms_by_step.iter();
+        fields.extend(steps.map(|(step, ms)| (format!("{step}_ms"), json!(ms))));
+    }
+    account
 }
 
 /// Writes what a ceremony of real nodes took, if a file is named.

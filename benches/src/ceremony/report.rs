@@ -2,17 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::in_process::{Cost, Size};
+use super::in_process::{Size, Used};
 use super::real::Real;
 use super::{Arguments, Failure};
 
 /// The steps in their order, by the message that the member answers.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     "propose",
     "begin",
     "deals",
     "whole-deals",
     "acknowledgements",
+    "hand-over",
     "certificate",
 ];
 
@@ -43,9 +44,9 @@ pub(super) fn print(arguments: &Arguments, sizes: &[Size]) {
                 "{:>5}{:>5}  {path:<8}{:>12.2}{:>12.1}{:>12.1}{:>14}{:>10.1}",
                 size.members,
                 size.threshold,
-                cost.member_cpu_ms,
+                cost.member.member_cpu_ms,
                 cost.leader_cpu_ms,
-                cost.bytes_per_member as f64 / 1024.0,
+                cost.member.bytes_per_member as f64 / 1024.0,
                 size.frost_core_member_cpu_ms
                     .map_or_else(|| "-".to_owned(), |ms| format!("{ms:.2}")),
                 size.multiplication_us,
@@ -54,23 +55,29 @@ pub(super) fn print(arguments: &Arguments, sizes: &[Size]) {
     }
     for size in sizes {
         for (path, cost) in &size.paths {
-            anstream::println!(
-                "{} of {}, {path}: {}",
-                size.threshold,
-                size.members,
-                steps(cost)
-            );
+            let (t, n) = (size.threshold, size.members);
+            if arguments.reshare.is_none() {
+                anstream::println!("{t} of {n}, {path}: {}", steps(&cost.member));
+                continue;
+            }
+            for (role, used) in &cost.by_role {
+                let (ms, kib) = (used.member_cpu_ms, used.bytes_per_member as f64 / 1024.0);
+                anstream::println!(
+                    "{t} of {n}, {path}, {role}: {ms:.2} ms, {kib:.1} KiB: {}",
+                    steps(used)
+                );
+            }
         }
     }
 }
 
-fn steps(cost: &Cost) -> String {
+fn steps(used: &Used) -> String {
     let parts: Vec<String> = STEPS
         .iter()
         .filter_map(|step| {
             Some(format!(
                 "{step} {:.2}",
-                cost.member_cpu_ms_by_step.get(step)?
+                used.member_cpu_ms_by_step.get(step)?
             ))
         })
         .collect();
@@ -83,9 +90,9 @@ fn document(size: &Size) -> Value {
     json!({
         "members": size.members,
         "threshold": size.threshold,
-        "member_cpu_ms": cost.map(|cost| cost.member_cpu_ms),
+        "member_cpu_ms": cost.map(|cost| cost.member.member_cpu_ms),
         "leader_cpu_ms": cost.map(|cost| cost.leader_cpu_ms),
-        "bytes_per_member": cost.map(|cost| cost.bytes_per_member),
+        "bytes_per_member": cost.map(|cost| cost.member.bytes_per_member),
         "frost_core_member_cpu_ms": size.frost_core_member_cpu_ms,
         "multiplication_us": size.multiplication_us,
         "paths": size.paths,

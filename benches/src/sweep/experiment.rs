@@ -65,6 +65,10 @@ const READY: &[(&str, &str)] = &[
         include_str!("../../experiments/ceremony-create.toml"),
     ),
     (
+        "ceremony-reshare",
+        include_str!("../../experiments/ceremony-reshare.toml"),
+    ),
+    (
         "ceremony-real",
         include_str!("../../experiments/ceremony-real.toml"),
     ),

@@ -1,24 +1,20 @@
 //! This node as a leader: one task for each ceremony that carries out what the leader's machine asks for.
 
+mod view;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dkg::{
-    Fault, Leader, LeaderEffect, LeaderPhase, Member, MemberIdentity, Message, Proposal, WaitingFor,
-};
+use dkg::{Fault, Leader, LeaderEffect, LeaderPhase, Member, MemberIdentity, Message, Proposal};
 use ed25519_dalek::SigningKey;
 use serde_bytes::ByteBuf;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::view::{excluded, proposer, reshared};
-use super::{
-    Ceremonies, CeremonyError, CeremonyId, CeremonyView, OtherVersion, Waiting, blocking, lock,
-    stopped,
-};
+use super::{Ceremonies, CeremonyError, CeremonyId, blocking, lock, stopped};
 use crate::client::Peer;
 use crate::daemon::{clock_ms, clock_s};
 use crate::server::SOFTWARE;
@@ -196,94 +192,6 @@ impl Led {
         lock(&self.leader).poll(clock_s())
     }
 
-    /// The ceremony as its leader sees it, with the time when it was proposed.
-    pub(super) fn view(&self, own: &str) -> (u64, CeremonyView) {
-        let leader = lock(&self.leader);
-        let proposal = leader.proposal();
-        let progress = leader.progress();
-        let heard = lock(&self.heard);
-        let outcome = lock(&self.outcome);
-        let waiting_for = progress
-            .waiting
-            .iter()
-            .map(|waiting| {
-                let (waiting_for, said) = describe(&waiting.waiting_for, progress.phase);
-                let heard = heard.get(&waiting.member.identity).cloned().unwrap_or(said);
-                Waiting {
-                    member: waiting.member.name.clone(),
-                    waiting_for: waiting_for.to_owned(),
-                    heard,
-                }
-            })
-            .collect();
-        let ended = match (progress.phase, outcome.culprits.as_deref()) {
-            (LeaderPhase::Completed, _) => Some("activated"),
-            (LeaderPhase::Failed, Some([])) => Some("abandoned"),
-            (LeaderPhase::Failed, Some(_)) => Some("failed"),
-            _ => None,
-        };
-        let culprits = outcome.culprits.as_deref().unwrap_or_default();
-        let evidence: Vec<String> = culprits
-            .iter()
-            .map(|(member, fault)| format!("{}: {fault}", member.name))
-            .collect();
-        let sentence = match progress.phase {
-            _ if outcome.stuck.is_some() => outcome.stuck.clone(),
-            LeaderPhase::Failed if ended.is_none() => None,
-            LeaderPhase::Failed if evidence.is_empty() => Some("It was called off.".to_owned()),
-            LeaderPhase::Failed => Some(evidence.join("; ")),
-            _ if proposal.has_few_members() => Some(
-                "Fewer than 2t − 1 members: if some of them fall silent, the key is lost."
-                    .to_owned(),
-            ),
-            _ => None,
-        };
-        let software = lock(&self.software);
-        let other_versions = proposal
-            .seats()
-            .iter()
-            .filter_map(|member| Some((member, software.get(&member.identity)?)))
-            .filter(|(_, software)| *software != SOFTWARE)
-            .map(|(member, software)| OtherVersion {
-                member: member.name.clone(),
-                software: software.clone(),
-            })
-            .collect();
-        let view = CeremonyView {
-            other_versions,
-            id: hex::encode(proposal.id()),
-            led: true,
-            leader: own.to_owned(),
-            proposed_by: proposer(proposal),
-            words: proposal.words(),
-            created: proposal.created(),
-            may_be_absent: proposal.may_be_absent(),
-            software: proposal.software().to_owned(),
-            step: progress.phase.name().to_owned(),
-            decided: ended.is_some(),
-            outcome: ended.map(str::to_owned),
-            threshold: proposal.threshold(),
-            members: proposal
-                .members()
-                .iter()
-                .map(|member| member.name.clone())
-                .collect(),
-            reshare: reshared(proposal),
-            waiting_for,
-            expires: proposal.expires(),
-            public_key: None,
-            culprits: culprits
-                .iter()
-                .map(|(member, _)| member.name.clone())
-                .collect(),
-            sentence,
-            attempt: leader.attempt(),
-            excluded: excluded(leader.exclusions().iter().chain(leader.accused()), proposal),
-            policy_hash: hex::encode(proposal.policy_hash()),
-        };
-        (proposal.created(), view)
-    }
-
     /// Asks a member once, before it is told of the proposal, which version it runs: its operator should hear of another one before
     /// anything starts.
     async fn learn_software(&self, member: &[u8; 32], peer: &Peer) {
@@ -322,25 +230,6 @@ impl Led {
             }
             None => Duration::from_secs(3600),
         }
-    }
-}
-
-/// What a member is waited for, and what it said itself.
-fn describe(waiting: &WaitingFor, phase: LeaderPhase) -> (&'static str, String) {
-    let answer = match phase {
-        LeaderPhase::Accepting => "acceptance",
-        LeaderPhase::Dealing => "deal",
-        LeaderPhase::Acknowledging => "acknowledgement",
-        LeaderPhase::Confirming => "confirmation",
-        LeaderPhase::Activating
-        | LeaderPhase::Completed
-        | LeaderPhase::Failed
-        | LeaderPhase::StoodAside => "activation",
-    };
-    match waiting {
-        WaitingFor::Decision => ("its operator's acceptance", String::new()),
-        WaitingFor::Refusal { code, sentence } => (answer, format!("{code}: {sentence}")),
-        WaitingFor::Turn | WaitingFor::Answer | WaitingFor::Reachable => (answer, String::new()),
     }
 }
 

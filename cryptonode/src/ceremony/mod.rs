@@ -27,6 +27,7 @@ mod forgetting;
 mod handing_on;
 mod lead;
 mod policy;
+mod proposing;
 mod seat;
 mod succession;
 mod take_over;
@@ -34,13 +35,14 @@ mod view;
 
 pub use desk::{Advanced, Desk, Step};
 pub use error::CeremonyError;
+pub(crate) use proposing::Wish;
 pub use view::{CeremonyView, Excluded, OtherVersion, ReshareView, Waiting};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dkg::{LeaderEffect, LocalNode, Member, MemberIdentity, MemberStage, Proposal, Terms};
+use dkg::{LocalNode, Member, MemberIdentity, MemberStage};
 use ed25519_dalek::SigningKey;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -50,11 +52,10 @@ use crate::client::{Dialer, PeerOptions};
 use crate::config::LiveConfig;
 use crate::daemon::clock_s;
 use crate::keyring::Keyring;
-use crate::server::{CeremonyHandler, Refusal, SOFTWARE};
-use crate::store::{RecordsError, Store, Table, policy_change};
+use crate::server::{CeremonyHandler, Refusal};
+use crate::store::{RecordsError, Store, Table};
 use crate::tls::TlsIdentity;
 use certify::Made;
-use handing_on::Handed;
 use lead::Led;
 use seat::Seat;
 
@@ -63,30 +64,6 @@ use seat::Seat;
 const CHECK: Duration = Duration::from_secs(10);
 /// For a member's answer: it may have to check the deals of all others.
 const ANSWER: Duration = Duration::from_secs(60);
-
-/// What the operator asks for in a proposal.
-pub(crate) struct Wish {
-    /// t; in a reshare as it is, if absent.
-    pub(crate) threshold: Option<u16>,
-    /// The key that is reshared, by the head of Y in hexadecimal; a new key is made if absent.
-    pub(crate) reshare: Option<String>,
-    /// The policy that the reshare gives the key; the key's own if absent.
-    pub(crate) policy: Option<certs::Policy>,
-    /// Names of present members that the reshare may go without.
-    pub(crate) absent: Vec<String>,
-    /// Attempts on this base are numbered from here on, if others have confirmed some that this node does not know of.
-    pub(crate) after_attempt: u32,
-    /// Names of the members; all configured ones if absent.
-    pub(crate) members: Option<Vec<String>>,
-    /// How long the proposal stays open, in seconds; as configured if absent.
-    pub(crate) open_for_s: Option<u64>,
-    /// How many members may be left out.
-    pub(crate) may_be_absent: u16,
-    /// How long a member may keep silent in a step before it is left out, in seconds.
-    pub(crate) patience_s: Option<u32>,
-    /// Allows n < 2t − 1.
-    pub(crate) allow_few_members: bool,
-}
 
 /// Names a ceremony.
 pub type CeremonyId = [u8; 16];
@@ -237,102 +214,6 @@ impl Ceremonies {
             let _ = task.await;
         }
         self.dialer.close().await;
-    }
-
-    /// Makes a proposal with this node as leader, accepts it here, and starts asking the others.
-    pub(crate) async fn propose(
-        self: &Arc<Self>,
-        wish: Wish,
-    ) -> Result<CeremonyView, CeremonyError> {
-        if self.is_restored() {
-            return Err(CeremonyError::Restored);
-        }
-        let (proposal, policy) = self.proposal_for(&wish)?;
-        let created = proposal.created();
-        let id = proposal.id();
-        let led = Arc::new(Led::new(
-            proposal,
-            &self.around.signing,
-            // Who is said to be absent is not waited for as long as others are.
-            wish.patience_s.unwrap_or(match wish.may_be_absent {
-                0 if !wish.absent.is_empty() => 30,
-                _ => self.around.live.now().ceremony.patience_s,
-            }),
-            created,
-        )?);
-        let mut effects = led.begin().into_iter();
-        // Durable before the operator is told of it. What follows is sent by the task.
-        let (this, leading) = (Arc::clone(self), Arc::clone(&led));
-        let effects = blocking(move || -> Result<Vec<LeaderEffect>, CeremonyError> {
-            let _one = lock(&this.resharing);
-            this.around.store.commit(&[policy_change(&policy)])?;
-            let mut later = Vec::new();
-            for effect in effects.by_ref() {
-                match effect {
-                    LeaderEffect::Persist(state) => this.persist_leader(&id, state)?,
-                    other => later.push(other),
-                }
-            }
-            this.note_arrival(id);
-            lock(&this.led).insert(id, leading);
-            Ok(later)
-        })
-        .await??;
-        self.spawn_lead(led, effects);
-        self.notify();
-        self.view(Some(&hex::encode(id)))
-    }
-
-    /// What the operator wishes for as a proposal, with its policy.
-    fn proposal_for(&self, wish: &Wish) -> Result<(Proposal, certs::Policy), CeremonyError> {
-        let created = clock_s();
-        let config = self.around.live.now();
-        let open_for_s = wish.open_for_s.unwrap_or(config.ceremony.open_for_s);
-        let Handed {
-            threshold,
-            members,
-            base,
-            policy,
-        } = self.wished(wish)?;
-        let terms = Terms {
-            threshold,
-            policy_hash: policy.hash(),
-            members,
-            base,
-            leader: self.around.own.identity,
-            created,
-            expires: created.saturating_add(open_for_s),
-            may_be_absent: wish.may_be_absent,
-            allow_few_members: wish.allow_few_members,
-            software: SOFTWARE.to_owned(),
-        };
-        Ok((Proposal::new(terms, &mut rand::rng())?, policy))
-    }
-
-    fn members_called(
-        &self,
-        names: Option<&[String]>,
-    ) -> Result<Vec<MemberIdentity>, CeremonyError> {
-        let own = &self.around.own;
-        let mut members = vec![own.clone()];
-        // The configuration was checked when it was read: every card is a member.
-        let config = self.around.live.now();
-        let configured = config.members.iter().filter_map(|card| card.member().ok());
-        match names {
-            None => members.extend(configured.filter(|member| member.identity != own.identity)),
-            Some(names) => {
-                let configured: Vec<MemberIdentity> = configured.collect();
-                for name in names.iter().filter(|name| **name != own.name) {
-                    let member = configured.iter().find(|member| member.name == *name);
-                    members.push(
-                        member
-                            .ok_or_else(|| CeremonyError::NoSuchMember { name: name.clone() })?
-                            .clone(),
-                    );
-                }
-            }
-        }
-        Ok(members)
     }
 
     /// Accepts a proposal that waits for this node's operator.

@@ -335,7 +335,8 @@ impl Phase {
             }
             (Self::Confirming { wanted, .. }, Message::Acknowledged { .. }) if anew => {
                 wanted.remove(&index);
-                Step::Kept
+                // At growing intervals, lest somebody is sent all deals again and again.
+                Step::AskAgain(WaitingFor::Answer)
             }
             (Self::Confirming { deals, wanted, .. }, Message::Refused { code, sentence, .. })
                 if code == "out-of-step" =>

@@ -8,7 +8,7 @@
 use zeroize::Zeroizing;
 
 use super::Member;
-use super::stage::{Running, Stage};
+use super::stage::{Running, Stage, Verified};
 use super::state;
 use super::steps::result;
 use crate::base::{Base, BaseName, Holding, ResultName};
@@ -58,7 +58,7 @@ impl Running {
     }
 
     /// Whether this result is not below `newest`. What cannot be told is kept.
-    fn is_kept(&self, verified: &super::stage::Verified, newest: &ResultName) -> bool {
+    fn is_kept(&self, verified: &Verified, newest: &ResultName) -> bool {
         let dealing = &verified.dealing;
         let (epoch, attempt) = (self.proposal.epoch(), dealing.number);
         if (epoch, attempt) != (newest.epoch, newest.attempt) {
@@ -66,7 +66,8 @@ impl Running {
         }
         self.attempt_in(dealing)
             .and_then(|attempt| result(&attempt, verified))
-            .is_ok_and(|result| result.hash() >= newest.hash)
+            .ok()
+            .is_none_or(|result| result.hash() >= newest.hash)
     }
 
     /// The answer to a certificate of which no share is left, if a greater result is known.

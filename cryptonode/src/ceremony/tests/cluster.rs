@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use dkg::{Leader, RecoveryPhrase};
+use dkg::{Leader, LeaderEffect, RecoveryPhrase};
 use futures_util::future::BoxFuture;
 
 use super::super::*;

@@ -231,7 +231,7 @@ impl World {
                 self.send(own, to, message);
             }
             (Some(Misbehaviour::FalseSums), Message::Acknowledgements { .. }) if to != own => {}
-            (Some(Misbehaviour::CallingBack), _) if to != own && message.attempt() != Some(1) => {}
+            (Some(Misbehaviour::CallingBack), _) if to != own => {}
             _ => self.send(own, to, message),
         }
     }
