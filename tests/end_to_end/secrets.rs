@@ -146,6 +146,10 @@ pub(crate) fn documents_keys(
 }
 
 /// What a panic says of a value that somebody unwrapped.
+#[allow(
+    clippy::unnecessary_literal_unwrap,
+    reason = "its panic is what is looked at"
+)]
 fn said_by_a_panic(value: impl std::fmt::Debug) -> String {
     let unwrapped = std::panic::AssertUnwindSafe(|| Err::<(), _>(value).unwrap());
     let payload = std::panic::catch_unwind(unwrapped).unwrap_err();
