@@ -74,8 +74,12 @@ impl Exchange {
             .ok_or_else(|| missing("operator_key"))?
             .clone();
         let client = || {
-            Client::new(site.url(), tenant.clone(), api_key.expose().to_owned())
-                .map_err(refused("make an HTTP client"))
+            let made = Client::new(site.url(), tenant.clone(), api_key.expose().to_owned());
+            let mut client = made.map_err(refused("make an HTTP client"))?;
+            if let Some(trace) = cryptonode::telemetry::of_process() {
+                client.in_trace(trace);
+            }
+            Ok::<_, SiteError>(client)
         };
 
         let mut admin = client()?;

@@ -40,6 +40,7 @@ pub(super) struct ReencryptionRequest<'a> {
 pub(super) async fn answer(
     shared: &Shared,
     request: &ReencryptionRequest<'_>,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
     let rules = serving.gate.clients.rules();
@@ -62,7 +63,7 @@ pub(super) async fn answer(
     }
 
     let measures = &serving.counters.measures;
-    let mut watch = Stopwatch::start(&serving.counters.phases);
+    watch.restart();
     let (record, share) = {
         let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&request.client.rooms).await;
@@ -70,7 +71,7 @@ pub(super) async fn answer(
         drop(waiting);
         let _computing = Open::new(&measures.computing);
         watch.lap(Phase::Turn);
-        make_share(serving, &chosen, request, &mut watch)?
+        make_share(serving, &chosen, request, watch)?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     let recording = Open::new(&measures.recording);

@@ -16,9 +16,10 @@ use super::refusal::Refusal;
 use super::serving::descriptor;
 use crate::audit::AuditError;
 use crate::keyring::KeyRefusal;
+use crate::telemetry::Kind;
 use crate::wire::v1::{
-    Answer, KeyStatus, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES,
-    MAX_RECORDS, MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
+    Answer, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES, MAX_RECORDS,
+    MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
 };
 use crate::witness::Reply;
 
@@ -65,16 +66,21 @@ pub(super) async fn answer_stream(
     let mut kind = UNREAD;
     let _open = Open::new(&counters.requests_open);
     let mut received = since;
+    let mut watch = Stopwatch::start(&counters.phases);
+    let mut trace = None;
     let mut entered = enter(&shared, &client);
     let result = match &mut entered {
         Err(refusal) => Err(refusal.clone()),
         Ok(held) => match read(&shared, &client, held, &mut receive).await {
             Ok(Ok(bytes)) => {
                 received = Instant::now();
-                let mut watch = Stopwatch::start(&counters.phases);
+                watch.restart();
                 match Request::from_bytes(&bytes) {
                     Ok(request) => {
                         kind = kind_of(&request);
+                        if let Request::Reencrypt { traceparent, .. } = &request {
+                            trace = *traceparent;
+                        }
                         carry_out(&shared, &client, held, request, &mut watch).await
                     }
                     Err(error) => Err(error.into()),
@@ -125,12 +131,27 @@ pub(super) async fn answer_stream(
             false
         }
     };
-    if taken {
+    let outcome = if taken {
         counter.into_iter().for_each(count);
-        measures.ended(kind, outcome, reason, since);
+        outcome
     } else {
         count(&counters.abandoned);
-        measures.ended(kind, "abandoned", reason, since);
+        "abandoned"
+    };
+    measures.ended(kind, outcome, reason, since);
+    // The answer is out: what is told of it delays nobody.
+    let telemetry = &shared.serving.telemetry;
+    let span = trace.and_then(|parent| telemetry.below(kind, Kind::Server, &parent, since));
+    if let Some(mut span) = span {
+        span.say("cryptonode.outcome", outcome);
+        if !reason.is_empty() {
+            span.say("cryptonode.reason", reason);
+            span.failed(reason);
+        }
+        span.part(Phase::Receive.name(), since, received);
+        for (phase, start, end) in watch.laps() {
+            span.part(phase.name(), start, end);
+        }
     }
 }
 
@@ -199,6 +220,7 @@ async fn carry_out(
         Request::Reencrypt {
             result,
             approvals,
+            traceparent: _,
             wrapped_key,
             ephemeral_key,
         } => {
@@ -210,7 +232,7 @@ async fn carry_out(
                 ephemeral_key: &ephemeral_key,
                 client,
             };
-            reencryption::answer(shared, &request).await
+            reencryption::answer(shared, &request, watch).await
         }
         Request::Key { public_key } => {
             let key = serving.keyring.choose(&public_key, None)?.key;
@@ -344,14 +366,7 @@ fn status(shared: &Shared) -> Answer {
     let serving = &shared.serving;
     let entries = serving.keyring.entries();
     let served = entries.iter().flat_map(|entry| entry.served());
-    let keys = served.take(MAX_KEYS).map(|key| KeyStatus {
-        epoch: key.package.epoch(),
-        index: key.share.index(),
-        attempt: key.result.attempt,
-        members: u16::try_from(key.members.len()).unwrap_or(u16::MAX),
-        threshold: key.package.threshold(),
-        public_key: *key.package.public_key().as_bytes(),
-    });
+    let keys = served.take(MAX_KEYS).map(|key| key.status());
     Answer::Status {
         keys: keys.collect(),
         time_ms: (serving.clock_ms)(),
