@@ -47,6 +47,10 @@ constant-time:
 supply-chain:
     .ci/supply-chain
 
+# what deploy/ says, by the tools that will read it (`.ci/deploy install` gets them)
+deploy-check:
+    .ci/deploy
+
 # every decoder and machine against hostile input, so many seconds each
 fuzz SECONDS="5" *TARGETS:
     KEEP=no fuzz/run {{ SECONDS }} {{ TARGETS }}

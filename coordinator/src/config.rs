@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cryptonode::telemetry::TelemetryError;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::{self, FolderError};
@@ -49,7 +50,7 @@ impl ConfigError {
 }
 
 /// The settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where the HTTP API listens: a loopback address; port 0 takes a free one.
@@ -66,6 +67,41 @@ pub struct Config {
     /// Where the bodies of documents lie.
     #[serde(default)]
     pub bodies: BodiesConfig,
+    /// Where spans of reads go.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where spans of reads go, and of how many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The collector (OTLP over HTTP). Without it, the one that `OTEL_EXPORTER_OTLP_ENDPOINT` names; `off` for none.
+    pub endpoint: Option<String>,
+    /// How many of the reads that come without a trace of their own begin one: 0 none, 1 all.
+    pub sample_ratio: f64,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            sample_ratio: 1.0,
+        }
+    }
+}
+
+impl TelemetryConfig {
+    /// The collector's full address.
+    ///
+    /// # Errors
+    /// The sentence that says what is wrong.
+    pub fn collector(&self) -> Result<Option<String>, TelemetryError> {
+        match self.endpoint.as_deref() {
+            Some("off") => Ok(None),
+            written => cryptonode::telemetry::endpoint(written),
+        }
+    }
 }
 
 /// What orders the record.
@@ -212,7 +248,14 @@ impl Config {
              # bucket = \"documents\"\n\
              # prefix = \"exchange\"\n\
              # region = \"eu-central-1\"\n\
-             # endpoint = \"https://s3.example.org\"\n",
+             # endpoint = \"https://s3.example.org\"\n\
+             \n\
+             # Spans of reads go to an OpenTelemetry collector (OTLP over HTTP), and the crypto nodes' join them. Without this, to the\n\
+             # one that OTEL_EXPORTER_OTLP_ENDPOINT names, if it is set; \"off\" for none. A read that comes without a trace begins one\n\
+             # in so many of all: 0 none, 1 all.\n\
+             # [telemetry]\n\
+             # endpoint = \"http://127.0.0.1:4318\"\n\
+             # sample_ratio = 1.0\n",
             limits.transfers,
             limits.body_bytes,
             limits.prepared,
@@ -314,6 +357,12 @@ impl Config {
                 "must be an https:// URL without a slash at its end; http:// is allowed on 127.0.0.1, [::1] and localhost alone",
             );
         }
+        if let Err(error) = self.telemetry.collector() {
+            return value("telemetry.endpoint", &format!("cannot be used: {error}"));
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.sample_ratio) {
+            return value("telemetry.sample_ratio", "must be between 0 and 1");
+        }
         let bodies = &self.bodies;
         let others = [&bodies.prefix, &bodies.region, &bodies.endpoint];
         if bodies.bucket.is_none() && others.iter().any(|it| it.is_some()) {
@@ -370,6 +419,7 @@ mod tests {
             cluster: ClusterConfig::default(),
             record: RecordConfig::default(),
             bodies: BodiesConfig::default(),
+            telemetry: TelemetryConfig::default(),
         };
         assert_eq!(config, expected);
     }
@@ -426,6 +476,14 @@ mod tests {
             error("listen = \"127.0.0.1:1\"\n[limits]\ntransfers = 0\n")
                 .contains("limits.transfers")
         );
+        for (text, name) in [
+            ("endpoint = \"collector\"", "telemetry.endpoint"),
+            ("sample_ratio = 2.0", "telemetry.sample_ratio"),
+            ("sample_ratio = nan", "telemetry.sample_ratio"),
+        ] {
+            let text = format!("listen = \"127.0.0.1:1\"\n[telemetry]\n{text}\n");
+            assert!(error(&text).contains(name), "{text}");
+        }
         assert!(error("\u{0}").contains("not right"));
     }
 }

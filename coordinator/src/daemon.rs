@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cryptonode::client::ClientOptions;
+use cryptonode::telemetry::{Telemetry, TelemetryError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
@@ -24,7 +25,7 @@ use crate::client::profile::Profile;
 use crate::config::Config;
 use crate::folder::{Folder, FolderLock};
 use crate::master_key::{Passphrase, SealedMasterKey};
-use crate::platform::{Clusters, Parts, Platform, PlatformError};
+use crate::platform::{Clusters, Parts, Platform, PlatformError, Tracing};
 use crate::record::RecordHandle;
 use crate::setup::{self, CLUSTER_CLIENT, SetupError};
 
@@ -60,6 +61,9 @@ pub enum DaemonError {
     /// The platform.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    /// The exporter of spans.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// The body store.
     #[error(transparent)]
     Bodies(#[from] BodyStoreError),
@@ -81,6 +85,7 @@ impl DaemonError {
             Self::System(_) => "system".to_owned(),
             Self::Setup(e) => e.code(),
             Self::Platform(e) => e.code(),
+            Self::Telemetry(_) => "telemetry".to_owned(),
             Self::Bodies(e) => e.code().to_owned(),
             Self::Halted { .. } => "record-halted".to_owned(),
         }
@@ -248,6 +253,13 @@ async fn start_platform(
         master_key: master,
         clusters,
         limits: config.limits.clone(),
+        tracing: Tracing {
+            telemetry: match config.telemetry.collector()? {
+                Some(collector) => Telemetry::start(&collector, "coordinator", "coordinator")?,
+                None => Telemetry::default(),
+            },
+            sample_ratio: config.telemetry.sample_ratio,
+        },
     };
     Ok(Platform::start(parts).await?)
 }

@@ -14,7 +14,7 @@ mod revocation;
 pub use card::{Card, CardError};
 pub use limits::LimitSettings;
 pub use live::LiveConfig;
-pub use operations::{HealthSettings, LogSettings, WitnessSettings};
+pub use operations::{HealthSettings, LogSettings, TelemetrySettings, WitnessSettings};
 pub use policy_file::{PolicyFileError, policy_text, read_policy};
 pub use revocation::{ListSource, RevocationSettings};
 
@@ -55,6 +55,8 @@ pub struct Config {
     pub health: HealthSettings,
     /// What is logged.
     pub log: LogSettings,
+    /// Where spans go.
+    pub telemetry: TelemetrySettings,
     /// Where revocation lists come from.
     pub revocation: Vec<RevocationSettings>,
     /// How often the other members are shown this node's audit log.
@@ -96,6 +98,8 @@ struct RawConfig {
     health: operations::RawHealth,
     #[serde(default)]
     log: LogSettings,
+    #[serde(default)]
+    telemetry: operations::RawTelemetry,
     #[serde(default)]
     revocation: Vec<revocation::RawRevocation>,
     #[serde(default)]
@@ -281,6 +285,10 @@ impl Config {
         raw.log
             .check()
             .map_err(|(key, reason)| value(key, reason))?;
+        let telemetry = raw
+            .telemetry
+            .check()
+            .map_err(|(key, reason)| value(key, reason))?;
         let mut lists: Vec<RevocationSettings> = Vec::new();
         for (position, list) in raw.revocation.iter().enumerate() {
             let list = list
@@ -313,6 +321,7 @@ impl Config {
             clients,
             health,
             log: raw.log,
+            telemetry,
             revocation: lists,
             witness: raw.witness,
         })

@@ -20,7 +20,7 @@ pub use crate::process::forbid_core_dumps;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -42,8 +42,12 @@ use crate::store::{
     Folder, FolderError, Passphrase, RecordsError, Store, StoreError, audit_head_change,
 };
 use crate::suspension;
+use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::TlsIdentity;
 use crate::witness::{self, Witnesses};
+
+/// For the collector to take the last spans.
+const LAST_SPANS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why a node does not start, or stops.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +76,9 @@ pub enum StartError {
     /// The address.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The exporter of spans.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
     /// A ceremony's state.
     #[error(transparent)]
     Ceremony(#[from] CeremonyError),
@@ -106,6 +113,7 @@ impl StartError {
             Self::Records(_) => "store-record",
             Self::Audit(error) => error.code(),
             Self::Bind(_) => "listen",
+            Self::Telemetry(_) => "telemetry",
             Self::Ceremony(error) => error.code(),
             Self::OtherIdentity { .. } => "other-identity",
             Self::System { .. } => "system",
@@ -206,6 +214,7 @@ pub(crate) struct Node {
     pub(crate) listen: SocketAddr,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) audit: Arc<AuditLog>,
+    pub(crate) telemetry: Telemetry,
     pub(crate) ceremonies: Arc<Ceremonies>,
     pub(crate) witnesses: Arc<Witnesses>,
     pub(crate) started: Instant,
@@ -360,6 +369,10 @@ async fn live(
     let counters = Arc::new(Counters::default());
     let gate = Arc::new(Gate::new(Clients::new(config.clients.clone())));
     suspension::load(&store, &gate)?;
+    let telemetry = match &config.telemetry.endpoint {
+        Some(endpoint) => Telemetry::start(endpoint, "cryptonode", &config.name)?,
+        None => Telemetry::default(),
+    };
     let lists = Lists::open(folder.path(), Arc::clone(&live), Arc::clone(&gate));
     let node = Arc::new(Node {
         folder: folder.path().to_owned(),
@@ -381,6 +394,7 @@ async fn live(
         listen,
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
+        telemetry: telemetry.clone(),
         ceremonies: Arc::clone(&ceremonies),
         witnesses: Arc::clone(&witnesses),
         started: Instant::now(),
@@ -410,6 +424,7 @@ async fn live(
         gate,
         clock_ms,
         counters,
+        telemetry: telemetry.clone(),
     });
     let server = tokio::spawn(server::serve(endpoint, serving, limits, async move {
         // An error means that the sender is gone, which is a stop too.
@@ -448,6 +463,7 @@ async fn live(
         let _ = reloading.await;
         let _ = revoking.await;
         let _ = witnessing.await;
+        telemetry.flush(LAST_SPANS_WITHIN).await;
     };
     tokio::select! {
         () = orderly => {}

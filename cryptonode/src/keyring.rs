@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use reencrypt::{KeyShare, KeyShareError, PublicKeyPackage, ResultName};
 
-use crate::wire::v1::ResultVersion;
+use crate::wire::v1::{KeyStatus, ResultVersion};
 
 /// A key whose ceremony is decided, and this node's share of it.
 pub struct ActiveKey {
@@ -61,6 +61,19 @@ pub struct UnusableShare {
 }
 
 impl ActiveKey {
+    /// What a node says of it to whoever asks.
+    #[must_use]
+    pub fn status(&self) -> KeyStatus {
+        KeyStatus {
+            epoch: self.package.epoch(),
+            index: self.share.index(),
+            attempt: self.result.attempt,
+            members: u16::try_from(self.members.len()).unwrap_or(u16::MAX),
+            threshold: self.package.threshold(),
+            public_key: *self.package.public_key().as_bytes(),
+        }
+    }
+
     /// Epoch and attempt, as requests name the result.
     #[must_use]
     pub fn version(&self) -> ResultVersion {

@@ -4,8 +4,8 @@
 //! re-encrypt a wrapped key to a reader's ephemeral key, each only for a request that carries the approvals which the
 //! key's policy asks for. This crate has both ends of that conversation:
 //!
-//! - feature `client`: `wire`, `tls` and `client`, by which a platform calls a cluster over QUIC, and the part of [`audit`]
-//!   that reads what nodes exported. No server and no key generation behind it.
+//! - feature `client`: `wire`, `tls` and `client`, by which a platform calls a cluster over QUIC, the part of [`audit`]
+//!   that reads what nodes exported, and with `telemetry` what platforms and nodes export of a read's trace. No server and no key generation behind it.
 //! - feature `node` (default): the daemon `cryptonode` and its operator's command line. A node's life on disk is one
 //!   folder: [`config`] is what its operator writes, [`store`] what only the node may read (sealed under a passphrase),
 //!   [`audit`] what it promised to remember of every share that it gave.
@@ -15,6 +15,7 @@
 
 pub mod audit;
 pub mod client;
+pub mod telemetry;
 pub mod tls;
 pub mod wire;
 

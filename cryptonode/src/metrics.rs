@@ -510,6 +510,17 @@ impl Numbers {
             "Times that an authority's list could not be read or was not taken",
             failures,
         )?;
+        let spans = self.0.telemetry.counts();
+        sheet.counters(
+            "trace_spans",
+            "Spans that the collector took, that were dropped because it is too slow, and that it did not take",
+            [
+                ("exported", spans.exported),
+                ("dropped", spans.dropped),
+                ("failed", spans.failed),
+            ]
+            .map(|(outcome, count)| (vec![("outcome", outcome)], count)),
+        )?;
         let suspended = self.0.gate.suspended();
         sheet.gauges(
             "suspended",

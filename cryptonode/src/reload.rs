@@ -127,6 +127,7 @@ impl Node {
             at_start("advertise", new.advertise != old.advertise);
             at_start("policy", new.policy != old.policy);
             at_start("health.listen", new.health.listen != old.health.listen);
+            at_start("telemetry", new.telemetry != old.telemetry);
             let (limits, before) = (&new.limits, &old.limits);
             at_start(
                 "limits.requests_per_connection",
@@ -147,6 +148,7 @@ impl Node {
         new.advertise.clone_from(&old.advertise);
         new.policy.clone_from(&old.policy);
         new.health.listen = old.health.listen;
+        new.telemetry.clone_from(&old.telemetry);
         new.limits.requests_per_connection = old.limits.requests_per_connection;
         new.limits.idle_timeout_ms = old.limits.idle_timeout_ms;
         new.limits.compute_at_once = old.limits.compute_at_once;
@@ -170,6 +172,8 @@ impl Node {
             log_level::set(&new.log.level);
         }
         self.live.replace(new);
+        // At once: an authority that was added must not be without effect until a source is looked at.
+        self.lists.configure();
         done
     }
 }

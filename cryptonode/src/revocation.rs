@@ -1,12 +1,16 @@
 //! The authorities' revocation lists on this node: fetched, verified, kept, and held against every request.
 //!
-//! A list comes from a file, which is looked at every second, or from an address, which is asked every few minutes. It is taken if
-//! its authority signed it, it is not of the future and not older than the one that is held. What was taken is kept in
-//! `revocation/` in the node's folder, so that a node whose source is away at a start goes on with what it knew.
+//! A list comes from a file, which is looked at every second, or from an address, which is asked every few minutes, each by a
+//! task of its own: one that hangs delays no other. It is taken if its authority signed it, it is not of the future and not
+//! older than the one that is held. What was refused is tried again every few seconds, changed or not: the reason may be
+//! this node's clock or its disk. What was taken is kept in `revocation/` in the node's folder, so that a node
+//! whose source is away at a start goes on with what it knew.
 //!
-//! Nothing here fails open: an authority without a list, or whose list is older than the operator allows, has what it
-//! covers not counted (`revocation-stale`). So a source that is away, or kept away, is told in the log, in `status` and in
-//! the metrics long before it matters.
+//! Nothing here fails open. An authority without a list, or whose list is older than the operator allows, has what it
+//! covers not counted (`revocation-stale`). A list that cannot be kept is used all the same, since what was revoked is
+//! revoked from now on, and the older one that was kept is removed: a restart then knows no list, rather than one by which the
+//! revoked would count again. So a source that is away, or kept away, and a disk that is full are told in the log, in `status`
+//! and in the metrics long before it matters.
 
 use std::fs;
 use std::io::Read;
@@ -19,6 +23,7 @@ use certs::{MAX_REVOCATION_LIST, RevocationList, Revocations};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::config::{ListSource, LiveConfig, RevocationSettings};
 use crate::daemon::clock_s;
@@ -29,6 +34,10 @@ use crate::store::write_private;
 const FOLDER: &str = "revocation";
 /// How often sources are looked at, whether it is time to ask.
 const TICK: Duration = Duration::from_secs(1);
+/// When a file is read again that was refused, or whose list could not be kept.
+const READ_AGAIN: Duration = Duration::from_secs(5);
+/// When an address is asked again that gave no list, if it is not to be asked sooner anyway.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// For one list to arrive.
 const FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// How far a list's thisUpdate may be ahead of this node's clock, in seconds.
@@ -66,10 +75,22 @@ pub(crate) struct Lists {
 struct Held {
     settings: RevocationSettings,
     list: Option<RevocationList>,
+    /// Whether that list is on the disk.
+    kept: bool,
     failures: u64,
     failure: Option<String>,
+    /// When the source was last read.
     looked: Option<Instant>,
+    /// A task is reading it.
+    asking: bool,
     file: Option<(i64, i64, u64, u64)>,
+}
+
+impl Held {
+    /// Whether the source is to be read now, if it was not for so long.
+    fn is_due(&self, every: Duration) -> bool {
+        !self.asking && self.looked.is_none_or(|looked| looked.elapsed() >= every)
+    }
 }
 
 impl Lists {
@@ -82,7 +103,6 @@ impl Lists {
             held: Mutex::default(),
         });
         lists.configure();
-        lists.look_at_files();
         lists
     }
 
@@ -100,23 +120,27 @@ impl Lists {
                 None
             }
         };
+        let mut asking = JoinSet::new();
         loop {
             let look = async {
                 let this = Arc::clone(&self);
-                let _ = tokio::task::spawn_blocking(move || {
-                    this.configure();
-                    this.look_at_files();
-                })
-                .await;
-                if let Some(client) = &client {
-                    self.ask_addresses(client).await;
-                }
+                let _ = tokio::task::spawn_blocking(move || this.look_at_files()).await;
                 tokio::time::sleep(TICK).await;
             };
             tokio::select! {
                 () = look => {}
                 // An error means that the sender is gone, which is a stop too.
                 _ = stop.wait_for(|stop| *stop) => return,
+            }
+            while asking.try_join_next().is_some() {}
+            let Some(client) = &client else { continue };
+            for (settings, url) in self.due_addresses() {
+                let (this, client) = (Arc::clone(&self), client.clone());
+                asking.spawn(async move {
+                    let bytes = fetch(&client, &url).await;
+                    // Verifying and keeping a long list takes a while.
+                    tokio::task::block_in_place(|| this.take(&settings, bytes));
+                });
             }
         }
     }
@@ -152,10 +176,16 @@ impl Lists {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Follows the configuration: lists of authorities that stay are kept.
-    fn configure(&self) {
-        let config = self.live.now();
+    /// Follows the configuration, which holds from here on: lists of authorities that stay are kept, files are read.
+    pub(crate) fn configure(&self) {
+        self.follow();
+        self.look_at_files();
+    }
+
+    fn follow(&self) {
         let mut held = self.held();
+        // Read under the lock: of two that follow at a time, the last one has the newest.
+        let config = self.live.now();
         if held.len() == config.revocation.len()
             && held
                 .iter()
@@ -172,16 +202,25 @@ impl Lists {
                 let same = before
                     .iter()
                     .position(|old| old.settings.authority.spki() == settings.authority.spki());
-                let list = match same {
-                    Some(position) => before.swap_remove(position).list,
-                    None => self.kept(settings),
+                let (list, kept) = match same {
+                    Some(position) => {
+                        let old = before.swap_remove(position);
+                        (old.list, old.kept)
+                    }
+                    None => {
+                        let list = self.kept(settings);
+                        let kept = list.is_some();
+                        (list, kept)
+                    }
                 };
                 Held {
                     settings: settings.clone(),
                     list,
+                    kept,
                     failures: 0,
                     failure: None,
                     looked: None,
+                    asking: false,
                     file: None,
                 }
             })
@@ -230,11 +269,15 @@ impl Lists {
                         return None;
                     };
                     let now = fingerprint(path);
-                    // A file that is missing is looked for again, and told once.
-                    let same = held.looked.is_some() && held.file == now;
+                    let changed = held.looked.is_none() || held.file != now;
+                    // A file that is missing is told once, and found when it comes.
+                    let again = held.failure.is_some() && now.is_some() && held.is_due(READ_AGAIN);
+                    if !changed && !again {
+                        return None;
+                    }
                     held.file = now;
                     held.looked = Some(Instant::now());
-                    (!same).then(|| (held.settings.clone(), path.clone()))
+                    Some((held.settings.clone(), path.clone()))
                 })
                 .collect()
         };
@@ -244,31 +287,27 @@ impl Lists {
         }
     }
 
-    async fn ask_addresses(&self, client: &reqwest::Client) {
-        let due: Vec<(RevocationSettings, String)> = {
-            let mut held = self.held();
-            held.iter_mut()
-                .filter_map(|held| {
-                    let ListSource::Url(url) = &held.settings.source else {
-                        return None;
-                    };
-                    let every = Duration::from_secs(held.settings.refresh_s);
-                    let due = held.looked.is_none_or(|looked| looked.elapsed() >= every);
-                    due.then(|| {
-                        held.looked = Some(Instant::now());
-                        (held.settings.clone(), url.clone())
-                    })
-                })
-                .collect()
-        };
-        let fetched = due.into_iter().map(|(settings, url)| async move {
-            let bytes = fetch(client, &url).await;
-            (settings, bytes)
-        });
-        for (settings, bytes) in futures_util::future::join_all(fetched).await {
-            // Verifying and keeping a long list takes a while.
-            tokio::task::block_in_place(|| self.take(&settings, bytes));
-        }
+    /// The addresses that it is time to ask, each to be asked once.
+    fn due_addresses(&self) -> Vec<(RevocationSettings, String)> {
+        let mut held = self.held();
+        held.iter_mut()
+            .filter_map(|held| {
+                let ListSource::Url(url) = &held.settings.source else {
+                    return None;
+                };
+                let every = Duration::from_secs(held.settings.refresh_s);
+                let due = held.is_due(match &held.failure {
+                    Some(_) => every.min(ASK_AGAIN),
+                    None => every,
+                });
+                let asked = due.then(|| (held.settings.clone(), url.clone()));
+                if asked.is_some() {
+                    held.looked = Some(Instant::now());
+                    held.asking = true;
+                }
+                asked
+            })
+            .collect()
     }
 
     /// Takes a list that came from its source, or says why not.
@@ -283,36 +322,72 @@ impl Lists {
         let Some(held) = all.iter_mut().find(|held| held.settings == *settings) else {
             return;
         };
+        held.asking = false;
         let outcome = verified.and_then(|(list, der)| {
             list.may_replace(held.list.as_ref(), clock_s(), CLOCK_TOLERANCE_S)
                 .map_err(|error| format!("{error} ({})", error.code()))?;
             Ok((list, der))
         });
-        match outcome {
-            Ok((list, der)) => {
-                if held.list.as_ref() != Some(&list) {
-                    tracing::info!(
-                        entries = list.len(),
-                        next_update = list.next_update(),
-                        "a revocation list was taken"
-                    );
-                    // Kept before it is used: what was revoked once stays revoked after a crash.
-                    if let Err(error) = self.keep(settings, &der) {
-                        tracing::error!(%error, "a revocation list could not be kept for the next start");
-                    }
-                    held.list = Some(list);
-                }
-                held.failure = None;
-                self.publish(&all);
+        let mut changed = false;
+        let outcome = outcome.and_then(|(list, der)| {
+            if held.list.as_ref() != Some(&list) {
+                tracing::info!(
+                    entries = list.len(),
+                    next_update = list.next_update(),
+                    "a revocation list was taken"
+                );
+                held.list = Some(list);
+                held.kept = false;
+                changed = true;
             }
+            // Before it is used: what was revoked once stays revoked after a crash.
+            if !held.kept {
+                self.keep(settings, &der)
+                    .map_err(|reason| self.forget(settings, &reason))?;
+                held.kept = true;
+            }
+            Ok(())
+        });
+        match outcome {
+            Ok(()) => held.failure = None,
             Err(reason) => {
                 held.failures += 1;
                 if held.failure.as_ref() != Some(&reason) {
-                    tracing::error!(source = ?settings.source, reason, "a revocation list could not be taken: the one before holds until it is stale");
+                    tracing::error!(source = ?settings.source, reason, "a revocation list is not in order");
                 }
                 held.failure = Some(reason);
             }
         }
+        if changed {
+            self.publish(&all);
+        }
+    }
+
+    /// The older list goes, since the newer one cannot be kept: a restart without any list lets nothing count.
+    fn forget(&self, settings: &RevocationSettings, reason: &str) -> String {
+        let gone = |error: &std::io::Error| {
+            matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            )
+        };
+        let removed = match fs::remove_file(self.path(settings)) {
+            Ok(()) => fs::File::open(&self.folder).and_then(|folder| folder.sync_all()),
+            Err(error) if gone(&error) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let then = match removed {
+            Ok(()) => {
+                "after a restart nothing of this authority counts until its list is read again"
+                    .to_owned()
+            }
+            Err(error) => format!(
+                "the older one could not be removed ({error}), and a restart would go back to it"
+            ),
+        };
+        format!(
+            "the list is in use and cannot be kept ({reason}): {then}; look after the node's disk; it is tried again by itself"
+        )
     }
 
     fn keep(&self, settings: &RevocationSettings, der: &[u8]) -> Result<(), String> {

@@ -55,6 +55,7 @@ fn asking_for(read: &Read, approvals: &[Vec<u8>], result: Option<(u64, u32)>) ->
     Request::Reencrypt {
         result: result.map(|(epoch, attempt)| ResultVersion { epoch, attempt }),
         approvals,
+        traceparent: None,
         wrapped_key,
         ephemeral_key,
     }

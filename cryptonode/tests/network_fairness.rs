@@ -174,6 +174,7 @@ async fn approvals_are_checked_before_any_point_is_decoded() {
         approvals: [&approvals[0], &approvals[1], &approvals[1]]
             .map(|approval| ByteBuf::from(approval.as_slice()))
             .to_vec(),
+        traceparent: None,
         wrapped_key: ByteBuf::from(read.wrapped.as_bytes()),
         ephemeral_key: ByteBuf::from([0xff; 160]),
     };
@@ -209,6 +210,16 @@ async fn connections_kept_for_nothing_do_not_keep_others_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn work_queued_by_one_address_does_not_delay_others() {
+    work_queued_by(3, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn work_queued_by_one_client_does_not_delay_another_behind_its_address() {
+    work_queued_by(1, 1).await;
+}
+
+/// So many clients at 127.0.0.1 have much work in the queue when one at 127.0.0.`host` asks once.
+async fn work_queued_by(clients: usize, host: u8) {
     const REQUESTS: usize = 300;
     let (material, node) = one_with(Limits {
         arithmetic: 1,
@@ -218,14 +229,14 @@ async fn work_queued_by_one_address_does_not_delay_others() {
     let forger = Material::new(1, 1, 1);
     let answered = Arc::new(AtomicUsize::new(0));
     let mut attack = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..clients {
         let identity = ClientIdentity::generate().unwrap();
         let spki = identity.spki().to_vec();
         let attacker = from_host(1, &node, identity, TransportConfig::default()).await;
         let read = Read::new(&material.public_key);
         let request = read.request(&forger.approve(&read, &spki, &[0, 1, 2, 3]));
         let bytes = request.to_bytes().unwrap();
-        for _ in 0..REQUESTS / 3 {
+        for _ in 0..REQUESTS / clients {
             let (attacker, bytes) = (attacker.clone(), bytes.clone());
             let answered = Arc::clone(&answered);
             attack.push(tokio::spawn(async move {
@@ -236,7 +247,7 @@ async fn work_queued_by_one_address_does_not_delay_others() {
     }
     let identity = ClientIdentity::generate().unwrap();
     let spki = identity.spki().to_vec();
-    let honest = from_host(2, &node, identity, TransportConfig::default()).await;
+    let honest = from_host(host, &node, identity, TransportConfig::default()).await;
     let read = Read::new(&material.public_key);
     let request = read.request(&material.approve(&read, &spki, &[0, 1, 2]));
     let before = answered.load(Ordering::Relaxed);

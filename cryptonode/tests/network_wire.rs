@@ -10,7 +10,8 @@
 use cryptonode::wire::v1::{
     Answer, ByteBuf, EPHEMERAL_KEY, EvidenceItem, KeyStatus, MAX_APPROVALS, MAX_CEREMONY_MESSAGE,
     MAX_COSIGNATURES, MAX_FINDINGS, MAX_HASHES, MAX_MEMBER_REQUEST, MAX_MESSAGE, MAX_OFFER,
-    MAX_REQUEST, MAX_WRAPPED_KEY, Request, ResultVersion, SHARE, WireError, presentable,
+    MAX_REQUEST, MAX_WRAPPED_KEY, Request, ResultVersion, SHARE, TraceParent, WireError,
+    presentable,
 };
 use proptest::prelude::*;
 
@@ -18,10 +19,13 @@ fn reencrypt(approvals: Vec<Vec<u8>>, wrapped_key: Vec<u8>) -> Request {
     Request::Reencrypt {
         result: None,
         approvals: approvals.into_iter().map(ByteBuf::from).collect(),
+        traceparent: None,
         wrapped_key: ByteBuf::from(wrapped_key),
         ephemeral_key: ByteBuf::from(vec![0xee; EPHEMERAL_KEY]),
     }
 }
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn requests() -> Vec<(&'static str, Request)> {
     vec![
@@ -41,6 +45,15 @@ fn requests() -> Vec<(&'static str, Request)> {
                 epoch: 1,
                 attempt: 3,
             });
+            request
+        }),
+        ("reencrypt, traceparent", {
+            let mut request = reencrypt(vec![vec![0x30, 0]], vec![1, 2, 3]);
+            let Request::Reencrypt { traceparent, .. } = &mut request else {
+                unreachable!()
+            };
+            *traceparent = TraceParent::parse(TRACE);
+            assert!(traceparent.is_some());
             request
         }),
         (
@@ -221,6 +234,36 @@ fn bytes_of_version_1_are_frozen() {
         ));
     }
     assert_eq!(lines, FROZEN, "the encoding of version 1 must not change");
+}
+
+#[test]
+fn a_traceparent_has_one_form() {
+    let (_, request) = requests().swap_remove(2);
+    let bytes = request.to_bytes().unwrap();
+    let at = bytes
+        .windows(TRACE.len())
+        .position(|window| window == TRACE.as_bytes())
+        .unwrap();
+    for (what, place, byte) in [
+        ("another version", 1, b'1'),
+        ("upper case", 3 + 1, b'B'),
+        ("no hexadecimal", 3, b'x'),
+        ("no separator", 2, b'0'),
+        ("a control character", 5, 0x0a),
+    ] {
+        let mut other = bytes.clone();
+        other[at + place] = byte;
+        let refused = Request::from_bytes(&other).unwrap_err();
+        assert_eq!(refused.code(), "message-shape", "{what}");
+    }
+    // Longer than any.
+    let mut longer = bytes.clone();
+    longer[at - 1] += 1;
+    longer.insert(at + TRACE.len(), b'0');
+    assert_eq!(
+        Request::from_bytes(&longer).unwrap_err().code(),
+        "message-shape"
+    );
 }
 
 #[test]

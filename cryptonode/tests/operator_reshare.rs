@@ -110,6 +110,7 @@ fn refusal_of(site: &Arc<Site>, node: &Value, key: &str, result: ResultVersion) 
         let request = Request::Reencrypt {
             result: Some(result),
             approvals: approvals.into_iter().map(ByteBuf::from).collect(),
+            traceparent: None,
             wrapped_key: ByteBuf::from(wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
         };

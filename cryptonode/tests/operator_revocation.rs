@@ -232,6 +232,130 @@ fn a_list_from_an_address_goes_stale_when_it_stays_away() {
 }
 
 #[test]
+fn a_file_that_was_refused_is_read_again_although_it_does_not_change() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    watch(&site, "n1", "hospital.crl");
+    // Issued by a clock that is ahead by more than the node tolerates: acceptable a few seconds later.
+    let from = now() + 64;
+    let early = site.issuer.revocation_list(&[], 1, from, from + 3_600);
+    put(&site, &early.unwrap());
+    let _node = site.run("n1");
+    let view = || json(&mut site.on("n1", &["status"]))["revocation"][0].clone();
+    let refused = view();
+    assert_eq!(refused["usable"], false, "{refused}");
+    assert!(refused["failure"].is_string(), "{refused}");
+    eventually("the list is taken", || {
+        let view = view();
+        (view["usable"] == true && view["failure"].is_null()).then_some(())
+    });
+}
+
+#[test]
+fn a_list_that_cannot_be_kept_is_used_and_leaves_no_older_one_behind() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    watch(&site, "n1", "hospital.crl");
+    let node = site.run_with("n1", |command| {
+        // Files may not grow from a moment on that the test chooses: writes fail then, as on a full disk.
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell
+    });
+    site.make_key("n1", 1);
+    let reader = Reader::new(&site, "n1");
+    let (request, approval) = reader.request_with(&site.issuer, &reader.document(), now());
+    let serial = certs::serial_number(&approval).unwrap();
+    let becomes = |wanted: &str| {
+        eventually(wanted, || {
+            reader.answer("n1", &request).contains(wanted).then_some(())
+        });
+    };
+    put(&site, &list(&site, &[], 1, 600, 3_600));
+    becomes("share");
+    let pid = rustix::process::Pid::from_raw(i32::try_from(node.id()).unwrap());
+    let grow = |current| {
+        let limit = rustix::process::Rlimit {
+            current,
+            maximum: None,
+        };
+        rustix::process::prlimit(pid, rustix::process::Resource::Fsize, limit).unwrap();
+    };
+    grow(Some(0));
+    put(&site, &list(&site, &[serial], 2, 500, 3_600));
+    becomes("approval-revoked");
+    let status = json(&mut site.on("n1", &["status"]));
+    let failure = status["revocation"][0]["failure"].as_str().unwrap();
+    assert!(failure.contains("cannot be kept"), "{failure}");
+    assert_eq!(status["revocation"][0]["usable"], true);
+    let kept = || {
+        std::fs::read_dir(site.path("n1").join("revocation"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(kept(), 0, "an older list would bring the approval back");
+
+    // The source is away and the node starts again: it knows no list, and lets nothing count.
+    let source = site.path("n1").join("hospital.crl");
+    let away = site.path("n1").join("away.crl");
+    std::fs::rename(&source, &away).unwrap();
+    node.kill();
+    let _node = site.run("n1");
+    assert!(reader.answer("n1", &request).contains("revocation-stale"));
+    std::fs::rename(&away, &source).unwrap();
+    becomes("approval-revoked");
+    eventually("the list is kept", || (kept() == 1).then_some(()));
+}
+
+#[test]
+fn a_new_section_holds_at_once_although_another_address_hangs() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    // An authority's server that takes connections and never says anything.
+    let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = Site::new();
+    std::fs::write(
+        site.path("n1").join("other.pem"),
+        other.issuer.certificate_pem(),
+    )
+    .unwrap();
+    let address = hanging.local_addr().unwrap();
+    site.configure("n1", |text| {
+        format!("{text}\n[[revocation]]\nauthority = \"other.pem\"\nsource = \"http://{address}/a.crl\"\n")
+    });
+    let _node = site.run("n1");
+    site.make_key("n1", 1);
+    let reader = Reader::new(&site, "n1");
+    assert_eq!(reader.read(&site, "n1"), "share");
+    let asked = hanging.accept().unwrap();
+
+    let said: Said = Arc::new(Mutex::new(Some(list(&site, &[], 1, 600, 3_600))));
+    let answering = serve_lists(&said, None);
+    watch(&site, "n1", "nowhere.crl");
+    json(&mut site.on("n1", &["reload"]));
+    // With the very next request: no list, so nothing of this authority counts.
+    assert_eq!(reader.read(&site, "n1"), "not-enough-approvals");
+    site.configure("n1", |text| {
+        text.replace(
+            "\"nowhere.crl\"",
+            &format!("\"http://{answering}/hospital.crl\""),
+        )
+    });
+    let since = std::time::Instant::now();
+    json(&mut site.on("n1", &["reload"]));
+    eventually("the other address is asked", || {
+        (reader.read(&site, "n1") == "share").then_some(())
+    });
+    let took = since.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(15),
+        "it waited for the one that hangs: {took:?}"
+    );
+    drop(asked);
+}
+
+#[test]
 fn a_suspension_survives_a_kill_and_is_in_the_audit_log() {
     let site = Site::new();
     site.cluster(&["n1"]);

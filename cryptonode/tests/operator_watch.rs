@@ -12,7 +12,10 @@
 mod operator_harness;
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use operator_harness::reads::{Reader, now};
 use operator_harness::{Running, Site, eventually, json, metric, page};
@@ -197,4 +200,65 @@ fn a_taken_address_of_the_page_does_not_stop_the_node() {
         let status = json(&mut site.on("n1", &["status"]));
         (status["health"] == address.to_string().as_str()).then_some(())
     });
+}
+
+/// What the page says on a path within a few seconds, from a connection of its own.
+fn health_of(node: &Running) -> (u16, Duration) {
+    let since = Instant::now();
+    let (status, _) = page(node, "/healthz");
+    (status, since.elapsed())
+}
+
+#[test]
+fn silent_connections_do_not_occupy_the_page() {
+    let site = Site::new();
+    site.init("n1");
+    let node = site.run("n1");
+    let address = node.ready["health"].as_str().unwrap();
+    // Some say nothing at all, some half a head, some ask and do not read.
+    let mut silent: Vec<TcpStream> = (0..64)
+        .map(|number| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let words: &[u8] = match number % 3 {
+                0 => b"",
+                1 => b"GET /metrics HTTP/1.1\r\nhost: ",
+                _ => b"GET /metrics HTTP/1.1\r\nhost: n1\r\n\r\n",
+            };
+            stream.write_all(words).unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..40 {
+        let (status, took) = health_of(&node);
+        assert_eq!(status, 200);
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+    // The last ones were let in, and are closed in a while although they send nothing.
+    let last = silent.last_mut().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let mut rest = Vec::new();
+    let ended = last.read_to_end(&mut rest);
+    assert!(
+        !matches!(&ended, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
+        "the node keeps a silent connection: {ended:?}"
+    );
+}
+
+#[test]
+fn a_connection_to_the_page_is_for_one_request() {
+    let site = Site::new();
+    site.init("n1");
+    let node = site.run("n1");
+    let address = node.ready["health"].as_str().unwrap();
+    let mut stream = TcpStream::connect(address).unwrap();
+    let ask = "GET /healthz HTTP/1.1\r\nhost: n1\r\n\r\n";
+    stream.write_all(ask.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("connection: close"),
+        "{answer}"
+    );
 }

@@ -14,6 +14,7 @@ use std::fmt;
 use std::ops::Deref;
 
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::equality::{Batch, EqualityProof, Statement};
 use crate::error::{EphemeralKeyError, ProofError};
@@ -140,7 +141,8 @@ impl Deref for VerifiedEphemeralKey {
     }
 }
 
-/// The secret `x_c` of one read, with its public half. It stays in memory and is wiped when dropped.
+/// The secret `x_c` of one read, with its public half. It is wiped when dropped; whoever waits for approvals longer than a process
+/// lives keeps its [bytes](EphemeralSecret::to_bytes), for one opening.
 pub struct EphemeralSecret {
     secret: SecretScalar,
     public: VerifiedEphemeralKey,
@@ -203,6 +205,44 @@ impl EphemeralSecret {
     #[must_use]
     pub fn public(&self) -> &VerifiedEphemeralKey {
         &self.public
+    }
+
+    /// The length of [`EphemeralSecret::to_bytes`].
+    pub const LENGTH: usize = 32 + EphemeralKey::LENGTH;
+
+    /// `x_c`, 32 bytes little-endian, and the public half as the nodes get it.
+    #[must_use]
+    pub fn to_bytes(&self) -> Zeroizing<[u8; Self::LENGTH]> {
+        let mut bytes = Zeroizing::new([0; Self::LENGTH]);
+        let (secret, public) = bytes.split_at_mut(32);
+        secret.copy_from_slice(&*self.secret.to_bytes());
+        public.copy_from_slice(self.public.as_bytes());
+        bytes
+    }
+
+    /// Reads [`EphemeralSecret::to_bytes`] again, for the read of `wrapped` that it was made for.
+    ///
+    /// # Errors
+    /// [`EphemeralKeyError`], if it was made for another wrapped key, or its halves do not belong together.
+    pub fn from_bytes<R>(
+        bytes: &[u8],
+        wrapped: &VerifiedWrappedKey,
+        rng: &mut R,
+    ) -> Result<Self, EphemeralKeyError>
+    where
+        R: CryptoRng + ?Sized,
+    {
+        let other = EphemeralKeyError::Proof(ProofError::False);
+        let (secret, public) = bytes
+            .split_first_chunk::<32>()
+            .ok_or(EphemeralKeyError::Length { got: bytes.len() })?;
+        let public = EphemeralKey::parse(public)?;
+        let public = public.verify(&wrapped.public_key(), &wrapped.write_id(), rng)?;
+        let secret = SecretScalar::from_canonical_bytes(secret).map_err(|_| other)?;
+        if secret.public() != public.point() {
+            return Err(other);
+        }
+        Ok(EphemeralSecret { secret, public })
     }
 
     pub(crate) fn secret(&self) -> &SecretScalar {

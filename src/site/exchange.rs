@@ -114,8 +114,12 @@ impl Desk {
 }
 
 fn client(url: &str, tenant: &Identifier, api_key: &ApiKey) -> Result<Client, SiteError> {
-    Client::new(url, tenant.clone(), api_key.expose().to_owned())
-        .map_err(refused("make an HTTP client"))
+    let made = Client::new(url, tenant.clone(), api_key.expose().to_owned());
+    let mut client = made.map_err(refused("make an HTTP client"))?;
+    if let Some(trace) = cryptonode::telemetry::of_process() {
+        client.in_trace(trace);
+    }
+    Ok(client)
 }
 
 impl Exchange {

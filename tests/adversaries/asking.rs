@@ -69,6 +69,7 @@ impl Client {
                 .iter()
                 .map(|approval| ByteBuf::from(approval.as_slice()))
                 .collect(),
+            traceparent: None,
             wrapped_key: ByteBuf::from(asked.wrapped_key.as_slice()),
             ephemeral_key: ByteBuf::from(asked.ephemeral_key.as_slice()),
         };

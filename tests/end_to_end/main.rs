@@ -15,4 +15,5 @@ mod refused;
 mod reshare;
 mod running;
 mod secrets;
+mod traces;
 mod up;

@@ -16,7 +16,7 @@ use cryptonode::keyring::ActiveKey;
 use cryptonode::server::{Limits, bind};
 use cryptonode::store::{Folder, Passphrase, Store};
 use cryptonode::tls;
-use cryptonode::wire::v1::{Answer, ByteBuf, KeyStatus, MAX_REQUEST, MAX_SHARE_ANSWER, Request};
+use cryptonode::wire::v1::{Answer, ByteBuf, MAX_REQUEST, MAX_SHARE_ANSWER, Request};
 use quinn::{Connection, RecvStream, SendStream};
 use reencrypt::{EphemeralKey, WrappedKey, verify_request};
 use sha2::{Digest, Sha256};
@@ -242,14 +242,7 @@ impl Faulty {
     }
 
     fn status(&self) -> Answer {
-        let keys = self.keys.values().map(|key| KeyStatus {
-            epoch: key.package.epoch(),
-            index: key.share.index(),
-            attempt: key.result.attempt,
-            members: u16::try_from(key.members.len()).unwrap_or(u16::MAX),
-            threshold: key.package.threshold(),
-            public_key: *key.package.public_key().as_bytes(),
-        });
+        let keys = self.keys.values().map(|key| key.status());
         Answer::Status {
             keys: keys.collect(),
             time_ms: self.clock().unwrap_or_default() * 1000,

@@ -16,6 +16,7 @@ Examples:
   latency --members 43 --threshold 22 --repetitions 3 --json
   latency --network atlantic --loss 1                nodes on both sides of the Atlantic, one datagram in 100 lost
   latency --fault crashed --fault wrong-share        one node down, one that lies
+  latency --rate 50 --flood 64 --client-rate 300     what one client that floods does to another
   latency --combination verified --audit tmpfs       every share verified, the audit log in memory";
 
 /// Latency and throughput of threshold re-encryption, measured on a cluster of real processes on this machine.
@@ -101,6 +102,12 @@ pub struct Arguments {
     /// @NUMBER behind it, otherwise the highest numbers. May be repeated
     #[arg(long = "fault", value_name = "WHAT[@NODE]")]
     pub faults: Vec<FaultArgument>,
+    /// Another client floods the nodes meanwhile, from so many callers at once: what is left for the one that is measured
+    #[arg(long, default_value_t = 0, value_name = "CALLERS")]
+    pub flood: u16,
+    /// Requests a second that each node takes of one client; 0 is no bound, as a node comes
+    #[arg(long, default_value_t = 0, value_name = "PER_SECOND")]
+    pub client_rate: u32,
     /// Each node in a process of its own, or all in one; the client is always apart
     #[arg(long, value_enum, default_value_t = Processes::Many)]
     pub processes: Processes,

@@ -11,6 +11,7 @@ use super::account::{Account, Run};
 use super::connections::{self, Connections};
 use super::environment::Environment;
 use super::faults::Faults;
+use super::flood::{Flood, Flooded};
 use super::load;
 use super::outcome::Failure;
 use super::probe;
@@ -29,6 +30,8 @@ pub(super) struct Report {
     /// What connections take, with this network and these faults.
     pub(super) connections: Connections,
     pub(super) runs: Vec<Run>,
+    /// What the client that floods did, if there was one.
+    pub(super) flood: Option<Flooded>,
 }
 
 /// Starts a cluster, measures, and stops it.
@@ -75,6 +78,8 @@ async fn measure(
         .as_deref()
         .map(Records::create)
         .transpose()?;
+    let layout = home.layout();
+    let flood = Flood::start(arguments, &workload, &layout.cluster(), layout.root()).await?;
     let mut runs = Vec::new();
     let mut first = 0_u32;
     for number in 1..=arguments.repetitions {
@@ -99,6 +104,10 @@ async fn measure(
         first = first.saturating_add(arguments.probes);
         runs.push(Run::of(&load, &before, &after, running, relay, probes));
     }
+    let flood = match flood {
+        Some(flood) => Some(flood.stop().await?),
+        None => None,
+    };
     workload.client().close().await;
     Ok(Report {
         environment,
@@ -106,6 +115,7 @@ async fn measure(
         faults: running.faults.clone(),
         connections: connections::measure(arguments, running).await?,
         runs,
+        flood,
     })
 }
 

@@ -36,6 +36,7 @@ mod distribution;
 mod environment;
 mod experiment;
 mod faults;
+mod flood;
 mod load;
 mod network;
 mod node_phases;

@@ -123,6 +123,7 @@ impl Measured {
                 .iter()
                 .map(|approval| ByteBuf::from(approval.as_slice()))
                 .collect(),
+            traceparent: None,
             wrapped_key: ByteBuf::from(document.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.as_bytes().as_slice()),
         });

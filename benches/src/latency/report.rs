@@ -62,12 +62,15 @@ fn document(arguments: &Arguments, report: &Report) -> serde_json::Value {
             "network": arguments.network,
             "network_in_full": report.network,
             "faults": report.faults.iter().map(|(node, fault)| (format!("node-{node}"), *fault)).collect::<BTreeMap<_, _>>(),
+            "flood": arguments.flood,
+            "client_rate": arguments.client_rate,
             "probes": arguments.probes,
             "handshakes": arguments.handshakes,
         },
         "environment": report.environment,
         "connections": report.connections,
         "runs": report.runs,
+        "flood": report.flood,
     })
 }
 
@@ -112,6 +115,13 @@ fn text(arguments: &Arguments, report: &Report) -> String {
             run.requests, run.requests_per_second, run.load_average.0, run.load_average.1
         ));
         out.push_str(&run_text(arguments, run));
+    }
+    if let Some(flood) = &report.flood {
+        let (asked, shares) = flood.rates();
+        out.push_str(&format!(
+            "\nmeanwhile another client, {} callers: {asked:.0} requests/s, {shares:.0} shares/s; {:?}\n",
+            flood.callers, flood.outcomes
+        ));
     }
     out.push_str(&report.connections.text());
     out

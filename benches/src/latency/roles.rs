@@ -10,12 +10,17 @@ use testkit::faulty_node;
 use testkit::misbehaviour::Misbehaviour;
 use tokio::task::JoinSet;
 
+use super::flood;
+
 /// The relay.
 pub(super) const RELAY: &str = "relay";
 /// Several nodes in one process: their folders and passphrase files in turn.
 pub(super) const NODES: &str = "nodes";
 /// A node that misbehaves: folder, passphrase file, misbehaviour.
 pub(super) const FAULTY_NODE: &str = "faulty-node";
+
+/// A client that floods ([`super::flood`]).
+pub(super) const FLOOD: &str = "flood";
 
 /// Runs as the role that the first word names; `None` if it names none.
 pub fn run(words: &[OsString]) -> Option<ExitCode> {
@@ -26,6 +31,11 @@ pub fn run(words: &[OsString]) -> Option<ExitCode> {
             .map_err(|error| error.to_string()),
         NODES => nodes(rest),
         FAULTY_NODE => faulty(rest),
+        FLOOD => runtime().and_then(|runtime| {
+            let flooded = runtime.block_on(flood::run(rest, ready));
+            runtime.shutdown_background();
+            flooded
+        }),
         _ => return None,
     };
     Some(match result {

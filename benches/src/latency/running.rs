@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use certs::{DEFAULT_LIFETIME_S, DEFAULT_TOLERANCE_S, Issuer};
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
+use cryptonode::config::CONFIG_FILE;
 use cryptonode::node_files::AUDIT_FOLDER;
 use indicatif::ProgressBar;
 use tempfile::TempDir;
@@ -79,6 +80,7 @@ impl Running {
         }
         progress.set_message(format!("making {} nodes", plan.nodes));
         site.init_nodes().await?;
+        bound_clients(&site, arguments.client_rate)?;
         let audit = match arguments.audit {
             AuditPlace::Disk => None,
             AuditPlace::Tmpfs => Some(audit_in_memory(&site)?),
@@ -286,6 +288,25 @@ fn options(arguments: &Arguments) -> ClientOptions {
         },
         ..options
     }
+}
+
+/// Writes the bound on each client into the configurations of nodes that have not started yet.
+fn bound_clients(site: &Site, rate: u32) -> Result<(), Failure> {
+    for node in site.nodes() {
+        let path = node.folder.join(CONFIG_FILE);
+        let io = SiteError::io(format!("change {}", path.display()));
+        fs::read_to_string(&path)
+            .map(|text| {
+                text.replacen(
+                    "\nrequests_per_second = 0\n",
+                    &format!("\nrequests_per_second = {rate}\n"),
+                    1,
+                )
+            })
+            .and_then(|text| fs::write(&path, text))
+            .map_err(io)?;
+    }
+    Ok(())
 }
 
 /// Moves the audit logs of nodes that have not started yet into memory.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use certs::{Approval, DEFAULT_LIFETIME_S, Issuer, IssuerError};
 use cryptonode::client::{Client, ClusterError, NodeOutcome, Opened, Outcome};
+use cryptonode::wire::v1::{ByteBuf, Request};
 use reencrypt::{EphemeralSecret, Opening, Progress, VerifiedWrappedKey, wrap};
 use serde::Serialize;
 
@@ -99,6 +100,23 @@ impl Workload {
 
     /// The ephemeral key and the approvals of one request.
     pub(super) fn prepare(&self, number: u32) -> Result<Prepared, IssuerError> {
+        self.prepare_for(number, self.client.spki())
+    }
+
+    /// A good request of another client.
+    pub(super) fn request_of(&self, client: &[u8]) -> Result<Request, IssuerError> {
+        let prepared = self.prepare_for(0, client)?;
+        let approvals = prepared.approvals.into_iter().map(ByteBuf::from);
+        Ok(Request::Reencrypt {
+            result: None,
+            approvals: approvals.collect(),
+            traceparent: None,
+            wrapped_key: ByteBuf::from(self.document(0).as_bytes()),
+            ephemeral_key: ByteBuf::from(prepared.secret.public().as_bytes().as_slice()),
+        })
+    }
+
+    fn prepare_for(&self, number: u32, client: &[u8]) -> Result<Prepared, IssuerError> {
         let document = self.document(number);
         let started = Instant::now();
         let secret = EphemeralSecret::new(document, &mut rand::rng());
@@ -107,7 +125,7 @@ impl Workload {
             write_id: document.write_id(),
             ephemeral_point: *secret.public().point().as_bytes(),
             approval_id: format!("{number:032x}"),
-            client_spki: self.client.spki().to_vec(),
+            client_spki: client.to_vec(),
             not_before: now(),
             not_after: now() + u64::from(DEFAULT_LIFETIME_S) - 60,
         };

@@ -72,6 +72,7 @@ const READY: &[(&str, &str)] = &[
         "ceremony-real",
         include_str!("../../experiments/ceremony-real.toml"),
     ),
+    ("overload", include_str!("../../experiments/overload.toml")),
     ("faults", include_str!("../../experiments/faults.toml")),
     (
         "approvals",

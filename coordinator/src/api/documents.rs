@@ -7,8 +7,9 @@ use axum::Extension;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cryptonode::wire::v1::TraceParent;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -202,8 +203,9 @@ pub(super) async fn commit_read(
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let trace = trace_of(request.headers());
     let signed = record::signed(request.into_body()).await?;
-    let read = api.platform.commit_read(&tenant, id, signed).await?;
+    let read = api.platform.commit_read(&tenant, id, signed, trace).await?;
     let content_type = read
         .content_type
         .as_deref()
@@ -226,6 +228,12 @@ pub(super) async fn commit_read(
         headers.insert("server-timing", timing);
     }
     Ok(response)
+}
+
+/// The span that the caller does this in (W3C Trace Context). What is none is passed over, as the standard has it.
+fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    TraceParent::from_header(text)
 }
 
 /// The phases that are over before the first byte, as `Server-Timing`.

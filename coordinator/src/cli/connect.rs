@@ -120,6 +120,9 @@ impl Connect {
             hex::decode_to_slice(&ledger, &mut id).map_err(wrong)?;
             client.pin_ledger(id);
         }
+        if let Some(trace) = cryptonode::telemetry::of_process() {
+            client.in_trace(trace);
+        }
         Ok(client)
     }
 

@@ -22,6 +22,7 @@ pub mod user_key;
 
 use std::time::Duration;
 
+use cryptonode::wire::v1::TraceParent;
 use ed25519_dalek::SigningKey;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -68,6 +69,7 @@ pub struct Client {
     api_key: Zeroizing<String>,
     signer: Option<Signer>,
     ledger: Option<LedgerId>,
+    trace: Option<TraceParent>,
 }
 
 impl Client {
@@ -109,6 +111,7 @@ impl Client {
             api_key: Zeroizing::new(api_key),
             signer: None,
             ledger: None,
+            trace: None,
         })
     }
 
@@ -120,6 +123,11 @@ impl Client {
     /// Pins the ledger: nothing is signed for another one. Otherwise the platform is believed the first time.
     pub fn pin_ledger(&mut self, ledger: LedgerId) {
         self.ledger = Some(ledger);
+    }
+
+    /// What follows is done in this span, which the caller records: the platform's spans are below it.
+    pub fn in_trace(&mut self, trace: TraceParent) {
+        self.trace = Some(trace);
     }
 
     /// The tenant.
@@ -315,6 +323,10 @@ impl Client {
             }
             let url = self.url.clone();
             ClientError::Unreachable { url, reason }
+        };
+        let request = match &self.trace {
+            Some(trace) => request.header("traceparent", trace.to_string()),
+            None => request,
         };
         let response = request.send().await.map_err(unreachable)?;
         if response.status().is_success() {

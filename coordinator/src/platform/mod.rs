@@ -24,6 +24,7 @@ mod write;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cryptonode::telemetry::Telemetry;
 use rand_core::Rng as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -44,6 +45,8 @@ pub use write::{PreparedUpload, WriteRequest};
 
 /// How long a transfer waits for its turn before it is told to come back.
 const WAIT_FOR_TURN: Duration = Duration::from_secs(5);
+/// For the collector to take the last spans.
+const LAST_SPANS_WITHIN: Duration = Duration::from_secs(2);
 /// How many reports of reads are kept.
 const REPORTS: usize = 4096;
 
@@ -59,6 +62,17 @@ pub struct Parts {
     pub clusters: Clusters,
     /// Limits on what is taken on.
     pub limits: Limits,
+    /// Where spans of reads go.
+    pub tracing: Tracing,
+}
+
+/// Where spans of reads go, and of how many.
+#[derive(Debug, Default)]
+pub struct Tracing {
+    /// The exporter.
+    pub telemetry: Telemetry,
+    /// How many of the reads that come without a trace begin one: 0 none, 1 all.
+    pub sample_ratio: f64,
 }
 
 /// The platform.
@@ -72,6 +86,7 @@ pub struct Platform {
     uploads: prepared::Prepared<write::Waiting>,
     reads: prepared::Prepared<read::Waiting>,
     reports: Arc<report::Reports>,
+    tracing: Tracing,
 }
 
 impl Platform {
@@ -83,6 +98,7 @@ impl Platform {
             master_key,
             clusters,
             limits,
+            tracing,
         } = parts;
         let lifetime = Duration::from_secs(limits.prepared_s);
         let platform = Self {
@@ -95,6 +111,7 @@ impl Platform {
             master_key,
             clusters,
             limits,
+            tracing,
         };
         let removed = platform
             .bodies
@@ -148,9 +165,10 @@ impl Platform {
         }
     }
 
-    /// Closes connections to the crypto nodes.
+    /// Closes connections to the crypto nodes, and sends the last spans.
     pub async fn close(&self) {
         self.clusters.close().await;
+        self.tracing.telemetry.flush(LAST_SPANS_WITHIN).await;
     }
 
     async fn put_on_record(&self, signed: SignedTransaction) -> Result<Receipt, PlatformError> {

@@ -16,13 +16,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cryptonode::telemetry::{Kind, OpenPart, Span};
+use cryptonode::wire::v1::TraceParent;
 use reencrypt::{EphemeralSecret, VerifiedWrappedKey, WrappedKey};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use uuid::Uuid;
 
 use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
 use super::stored_body::{Place, Times, VerifiedBody};
-use super::{Platform, PlatformError};
+use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
 use crate::envelope::{
     BodyReader, DocumentKey, EnvelopeError, SealedBody, document_key_context, encrypted_length,
@@ -88,9 +90,25 @@ struct Progress {
     started: Instant,
     report: ReadReport,
     times: Times,
+    /// There if the read is recorded; it ends with the progress.
+    span: Option<Span>,
+    /// What the crypto nodes are told, if somebody records the read: this platform, or else its caller.
+    trace: Option<TraceParent>,
 }
 
 impl Progress {
+    /// A part of the read begins, if it is recorded.
+    fn begin(&self, name: &'static str, kind: Kind) -> Option<OpenPart> {
+        self.span.as_ref().map(|span| span.begin(name, kind))
+    }
+
+    /// The part is over.
+    fn end<T>(&mut self, part: Option<OpenPart>, result: &Result<T, PlatformError>) {
+        if let (Some(span), Some(part)) = (&mut self.span, part) {
+            span.end(part, result.as_ref().err().map(PlatformError::code));
+        }
+    }
+
     fn settle(&mut self, outcome: &str) -> ReadReport {
         let (times, phases) = (&self.times, &mut self.report.phases);
         phases.fetch_ms = ms(times.fetch);
@@ -101,6 +119,11 @@ impl Progress {
         });
         phases.total_ms = ms(self.started.elapsed());
         self.report.outcome = outcome.to_owned();
+        if let Some(span) = &mut self.span
+            && !matches!(outcome, "streaming" | "complete")
+        {
+            span.failed(outcome);
+        }
         self.report.clone()
     }
 }
@@ -161,7 +184,22 @@ impl Platform {
         Ok(PreparedRead { id, transaction })
     }
 
-    /// Steps 2 to 6.
+    /// The span of a read, if it is recorded: below its caller's, or one that begins a trace.
+    fn span(&self, trace: Option<&TraceParent>, start: Instant) -> Option<Span> {
+        let Tracing {
+            telemetry,
+            sample_ratio,
+        } = &self.tracing;
+        match trace {
+            Some(parent) => telemetry.below("read", Kind::Server, parent, start),
+            None if rand::random::<f64>() < *sample_ratio => {
+                telemetry.root("read", Kind::Server, start)
+            }
+            None => None,
+        }
+    }
+
+    /// Steps 2 to 6, in the span `trace` if the caller does it in one.
     ///
     /// # Errors
     ///
@@ -171,6 +209,7 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         signed: SignedTransaction,
+        trace: Option<TraceParent>,
     ) -> Result<ReadStream, PlatformError> {
         let turn = self.turn().await?;
         let started = Instant::now();
@@ -187,6 +226,8 @@ impl Platform {
             started,
             report: report_of(id, &waiting),
             times: Times::default(),
+            span: self.span(trace.as_ref(), started),
+            trace,
         };
         let body = SealedBody {
             checksum: waiting.version.checksum,
@@ -225,18 +266,26 @@ impl Platform {
         } = waiting;
         let mut clock = Instant::now();
         let mut lap = || ms(std::mem::replace(&mut clock, Instant::now()).elapsed());
-        let report = &mut progress.report;
 
+        let part = progress.begin("record", Kind::Internal);
         let receipt = self.put_on_record(signed).await;
-        report.phases.record_ms = lap();
-        report.height = Some(receipt?.height);
+        progress.end(part, &receipt);
+        progress.report.phases.record_ms = lap();
+        progress.report.height = Some(receipt?.height);
 
         let document_key = match (&content.key, threshold) {
             (KeyWrapping::Threshold { .. }, Some(threshold)) => {
-                let approvals = self.approvals(transaction, report).await;
-                report.phases.approvals_ms = lap();
-                let key = self.ask_cluster(threshold, approvals?, report).await;
-                report.phases.cluster_ms = lap();
+                let part = progress.begin("approvals", Kind::Internal);
+                let approvals = self.approvals(transaction, &mut progress.report).await;
+                progress.end(part, &approvals);
+                progress.report.phases.approvals_ms = lap();
+                let part = progress.begin("cluster", Kind::Client);
+                let trace = part.as_ref().map(OpenPart::context).or(progress.trace);
+                let key = self
+                    .ask_cluster(threshold, approvals?, trace, &mut progress.report)
+                    .await;
+                progress.end(part, &key);
+                progress.report.phases.cluster_ms = lap();
                 Some(key?)
             }
             (KeyWrapping::Platform { wrapped_key }, _) => {
@@ -259,7 +308,10 @@ impl Platform {
         } else {
             body.length
         };
-        let verified = VerifiedBody::verify(place, body, stored, &mut progress.times).await?;
+        let part = progress.begin("verify-body", Kind::Internal);
+        let verified = VerifiedBody::verify(place, body, stored, &mut progress.times).await;
+        progress.end(part, &verified);
+        let verified = verified?;
         Ok((
             verified,
             body_key.map(|key| BodyReader::new(key, name, body.length)),
@@ -304,13 +356,14 @@ impl Platform {
         &self,
         threshold: Threshold,
         approvals: Vec<Vec<u8>>,
+        trace: Option<TraceParent>,
         report: &mut ReadReport,
     ) -> Result<DocumentKey, PlatformError> {
         let client = self
             .clusters
             .get(threshold.wrapped.public_key().as_bytes())?;
         let opened = client
-            .open(threshold.wrapped, threshold.ephemeral, approvals)
+            .open_in(trace, threshold.wrapped, threshold.ephemeral, approvals)
             .await;
         report.nodes = opened.nodes.into_iter().map(NodeReport::from).collect();
         let secret = opened.result.map_err(|e| PlatformError::Cluster {

@@ -22,10 +22,14 @@ pub const CEREMONY: u8 = 8;
 /// The doctor has found something that is not in order.
 pub const UNWELL: u8 = 9;
 
+/// The cluster gave no result.
+pub const CLUSTER: u8 = 10;
+
 /// The table, for `--help`.
 pub(super) const HELP: &str = "\
 Exit status: 0 done; 1 failed; 2 wrong command line; 3 wrong configuration, policy or card; 4 no or wrong passphrase; \
-5 folder in use; 6 no node there, or none running; 7 damaged store or audit log; 8 the ceremony failed; 9 the doctor found something.
+5 folder in use; 6 no node there, or none running; 7 damaged store or audit log; 8 the ceremony failed; 9 the doctor found something; \
+10 the cluster gave no result.
 
 Examples:
   cryptonode init --dir n1 --name n1 --listen 192.0.2.1:7700 --passphrase-file pass --phrase-out words
@@ -35,4 +39,5 @@ Examples:
   cryptonode run --dir n1 --passphrase-file pass
   cryptonode ceremony propose --dir n1 --threshold 2
   cryptonode ceremony status --dir n1 --wait
-  cryptonode key export --dir n1 > cluster.json";
+  cryptonode key export --dir n1 > cluster.json
+  cryptonode request send --help";

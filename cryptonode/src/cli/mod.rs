@@ -16,6 +16,7 @@ mod logging;
 mod member;
 mod output;
 mod policy;
+mod request;
 mod restore;
 mod run;
 mod unseal;
@@ -91,6 +92,9 @@ enum Command {
     /// The audit log, read from its files.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Ask a cluster from the shell: wrap, prepare, approve, send, open. Needs no node of its own.
+    #[command(subcommand)]
+    Request(request::RequestCommand),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -163,6 +167,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Doctor(command) => doctor::run(&command, output),
         Command::Reload(Dir { dir }) => doctor::reload(&dir, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Request(command) => request::run(command, output),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(

@@ -18,7 +18,7 @@ use super::peer::{Dialer, PeerOptions, Traffic};
 use super::race::{Collector, Progress, race};
 use super::view::View;
 use crate::tls::{TlsError, TlsIdentity};
-use crate::wire::v1::{Answer, Request, ResultVersion, WireError};
+use crate::wire::v1::{Answer, Request, ResultVersion, TraceParent, WireError};
 
 /// Most results that one read tries: more than one reshare in the time of a read means that somebody lies.
 const MOST_RESULTS: usize = 4;
@@ -148,9 +148,21 @@ impl Client {
         ephemeral: EphemeralSecret,
         approvals: Vec<Vec<u8>>,
     ) -> Opened {
+        self.open_in(None, wrapped, ephemeral, approvals).await
+    }
+
+    /// [`Self::open`] in a span that the caller records: the nodes' spans are below it.
+    pub async fn open_in(
+        &self,
+        trace: Option<TraceParent>,
+        wrapped: VerifiedWrappedKey,
+        ephemeral: EphemeralSecret,
+        approvals: Vec<Vec<u8>>,
+    ) -> Opened {
         let view = self.following.current();
         let admitted = self.admit().and_then(|read| {
-            Shape::new(&view, &wrapped, ephemeral.public(), approvals).map(|shape| (read, shape))
+            Shape::new(&view, &wrapped, ephemeral.public(), approvals, trace)
+                .map(|shape| (read, shape))
         });
         let (_read, request) = match admitted {
             Ok(admitted) => admitted,
@@ -193,9 +205,21 @@ impl Client {
         ephemeral: &VerifiedEphemeralKey,
         approvals: Vec<Vec<u8>>,
     ) -> Collected {
+        self.collect_shares_in(None, wrapped, ephemeral, approvals)
+            .await
+    }
+
+    /// [`Self::collect_shares`] in a span that the caller records.
+    pub async fn collect_shares_in(
+        &self,
+        trace: Option<TraceParent>,
+        wrapped: &VerifiedWrappedKey,
+        ephemeral: &VerifiedEphemeralKey,
+        approvals: Vec<Vec<u8>>,
+    ) -> Collected {
         let view = self.following.current();
         let admitted = self.admit().and_then(|read| {
-            Shape::new(&view, wrapped, ephemeral, approvals).map(|shape| (read, shape))
+            Shape::new(&view, wrapped, ephemeral, approvals, trace).map(|shape| (read, shape))
         });
         let (_read, request) = match admitted {
             Ok(admitted) => admitted,
@@ -360,6 +384,7 @@ struct Shape {
     approvals: Vec<ByteBuf>,
     wrapped_key: ByteBuf,
     ephemeral_key: ByteBuf,
+    traceparent: Option<TraceParent>,
 }
 
 impl Shape {
@@ -370,6 +395,7 @@ impl Shape {
         wrapped: &VerifiedWrappedKey,
         ephemeral: &VerifiedEphemeralKey,
         approvals: Vec<Vec<u8>>,
+        traceparent: Option<TraceParent>,
     ) -> Result<Self, ClusterError> {
         let cluster = view.cluster().package().public_key();
         if wrapped.public_key() != cluster {
@@ -382,6 +408,8 @@ impl Shape {
             approvals: approvals.into_iter().map(ByteBuf::from).collect(),
             wrapped_key: ByteBuf::from(wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.as_bytes().as_slice()),
+            // What the caller does not record is nothing for the nodes to know of.
+            traceparent: traceparent.filter(TraceParent::is_sampled),
         };
         shape
             .encode(view.version())
@@ -395,6 +423,7 @@ impl Shape {
         Request::Reencrypt {
             result: Some(result),
             approvals: self.approvals.clone(),
+            traceparent: self.traceparent,
             wrapped_key: self.wrapped_key.clone(),
             ephemeral_key: self.ephemeral_key.clone(),
         }

@@ -36,5 +36,5 @@ pub use self::descriptor::{
 pub use self::outcome::{ClusterError, NodeOutcome, Outcome};
 pub use self::peer::{Dialer, Peer, PeerOptions, Traffic, call};
 #[cfg(feature = "node")]
-pub(crate) use self::view::describe;
+pub(crate) use self::view::{NOWHERE, describe};
 pub use crate::tls::TlsIdentity as ClientIdentity;

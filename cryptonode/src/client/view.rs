@@ -16,7 +16,7 @@ use crate::wire::v1::ResultVersion;
 /// Most addresses that are tried for one member.
 const MOST_ADDRESSES: usize = 4;
 /// Stands for an address that nobody told (RFC 2606: it leads nowhere).
-const NOWHERE: &str = "unknown.invalid:7700";
+pub(crate) const NOWHERE: &str = "unknown.invalid:7700";
 
 /// A node: connection and record. It outlives a reshare, if the node stays a member.
 pub(super) struct Contact {

@@ -54,27 +54,31 @@ pub struct LimitSettings {
 
 impl Default for LimitSettings {
     fn default() -> Self {
+        // The server's own; what of them depends on the machine is 0 here.
+        let limits = Limits::default();
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let millis = |value: Duration| u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
         Self {
-            connections: 1_024,
-            connections_per_address: 256,
-            validate_above: 256,
-            validate_above_handshakes: 32,
-            requests_per_connection: 128,
-            requests_in_flight: 2_048,
-            request_bytes: 128 * 1024 * 1024,
-            member_bytes: 128 * 1024 * 1024,
-            origins: 4,
+            connections: number(limits.connections),
+            connections_per_address: number(limits.connections_per_address),
+            validate_above: number(limits.validate_above),
+            validate_above_handshakes: number(limits.validate_above_handshakes),
+            requests_per_connection: limits.requests_per_connection,
+            requests_in_flight: number(limits.requests),
+            request_bytes: number(limits.request_bytes),
+            member_bytes: number(limits.member_bytes),
+            origins: number(limits.origins),
             compute_at_once: 0,
-            handshake_timeout_ms: 3_000,
-            request_timeout_ms: 5_000,
-            member_request_timeout_ms: 60_000,
-            audit_timeout_ms: 5_000,
-            ceremony_timeout_ms: 60_000,
-            answer_timeout_ms: 10_000,
-            idle_timeout_ms: 30_000,
-            quiet_timeout_ms: 5_000,
-            stop_timeout_ms: 10_000,
-            retry_after_ms: 200,
+            handshake_timeout_ms: millis(limits.handshake),
+            request_timeout_ms: millis(limits.request),
+            member_request_timeout_ms: millis(limits.member_request),
+            audit_timeout_ms: millis(limits.audit),
+            ceremony_timeout_ms: millis(limits.ceremony),
+            answer_timeout_ms: millis(limits.answer),
+            idle_timeout_ms: millis(limits.idle),
+            quiet_timeout_ms: millis(limits.quiet),
+            stop_timeout_ms: millis(limits.stop),
+            retry_after_ms: millis(limits.retry_after),
         }
     }
 }

@@ -1,8 +1,10 @@
-//! `[health]` and `[log]`: what the node shows of itself.
+//! `[health]`, `[log]` and `[telemetry]`: what the node shows of itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
+
+use crate::telemetry::{self, TelemetryError};
 
 /// The word that turns the page off.
 const OFF: &str = "off";
@@ -107,5 +109,33 @@ impl LogSettings {
                 );
                 ("log.level", reason)
             })
+    }
+}
+
+/// `[telemetry]` as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTelemetry {
+    endpoint: Option<String>,
+}
+
+/// `[telemetry]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TelemetrySettings {
+    /// The full address that spans are sent to; `None` if nobody wants any.
+    pub endpoint: Option<String>,
+}
+
+impl RawTelemetry {
+    pub(super) fn check(&self) -> Result<TelemetrySettings, (&'static str, String)> {
+        const KEY: &str = "telemetry.endpoint";
+        let endpoint = match self.endpoint.as_deref() {
+            Some(OFF) => None,
+            written => telemetry::endpoint(written).map_err(|error| (KEY, error.to_string()))?,
+        };
+        if endpoint.is_some() && cfg!(not(feature = "telemetry")) {
+            return Err((KEY, TelemetryError::NotBuilt.to_string()));
+        }
+        Ok(TelemetrySettings { endpoint })
     }
 }

@@ -1,7 +1,13 @@
-//! The page's HTTP server: three paths, few connections, each in the time that a head may take.
+//! The page's HTTP server: three paths, one request a connection, few connections, each for a few seconds.
+//!
+//! Nobody is asked who they are, so a connection must not be a place that can be occupied. When there is no room for a new one,
+//! an old one goes: of the same address if that has its part already, one that has asked nothing before one that is
+//! being answered. Whoever asks at once is answered, however many others keep silent.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,14 +22,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use super::{Condition, Subject};
 
-/// Connections at a time; more wait.
+/// Connections at a time, and those of them from one address.
 const MAX_CONNECTIONS: usize = 32;
+const MAX_OF_ADDRESS: usize = 16;
+/// Answers that are made at a time; more wait. They read the disk.
+const MAX_ANSWERS: usize = 4;
 /// How long a request's head may take.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection may last, from its start until the client has the answer.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(10);
 /// When an address that was taken is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
 /// How long to wait after the system refuses a connection.
@@ -115,33 +126,69 @@ async fn bind(
     }
 }
 
+/// A connection that goes on.
+struct Open {
+    address: IpAddr,
+    /// Its request has come.
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// Closes a connection, if that is what it takes for one more from this address.
+fn make_room(open: &mut VecDeque<Open>, address: IpAddr) {
+    open.retain(|one| !one.task.is_finished());
+    let of_address = open.iter().filter(|one| one.address == address).count();
+    let own_only = of_address >= MAX_OF_ADDRESS;
+    if !own_only && open.len() < MAX_CONNECTIONS {
+        return;
+    }
+    // The oldest stand first, and the first of equals is taken.
+    let goes = open
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| !own_only || one.address == address)
+        .min_by_key(|(_, one)| one.asked.load(Ordering::Relaxed))
+        .map(|(position, _)| position);
+    if let Some(one) = goes.and_then(|position| open.remove(position)) {
+        one.task.abort();
+    }
+}
+
 async fn serve(listener: TcpListener, subject: Arc<dyn Subject>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let answers = Arc::new(Semaphore::new(MAX_ANSWERS));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(16 * 1024);
-    let mut connections = tokio::task::JoinSet::new();
+        .max_buf_size(16 * 1024)
+        .keep_alive(false);
+    let mut open = VecDeque::new();
+    // Dropped with this function, and with it all connections.
+    let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
         while connections.try_join_next().is_some() {}
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok((stream, address)) => (stream, address.ip()),
             Err(error) => {
                 tracing::warn!(%error, "the system refuses a connection to the health page");
                 tokio::time::sleep(AFTER_REFUSAL).await;
                 continue;
             }
         };
-        let subject = Arc::clone(&subject);
+        make_room(&mut open, address);
+        let asked = Arc::new(AtomicBool::new(false));
+        let (subject, seen) = (Arc::clone(&subject), Arc::clone(&asked));
+        let answers = Arc::clone(&answers);
         let service = service_fn(move |request: Request<Incoming>| {
-            let subject = Arc::clone(&subject);
+            let (subject, answers) = (Arc::clone(&subject), Arc::clone(&answers));
+            seen.store(true, Ordering::Relaxed);
             async move {
                 let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+                let turn = answers.acquire_owned().await;
                 // Sizes are read from the disk for the metrics.
-                let answer = tokio::task::spawn_blocking(move || answer(&method, &path, &*subject));
+                let answer = tokio::task::spawn_blocking(move || {
+                    let _turn = turn;
+                    answer(&method, &path, &*subject)
+                });
                 let answer = answer
                     .await
                     .unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "it failed\n"));
@@ -149,11 +196,19 @@ async fn serve(listener: TcpListener, subject: Arc<dyn Subject>) {
             }
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        connections.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "a connection to the health page ended early");
+        let task = connections.spawn(async move {
+            match tokio::time::timeout(CONNECTION_WITHIN, connection).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::trace!(%error, "a connection to the health page ended early");
+                }
+                Err(_) => tracing::trace!("a connection to the health page took too long"),
             }
-            drop(place);
+        });
+        open.push_back(Open {
+            address,
+            asked,
+            task,
         });
     }
 }

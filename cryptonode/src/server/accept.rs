@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use quinn::{Endpoint, Incoming, VarInt};
+use quinn::{Connection, ConnectionError, Endpoint, Incoming, RecvStream, SendStream, VarInt};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -130,6 +130,15 @@ fn admit(incoming: Incoming, shared: &Arc<Shared>) -> Option<(Incoming, Place)> 
     }
 }
 
+/// The client's next request, once it may have one. What it sends meanwhile waits at its side: QUIC holds it to so many streams.
+async fn next_stream(
+    connection: &Connection,
+    client: &ClientKey,
+) -> Result<(SendStream, RecvStream), ConnectionError> {
+    client.rooms.rested().await;
+    connection.accept_bi().await
+}
+
 async fn connection(
     incoming: Incoming,
     place: Place,
@@ -199,7 +208,7 @@ async fn connection(
                 }
                 quiet_since = Instant::now();
             }
-            stream = connection.accept_bi() => match stream {
+            stream = next_stream(&connection, &client) => match stream {
                 Ok((send, receive)) => {
                     streams.spawn(answer_stream(Arc::clone(&shared), Arc::clone(&client), send, receive));
                 }

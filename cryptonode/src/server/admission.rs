@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -22,6 +23,8 @@ pub(super) struct Admission {
     limits: LiveLimits,
     clients: Arc<Room>,
     members: Arc<Room>,
+    /// Requests in arithmetic at the same time.
+    at_once: usize,
     arithmetic: Semaphore,
     taken: Mutex<Taken>,
 }
@@ -49,10 +52,12 @@ struct Origin {
 
 impl Admission {
     pub(super) fn new(limits: &LiveLimits) -> Arc<Self> {
+        let at_once = limits.now().arithmetic.max(1);
         Arc::new(Self {
             clients: Arc::default(),
             members: Arc::default(),
-            arithmetic: Semaphore::new(limits.now().arithmetic.max(1)),
+            at_once,
+            arithmetic: Semaphore::new(at_once),
             taken: Mutex::default(),
             limits: limits.clone(),
         })
@@ -126,18 +131,31 @@ impl Admission {
     fn new_origin(&self) -> Arc<Origin> {
         Arc::new(Origin {
             room: Arc::default(),
-            arithmetic: Semaphore::new(self.limits.now().arithmetic.max(1)),
+            arithmetic: Semaphore::new(self.at_once),
         })
     }
 
-    /// A turn at arithmetic. An origin has no more requests in the queue of all than can be worked on at a time, and the rest in a
-    /// queue of its own: however many it sends, others wait for no more than that. Alone, it has all processors.
-    pub(super) async fn turn<'a>(&'a self, rooms: &'a Rooms) -> Option<[SemaphorePermit<'a>; 2]> {
-        Some([
-            rooms.own.arithmetic.acquire().await.ok()?,
-            self.arithmetic.acquire().await.ok()?,
-        ])
+    /// A turn at arithmetic. A client has no more requests in the queue of its origin, and an origin no more in the queue of all, than
+    /// can be worked on at a time, and the rest in a queue of its own: however many it sends, others wait for no more than
+    /// that, those behind the same address too. Alone, it has all processors.
+    pub(super) async fn turn<'a>(&'a self, rooms: &'a Rooms) -> Option<Turn<'a>> {
+        let client = match rooms.client() {
+            Some(client) => Some(client.turns(self.at_once).acquire().await.ok()?),
+            None => None,
+        };
+        Some(Turn {
+            _own: rooms.own.arithmetic.acquire().await.ok()?,
+            _all: self.arithmetic.acquire().await.ok()?,
+            _client: client,
+        })
     }
+}
+
+/// A turn, which ends when this is dropped.
+pub(super) struct Turn<'a> {
+    _client: Option<SemaphorePermit<'a>>,
+    _own: SemaphorePermit<'a>,
+    _all: SemaphorePermit<'a>,
 }
 
 /// A place among the connections, given back when dropped.
@@ -194,6 +212,14 @@ impl Rooms {
     /// The client's own state; members have none.
     pub(super) fn client(&self) -> Option<&ClientState> {
         self.client.as_deref()
+    }
+
+    /// Resolves when more may be taken of this client: at once, unless it was told of late that it asks too often.
+    pub(super) async fn rested(&self) {
+        let Some(client) = self.client() else { return };
+        while let Some(until) = client.rests_until().filter(|until| *until > Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
     }
 
     /// A place for one request; `None` if there is none now.

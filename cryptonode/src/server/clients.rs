@@ -5,8 +5,10 @@
 //! hold strangers.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
 
 use super::admission::{Caps, Room};
 use super::refusal::Refusal;
@@ -78,6 +80,8 @@ pub struct Clients {
     taken: Mutex<HashMap<[u8; 32], Arc<ClientState>>>,
 }
 
+/// The longest pause of a client that asks too often: whoever comes back when it was told to is not kept waiting for long.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 /// More clients than this are looked through for those that can be forgotten.
 const REMEMBERED: usize = 4_096;
 
@@ -121,6 +125,8 @@ impl Clients {
 pub(super) struct ClientState {
     pub(super) room: Arc<Room>,
     bucket: Mutex<Option<Bucket>>,
+    turns: OnceLock<Semaphore>,
+    rests_until: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -137,6 +143,11 @@ impl Bucket {
 }
 
 impl ClientState {
+    /// The queue of its requests for a turn at arithmetic, `at_once` of which go on to that of its origin.
+    pub(super) fn turns(&self, at_once: usize) -> &Semaphore {
+        self.turns.get_or_init(|| Semaphore::new(at_once))
+    }
+
     /// Takes one request from the client's rate.
     pub(super) fn pass(&self, limits: ClientLimits, now: Instant) -> Result<(), Refusal> {
         if limits.requests_per_second == 0 {
@@ -147,6 +158,7 @@ impl ClientState {
         if tokens < 1.0 {
             // The bucket stays as it is: asking too early costs nothing but the answer.
             let missing = (1.0 - tokens) / f64::from(limits.requests_per_second);
+            self.rest(limits, now);
             return Err(Refusal::RateLimited {
                 retry_after: Duration::from_secs_f64(missing).max(Duration::from_millis(1)),
             });
@@ -156,6 +168,26 @@ impl ClientState {
             at: now,
         });
         Ok(())
+    }
+
+    /// Nothing more of this client is taken for a moment. A refusal costs the node something too: without a pause, one that sends on
+    /// and on would have it refuse on and on.
+    fn rest(&self, limits: ClientLimits, now: Instant) {
+        let mut until = self
+            .rests_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let from = until.map_or(now, |until| until.max(now));
+        let one = Duration::from_secs_f64(1.0 / f64::from(limits.requests_per_second.max(1)));
+        *until = Some((from + one).min(now + LONGEST_REST));
+    }
+
+    /// Until when nothing is taken of this client.
+    pub(super) fn rests_until(&self) -> Option<Instant> {
+        *self
+            .rests_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_rested(&self, limits: ClientLimits, now: Instant) -> bool {
@@ -205,6 +237,28 @@ mod tests {
                 .count(),
             3
         );
+    }
+
+    #[test]
+    fn refusals_make_a_client_rest_for_a_moment() {
+        let limits = ClientLimits {
+            requests_per_second: 100,
+            burst: 1,
+            ..ClientLimits::default()
+        };
+        let state = ClientState::default();
+        let start = Instant::now();
+        state.pass(limits, start).unwrap();
+        assert_eq!(state.rests_until(), None);
+        for refused in 1..=5 {
+            assert!(state.pass(limits, start).is_err());
+            let rest = Duration::from_millis(10 * refused);
+            assert_eq!(state.rests_until(), Some(start + rest));
+        }
+        for _ in 0..100 {
+            assert!(state.pass(limits, start).is_err());
+        }
+        assert_eq!(state.rests_until(), Some(start + LONGEST_REST));
     }
 
     #[test]

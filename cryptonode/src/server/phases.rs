@@ -169,6 +169,7 @@ impl Phases {
 pub(super) struct Stopwatch<'a> {
     phases: &'a Phases,
     last: Instant,
+    laps: [Option<(Phase, Instant, Instant)>; Phase::ALL.len()],
 }
 
 impl<'a> Stopwatch<'a> {
@@ -176,13 +177,27 @@ impl<'a> Stopwatch<'a> {
         Self {
             phases,
             last: Instant::now(),
+            laps: [None; Phase::ALL.len()],
         }
+    }
+
+    /// The next phase begins now, and not where the one before ended.
+    pub(super) fn restart(&mut self) {
+        self.last = Instant::now();
+    }
+
+    /// The phases that ended, with their beginnings and ends.
+    pub(super) fn laps(&self) -> impl Iterator<Item = (Phase, Instant, Instant)> {
+        self.laps.iter().flatten().copied()
     }
 
     /// The phase ends now. A phase that ends in a refusal is not counted.
     pub(super) fn lap(&mut self, phase: Phase) {
         let now = Instant::now();
         self.phases.record(phase, now - self.last);
+        if let Some(lap) = self.laps.get_mut(phase as usize) {
+            *lap = Some((phase, self.last, now));
+        }
         self.last = now;
     }
 }

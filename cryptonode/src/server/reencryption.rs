@@ -20,12 +20,13 @@ pub(super) async fn answer(
     shared: &Shared,
     client: &ClientKey,
     request: ShareRequest<'_>,
+    watch: &mut Stopwatch<'_>,
 ) -> Result<Answer, Refusal> {
     let serving = &shared.serving;
     let admitted = admit(&serving.keyring, &serving.gate, request)?;
 
     let measures = &serving.counters.measures;
-    let mut watch = Stopwatch::start(&serving.counters.phases);
+    watch.restart();
     let prepared = {
         let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&client.rooms).await;
@@ -33,10 +34,7 @@ pub(super) async fn answer(
         drop(waiting);
         let _computing = Open::new(&measures.computing);
         watch.lap(Phase::Turn);
-        let mut observer = Measuring {
-            watch: &mut watch,
-            measures,
-        };
+        let mut observer = Measuring { watch, measures };
         let time_ms = (serving.clock_ms)();
         admitted.prepare(&serving.gate, time_ms, &mut rand::rng(), &mut observer)?
     };

@@ -17,9 +17,10 @@ use super::refusal::Refusal;
 use super::serving::descriptor;
 use crate::audit::AuditError;
 use crate::keyring::KeyRefusal;
+use crate::telemetry::Kind;
 use crate::wire::v1::{
-    Answer, KeyStatus, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES,
-    MAX_RECORDS, MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
+    Answer, MAX_CEREMONY_MESSAGE, MAX_KEYS, MAX_MEMBER_REQUEST, MAX_RECORD_BYTES, MAX_RECORDS,
+    MAX_REQUEST, MAX_SHARE_ANSWER, Request, WireError,
 };
 use crate::witness::Reply;
 
@@ -66,16 +67,21 @@ pub(super) async fn answer_stream(
     let mut kind = UNREAD;
     let _open = Open::new(&counters.requests_open);
     let mut received = since;
+    let mut watch = Stopwatch::start(&counters.phases);
+    let mut trace = None;
     let mut entered = enter(&shared, &client);
     let result = match &mut entered {
         Err(refusal) => Err(refusal.clone()),
         Ok(held) => match read(&shared, &client, held, &mut receive).await {
             Ok(Ok(bytes)) => {
                 received = Instant::now();
-                let mut watch = Stopwatch::start(&counters.phases);
+                watch.restart();
                 match Request::from_bytes(&bytes) {
                     Ok(request) => {
                         kind = kind_of(&request);
+                        if let Request::Reencrypt { traceparent, .. } = &request {
+                            trace = *traceparent;
+                        }
                         carry_out(&shared, &client, held, request, &mut watch).await
                     }
                     Err(error) => Err(error.into()),
@@ -126,12 +132,27 @@ pub(super) async fn answer_stream(
             false
         }
     };
-    if taken {
+    let outcome = if taken {
         counter.into_iter().for_each(count);
-        measures.ended(kind, outcome, reason, since);
+        outcome
     } else {
         count(&counters.abandoned);
-        measures.ended(kind, "abandoned", reason, since);
+        "abandoned"
+    };
+    measures.ended(kind, outcome, reason, since);
+    // The answer is out: what is told of it delays nobody.
+    let telemetry = &shared.serving.telemetry;
+    let span = trace.and_then(|parent| telemetry.below(kind, Kind::Server, &parent, since));
+    if let Some(mut span) = span {
+        span.say("cryptonode.outcome", outcome);
+        if !reason.is_empty() {
+            span.say("cryptonode.reason", reason);
+            span.failed(reason);
+        }
+        span.part(Phase::Receive.name(), since, received);
+        for (phase, start, end) in watch.laps() {
+            span.part(phase.name(), start, end);
+        }
     }
 }
 
@@ -200,6 +221,7 @@ async fn carry_out(
         Request::Reencrypt {
             result,
             approvals,
+            traceparent: _,
             wrapped_key,
             ephemeral_key,
         } => {
@@ -212,7 +234,7 @@ async fn carry_out(
                 client_spki: &client.spki,
                 client: client.fingerprint,
             };
-            reencryption::answer(shared, client, request).await
+            reencryption::answer(shared, client, request, watch).await
         }
         Request::Key { public_key } => {
             let key = serving.keyring.choose(&public_key, None)?.key;
@@ -346,14 +368,7 @@ fn status(shared: &Shared) -> Answer {
     let serving = &shared.serving;
     let entries = serving.keyring.entries();
     let served = entries.iter().flat_map(|entry| entry.served());
-    let keys = served.take(MAX_KEYS).map(|key| KeyStatus {
-        epoch: key.package.epoch(),
-        index: key.share.index(),
-        attempt: key.result.attempt,
-        members: u16::try_from(key.members.len()).unwrap_or(u16::MAX),
-        threshold: key.package.threshold(),
-        public_key: *key.package.public_key().as_bytes(),
-    });
+    let keys = served.take(MAX_KEYS).map(|key| key.status());
     Answer::Status {
         keys: keys.collect(),
         time_ms: (serving.clock_ms)(),

@@ -11,6 +11,7 @@ use super::refusal::Refusal;
 use crate::audit::{AuditError, AuditLog, AuditRecord};
 use crate::client::{ClusterDescriptor, MemberDescriptor};
 use crate::keyring::{ActiveKey, Keyring};
+use crate::telemetry::Telemetry;
 use crate::wire::v1::EvidenceItem;
 use crate::witness::Reply;
 
@@ -37,6 +38,8 @@ pub struct Serving {
     pub clock_ms: fn() -> u64,
     /// What was done so far.
     pub counters: Arc<Counters>,
+    /// Where spans of requests go that belong to a trace.
+    pub telemetry: Telemetry,
 }
 
 /// An audit log, as the server needs it.

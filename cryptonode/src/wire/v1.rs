@@ -19,6 +19,7 @@
 
 mod encoding;
 mod error;
+mod traceparent;
 
 use serde::{Deserialize, Serialize};
 pub use serde_bytes::ByteBuf;
@@ -28,6 +29,7 @@ use self::encoding::{
     at_most, decode, encode, field_at_most, field_exactly, is_code, printable, within,
 };
 pub use self::error::WireError;
+pub use self::traceparent::{TRACEPARENT, TraceParent};
 
 /// The application protocol that both sides name in the TLS handshake (RFC 7301).
 pub const ALPN: &[u8] = b"cryptonode/1";
@@ -89,6 +91,9 @@ pub enum Request {
         /// Approval certificates, DER, at most [`MAX_APPROVALS`] of at most [`certs::MAX_CERTIFICATE`] bytes.
         #[serde(deserialize_with = "at_most::<_, _, MAX_APPROVALS>")]
         approvals: Vec<ByteBuf>,
+        /// The span that the client records this request in; absent if it records none. It decides nothing.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        traceparent: Option<TraceParent>,
         /// The wrapped key (protocol section 3), at most [`MAX_WRAPPED_KEY`] bytes.
         wrapped_key: ByteBuf,
         /// The ephemeral key (protocol section 4), [`EPHEMERAL_KEY`] bytes.
@@ -361,6 +366,8 @@ impl Request {
             Self::Reencrypt {
                 result: _,
                 approvals,
+                // Its form is its type's.
+                traceparent: _,
                 wrapped_key,
                 ephemeral_key,
             } => {

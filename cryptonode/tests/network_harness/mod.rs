@@ -30,6 +30,7 @@ use cryptonode::keyring::{ActiveKey, KeyEntry, Keyring};
 use cryptonode::server::{
     AuditSink, CeremonyHandler, Counters, Limits, Refusal, Serving, Witnessing, bind, serve,
 };
+use cryptonode::telemetry::Telemetry;
 use cryptonode::wire::v1::{Answer, ByteBuf, EvidenceItem, Request};
 use cryptonode::witness::Reply;
 use ed25519_dalek::SigningKey;
@@ -403,6 +404,7 @@ pub fn reencrypt_request(wrapped: &[u8], ephemeral: &[u8], approvals: &[Vec<u8>]
             .iter()
             .map(|approval| ByteBuf::from(approval.as_slice()))
             .collect(),
+        traceparent: None,
         wrapped_key: ByteBuf::from(wrapped),
         ephemeral_key: ByteBuf::from(ephemeral),
     }
@@ -459,6 +461,7 @@ impl Node {
             gate: Arc::default(),
             clock_ms: now_ms,
             counters: Arc::new(Counters::default()),
+            telemetry: Telemetry::default(),
         };
         change(&mut serving);
         let serving = Arc::new(serving);

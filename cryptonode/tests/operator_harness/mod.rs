@@ -33,6 +33,9 @@ pub fn cryptonode() -> Command {
     command
         .env_remove("CRYPTONODE_DIR")
         .env_remove("CREDENTIALS_DIRECTORY")
+        .env_remove("OTEL_EXPORTER_OTLP_ENDPOINT")
+        .env_remove("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        .env_remove("TRACEPARENT")
         .stdin(Stdio::null());
     command
 }

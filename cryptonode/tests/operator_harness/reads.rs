@@ -82,6 +82,7 @@ impl Reader {
         let request = Request::Reencrypt {
             result: None,
             approvals: vec![ByteBuf::from(approval.as_slice())],
+            traceparent: None,
             wrapped_key: ByteBuf::from(document.0.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
         };
@@ -106,6 +107,7 @@ impl Reader {
         let request = Request::Reencrypt {
             result: None,
             approvals: approvals.map(ByteBuf::from).collect(),
+            traceparent: None,
             wrapped_key: ByteBuf::from(document.0.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
         };

@@ -292,3 +292,36 @@ fn a_writer_in_league_with_a_node_can_make_readers_disagree() {
         Progress::InvalidWrappedKey
     ));
 }
+
+#[test]
+fn a_kept_ephemeral_secret_is_read_for_its_own_read_alone() {
+    let read = Read::new(2, 3);
+    let kept = read.secret.to_bytes();
+    assert_eq!(kept.len(), EphemeralSecret::LENGTH);
+    let again = EphemeralSecret::from_bytes(&*kept, &read.wrapped, &mut rng()).unwrap();
+    assert_eq!(again.public(), read.secret.public());
+    assert_eq!(*again.to_bytes(), *kept);
+
+    let refused = |bytes: &[u8], wrapped: &VerifiedWrappedKey| {
+        EphemeralSecret::from_bytes(bytes, wrapped, &mut rng()).unwrap_err()
+    };
+    // Another wrapped key's, of the same cluster.
+    let other = wrap(&read.cluster.public_key(), LABEL, SECRET, &mut rng()).unwrap();
+    assert_eq!(refused(&*kept, &other).code(), "ephemeral-key-proof");
+    // Halves of two secrets.
+    let second = EphemeralSecret::new(&read.wrapped, &mut rng()).to_bytes();
+    let mixed = [&second[..32], &kept[32..]].concat();
+    assert_eq!(refused(&mixed, &read.wrapped).code(), "ephemeral-key-proof");
+    // No scalar, and lengths that are none.
+    let reduced = [&[0xff; 32], &kept[32..]].concat();
+    assert_eq!(
+        refused(&reduced, &read.wrapped).code(),
+        "ephemeral-key-proof"
+    );
+    for length in [0, 31, 32, EphemeralSecret::LENGTH - 1] {
+        assert_eq!(
+            refused(&kept[..length], &read.wrapped).code(),
+            "ephemeral-key-length"
+        );
+    }
+}

@@ -236,6 +236,7 @@ impl Node {
                 gate: Arc::new(Gate::new(Clients::new(config.clients.clone()))),
                 clock_ms: crate::daemon::clock_ms,
                 counters: Arc::new(Counters::default()),
+                telemetry: crate::telemetry::Telemetry::default(),
             });
             let limits = LiveLimits::from(config.limits.limits());
             tokio::spawn(server::serve(
