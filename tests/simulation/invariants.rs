@@ -59,6 +59,9 @@ struct Given {
     valid: (u64, u64),
 }
 
+/// What a read is bound to: its write id, the ephemeral key, the client's public key.
+type Bound = ([u8; 32], [u8; 32], Vec<u8>);
+
 /// What was seen.
 #[derive(Default)]
 pub struct Monitor {
@@ -74,7 +77,7 @@ pub struct Monitor {
     activated: BTreeMap<usize, BTreeSet<ResultName>>,
     given: Vec<Given>,
     /// Of each read on the record: what it is bound to.
-    pub reads: BTreeMap<TransactionId, ([u8; 32], [u8; 32], Vec<u8>)>,
+    pub reads: BTreeMap<TransactionId, Bound>,
     acknowledged: Vec<(TransactionId, u64)>,
     pub released: u64,
     pub opened: u64,

@@ -55,7 +55,7 @@ pub enum PeerReply {
     },
     /// Where it stands.
     At(u64),
-    Approved(Result<Vec<u8>, &'static str>),
+    Approved(Result<Vec<u8>, String>),
 }
 
 const SECTOR: usize = 512;
@@ -194,7 +194,7 @@ impl PeerHost {
                 let approved = self.write(|peer| peer.approve(&[*read], now_ms))?;
                 let approved = approved.into_iter().next()?;
                 Some(PeerReply::Approved(
-                    approved.map_err(|refusal| refusal.code()),
+                    approved.map_err(|refusal| refusal.code().to_owned()),
                 ))
             }
         }

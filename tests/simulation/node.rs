@@ -286,6 +286,7 @@ impl Host {
                 approvals,
                 wrapped_key,
                 ephemeral_key,
+                traceparent: _,
             } => {
                 let request = ShareRequest {
                     result,

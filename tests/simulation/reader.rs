@@ -229,6 +229,7 @@ impl Run {
                 .collect(),
             wrapped_key: ByteBuf::from(self.wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(self.ephemeral_key.clone()),
+            traceparent: None,
         };
         (!next.is_empty()).then_some(Act::Ask(next, request))
     }

@@ -145,6 +145,7 @@ impl World {
             mut approvals,
             wrapped_key,
             mut ephemeral_key,
+            traceparent,
         }) = Request::from_bytes(&bytes)
         else {
             return;
@@ -187,6 +188,7 @@ impl World {
             approvals,
             wrapped_key,
             ephemeral_key,
+            traceparent,
         };
         if let Ok(bytes) = request.to_bytes() {
             self.attack(node, sender, bytes);

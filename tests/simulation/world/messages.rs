@@ -198,7 +198,9 @@ impl World {
                     Some(Reply::Peer(PeerReply::Approved(Ok(der)))) => {
                         run_ref.approvals.insert(peer, der);
                     }
-                    Some(Reply::Peer(PeerReply::Approved(Err("not-permitted")))) => {
+                    Some(Reply::Peer(PeerReply::Approved(Err(code))))
+                        if code == "not-permitted" =>
+                    {
                         // A permission that was taken away in between.
                         run_ref.stage = Stage::Refused;
                     }

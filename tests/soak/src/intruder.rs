@@ -94,6 +94,7 @@ impl Intruder {
                 .collect(),
             wrapped_key: ByteBuf::from(wrapped.as_bytes()),
             ephemeral_key: ByteBuf::from(ephemeral.public().as_bytes().as_slice()),
+            traceparent: None,
         };
         let peer = match self.dialer.peer(&member.address, &member.identity) {
             Ok(peer) => peer,
