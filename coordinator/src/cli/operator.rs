@@ -188,7 +188,7 @@ pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
 Prints one line when it serves; with --json:
   {\"event\":\"ready\",\"url\":…,\"dir\":…,\"ledger\":…,\"pid\":…}
 SIGTERM or Ctrl-C stops it after running requests have ended; a second one stops it at once.
-It ends with status 1 when the record has stopped for good, as on a full disk: have the service manager start it again.
+It ends with status 6 when the record has stopped for good, as on a full disk: have the service manager start it again.
 
 Example:
   coordinator run --dir D --passphrase-file pass")]

@@ -105,6 +105,11 @@ impl Site {
         assert!(status.success(), "{status}: {}", self.log());
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.take().unwrap().wait().unwrap()
+    }
+
     /// Ends it as a loss of power would.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();

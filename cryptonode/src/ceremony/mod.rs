@@ -288,19 +288,20 @@ impl Ceremonies {
         let mut views: Vec<(u64, CeremonyView)> = Vec::new();
         let led: BTreeMap<CeremonyId, Arc<Led>> = lock(&self.led).clone();
         let seats = lock(&self.seats).clone();
-        let made = lock(&self.made).clone();
+        // Looked up after the view: whoever is seen to have activated has made the key.
+        let made = |id: &CeremonyId| lock(&self.made).get(id).cloned();
         let as_leader = |id: &CeremonyId, led: &Led| self.is_seen_as_leader(led, seats.get(id));
         for (id, seat) in &seats {
             if !led.get(id).is_some_and(|led| as_leader(id, led)) {
                 views.extend(seat.view().map(|(proposed, mut view)| {
-                    view.public_key = made.get(id).map(|made| made.public_key.clone());
+                    view.public_key = made(id).map(|made| made.public_key.clone());
                     (proposed, view)
                 }));
             }
         }
         for (id, led) in led.iter().filter(|(id, led)| as_leader(id, led)) {
             let (proposed, mut view) = led.view(&self.around.own.name);
-            if let Some(made) = made.get(id) {
+            if let Some(made) = made(id) {
                 view.public_key = Some(made.public_key.clone());
                 if view.succeeded() && made.certificate().is_none() {
                     view.is_being_signed();

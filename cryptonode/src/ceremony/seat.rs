@@ -380,14 +380,19 @@ impl Ceremonies {
         };
         let advanced = self.desk.settle(step, clock_s(), overlap_s)?;
         let stage = machine.stage();
+        // Before anybody can see that the member has activated.
+        let made = advanced.key.as_deref().map_or(Ok(()), |key| {
+            let (id, made) = Made::of(key)?;
+            lock(&self.made).insert(id, Arc::new(made));
+            Ok::<_, CeremonyError>(())
+        });
         *place = Some(machine);
         drop(place);
+        made?;
         if let Some(fault) = advanced.notice {
             tracing::warn!(ceremony = %hex::encode(id), code = fault.code(), "done nevertheless: {fault}");
         }
         if let Some(key) = advanced.key {
-            let (id, made) = Made::of(&key)?;
-            lock(&self.made).insert(id, Arc::new(made));
             tracing::info!(ceremony = %hex::encode(id), key = ?key, "activated: this node serves the key");
         }
         if stage != before {
