@@ -107,7 +107,10 @@ impl Site {
 
     /// Waits until it ends by itself.
     pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
-        self.child.take().unwrap().wait().unwrap()
+        let mut child = self.child.take().unwrap();
+        // Its end would be a stop in order.
+        let _input = child.stdin.take();
+        child.wait().unwrap()
     }
 
     /// Ends it as a loss of power would.
