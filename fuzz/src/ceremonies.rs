@@ -9,13 +9,13 @@ use std::sync::LazyLock;
 
 use dkg::custody::{self, CustodyPiece};
 use dkg::{
-    Leader, LeaderEffect, LocalNode, Member, MemberStage, Message, Proposal, RecoveryPhrase,
-    verify_certificate,
+    Leader, LocalNode, Member, MemberStage, Message, Proposal, RecoveryPhrase, verify_certificate,
 };
 
 use crate::cluster::{Cluster, NOW, Step};
 use crate::keys::rng;
-use crate::{Target, Verdict, edits, refused, reshares, text};
+use crate::moments::{Reply, at_each, instead, leader_hears, member_hears};
+use crate::{Target, Verdict, refused, reshares, text};
 
 /// What a machine was asked in an honest ceremony, and what it stood on.
 struct Moment {
@@ -161,18 +161,6 @@ pub(crate) fn targets() -> Vec<Target> {
     ]
 }
 
-/// A seed for each moment, with the honest message and with one edit of each kind.
-fn at_each(moments: usize) -> Vec<(String, Vec<u8>)> {
-    let mut seeds = Vec::new();
-    for moment in 0..moments.min(256) {
-        seeds.push((format!("ok-{moment}"), vec![moment as u8, 0]));
-        let what = (moment % 8) as u8;
-        let edit = vec![moment as u8, 0, what, 60 + what, 0, 1, 0];
-        seeds.push((format!("edited-{moment}"), edit));
-    }
-    seeds
-}
-
 /// Any bytes as a message.
 fn message(bytes: &[u8]) -> Verdict {
     let message = Message::from_bytes(bytes).map_err(|error| error.code().to_owned())?;
@@ -186,34 +174,7 @@ fn message(bytes: &[u8]) -> Verdict {
     Ok(())
 }
 
-/// Which moment, and what comes in place of its message.
-fn instead<'m>(moments: &'m [Moment], bytes: &[u8]) -> Result<(&'m Moment, Message), String> {
-    let [which, how, rest @ ..] = bytes else {
-        return refused("short");
-    };
-    let moment = &moments[usize::from(*which) % moments.len()];
-    let bytes = if how & 1 == 0 {
-        let others: Vec<&[u8]> = moments
-            .iter()
-            .map(|moment| moment.bytes.as_slice())
-            .collect();
-        edits::apply(&moment.bytes, rest, &others)
-    } else {
-        rest.to_vec()
-    };
-    let message = Message::from_bytes(&bytes).map_err(|error| error.code().to_owned())?;
-    Ok((moment, message))
-}
-
-fn restored(moment: &Moment) -> Member {
-    let local = CEREMONY.nodes[moment.place].clone();
-    match &moment.disk {
-        Some(state) => Member::restore(local, state).expect("what was written is read again"),
-        None => Member::new(local),
-    }
-}
-
-fn ask(member: &mut Member, message: Message) -> Result<(Message, Option<Vec<u8>>), String> {
+fn ask(member: &mut Member, message: Message) -> Reply {
     let leader = CEREMONY.proposal.leader();
     let mut output = member.handle(leader, message, NOW, &mut rng(8));
     if member.stage() == MemberStage::Proposed {
@@ -226,59 +187,16 @@ fn ask(member: &mut Member, message: Message) -> Result<(Message, Option<Vec<u8>
 
 /// A member at some step of a ceremony is told something else than the honest leader says.
 fn member(bytes: &[u8]) -> Verdict {
-    let (moment, other) = instead(&CEREMONY.questions, bytes)?;
-    let honest = other == moment.message;
-    let mut machine = restored(moment);
-    let stage = machine.stage();
-    match ask(&mut machine, other) {
-        Ok((_, persist)) => {
-            if let Some(state) = persist {
-                let local = CEREMONY.nodes[moment.place].clone();
-                let again = Member::restore(local, &state).expect("what is written is read again");
-                assert_eq!(again.stage(), machine.stage());
-            }
-            Ok(())
-        }
-        Err(code) => {
-            assert!(!honest, "the honest message is refused: {code}");
-            assert_eq!(machine.stage(), stage, "what is refused has no effect");
-            let (reply, _) = ask(&mut machine, moment.message.clone()).unwrap();
-            assert!(!matches!(reply, Message::Refused { .. }), "{reply:?}");
-            Err(code)
-        }
-    }
+    let (moment, other) = instead(&CEREMONY.questions, |moment| &moment.bytes, bytes)?;
+    let local = &CEREMONY.nodes[moment.place];
+    member_hears(local, moment.disk.as_deref(), (&moment.message, other), ask)
 }
 
 /// A leader at some step of a ceremony gets another answer than the honest member's.
 fn leader(bytes: &[u8]) -> Verdict {
-    let (moment, answer) = instead(&CEREMONY.answers, bytes)?;
-    let Some(disk) = &moment.disk else {
-        return refused("nothing-written");
-    };
-    let mut machine = Leader::restore(disk).expect("what was written is read again");
+    let (moment, answer) = instead(&CEREMONY.answers, |moment| &moment.bytes, bytes)?;
     let from = CEREMONY.identities[moment.place];
-    drop(machine.poll(NOW));
-    let mut verdict = Ok(());
-    for effect in machine.handle_reply(&from, &answer, NOW) {
-        match effect {
-            LeaderEffect::Failed { culprits } => {
-                for (member, fault) in culprits {
-                    assert_eq!(member.identity, from, "{fault:?}");
-                    verdict = refused(fault.code());
-                }
-            }
-            LeaderEffect::Excluded { member, .. } => assert_eq!(member.identity, from),
-            LeaderEffect::Persist(state) => drop(Leader::restore(&state).unwrap()),
-            LeaderEffect::Send { message, .. } => {
-                assert_eq!(
-                    Message::from_bytes(&message.to_bytes()).as_ref(),
-                    Ok(&message)
-                );
-            }
-            _ => {}
-        }
-    }
-    verdict
+    leader_hears(moment.disk.as_deref(), from, &answer)
 }
 
 /// Any bytes as a proposal.

@@ -36,6 +36,7 @@ mod der;
 mod edits;
 mod keys;
 mod logs;
+mod moments;
 mod node;
 mod platform;
 mod reshares;

@@ -8,15 +8,15 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::LazyLock;
 
 use dkg::{
-    Holding, KeyCertificate, Leader, LeaderEffect, LocalNode, Member, MemberStage, Message,
-    ResultName, verify_reshare,
+    Holding, KeyCertificate, LocalNode, Member, MemberStage, Message, ResultName, verify_reshare,
 };
 use reencrypt::KeyShare;
 
 use crate::cluster::NOW;
 use crate::keys::rng;
+use crate::moments::{Reply, at_each, instead, leader_hears, member_hears};
 use crate::world::{Run, World};
-use crate::{Target, Verdict, edits, refused};
+use crate::{Target, Verdict};
 
 /// What a machine was asked, and what it stood on.
 struct Moment {
@@ -187,48 +187,8 @@ pub(crate) fn local() -> LocalNode {
     RESHARE.world.nodes["a"].local.clone()
 }
 
-/// A seed for each moment, with the honest message and with one edit of each kind.
-fn at_each(moments: usize) -> Vec<(String, Vec<u8>)> {
-    let mut seeds = Vec::new();
-    for moment in 0..moments.min(256) {
-        seeds.push((format!("ok-{moment}"), vec![moment as u8, 0]));
-        let what = (moment % 8) as u8;
-        let edit = vec![moment as u8, 0, what, 60 + what, 0, 1, 0];
-        seeds.push((format!("edited-{moment}"), edit));
-    }
-    seeds
-}
-
-/// Which moment, and what comes in place of its message.
-fn instead<'m>(moments: &'m [Moment], bytes: &[u8]) -> Result<(&'m Moment, Message), String> {
-    let [which, how, rest @ ..] = bytes else {
-        return refused("short");
-    };
-    let moment = &moments[usize::from(*which) % moments.len()];
-    let bytes = if how & 1 == 0 {
-        let others: Vec<&[u8]> = moments.iter().map(|it| it.bytes.as_slice()).collect();
-        edits::apply(&moment.bytes, rest, &others)
-    } else {
-        rest.to_vec()
-    };
-    let message = Message::from_bytes(&bytes).map_err(|error| error.code().to_owned())?;
-    Ok((moment, message))
-}
-
-fn restored(moment: &Moment) -> Member {
-    let local = RESHARE.local(moment);
-    match &moment.disk {
-        Some(state) => Member::restore(local, state).expect("what was written is read again"),
-        None => Member::new(local),
-    }
-}
-
 /// A driver's turn, as the key generation's own simulated world has it.
-fn ask(
-    member: &mut Member,
-    moment: &Moment,
-    message: Message,
-) -> Result<(Message, Option<Vec<u8>>), String> {
+fn ask(member: &mut Member, moment: &Moment, message: Message) -> Reply {
     let (leader, rng) = (&RESHARE.leader, &mut rng(8));
     let output = match member.base_of(&message) {
         None => member.handle(leader, message, NOW, rng),
@@ -254,59 +214,17 @@ fn ask(
 
 /// A member, old or new or both, at some step of a reshare is told something else than the honest leader says.
 fn member(bytes: &[u8]) -> Verdict {
-    let (moment, other) = instead(&RESHARE.questions, bytes)?;
-    let honest = other == moment.message;
-    let mut machine = restored(moment);
-    let stage = machine.stage();
-    match ask(&mut machine, moment, other) {
-        Ok((_, persist)) => {
-            if let Some(state) = persist {
-                let again = Member::restore(RESHARE.local(moment), &state)
-                    .expect("what is written is read again");
-                assert_eq!(again.stage(), machine.stage());
-            }
-            Ok(())
-        }
-        Err(code) => {
-            assert!(!honest, "the honest message is refused: {code}");
-            assert_eq!(machine.stage(), stage, "what is refused has no effect");
-            let (reply, _) = ask(&mut machine, moment, moment.message.clone()).unwrap();
-            assert!(!matches!(reply, Message::Refused { .. }), "{reply:?}");
-            Err(code)
-        }
-    }
+    let (moment, other) = instead(&RESHARE.questions, |moment| &moment.bytes, bytes)?;
+    let said = (&moment.message, other);
+    let ask = |machine: &mut Member, message| ask(machine, moment, message);
+    member_hears(&RESHARE.local(moment), moment.disk.as_deref(), said, ask)
 }
 
 /// A leader at some step of a reshare gets another answer than the honest member's.
 fn leader(bytes: &[u8]) -> Verdict {
-    let (moment, answer) = instead(&RESHARE.answers, bytes)?;
-    let Some(disk) = &moment.disk else {
-        return refused("nothing-written");
-    };
-    let mut machine = Leader::restore(disk).expect("what was written is read again");
+    let (moment, answer) = instead(&RESHARE.answers, |moment| &moment.bytes, bytes)?;
     let from = RESHARE.world.nodes[&moment.node].identity();
-    drop(machine.poll(NOW));
-    let mut verdict = Ok(());
-    for effect in machine.handle_reply(&from, &answer, NOW) {
-        match effect {
-            LeaderEffect::Failed { culprits } => {
-                for (member, fault) in culprits {
-                    assert_eq!(member.identity, from, "{fault:?}");
-                    verdict = refused(fault.code());
-                }
-            }
-            LeaderEffect::Excluded { member, .. } => assert_eq!(member.identity, from),
-            LeaderEffect::Persist(state) => drop(Leader::restore(&state).unwrap()),
-            LeaderEffect::Send { message, .. } => {
-                assert_eq!(
-                    Message::from_bytes(&message.to_bytes()).as_ref(),
-                    Ok(&message)
-                );
-            }
-            _ => {}
-        }
-    }
-    verdict
+    leader_hears(moment.disk.as_deref(), from, &answer)
 }
 
 /// Any bytes as the certificate of a reshare of the one key, for somebody who knows only that.

@@ -29,6 +29,16 @@ pub(crate) fn id(name: &str) -> Identifier {
     name.parse().unwrap()
 }
 
+/// The URL in the line by which a process says that it serves; the line if there is none.
+pub(crate) fn served_at(child: &mut Child) -> Result<String, String> {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let ready: Value = serde_json::from_str(&line).map_err(|_| line)?;
+    Ok(ready["url"].as_str().unwrap().to_owned())
+}
+
 pub(crate) struct Federation {
     pub(crate) base: tempfile::TempDir,
     pub(crate) peers: Vec<PeerProcess>,
@@ -152,14 +162,10 @@ impl Federation {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        let url = served_at(&mut child);
         process.child = Some(child);
-        let ready: Value = serde_json::from_str(&line)
-            .unwrap_or_else(|_| panic!("no ready line: {line:?}; {}", self.logs()));
-        self.peers[peer].url = ready["url"].as_str().unwrap().to_owned();
+        self.peers[peer].url =
+            url.unwrap_or_else(|line| panic!("no ready line: {line:?}; {}", self.logs()));
     }
 
     /// Ends a peer as a loss of power would.

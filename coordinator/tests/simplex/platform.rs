@@ -1,10 +1,9 @@
 //! A platform over organisations' peers elsewhere: it follows what a quorum signs, and goes on when one of them fails.
 
-use super::federation::{Federation, id, success};
+use super::federation::{Federation, id, served_at, success};
 use super::liar::Liar;
 use coordinator::record::wire::Submitted;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -82,15 +81,11 @@ impl Platform {
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+        let url = served_at(&mut child).unwrap_or_else(|line| {
             let log = std::fs::read_to_string(federation.base.path().join("platform.log"));
             panic!("no ready line: {line:?}; {log:?} {}", federation.logs())
         });
-        (child, ready["url"].as_str().unwrap().to_owned())
+        (child, url)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
