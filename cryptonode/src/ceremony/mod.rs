@@ -229,7 +229,7 @@ impl Ceremonies {
         if let Some(proposal) = proposal.filter(|_| undecided) {
             self.check_consent(&proposal, consent)?;
         }
-        self.decide(id, |machine| machine.accept(clock_s(), &mut rand::rng()))
+        self.decide(id, |machine| machine.accept(clock_s(), &mut crate::randomness::system()))
             .await
     }
 

@@ -254,12 +254,12 @@ impl Ceremonies {
         let outcome = self.advance(&id, &seat, |machine| {
             let output = self
                 .desk
-                .handle(machine, from, message, clock_s(), &mut rand::rng())?;
+                .handle(machine, from, message, clock_s(), &mut crate::randomness::system())?;
             if proposed
                 && machine.stage() == MemberStage::Proposed
                 && self.accepts_by_itself(machine)
             {
-                return machine.accept(clock_s(), &mut rand::rng());
+                return machine.accept(clock_s(), &mut crate::randomness::system());
             }
             Ok(output)
         });
