@@ -53,10 +53,7 @@ fn judge(bytes: &[u8]) -> Verdict {
     serials.dedup();
     assert_eq!(serials.len(), list.len());
     let seconds = |time: u64| i64::try_from(time).unwrap();
-    assert_eq!(
-        read.last_update().timestamp(),
-        seconds(list.this_update())
-    );
+    assert_eq!(read.last_update().timestamp(), seconds(list.this_update()));
     let next = read.next_update().expect("it has one");
     assert_eq!(next.timestamp(), seconds(list.next_update()));
     Ok(())

@@ -134,10 +134,7 @@ pub(crate) fn documents_keys(
             _ => None,
         });
     let opened = opened.unwrap();
-    secrets.add_bytes(
-        &format!("the document key of {document}"),
-        opened.expose(),
-    );
+    secrets.add_bytes(&format!("the document key of {document}"), opened.expose());
     let body = SealedBody {
         length: version.length,
         checksum: version.checksum,

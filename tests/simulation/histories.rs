@@ -11,7 +11,7 @@ use crate::plants::Plant;
 use crate::shrink::{all, play, report};
 
 /// As many as continuous integration has the time for.
-const USUAL: u64 = 600;
+const USUAL: u64 = 2_000;
 
 fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;

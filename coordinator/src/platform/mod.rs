@@ -24,8 +24,8 @@ mod write;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cryptonode::telemetry::Telemetry;
 use cryptonode::randomness;
+use cryptonode::telemetry::Telemetry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 

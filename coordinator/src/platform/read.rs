@@ -16,9 +16,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cryptonode::randomness;
 use cryptonode::telemetry::{Kind, OpenPart, Span};
 use cryptonode::wire::v1::TraceParent;
-use cryptonode::randomness;
 use rand::RngExt as _;
 use reencrypt::{EphemeralSecret, VerifiedWrappedKey, WrappedKey};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};

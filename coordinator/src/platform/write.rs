@@ -99,8 +99,13 @@ impl Platform {
         let (wrapped_dek1, key, document_key) = match keys {
             None => (Vec::new(), KeyWrapping::None, None),
             Some((body_key, document_key)) => {
-                let wrapped =
-                    document_key.wrap_body_key(&body_key, &name, &sealed, &[], &mut randomness::system())?;
+                let wrapped = document_key.wrap_body_key(
+                    &body_key,
+                    &name,
+                    &sealed,
+                    &[],
+                    &mut randomness::system(),
+                )?;
                 let key = self
                     .wrap_document_key(&document_key, encryption, &name, &request.author)
                     .await?;
@@ -327,8 +332,9 @@ impl Platform {
                 let refused = |reason: String| PlatformError::WrappedKey { reason };
                 let point = Point::from_bytes(&public_key).map_err(|e| refused(e.to_string()))?;
                 let label = wrapped_key_label(name, author);
-                let wrapped = reencrypt::wrap(&point, &label, key.expose(), &mut randomness::system())
-                    .map_err(|e| refused(e.to_string()))?;
+                let wrapped =
+                    reencrypt::wrap(&point, &label, key.expose(), &mut randomness::system())
+                        .map_err(|e| refused(e.to_string()))?;
                 Ok(KeyWrapping::Threshold {
                     wrapped_key: wrapped.as_bytes().to_vec(),
                 })

@@ -224,7 +224,8 @@ impl Ceremonies {
         let mut stopping = self.stopping.subscribe();
         let (answers, mut answered) = mpsc::channel::<Heard>(64);
         let mut questions = JoinSet::new();
-        let mut session = SigningSession::new(made.certified.clone(), &mut crate::randomness::system());
+        let mut session =
+            SigningSession::new(made.certified.clone(), &mut crate::randomness::system());
         let mut effects = session.poll(clock_s(), &mut crate::randomness::system());
         let mut asked = 0usize;
         loop {

@@ -252,9 +252,13 @@ impl Ceremonies {
         let alone = proposed || seat.is_reshare(&message);
         let _one = alone.then(|| lock(&self.resharing));
         let outcome = self.advance(&id, &seat, |machine| {
-            let output = self
-                .desk
-                .handle(machine, from, message, clock_s(), &mut crate::randomness::system())?;
+            let output = self.desk.handle(
+                machine,
+                from,
+                message,
+                clock_s(),
+                &mut crate::randomness::system(),
+            )?;
             if proposed
                 && machine.stage() == MemberStage::Proposed
                 && self.accepts_by_itself(machine)

@@ -179,7 +179,12 @@ impl View {
             .enumerate()
             .map(|(node, member)| {
                 let down = member.peer().is_down();
-                (member.standing().rank(down, randomness::system().random(), now), node)
+                (
+                    member
+                        .standing()
+                        .rank(down, randomness::system().random(), now),
+                    node,
+                )
             })
             .collect();
         ranked

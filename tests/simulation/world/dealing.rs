@@ -93,11 +93,7 @@ impl World {
                 }
             }
             // It finds its own deal altered, and does not say so.
-            (
-                Misbehaviour::WrongShare | Misbehaviour::Equivocation,
-                _,
-                Message::Refused { .. },
-            ) => {
+            (Misbehaviour::WrongShare | Misbehaviour::Equivocation, _, Message::Refused { .. }) => {
                 return None;
             }
             (
@@ -123,9 +119,7 @@ impl World {
                 Misbehaviour::FalseRefusal,
                 question @ (Message::Deals { .. } | Message::Acknowledgements { .. }),
                 _,
-            ) if self.rng.random_bool(0.5) => {
-                Message::refusal(question.about(), &Fault::FalseSums)
-            }
+            ) if self.rng.random_bool(0.5) => Message::refusal(question.about(), &Fault::FalseSums),
             _ => return Some(answer),
         };
         self.monitor.lies += 1;
@@ -150,14 +144,16 @@ impl World {
         let share: Option<Scalar> = match proposal.base().map(dkg::Base::name) {
             None => None,
             Some(base) => {
-                let key = node.held().into_iter().find(|key| key.result == base.result)?;
+                let key = node
+                    .held()
+                    .into_iter()
+                    .find(|key| key.result == base.result)?;
                 Some(*key.share.secret().expose())
             }
         };
         let equivocates = node.conduct == Some(Misbehaviour::Equivocation);
         let seed = if equivocates { self.rng.random() } else { 1 };
-        let mut dealer =
-            Dealer::with_constant(proposal, attempt, acceptances, index, share, seed);
+        let mut dealer = Dealer::with_constant(proposal, attempt, acceptances, index, share, seed);
         let members = proposal.members().len();
         let victim = acceptances
             .iter()
@@ -173,7 +169,12 @@ impl World {
     }
 
     /// What a leader that misbehaves sends instead; `None` for nothing.
-    pub(super) fn lead_falsely(&mut self, at: usize, to: [u8; 32], request: Request) -> Option<Request> {
+    pub(super) fn lead_falsely(
+        &mut self,
+        at: usize,
+        to: [u8; 32],
+        request: Request,
+    ) -> Option<Request> {
         let (Some(conduct), Request::Ceremony { message }) = (self.nodes[at].conduct, &request)
         else {
             return Some(request);

@@ -124,7 +124,13 @@ pub(super) fn ephemeral_key(
     wrapped: &VerifiedWrappedKey,
 ) -> Result<VerifiedEphemeralKey, Failure> {
     EphemeralKey::parse(&bytes(path)?)
-        .and_then(|key| key.verify(&wrapped.public_key(), &wrapped.write_id(), &mut crate::randomness::system()))
+        .and_then(|key| {
+            key.verify(
+                &wrapped.public_key(),
+                &wrapped.write_id(),
+                &mut crate::randomness::system(),
+            )
+        })
         .map_err(|error| file(path, error.code(), error))
 }
 
