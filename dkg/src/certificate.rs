@@ -113,6 +113,8 @@ enum Signatures {
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
     pub(crate) proposal: &'a Proposal,
+    /// Its bytes.
+    pub(crate) encoded: &'a [u8],
     /// S_0 … S_t−1; empty if it knows none.
     pub(crate) sums: &'a [Point],
 }
@@ -229,7 +231,7 @@ impl CertifiedKey {
             return Err(CertificateError::Version(fields.version));
         }
         let proposal = match known {
-            Some(known) if known.proposal.to_bytes() == *fields.proposal => known.proposal.clone(),
+            Some(known) if *fields.proposal == *known.encoded => known.proposal.clone(),
             _ => Proposal::from_bytes(&fields.proposal)?,
         };
         let present = (1u16..)

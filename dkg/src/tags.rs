@@ -2,6 +2,8 @@
 
 /// A proposal's bytes.
 pub(crate) const PROPOSAL: &str = "cryptonode/v1/dkg-proposal";
+/// The weights of signatures that are verified together.
+pub(crate) const BATCH: &str = "cryptonode/v1/dkg-batch";
 /// What the proposer signs.
 pub(crate) const PROPOSE: &str = "cryptonode/v1/dkg-propose";
 /// What the proposer signs to call a ceremony off.
@@ -57,6 +59,7 @@ mod tests {
     fn no_tag_is_used_twice() {
         let tags = [
             super::PROPOSAL,
+            super::BATCH,
             super::PROPOSE,
             super::ABANDON,
             super::ACCEPT,

@@ -294,6 +294,7 @@ impl Running {
         let sums = confirmed.and_then(|verified| verified.sums(self.proposal.threshold()));
         let known = Known {
             proposal: &self.proposal,
+            encoded: &self.signed.proposal,
             sums: sums.as_deref().unwrap_or_default(),
         };
         let key = CertifiedKey::verify_with(&certificate, known, public_shares, rng)?;
