@@ -8,24 +8,29 @@
 //! ```
 //!
 //! (in a create, `base` is empty, n_old and t_old are 0 and there are no old members; in a reshare `base` is the result hash of the base,
-//! n_old counts the old members that take part, t_old is the base's threshold, and each old member is LE16(index in the base), identity).
+//! n_old counts the old members that take part, t_old is the base's threshold, and each old member is LE16(index in the base), identity, N).
 //! All that is hashed, signed or proved later in the attempt includes `params`, so nothing can be carried from one attempt
 //! or ceremony into another.
 //!
 //! The members of an attempt are those whose acceptances it lists; others may be absent, as the proposal allows. In the
 //! attempt they have the seats 1, 2, … in the proposal's order; the new ones have the indices 1 … n. An old member that leaves
-//! signs an acceptance too; its encryption key is not used.
+//! signs an acceptance too: it deals under its encryption key.
+//!
+//! Each pair of members has one shared secret n_i·N_j = n_j·N_i, under which each deals to the other ([`crate::pairs`]). Therefore an
+//! acceptance proves that its author knows n: see [`crate::knowledge`].
 
 use std::collections::BTreeSet;
 
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
+use rand_core::CryptoRng;
 use reencrypt::{Hasher, Point, SecretScalar};
 use serde::{Deserialize, Serialize};
 
 use crate::base::Base;
 use crate::dealers::{Dealer, dealers};
 use crate::fault::Fault;
+use crate::knowledge::{self, Context, Proof};
 use crate::proposal::Proposal;
 use crate::signature::{self, Batch};
 use crate::tags;
@@ -39,7 +44,10 @@ pub const FIRST_ATTEMPT: u32 = 1;
 pub struct Acceptance {
     /// The member's seat.
     pub index: u16,
-    /// The member's signature over `H("cryptonode/v1/dkg-accept", hash of the proposal, LE16(index), N)`, 64 bytes.
+    /// Proof of knowledge of n, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
+    /// The member's signature over `H("cryptonode/v1/dkg-accept", hash of the proposal, LE16(index), N, proof)`, 64 bytes.
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
     /// N, 32 bytes.
@@ -48,37 +56,54 @@ pub struct Acceptance {
 }
 
 impl Acceptance {
-    pub(crate) fn new(
+    pub(crate) fn new<R: CryptoRng>(
         proposal: &Proposal,
         index: u16,
         secret: &SecretScalar,
         identity: &SigningKey,
+        rng: &mut R,
     ) -> Self {
-        let encryption_key = *secret.public().as_bytes();
-        let signature = signature::sign(
-            identity,
-            tags::ACCEPT,
-            &[proposal.hash(), &index.to_le_bytes(), &encryption_key],
-        );
-        Self {
+        let public = secret.public();
+        let context = Context {
+            tag: tags::PROOF_ENCRYPTION,
+            items: &[proposal.hash(), &index.to_le_bytes()],
+        };
+        let mut acceptance = Self {
             index,
-            encryption_key,
-            signature,
-        }
+            proof: context.prove(secret, &public, rng),
+            signature: [0; 64],
+            encryption_key: *public.as_bytes(),
+        };
+        let items = index.to_le_bytes();
+        let items = acceptance.signed_items(proposal, &items);
+        acceptance.signature = signature::sign(identity, tags::ACCEPT, &items);
+        acceptance
     }
 
-    /// Whether the member signed it for this proposal, and its key is a point.
+    /// Whether the member signed it for this proposal, and shows that it knows the secret of its key.
     pub(crate) fn is_valid(&self, proposal: &Proposal) -> bool {
         let index = self.index.to_le_bytes();
         proposal.identity(self.index).is_some_and(|identity| {
             let items = self.signed_items(proposal, &index);
             signature::verify(identity, tags::ACCEPT, &items, &self.signature)
-                && Point::from_bytes(&self.encryption_key).is_ok()
+                && self
+                    .open(proposal)
+                    .is_some_and(|(proof, key)| proof.verify_vartime(&key))
         })
     }
 
-    fn signed_items<'a>(&'a self, proposal: &'a Proposal, index: &'a [u8; 2]) -> [&'a [u8]; 3] {
-        [proposal.hash(), index, &self.encryption_key]
+    fn signed_items<'a>(&'a self, proposal: &'a Proposal, index: &'a [u8; 2]) -> [&'a [u8]; 4] {
+        [proposal.hash(), index, &self.encryption_key, &self.proof]
+    }
+
+    /// The proof, which is not yet verified, and N. `None` if one of them is none.
+    fn open(&self, proposal: &Proposal) -> Option<(Proof, Point)> {
+        let key = Point::from_bytes(&self.encryption_key).ok()?;
+        let context = Context {
+            tag: tags::PROOF_ENCRYPTION,
+            items: &[proposal.hash(), &self.index.to_le_bytes()],
+        };
+        Some((context.decode(&key, &self.proof)?, key))
     }
 }
 
@@ -90,7 +115,7 @@ pub(crate) struct Attempt {
     pub(crate) roster: Proposal,
     pub(crate) params: [u8; 64],
     pub(crate) acceptances: Vec<Acceptance>,
-    /// N_1 … N_n, of the new members.
+    /// N of everybody who takes part, by seat: first those of the new members, N_1 … N_n.
     pub(crate) encryption_keys: Vec<Point>,
     /// In the order of their indices, which is that of the deals.
     pub(crate) dealers: Vec<Dealer>,
@@ -117,7 +142,7 @@ impl Attempt {
             got: acceptances.len(),
         })?;
         let expected = acceptances.len();
-        let mut encryption_keys = Vec::with_capacity(expected);
+        let mut proofs = Vec::with_capacity(expected);
         let mut taken = BTreeSet::new();
         let mut signatures = Batch::default();
         for (acceptance, identity) in acceptances.iter().zip(roster.identities()) {
@@ -130,21 +155,25 @@ impl Attempt {
             .map_err(|places| altered(&places, "acceptance"))?;
         for acceptance in &acceptances {
             let member = acceptance.index;
-            if !taken.insert(acceptance.encryption_key) {
-                return Err(Fault::EncryptionKeyTaken { member });
-            }
-            let key = Point::from_bytes(&acceptance.encryption_key)
-                .map_err(|_| Fault::AcceptanceInvalid { member })?;
-            encryption_keys.push(key);
+            let opened = acceptance.open(proposal);
+            proofs.push(opened.ok_or(Fault::AcceptanceInvalid { member })?);
         }
-        encryption_keys.truncate(roster.members().len());
-        let params = params(
-            &roster,
-            number,
-            acceptances
-                .iter()
-                .map(|acceptance| &acceptance.encryption_key),
-        );
+        if !knowledge::all_hold_vartime(&proofs) {
+            let false_one = |(_, (proof, key)): &(_, &(Proof, Point))| !proof.verify_vartime(key);
+            if let Some((acceptance, _)) = acceptances.iter().zip(&proofs).find(false_one) {
+                let member = acceptance.index;
+                return Err(Fault::AcceptanceInvalid { member });
+            }
+        }
+        // Who only copied the key has no proof of it: these two know one secret.
+        let twin = |acceptance: &&Acceptance| !taken.insert(acceptance.encryption_key);
+        if let Some(acceptance) = acceptances.iter().find(twin) {
+            let member = acceptance.index;
+            return Err(Fault::EncryptionKeyTaken { member });
+        }
+        let encryption_keys: Vec<Point> = proofs.iter().map(|(_, key)| *key).collect();
+        let encoded: Vec<[u8; 32]> = encryption_keys.iter().map(|key| *key.as_bytes()).collect();
+        let params = params(&roster, number, &encoded);
         let dealers = dealers(&roster).ok_or(Fault::UnusableResult)?;
         Ok(Self {
             weights: dealers.iter().map(|dealer| dealer.weight).collect(),
@@ -159,7 +188,7 @@ impl Attempt {
 
     /// n: how many get a share.
     pub(crate) fn members(&self) -> usize {
-        self.encryption_keys.len()
+        self.roster.members().len()
     }
 
     /// How many take part, new and old.
@@ -169,7 +198,10 @@ impl Attempt {
 
     /// The dealer whose deals carry this index.
     pub(crate) fn dealer(&self, index: u16) -> Option<&Dealer> {
-        self.dealers.iter().find(|dealer| dealer.index == index)
+        let place = self
+            .dealers
+            .binary_search_by_key(&index, |dealer| dealer.index);
+        place.ok().and_then(|place| self.dealers.get(place))
     }
 
     /// The dealer in this seat, if it is one of a dealer.
@@ -209,8 +241,14 @@ impl Attempt {
         u16::try_from(place + 1).ok()
     }
 
-    pub(crate) fn encryption_key(&self, index: u16) -> Option<&Point> {
-        usize::from(index)
+    /// N_i of the dealer whose deals carry this index.
+    pub(crate) fn dealer_key(&self, index: u16) -> Option<&Point> {
+        self.encryption_key(self.dealer(index)?.seat)
+    }
+
+    /// N of the member that has `seat` in this attempt.
+    pub(crate) fn encryption_key(&self, seat: u16) -> Option<&Point> {
+        usize::from(seat)
             .checked_sub(1)
             .and_then(|place| self.encryption_keys.get(place))
     }
@@ -225,12 +263,12 @@ pub(crate) fn altered(places: &[usize], what: &'static str) -> Fault {
     Fault::RelayAltered { author, what }
 }
 
-/// The parameters' hash. `roster` is the proposal among those that take part, `encryption_keys` begin with N_1 … N_n.
-pub(crate) fn params<'a>(
-    roster: &Proposal,
-    number: u32,
-    encryption_keys: impl Iterator<Item = &'a [u8; 32]>,
-) -> [u8; 64] {
+/// The parameters' hash. `roster` is the proposal among those that take part, `encryption_keys` are theirs by seat.
+pub(crate) fn params(roster: &Proposal, number: u32, encryption_keys: &[[u8; 32]]) -> [u8; 64] {
+    let key = |seat: u16| {
+        let place = usize::from(seat).checked_sub(1)?;
+        encryption_keys.get(place)
+    };
     let count = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes();
     let base = roster.base();
     let result = base.map(|base| base.name().result.hash);
@@ -241,8 +279,9 @@ pub(crate) fn params<'a>(
         .item(&count(roster.old_seats().len()))
         .item(&base.map_or(0, Base::threshold).to_le_bytes());
     for old in roster.old_seats() {
-        if let Some(member) = roster.member(old.seat) {
-            hasher = hasher.item(&old.index.to_le_bytes()).item(&member.identity);
+        if let (Some(member), Some(key)) = (roster.member(old.seat), key(old.seat)) {
+            let index = old.index.to_le_bytes();
+            hasher = hasher.item(&index).item(&member.identity).item(key);
         }
     }
     hasher = hasher

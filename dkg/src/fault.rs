@@ -119,7 +119,7 @@ pub enum Fault {
         /// How many there are.
         got: usize,
     },
-    /// A member's acceptance is not signed by it, or its key is not a point.
+    /// A member's acceptance is not signed by it, or does not show that the member knows the secret of its key.
     #[error("the acceptance of member {member} is not valid")]
     AcceptanceInvalid {
         /// The member.
@@ -373,15 +373,9 @@ pub enum DealFault {
     /// A commitment is the identity or no point. 0 is the constant term's.
     #[error("its commitment {0} is the identity or not a point")]
     Commitment(usize),
-    /// E is the identity or no point.
-    #[error("its key E is the identity or not a point")]
-    Ephemeral,
     /// The dealer does not show that it knows the constant term.
     #[error("its proof of knowledge of the constant term is wrong")]
     ConstantProof,
-    /// The dealer does not show that it knows e.
-    #[error("its proof of knowledge of e is wrong")]
-    EphemeralProof,
     /// A share is wrong, proved by the opening of one ciphertext.
     #[error("its share for member {to} does not fit its commitments")]
     Share {
@@ -402,9 +396,7 @@ impl DealFault {
             Self::CiphertextsRoot => "deal-ciphertexts-root",
             Self::BaseShare => "deal-base-share",
             Self::Commitment(_) => "deal-commitment",
-            Self::Ephemeral => "deal-ephemeral",
             Self::ConstantProof => "deal-constant-proof",
-            Self::EphemeralProof => "deal-ephemeral-proof",
             Self::Share { .. } => "deal-share",
         }
     }

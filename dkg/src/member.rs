@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | proposed | the proposal | its operator's [`Member::accept`] or [`Member::reject`] |
 //! | accepted | n, the secret of its encryption key | `begin`, with everybody's acceptance |
-//! | dealt | n, its own deal's bytes (the polynomial and e are already gone) | `deals` |
+//! | dealt | n, its own deal's bytes (the polynomial is already gone) | `deals` |
 //! | deals-wanted | n, the digests of all deals, the sums that do not fit | `whole-deals` |
 //! | acknowledged | n, x_j, the digests of all deals, the sums | `acknowledgements`, all about the same set |
 //! | complained | n, its complaints | nothing: the attempt fails by name |
@@ -548,6 +548,7 @@ impl Member {
             running.index,
             &secret,
             &self.node.identity,
+            rng,
         );
         running.secrets.encryption = Some(secret);
         running.stage = Stage::Accepted { acceptance };

@@ -140,7 +140,7 @@ impl Checker<'_> {
         Ok(SummedVerdict::WholeDealsWanted)
     }
 
-    /// The equations of the module's head and both proofs of every deal. The secret share only enters the left side, in constant
+    /// The equations of the module's head and the proof of every deal. The secret share only enters the left side, in constant
     /// time.
     fn sums_hold_vartime<R: CryptoRng>(
         &self,
@@ -149,7 +149,7 @@ impl Checker<'_> {
         share: &Scalar,
         rng: &mut R,
     ) -> bool {
-        let size = 4 * opened.len() + sums.len();
+        let size = 2 * opened.len() + sums.len();
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
             Vec::<&RistrettoPoint>::with_capacity(size),
@@ -157,22 +157,14 @@ impl Checker<'_> {
         let (of_share, of_constant) = (weight(rng), weight(rng));
         let mut left = Zeroizing::new(of_share * share);
         for (deal, dealer) in opened.iter().zip(&self.attempt.weights) {
-            let (alpha, beta) = (weight(rng), weight(rng));
-            let (constant, ephemeral) = (&deal.proofs.constant, &deal.proofs.ephemeral);
-            *left += alpha * constant.response + beta * ephemeral.response;
+            let alpha = weight(rng);
+            *left += alpha * deal.proof.response;
             let Some(commitment) = deal.header.commitments.first() else {
                 return false;
             };
-            scalars.extend([
-                alpha,
-                beta,
-                beta * ephemeral.challenge,
-                alpha * constant.challenge + of_constant * dealer,
-            ]);
+            scalars.extend([alpha, alpha * deal.proof.challenge + of_constant * dealer]);
             points.extend([
-                constant.commitment.as_ristretto(),
-                ephemeral.commitment.as_ristretto(),
-                deal.header.ephemeral.as_ristretto(),
+                deal.proof.commitment.as_ristretto(),
                 commitment.as_ristretto(),
             ]);
         }

@@ -1,15 +1,17 @@
 //! A dealer and leader that cheats real nodes in a ceremony over QUIC.
 //!
-//! The complaint oracle: a complaint publishes n_j·E_i, by which everybody decrypts what dealer i sent to member j. If a
-//! cheating dealer could deal with E_i = c·E_k, made of an honest dealer k's, and wrong shares, the honest members' own
-//! complaints would open the shares that dealer k sent them. The proof of knowledge of e_i is what stops it: such a deal is
-//! void, and nobody complains about it.
+//! The complaint oracle: a complaint publishes n_j·N_i, by which everybody decrypts what members i and j dealt to each other. If a
+//! cheating dealer could take part with N_i = c·N_k, made of an honest member k's, and deal wrong shares, the honest members' own
+//! complaints would open what k dealt to them. The proof of knowledge of n_i is what stops it: such an acceptance is
+//! void, nobody deals under it, and there is nothing to complain about.
 
 use std::collections::BTreeMap;
 
-use dkg::{Deal, Fault, Message};
+use curve25519_dalek::Scalar;
+use curve25519_dalek::ristretto::CompressedRistretto;
+use dkg::{Acceptance, Deal, Fault, Message};
 
-use crate::dealer::{Dealer, excerpt, relay};
+use crate::dealer::{Dealer, acceptance, excerpt, relay, sign_acceptance};
 use crate::impostor::{Impostor, Outcome, Step};
 
 /// A deal of the impostor's own making, from its own polynomial.
@@ -19,28 +21,25 @@ fn dealer(impostor: &Impostor) -> Dealer {
         &impostor.proposal,
         &impostor.acceptances,
         impostor.index(),
+        impostor.secret.unwrap(),
         seed,
     )
 }
 
-/// Everyone is asked to deal; `victim` gets `forge(honest deals)` in place of the impostor's deal. Gives its answer.
-async fn relayed(
-    name: &str,
-    forge: impl Fn(&Impostor, &[(u16, Box<Deal>)]) -> Deal,
-) -> (u16, Message) {
+/// Everyone is asked to deal; a victim gets `forge` in place of the impostor's deal. Gives its answer.
+async fn relayed(name: &str, forge: impl Fn(&Impostor) -> Deal) -> Message {
     let mut impostor = Impostor::among_three(name).await;
     let victim = impostor.others()[0];
-    let (mut dealt, mut forged, mut verdict) = (Vec::new(), None, None);
+    let (mut forged, mut verdict) = (None, None);
     let outcome = impostor
         .lead(|impostor, step| match step {
-            Step::Answer(index, Message::Dealt { deal, .. }) => dealt.push((index, deal.clone())),
             Step::Question(index, Message::Deals { deals, .. }) if index == victim => {
-                let forged = forged.get_or_insert_with(|| forge(impostor, &dealt));
+                let forged = forged.get_or_insert_with(|| forge(impostor));
                 deals[usize::from(impostor.index()) - 1] = excerpt(forged, victim);
             }
             // The whole deals, when it calls for them.
             Step::Question(index, Message::WholeDeals { deals, .. }) if index == victim => {
-                let forged = forged.get_or_insert_with(|| forge(impostor, &dealt));
+                let forged = forged.get_or_insert_with(|| forge(impostor));
                 deals[usize::from(impostor.index()) - 1] = relay(forged, victim);
             }
             Step::Answer(
@@ -56,13 +55,46 @@ async fn relayed(
     for index in impostor.others() {
         assert!(impostor.keys_of(index).await.is_empty(), "member {index}");
     }
-    (impostor.index(), verdict.unwrap())
+    verdict.unwrap()
 }
 
-/// Another dealer's deal among those that were dealt to the leader.
-fn honest_dealer(impostor: &Impostor, dealt: &[(u16, Box<Deal>)]) -> Box<Deal> {
-    let of_another = |(index, _): &&(u16, Box<Deal>)| *index == impostor.others()[1];
-    dealt.iter().find(of_another).unwrap().1.clone()
+/// The impostor leads, and tells everybody that it accepted with `forge(an honest member's acceptance)`. Gives the first answer to that,
+/// and how many dealt.
+async fn begun(
+    name: &str,
+    forge: impl Fn(&Impostor, &Acceptance) -> Acceptance,
+) -> (u16, Message, usize) {
+    let mut impostor = Impostor::among_three(name).await;
+    let (own, others) = (impostor.index(), impostor.others());
+    let (mut verdict, mut dealt) = (None, 0);
+    let outcome = impostor
+        .lead(|impostor, step| match step {
+            Step::Question(index, Message::Begin { acceptances, .. }) if index != own => {
+                let honest = acceptances[usize::from(others[1]) - 1].clone();
+                acceptances[usize::from(own) - 1] = forge(impostor, &honest);
+            }
+            Step::Answer(index, answer @ Message::Refused { .. }) if index != own => {
+                verdict.get_or_insert_with(|| answer.clone());
+            }
+            Step::Answer(index, Message::Dealt { .. }) if index != own => dealt += 1,
+            _ => {}
+        })
+        .await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    for index in others {
+        assert!(impostor.keys_of(index).await.is_empty(), "member {index}");
+    }
+    (own, verdict.unwrap(), dealt)
+}
+
+fn assert_void((cheat, answer, dealt): (u16, Message, usize)) {
+    match answer {
+        Message::Refused { code, culprit, .. } => {
+            assert_eq!((code.as_str(), culprit), ("acceptance-invalid", cheat));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(dealt, 0, "nothing was dealt under the key");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,67 +113,42 @@ async fn an_honest_member_of_our_own_makes_a_key_with_real_nodes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_complaint_oracle_is_shut() {
-    // E and its proof as they stand in the honest dealer's deal.
-    let (cheat, answer) = relayed("ceremony-oracle", |impostor, dealt| {
-        let honest = honest_dealer(impostor, dealt);
-        let mut dealer = dealer(impostor);
-        dealer.ephemeral = honest.header.ephemeral;
-        // What is sent to the victim is what the honest dealer sent it: a complaint would open just that.
-        dealer.ciphertexts = honest.ciphertexts.as_chunks::<32>().0.to_vec();
-        let (known, constant) = (dealer.polynomial[0], dealer.commitments[0]);
-        let constant = dealer.proof("cryptonode/v1/dkg-proof-constant", known, &constant);
-        dealer.finish_with(
-            &impostor.local.identity,
-            constant,
-            honest.header.ephemeral_proof,
-        )
-    })
-    .await;
-    match answer {
-        Message::Refused { code, culprit, .. } => {
-            assert_eq!((code.as_str(), culprit), ("deal-ephemeral-proof", cheat));
-        }
-        other => panic!("the victim opened n_j·E_k: {other:?}"),
-    }
+    // N and its proof as they stand in the honest member's acceptance.
+    let answer = begun("ceremony-oracle", |impostor, honest| {
+        let (index, identity) = (impostor.index(), &impostor.local.identity);
+        let (key, proof) = (honest.encryption_key, honest.proof);
+        sign_acceptance(&impostor.proposal, index, key, proof, identity)
+    });
+    assert_void(answer.await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_multiple_of_an_honest_dealers_key_is_no_way_round() {
-    // E = 3·E_k, and a proof by the dealer's own e, which it is not made of.
-    let (cheat, answer) = relayed("ceremony-multiple", |impostor, dealt| {
-        let honest = honest_dealer(impostor, dealt);
-        let mut dealer = dealer(impostor);
-        let copied = curve25519_dalek::ristretto::CompressedRistretto(honest.header.ephemeral)
-            .decompress()
-            .unwrap();
-        dealer.ephemeral = (copied * curve25519_dalek::Scalar::from(3u8))
-            .compress()
-            .to_bytes();
-        dealer.finish(&impostor.local.identity)
-    })
-    .await;
-    match answer {
-        Message::Refused { code, culprit, .. } => {
-            assert_eq!((code.as_str(), culprit), ("deal-ephemeral-proof", cheat));
-        }
-        other => panic!("the victim opened n_j·E_k: {other:?}"),
-    }
+    // N = 3·N_k, and a proof by the factor, which is all that the impostor knows of it.
+    let answer = begun("ceremony-multiple", |impostor, honest| {
+        let (index, identity) = (impostor.index(), &impostor.local.identity);
+        let copied = CompressedRistretto(honest.encryption_key);
+        let factor = Scalar::from(3u8);
+        let key = (copied.decompress().unwrap() * factor).compress();
+        acceptance(&impostor.proposal, index, key.to_bytes(), factor, identity)
+    });
+    assert_void(answer.await);
 }
 
-/// The twin: a dealer that knows its e, and deals a wrong share. That is complained of, and the complaint opens nothing
+/// The twin: a dealer that knows its n, and deals a wrong share. That is complained of, and the complaint opens nothing
 /// but the cheat's own words.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_share_under_a_key_of_ones_own_is_complained_of() {
-    let answer = relayed("ceremony-wrong-share", |impostor, _| {
+    let answer = relayed("ceremony-wrong-share", |impostor| {
         let victim = impostor.others()[0];
         let mut dealer = dealer(impostor);
-        let wrong = dealer.share(victim) + curve25519_dalek::Scalar::ONE;
+        let wrong = dealer.share(victim) + Scalar::ONE;
         let key = impostor.acceptances[usize::from(victim) - 1].encryption_key;
         dealer.encrypt(victim, wrong, &key);
         dealer.finish(&impostor.local.identity)
     })
     .await;
-    assert!(matches!(answer.1, Message::Complained { .. }), "{answer:?}");
+    assert!(matches!(answer, Message::Complained { .. }), "{answer:?}");
 }
 
 /// Two deals signed by one dealer for one attempt: whoever sees both names it. Here the nodes are shown different ones.

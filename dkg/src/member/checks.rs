@@ -160,6 +160,7 @@ impl Running {
             attempt,
             index: self.own_index(attempt)?,
             secret,
+            pairs: &self.secrets.pairs,
             own: dealing.deal.as_ref().map(|deal| &deal.header),
         })
     }

@@ -14,6 +14,7 @@ use crate::confirm::Confirmation;
 use crate::deal::{Deal, DealHeader};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
+use crate::pairs::Pairs;
 use crate::proposal::{Proposal, SignedProposal};
 use crate::sums::{decode_sums, encode_sums};
 
@@ -40,6 +41,8 @@ pub(super) struct Running {
 pub(super) struct Secrets {
     /// n_j, from the acceptance on.
     pub(super) encryption: Option<SecretScalar>,
+    /// What n_j shares with the others of the attempt, as far as it was computed. Not written.
+    pub(super) pairs: Pairs,
     /// x_j, from the acknowledgement on; none in the seat of an old member that leaves.
     pub(super) share: Option<SecretScalar>,
     /// x_j of each pending result; none in the seat of an old member that leaves.

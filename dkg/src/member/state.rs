@@ -16,6 +16,7 @@ use super::lead::Watch;
 use super::stage::{Pending, Running, Secrets, Stage};
 use crate::attempt::Attempt;
 use crate::exclusion::Exclusion;
+use crate::pairs::Pairs;
 use crate::proposal::{ProposalError, SignedProposal};
 use crate::wire_v1::{self, WireError};
 use reencrypt::SecretScalar;
@@ -134,6 +135,7 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
     };
     let secrets = Secrets {
         encryption: take(flags & HAS_ENCRYPTION != 0)?,
+        pairs: Pairs::default(),
         share: take(flags & HAS_SHARE != 0)?,
         pending: (0..flags / EACH_PENDING)
             .filter_map(|_| take(true).transpose())
@@ -243,6 +245,7 @@ mod tests {
     fn acceptances() -> Vec<Acceptance> {
         let acceptance = Acceptance {
             index: u16::MAX,
+            proof: [0; 64],
             signature: [0; 64],
             encryption_key: [0; 32],
         };

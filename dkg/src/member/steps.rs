@@ -16,9 +16,10 @@ use crate::attempt::{Acceptance, Attempt};
 use crate::base::Holding;
 use crate::certificate::{CertifiedKey, Known};
 use crate::confirm::AttemptResult;
-use crate::deal;
+use crate::deal::{self, Sealing};
 use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
+use crate::pairs::Pairs;
 use crate::tags;
 use crate::wire_v1::{About, Message};
 
@@ -109,16 +110,20 @@ impl Running {
         }
         check_base(&self.proposal, holding, number)?;
         let seat = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
+        let mut pairs = None;
         let deal = match attempt.dealer_in(seat) {
             Some(dealer) => {
                 let constant = constant(&self.proposal, dealer, holding)?;
-                Some(deal::deal(
-                    &attempt,
-                    dealer.index,
-                    constant,
-                    &node.identity,
-                    rng,
-                ))
+                let secret = self.secrets.encryption.as_ref();
+                let secret = secret.ok_or_else(|| self.out_of_step("begin"))?;
+                let members = attempt.encryption_keys.iter().take(attempt.members());
+                let sealing = Sealing {
+                    identity: &node.identity,
+                    secret,
+                    pairs: pairs.insert(Pairs::new(secret, members, &self.secrets.pairs)),
+                };
+                let deal = deal::deal(&attempt, dealer.index, constant, sealing, rng);
+                Some(deal.ok_or(Fault::NotListed)?)
             }
             None => None,
         };
@@ -129,6 +134,7 @@ impl Running {
         };
         let reply = self.dealt(&dealing);
         self.set_aside();
+        self.secrets.pairs = pairs.unwrap_or_default();
         self.attempt = Some(attempt);
         self.exclusions = begin.excluded;
         self.stage = Stage::Dealt(dealing);
@@ -354,6 +360,7 @@ impl Running {
             certificate: ByteBuf::from(certificate),
         };
         self.secrets.encryption = None;
+        self.secrets.pairs = Pairs::default();
         self.secrets.share = None;
         Ok(MemberOutput {
             activated,

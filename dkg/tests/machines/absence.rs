@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::cluster::{Cluster, NOW, Outcome, Step, terms};
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 
 /// 0-based: the member that cheats, and the member that is cheated. Neither leads.
 const CHEAT: usize = 1;
@@ -22,7 +22,8 @@ fn index(place: usize) -> u16 {
 
 /// A deal with a wrong share for the victim.
 fn wrong_share(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
-    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), 1);
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), secret, 1);
     let wrong = dealer.share(index(VICTIM)) + Scalar::ONE;
     dealer.encrypt(index(VICTIM), wrong, &acceptances[VICTIM].encryption_key);
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
@@ -30,7 +31,8 @@ fn wrong_share(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
 
 /// A deal whose dealer does not know the constant term.
 fn rogue_constant(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
-    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), 1);
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), secret, 1);
     dealer.commitments[0] = dealer.commitments[1];
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
 }

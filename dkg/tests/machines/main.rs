@@ -13,6 +13,7 @@ mod bad_deals;
 mod ceremony;
 mod cluster;
 mod dealer;
+mod encryption_keys;
 mod false_leader;
 mod false_words;
 mod invariants;
