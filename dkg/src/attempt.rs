@@ -191,6 +191,13 @@ impl Attempt {
         self.roster.members().len()
     }
 
+    /// Whether every dealer also acknowledges the deals, as in a create.
+    pub(crate) fn dealers_acknowledge(&self) -> bool {
+        let members = self.members();
+        let acknowledges = |dealer: &Dealer| usize::from(dealer.seat) <= members;
+        self.dealers.iter().all(acknowledges)
+    }
+
     /// How many take part, new and old.
     pub(crate) fn seats(&self) -> usize {
         self.acceptances.len()

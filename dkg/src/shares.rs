@@ -78,7 +78,8 @@ impl Checker<'_> {
         rng: &mut R,
     ) -> Result<Verdict, Fault> {
         let relayed: Vec<Relayed<'_>> = deals.iter().map(RelayedDeal::relayed).collect();
-        let digests = self.check_signatures(&relayed)?;
+        let digests = self.check_relayed(&relayed)?;
+        self.check_signatures(&relayed, &digests)?;
         for deal in deals {
             if deal::commitments_hash(&deal.commitments) != deal.header.commitments_hash {
                 return Err(Fault::RelayAltered {
@@ -109,9 +110,9 @@ impl Checker<'_> {
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
-    /// Step 7: one deal of each dealer in order, each as its dealer signed it, this member's own as it made it. Whatever is
-    /// wrong here is the leader's doing. Returns the digests.
-    pub(crate) fn check_signatures(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
+    /// Step 7 but for the signatures: one deal of each dealer in order, this member's own as it made it, and the ciphertexts those of the
+    /// digests. Whatever is wrong here is the leader's doing. Returns the digests.
+    pub(crate) fn check_relayed(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
         let dealers = &self.attempt.dealers;
         let expected = dealers.len();
         let in_order = dealers
@@ -125,26 +126,40 @@ impl Checker<'_> {
             });
         }
         let mut digests = Vec::with_capacity(expected);
-        let mut signatures = Batch::default();
         for (relayed, dealer) in deals.iter().zip(dealers) {
             let header = relayed.header;
-            let altered = |what| Fault::RelayAltered {
-                author: dealer.seat,
-                what,
-            };
-            let identity = self.attempt.roster.identity(dealer.seat);
-            let identity = identity.ok_or_else(|| altered("deal"))?;
-            let digest = header.digest(&self.attempt.params);
             if dealer.seat == self.index && self.own.is_some_and(|own| own != header) {
                 return Err(Fault::OwnMessageAltered { what: "deal" });
             }
-            let index = header.index.to_le_bytes();
-            let items = header.signed_items(&self.attempt.params, &index, &digest);
-            signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
             if !relayed.has_true_ciphertext(self.index, self.attempt.members()) {
-                return Err(altered("ciphertext"));
+                return Err(Fault::RelayAltered {
+                    author: dealer.seat,
+                    what: "ciphertext",
+                });
             }
-            digests.push(digest);
+            digests.push(header.digest(&self.attempt.params));
+        }
+        Ok(digests)
+    }
+
+    /// The rest of step 7: each dealer has signed its digest. If not, that is the leader's doing too.
+    pub(crate) fn check_signatures(
+        &self,
+        deals: &[Relayed<'_>],
+        digests: &[[u8; 64]],
+    ) -> Result<(), Fault> {
+        let dealers = &self.attempt.dealers;
+        let mut signatures = Batch::default();
+        for ((relayed, digest), dealer) in deals.iter().zip(digests).zip(dealers) {
+            let header = relayed.header;
+            let identity = self.attempt.roster.identity(dealer.seat);
+            let identity = identity.ok_or(Fault::RelayAltered {
+                author: dealer.seat,
+                what: "deal",
+            })?;
+            let index = header.index.to_le_bytes();
+            let items = header.signed_items(&self.attempt.params, &index, digest);
+            signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
         }
         signatures.verify().map_err(|places| Fault::RelayAltered {
             author: places
@@ -153,8 +168,7 @@ impl Checker<'_> {
                 .map(|dealer| dealer.seat)
                 .unwrap_or_default(),
             what: "deal",
-        })?;
-        Ok(digests)
+        })
     }
 
     /// Step 8: decodes a deal's proof and decrypts this member's share of it.

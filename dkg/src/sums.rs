@@ -2,7 +2,7 @@
 //!
 //! The leader sends the sums S_k = Σ_i w_i·A_ik of all dealers' commitments, and of each deal only what its dealer signed and this
 //! member's ciphertext. The weights w_i are 1 when a key is made; when it is shared anew they are the dealers' Lagrange
-//! coefficients. The member checks every signature and every proof of knowledge, and then its share of the sum:
+//! coefficients. The member checks every proof of knowledge and its share of the sum:
 //!
 //! ```text
 //! S_0 = Σ_i w_i·A_i0        x_j·G = Σ_k j^k·S_k   with   x_j = Σ_i w_i·s_ij
@@ -19,6 +19,14 @@
 //!
 //! Wrong shares of two dealers that cancel in a member's sum leave that member with a right share of the sum. Wherever they do not
 //! cancel, in another member's sum or under other weights, the check fails there.
+//!
+//! # The deals' signatures
+//!
+//! In a create every dealer acknowledges the set of deals, and a member confirms only when it has verified all acknowledgements. So an
+//! honest dealer's acknowledgement shows that its deal in the set is its own, and the signatures of the deals need not be verified as well while all
+//! is right. They are what *blames* somebody: as soon as a check fails they are verified first. Whoever has shown a member made-up deals has
+//! gained an acknowledgement of a set that no other honest member acknowledges, and the member drops it when it is shown the true deals
+//! (`member/checks.rs`). In a reshare a dealer that leaves acknowledges nothing, and its signature is verified at once.
 //!
 //! # When a check fails
 //!
@@ -116,13 +124,32 @@ impl Checker<'_> {
         rng: &mut R,
     ) -> Result<SummedVerdict, Fault> {
         let relayed: Vec<Relayed<'_>> = excerpts.iter().map(DealExcerpt::relayed).collect();
-        let digests = self.check_signatures(&relayed)?;
+        let digests = self.check_relayed(&relayed)?;
+        let vouched_for = self.attempt.dealers_acknowledge();
+        if !vouched_for {
+            self.check_signatures(&relayed, &digests)?;
+        }
+        let outcome = self.add_up(&relayed, &digests, sums, rng);
+        // Before anything is said of anybody it must be certain whose the deals are.
+        if vouched_for && !matches!(outcome, Ok(SummedVerdict::Good(_))) {
+            self.check_signatures(&relayed, &digests)?;
+        }
+        outcome
+    }
+
+    fn add_up<R: CryptoRng>(
+        &self,
+        relayed: &[Relayed<'_>],
+        digests: &[[u8; 64]],
+        sums: &[u8],
+        rng: &mut R,
+    ) -> Result<SummedVerdict, Fault> {
         let set = deal_set(&self.attempt.params, digests.iter());
         let opened = relayed
             .iter()
             .zip(digests)
             .map(|(relayed, digest)| {
-                self.open(relayed, relayed.header.open_excerpt(self.attempt, digest))
+                self.open(relayed, relayed.header.open_excerpt(self.attempt, *digest))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let sums = decode_sums(sums, self.attempt.roster.threshold());

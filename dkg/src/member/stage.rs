@@ -293,11 +293,12 @@ impl Seen<'_> {
                 return Err(Fault::DealCount { expected, got });
             }
             let digest = other.digest(&attempt.params);
-            if known.digest(&attempt.params) == digest {
+            let known_digest = known.digest(&attempt.params);
+            if known_digest == digest {
                 continue;
             }
             let seat = attempt.seat_of_dealer(known.index);
-            if other.is_signed(attempt, &digest) {
+            if other.is_signed(attempt, &digest) && known.is_signed(attempt, &known_digest) {
                 let evidence = Box::new((known.clone(), other.clone()));
                 return Err(Fault::TwoDeals {
                     dealer: seat,
@@ -310,5 +311,31 @@ impl Seen<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether those that were answered were made up: no dealer has signed them where they differ from what is shown now, which is signed.
+    pub(super) fn were_made_up<'a>(
+        &self,
+        attempt: &Attempt,
+        headers: impl ExactSizeIterator<Item = &'a DealHeader>,
+    ) -> bool {
+        if headers.len() != self.0.len() {
+            return false;
+        }
+        let mut differ = false;
+        for (known, other) in self.0.iter().zip(headers) {
+            let (before, now) = (known.digest(&attempt.params), other.digest(&attempt.params));
+            if before == now {
+                continue;
+            }
+            differ = true;
+            let replaced = known.index == other.index
+                && other.is_signed(attempt, &now)
+                && !known.is_signed(attempt, &before);
+            if !replaced {
+                return false;
+            }
+        }
+        differ
     }
 }
