@@ -9,8 +9,8 @@
 //! A complaint opens a ciphertext to everybody: the point n_j·N_i with a proof that it is formed with the n_j of the
 //! member's encryption key N_j (purpose `complaint`). From it anyone decrypts that share and sees who lied: the dealer or the
 //! complaint's author. The point also opens what the author dealt to the accused, and both in every other attempt of the ceremony, and no more:
-//! one of the two is a cheat, and has known all of that already. N_i is none that was made from another member's, because an
-//! acceptance that does not show knowledge of n_i is void before anything is dealt under it.
+//! one of the two is a cheat, and has known all of that already. N_i is none that was made from another member's, because a
+//! deal whose dealer does not know n_i is void before anybody complains of it ([`crate::knowledge`]).
 
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;

@@ -16,21 +16,17 @@
 //! attempt they have the seats 1, 2, … in the proposal's order; the new ones have the indices 1 … n. An old member that leaves
 //! signs an acceptance too: it deals under its encryption key.
 //!
-//! Each pair of members has one shared secret n_i·N_j = n_j·N_i, under which each deals to the other ([`crate::pairs`]). Therefore an
-//! acceptance proves that its author knows n: see [`crate::knowledge`].
-
-use std::collections::BTreeSet;
+//! Each pair of members has one shared secret n_i·N_j = n_j·N_i, under which each deals to the other ([`crate::pairs`]). That a dealer knows
+//! its n is proved in its deal ([`crate::knowledge`]). Two equal N are no harm: whoever has copied another's has no such proof.
 
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
-use rand_core::CryptoRng;
 use reencrypt::{Hasher, Point, SecretScalar};
 use serde::{Deserialize, Serialize};
 
 use crate::base::Base;
 use crate::dealers::{Dealer, dealers};
 use crate::fault::Fault;
-use crate::knowledge::{self, Context, Proof};
 use crate::proposal::Proposal;
 use crate::signature::{self, Batch};
 use crate::tags;
@@ -44,10 +40,7 @@ pub const FIRST_ATTEMPT: u32 = 1;
 pub struct Acceptance {
     /// The member's seat.
     pub index: u16,
-    /// Proof of knowledge of n, 64 bytes.
-    #[serde(with = "serde_bytes")]
-    pub proof: [u8; 64],
-    /// The member's signature over `H("cryptonode/v1/dkg-accept", hash of the proposal, LE16(index), N, proof)`, 64 bytes.
+    /// The member's signature over `H("cryptonode/v1/dkg-accept", hash of the proposal, LE16(index), N)`, 64 bytes.
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
     /// N, 32 bytes.
@@ -56,54 +49,37 @@ pub struct Acceptance {
 }
 
 impl Acceptance {
-    pub(crate) fn new<R: CryptoRng>(
+    pub(crate) fn new(
         proposal: &Proposal,
         index: u16,
         secret: &SecretScalar,
         identity: &SigningKey,
-        rng: &mut R,
     ) -> Self {
-        let public = secret.public();
-        let context = Context {
-            tag: tags::PROOF_ENCRYPTION,
-            items: &[proposal.hash(), &index.to_le_bytes()],
-        };
-        let mut acceptance = Self {
+        let encryption_key = *secret.public().as_bytes();
+        let signature = signature::sign(
+            identity,
+            tags::ACCEPT,
+            &[proposal.hash(), &index.to_le_bytes(), &encryption_key],
+        );
+        Self {
             index,
-            proof: context.prove(secret, &public, rng),
-            signature: [0; 64],
-            encryption_key: *public.as_bytes(),
-        };
-        let items = index.to_le_bytes();
-        let items = acceptance.signed_items(proposal, &items);
-        acceptance.signature = signature::sign(identity, tags::ACCEPT, &items);
-        acceptance
+            encryption_key,
+            signature,
+        }
     }
 
-    /// Whether the member signed it for this proposal, and shows that it knows the secret of its key.
+    /// Whether the member signed it for this proposal, and its key is a point.
     pub(crate) fn is_valid(&self, proposal: &Proposal) -> bool {
         let index = self.index.to_le_bytes();
         proposal.identity(self.index).is_some_and(|identity| {
             let items = self.signed_items(proposal, &index);
             signature::verify(identity, tags::ACCEPT, &items, &self.signature)
-                && self
-                    .open(proposal)
-                    .is_some_and(|(proof, key)| proof.verify_vartime(&key))
+                && Point::from_bytes(&self.encryption_key).is_ok()
         })
     }
 
-    fn signed_items<'a>(&'a self, proposal: &'a Proposal, index: &'a [u8; 2]) -> [&'a [u8]; 4] {
-        [proposal.hash(), index, &self.encryption_key, &self.proof]
-    }
-
-    /// The proof, which is not yet verified, and N. `None` if one of them is none.
-    fn open(&self, proposal: &Proposal) -> Option<(Proof, Point)> {
-        let key = Point::from_bytes(&self.encryption_key).ok()?;
-        let context = Context {
-            tag: tags::PROOF_ENCRYPTION,
-            items: &[proposal.hash(), &self.index.to_le_bytes()],
-        };
-        Some((context.decode(&key, &self.proof)?, key))
+    fn signed_items<'a>(&'a self, proposal: &'a Proposal, index: &'a [u8; 2]) -> [&'a [u8]; 3] {
+        [proposal.hash(), index, &self.encryption_key]
     }
 }
 
@@ -141,9 +117,6 @@ impl Attempt {
             expected: proposal.seats().len(),
             got: acceptances.len(),
         })?;
-        let expected = acceptances.len();
-        let mut proofs = Vec::with_capacity(expected);
-        let mut taken = BTreeSet::new();
         let mut signatures = Batch::default();
         for (acceptance, identity) in acceptances.iter().zip(roster.identities()) {
             let index = acceptance.index.to_le_bytes();
@@ -153,25 +126,13 @@ impl Attempt {
         signatures
             .verify()
             .map_err(|places| altered(&places, "acceptance"))?;
-        for acceptance in &acceptances {
+        let decode = |acceptance: &Acceptance| {
             let member = acceptance.index;
-            let opened = acceptance.open(proposal);
-            proofs.push(opened.ok_or(Fault::AcceptanceInvalid { member })?);
-        }
-        if !knowledge::all_hold_vartime(&proofs) {
-            let false_one = |(_, (proof, key)): &(_, &(Proof, Point))| !proof.verify_vartime(key);
-            if let Some((acceptance, _)) = acceptances.iter().zip(&proofs).find(false_one) {
-                let member = acceptance.index;
-                return Err(Fault::AcceptanceInvalid { member });
-            }
-        }
-        // Who only copied the key has no proof of it: these two know one secret.
-        let twin = |acceptance: &&Acceptance| !taken.insert(acceptance.encryption_key);
-        if let Some(acceptance) = acceptances.iter().find(twin) {
-            let member = acceptance.index;
-            return Err(Fault::EncryptionKeyTaken { member });
-        }
-        let encryption_keys: Vec<Point> = proofs.iter().map(|(_, key)| *key).collect();
+            Point::from_bytes(&acceptance.encryption_key)
+                .map_err(|_| Fault::AcceptanceInvalid { member })
+        };
+        let encryption_keys: Vec<Point> =
+            acceptances.iter().map(decode).collect::<Result<_, _>>()?;
         let encoded: Vec<[u8; 32]> = encryption_keys.iter().map(|key| *key.as_bytes()).collect();
         let params = params(&roster, number, &encoded);
         let dealers = dealers(&roster).ok_or(Fault::UnusableResult)?;

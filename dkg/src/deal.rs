@@ -14,7 +14,7 @@
 //! The pad hashes what determines the polynomial, so that no two polynomials are ever dealt under one pad, not even by a dealer that
 //! was set back to an older state and deals once more.
 //!
-//! The dealer proves that it knows f_0 (see [`crate::knowledge`]) and signs the digest with the proof. The polynomial is gone
+//! The dealer proves that it knows f_0 and n_i (see [`crate::knowledge`]) and signs the digest with the proof. The polynomial is gone
 //! when [`deal`] returns: after a crash the stored bytes of the deal are sent again, and nothing else can be.
 //!
 //! A deal travels whole from the dealer to the leader ([`Deal`]). From there each member gets the signed [`DealHeader`] with its own
@@ -24,6 +24,7 @@
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
+use reencrypt::polynomial::evaluate;
 use reencrypt::{Hasher, Point, SecretScalar, hash, hash_to_scalar};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -31,7 +32,7 @@ use zeroize::Zeroize;
 
 use crate::attempt::Attempt;
 use crate::fault::DealFault;
-use crate::knowledge::{Context, Proof};
+use crate::knowledge::{Proof, Statement};
 use crate::merkle::{self, Tree};
 use crate::pairs::Pairs;
 use crate::{signature, tags};
@@ -42,15 +43,15 @@ use crate::{signature, tags};
 pub struct DealHeader {
     /// The dealer's index: 1…n, in a reshare the one in the base.
     pub index: u16,
+    /// Proof of knowledge of the constant term and of n_i, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
     /// A_0, the commitment to the constant term, 32 bytes.
     #[serde(with = "serde_bytes")]
     pub constant: [u8; 32],
     /// The dealer's signature over `H("cryptonode/v1/dkg-deal-signature", params, LE16(i), digest, proof)`.
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
-    /// Proof of knowledge of the constant term, 64 bytes.
-    #[serde(with = "serde_bytes")]
-    pub constant_proof: [u8; 64],
     /// RFC 9162 root over the n ciphertexts, 32 bytes.
     #[serde(with = "serde_bytes")]
     pub ciphertexts_root: [u8; 32],
@@ -104,6 +105,8 @@ pub struct RelayedDeal {
 pub(crate) struct OpenHeader {
     pub(crate) index: u16,
     pub(crate) digest: [u8; 64],
+    /// N_i.
+    pub(crate) key: Point,
     /// A_0 … A_t−1; of an excerpt, A_0 alone.
     pub(crate) commitments: Vec<Point>,
 }
@@ -166,7 +169,7 @@ impl DealHeader {
         index: &'a [u8; 2],
         digest: &'a [u8; 64],
     ) -> [&'a [u8]; 4] {
-        [params, index, digest, &self.constant_proof]
+        [params, index, digest, &self.proof]
     }
 
     /// Decodes what the dealer signed: exactly t commitments, none of them the identity, and in a reshare the dealer's
@@ -191,7 +194,7 @@ impl DealHeader {
                 Point::from_bytes(bytes).map_err(|_| DealFault::Commitment(place))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(self.with_points(digest, points))
+        self.with_points(attempt, digest, points)
     }
 
     /// In a reshare A_0 must be the dealer's public share of the base.
@@ -213,38 +216,49 @@ impl DealHeader {
     ) -> Result<OpenHeader, DealFault> {
         self.check_constant(attempt)?;
         let constant = Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?;
-        Ok(self.with_points(digest, vec![constant]))
+        self.with_points(attempt, digest, vec![constant])
     }
 
-    fn with_points(&self, digest: [u8; 64], commitments: Vec<Point>) -> OpenHeader {
-        OpenHeader {
+    fn with_points(
+        &self,
+        attempt: &Attempt,
+        digest: [u8; 64],
+        commitments: Vec<Point>,
+    ) -> Result<OpenHeader, DealFault> {
+        let key = attempt.dealer_key(self.index);
+        Ok(OpenHeader {
             index: self.index,
             digest,
+            key: *key.ok_or(DealFault::Index(self.index))?,
             commitments,
-        }
+        })
     }
 
-    /// Decodes the proof of the constant term and computes its challenge.
-    pub(crate) fn proof(&self, params: &[u8; 64], open: &OpenHeader) -> Result<Proof, DealFault> {
-        let constant = open.commitments.first().ok_or(DealFault::ConstantProof)?;
-        let context = Context {
-            tag: tags::PROOF_CONSTANT,
-            items: &[params, &self.index.to_le_bytes(), &open.digest],
+    /// Decodes the proof and computes its challenge.
+    pub(crate) fn open_proof(
+        &self,
+        params: &[u8; 64],
+        open: &OpenHeader,
+    ) -> Result<Proof, DealFault> {
+        let statement = Statement {
+            params,
+            dealer: self.index,
+            digest: &open.digest,
+            constant: open.commitments.first().ok_or(DealFault::Proof)?,
+            key: &open.key,
         };
-        context
-            .decode(constant, &self.constant_proof)
-            .ok_or(DealFault::ConstantProof)
+        statement.decode(&self.proof).ok_or(DealFault::Proof)
     }
 }
 
 impl OpenHeader {
-    /// Verifies the proof of the constant term.
+    /// Verifies the proof by itself.
     pub(crate) fn verify_vartime(&self, proof: &Proof) -> Result<(), DealFault> {
         let constant = self.commitments.first();
-        if constant.is_some_and(|constant| proof.verify_vartime(constant)) {
+        if constant.is_some_and(|constant| proof.verify_vartime(constant, &self.key)) {
             Ok(())
         } else {
-            Err(DealFault::ConstantProof)
+            Err(DealFault::Proof)
         }
     }
 }
@@ -279,7 +293,7 @@ impl Deal {
             return Err(DealFault::CiphertextsRoot);
         }
         let open = header.open(attempt, digest, &self.commitments)?;
-        open.verify_vartime(&header.proof(&attempt.params, &open)?)?;
+        open.verify_vartime(&header.open_proof(&attempt.params, &open)?)?;
         Ok(open)
     }
 
@@ -437,7 +451,7 @@ pub(crate) fn deal_polynomial<R: CryptoRng>(
         constant: *constant.as_bytes(),
         commitments_hash: commitments_hash(&commitments),
         ciphertexts_root: [0; 32],
-        constant_proof: [0; 64],
+        proof: [0; 64],
         signature: [0; 64],
     };
     let mut ciphertexts = Vec::with_capacity(32 * attempt.members());
@@ -451,11 +465,14 @@ pub(crate) fn deal_polynomial<R: CryptoRng>(
     }
     header.ciphertexts_root = Tree::new(ciphertexts.as_chunks::<32>().0).root();
     let digest = header.digest(&attempt.params);
-    let context = Context {
-        tag: tags::PROOF_CONSTANT,
-        items: &[&attempt.params, &index.to_le_bytes(), &digest],
+    let statement = Statement {
+        params: &attempt.params,
+        dealer: index,
+        digest: &digest,
+        constant,
+        key: attempt.dealer_key(index)?,
     };
-    header.constant_proof = context.prove(polynomial.first()?, constant, rng);
+    header.proof = statement.prove(polynomial.first()?, sealing.secret, rng);
     header.sign(&attempt.params, sealing.identity);
     Some(Deal {
         header,
@@ -471,15 +488,4 @@ impl DealHeader {
         let items = self.signed_items(params, &index, &digest);
         self.signature = signature::sign(identity, tags::DEAL_SIGNATURE, &items);
     }
-}
-
-/// f(x), by Horner's rule, in constant time.
-pub(crate) fn evaluate(polynomial: &[SecretScalar], x: u16) -> Scalar {
-    let x = Scalar::from(x);
-    polynomial
-        .iter()
-        .rev()
-        .fold(Scalar::ZERO, |value, coefficient| {
-            value * x + coefficient.expose()
-        })
 }

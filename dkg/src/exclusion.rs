@@ -248,7 +248,7 @@ fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
         Err(reason) => reason,
         Ok(open) => accused
             .header
-            .proof(&attempt.params, &open)
+            .open_proof(&attempt.params, &open)
             .and_then(|proof| open.verify_vartime(&proof))
             .err()?,
     };
@@ -324,7 +324,7 @@ pub(crate) mod tests {
             index: u16::MAX,
             constant: [0; 32],
             signature: [0; 64],
-            constant_proof: [0; 64],
+            proof: [0; 64],
             ciphertexts_root: [0; 32],
             commitments_hash: [0; 64],
         }

@@ -481,6 +481,7 @@ impl Member {
             stage: Stage::Proposed,
             exclusions: Vec::new(),
             pending: Vec::new(),
+            activated: Vec::new(),
             attempt: None,
             secrets: Secrets::default(),
             accused: Vec::new(),
@@ -548,7 +549,6 @@ impl Member {
             running.index,
             &secret,
             &self.node.identity,
-            rng,
         );
         running.secrets.encryption = Some(secret);
         running.stage = Stage::Accepted { acceptance };
@@ -578,12 +578,15 @@ impl Member {
         Ok(running.changed(reply))
     }
 
-    /// Gives up if the proposal has expired and nothing was confirmed. Returns the state to write, without secrets.
+    /// Gives up if the proposal has expired and nothing was confirmed; if something was, n_j goes. Returns the state to write.
     /// The driver calls it from time to time, for ceremonies that nobody asks about any more.
     pub fn expire(&mut self, now: u64) -> Option<Zeroizing<Vec<u8>>> {
-        self.running
-            .as_mut()
-            .and_then(|running| running.expire(now))
-            .and_then(|output| output.persist)
+        let running = self.running.as_mut()?;
+        let changed = running.expire(now).and_then(|output| output.persist);
+        // Another attempt does not follow, and whoever has confirmed needs no more than its share.
+        if now >= running.proposal.expires() && running.erase_encryption() {
+            return Some(state::encode(running));
+        }
+        changed
     }
 }

@@ -5,7 +5,7 @@
 //! weights α_i, γ_i for dealer i,
 //!
 //! ```text
-//! Σ_i (α_i·z_i + γ_i·s_ij)·G  =  Σ_i α_i·(K_i + c_i·A_i0) + γ_i·Σ_k j^k·A_ik
+//! Σ_i (α_i·z_i + γ_i·s_ij)·G  =  Σ_i α_i·(K_i + c_i·A_i0 + c_i²·N_i) + γ_i·Σ_k j^k·A_ik
 //! ```
 //!
 //! which holds for false parts with a probability of 2⁻¹²⁸ only. When it does not hold, each deal is looked at on its
@@ -185,7 +185,7 @@ impl Checker<'_> {
         let header = header.map_err(bad)?;
         let proof = relayed
             .header
-            .proof(&self.attempt.params, &header)
+            .open_proof(&self.attempt.params, &header)
             .map_err(bad)?;
         let pad = Pad::of(self.attempt, relayed.header, self.index)
             .ok_or_else(|| bad(DealFault::Index(dealer)))?;
@@ -206,7 +206,7 @@ impl Checker<'_> {
     /// The equation of the module's head. The secret shares only enter the left side, in constant time.
     fn all_hold_vartime<R: CryptoRng>(&self, opened: &[Opened], rng: &mut R) -> bool {
         let powers = powers(self.index, usize::from(self.attempt.roster.threshold()));
-        let size = opened.len() * (powers.len() + 1);
+        let size = opened.len() * (powers.len() + 2);
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
             Vec::<&RistrettoPoint>::with_capacity(size),
@@ -218,10 +218,13 @@ impl Checker<'_> {
             };
             let (alpha, gamma) = (weight(rng), weight(rng));
             *left += alpha * deal.proof.response + gamma * **share;
-            scalars.push(alpha);
-            points.push(deal.proof.commitment.as_ristretto());
             // The constant term stands in its proof and in the share: one coefficient for both.
             let mut extra = alpha * deal.proof.challenge;
+            scalars.extend([alpha, extra * deal.proof.challenge]);
+            points.extend([
+                deal.proof.commitment.as_ristretto(),
+                deal.header.key.as_ristretto(),
+            ]);
             for (power, commitment) in powers.iter().zip(&deal.header.commitments) {
                 scalars.push(gamma * power + extra);
                 points.push(commitment.as_ristretto());

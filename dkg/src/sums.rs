@@ -176,7 +176,7 @@ impl Checker<'_> {
         share: &Scalar,
         rng: &mut R,
     ) -> bool {
-        let size = 2 * opened.len() + sums.len();
+        let size = 3 * opened.len() + sums.len();
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
             Vec::<&RistrettoPoint>::with_capacity(size),
@@ -189,9 +189,15 @@ impl Checker<'_> {
             let Some(commitment) = deal.header.commitments.first() else {
                 return false;
             };
-            scalars.extend([alpha, alpha * deal.proof.challenge + of_constant * dealer]);
+            let proved = alpha * deal.proof.challenge;
+            scalars.extend([
+                alpha,
+                proved * deal.proof.challenge,
+                proved + of_constant * dealer,
+            ]);
             points.extend([
                 deal.proof.commitment.as_ristretto(),
+                deal.header.key.as_ristretto(),
                 commitment.as_ristretto(),
             ]);
         }
@@ -215,8 +221,9 @@ mod tests {
         clippy::panic,
         missing_docs
     )]
+    use reencrypt::polynomial::evaluate;
+
     use super::*;
-    use crate::deal::evaluate;
     use crate::shares::share_fits;
 
     /// Dealers with old indices 1, 3 and 4 share the constant terms of one polynomial anew, as in a reshare.

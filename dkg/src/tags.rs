@@ -8,7 +8,7 @@ pub(crate) const BATCH: &str = "cryptonode/v1/dkg-batch";
 pub(crate) const PROPOSE: &str = "cryptonode/v1/dkg-propose";
 /// What the proposer signs to call a ceremony off.
 pub(crate) const ABANDON: &str = "cryptonode/v1/dkg-abandon";
-/// What a member signs to take part, with its encryption key N and the proof that it knows its secret.
+/// What a member signs to take part, with its encryption key N.
 pub(crate) const ACCEPT: &str = "cryptonode/v1/dkg-accept";
 /// The parameters of an attempt.
 /// The words by which operators compare proposals.
@@ -20,12 +20,8 @@ pub(crate) const PAD: &str = "cryptonode/v1/dkg-pad";
 pub(crate) const DEAL: &str = "cryptonode/v1/dkg-deal";
 /// The commitments of a deal after the first.
 pub(crate) const COMMITMENTS: &str = "cryptonode/v1/dkg-commitments";
-/// Challenge of the proof of knowledge of a deal's constant term.
-pub(crate) const PROOF_CONSTANT: &str = "cryptonode/v1/dkg-proof-constant";
-/// Challenge of the proof of knowledge of the secret of a member's encryption key.
-pub(crate) const PROOF_ENCRYPTION: &str = "cryptonode/v1/dkg-proof-encryption";
-/// Weights by which proofs of knowledge are verified together.
-pub(crate) const PROOF_WEIGHTS: &str = "cryptonode/v1/dkg-proof-weights";
+/// Challenge of a dealer's proof of knowledge.
+pub(crate) const PROOF: &str = "cryptonode/v1/dkg-proof";
 /// Derivation of a proof's nonce.
 pub(crate) const PROOF_NONCE: &str = "cryptonode/v1/dkg-proof-nonce";
 /// What a dealer signs.
@@ -69,9 +65,7 @@ mod tests {
             super::PAD,
             super::DEAL,
             super::COMMITMENTS,
-            super::PROOF_CONSTANT,
-            super::PROOF_ENCRYPTION,
-            super::PROOF_WEIGHTS,
+            super::PROOF,
             super::PROOF_NONCE,
             super::DEAL_SIGNATURE,
             super::DEAL_SET,

@@ -2,16 +2,16 @@
 //!
 //! The complaint oracle: a complaint publishes n_j·N_i, by which everybody decrypts what members i and j dealt to each other. If a
 //! cheating dealer could take part with N_i = c·N_k, made of an honest member k's, and deal wrong shares, the honest members' own
-//! complaints would open what k dealt to them. The proof of knowledge of n_i is what stops it: such an acceptance is
-//! void, nobody deals under it, and there is nothing to complain about.
+//! complaints would open what k dealt to them. The proof of knowledge of n_i is what stops it: a deal without it is
+//! void, and nobody complains about it.
 
 use std::collections::BTreeMap;
 
-use curve25519_dalek::Scalar;
 use curve25519_dalek::ristretto::CompressedRistretto;
+use curve25519_dalek::{RistrettoPoint, Scalar};
 use dkg::{Acceptance, Deal, Fault, Message};
 
-use crate::dealer::{Dealer, acceptance, excerpt, relay, sign_acceptance};
+use crate::dealer::{Dealer, acceptance, excerpt, relay, sums};
 use crate::impostor::{Impostor, Outcome, Step};
 
 /// A deal of the impostor's own making, from its own polynomial.
@@ -58,43 +58,86 @@ async fn relayed(name: &str, forge: impl Fn(&Impostor) -> Deal) -> Message {
     verdict.unwrap()
 }
 
-/// The impostor leads, and tells everybody that it accepted with `forge(an honest member's acceptance)`. Gives the first answer to that,
-/// and how many dealt.
-async fn begun(
+/// The impostor takes part with N and what it takes for n, made from an honest member's acceptance, and leads by hand. It deals the
+/// victim a wrong share under that key. Gives what the victim answers, asked with the sums and with the whole deals.
+async fn dealt_under(
     name: &str,
-    forge: impl Fn(&Impostor, &Acceptance) -> Acceptance,
-) -> (u16, Message, usize) {
+    forge: impl Fn(&Acceptance) -> (RistrettoPoint, Scalar),
+) -> (u16, [Message; 2]) {
     let mut impostor = Impostor::among_three(name).await;
     let (own, others) = (impostor.index(), impostor.others());
-    let (mut verdict, mut dealt) = (None, 0);
-    let outcome = impostor
-        .lead(|impostor, step| match step {
-            Step::Question(index, Message::Begin { acceptances, .. }) if index != own => {
-                let honest = acceptances[usize::from(others[1]) - 1].clone();
-                acceptances[usize::from(own) - 1] = forge(impostor, &honest);
+    let (ceremony, victim) = (impostor.proposal.id(), others[0]);
+    let proposal = impostor.proposal.sign(&impostor.local.identity).unwrap();
+    let propose = Message::Propose { proposal };
+    let mut acceptances: BTreeMap<u16, Acceptance> = BTreeMap::new();
+    while acceptances.len() < others.len() {
+        for index in others.clone() {
+            match impostor.ask(index, &propose).await {
+                Message::Accepted { acceptance, .. } => {
+                    acceptances.insert(index, acceptance);
+                }
+                Message::Pending { .. } => {}
+                other => panic!("{other:?}"),
             }
-            Step::Answer(index, answer @ Message::Refused { .. }) if index != own => {
-                verdict.get_or_insert_with(|| answer.clone());
-            }
-            Step::Answer(index, Message::Dealt { .. }) if index != own => dealt += 1,
-            _ => {}
-        })
-        .await;
-    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
-    for index in others {
-        assert!(impostor.keys_of(index).await.is_empty(), "member {index}");
+        }
     }
-    (own, verdict.unwrap(), dealt)
+    let (key, secret) = forge(&acceptances[&others[1]]);
+    let key = key.compress().to_bytes();
+    let forged = acceptance(&impostor.proposal, own, key, &impostor.local.identity);
+    acceptances.insert(own, forged);
+    let acceptances: Vec<Acceptance> = acceptances.into_values().collect();
+    let begin = Message::Begin {
+        attempt: 1,
+        ceremony,
+        excluded: Vec::new(),
+        acceptances: acceptances.clone(),
+    };
+    let mut deals: BTreeMap<u16, Deal> = BTreeMap::new();
+    for index in others.clone() {
+        match impostor.ask(index, &begin).await {
+            Message::Dealt { deal, .. } => deals.insert(index, *deal),
+            other => panic!("{other:?}"),
+        };
+    }
+    let mut cheat = Dealer::new(&impostor.proposal, &acceptances, own, secret, 5);
+    cheat.encryption_key = key;
+    let wrong = cheat.share(victim) + Scalar::ONE;
+    let victims = acceptances[usize::from(victim) - 1].encryption_key;
+    cheat.encrypt(victim, wrong, &victims);
+    deals.insert(own, cheat.finish(&impostor.local.identity));
+    let deals: Vec<Deal> = deals.into_values().collect();
+    let summed = Message::Deals {
+        sums: sums(&deals),
+        deals: deals.iter().map(|deal| excerpt(deal, victim)).collect(),
+        attempt: 1,
+        ceremony,
+    };
+    let whole = Message::WholeDeals {
+        deals: deals.iter().map(|deal| relay(deal, victim)).collect(),
+        attempt: 1,
+        ceremony,
+    };
+    let answers = [
+        impostor.ask(victim, &summed).await,
+        impostor.ask(victim, &whole).await,
+    ];
+    (own, answers)
 }
 
-fn assert_void((cheat, answer, dealt): (u16, Message, usize)) {
-    match answer {
-        Message::Refused { code, culprit, .. } => {
-            assert_eq!((code.as_str(), culprit), ("acceptance-invalid", cheat));
+fn assert_void((cheat, answers): (u16, [Message; 2])) {
+    for answer in answers {
+        match answer {
+            Message::Refused { code, culprit, .. } => {
+                assert_eq!((code.as_str(), culprit), ("deal-proof", cheat));
+            }
+            other => panic!("the victim opened n_j·N_k: {other:?}"),
         }
-        other => panic!("{other:?}"),
     }
-    assert_eq!(dealt, 0, "nothing was dealt under the key");
+}
+
+fn decompress(acceptance: &Acceptance) -> RistrettoPoint {
+    let key = CompressedRistretto(acceptance.encryption_key);
+    key.decompress().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,26 +156,21 @@ async fn an_honest_member_of_our_own_makes_a_key_with_real_nodes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_complaint_oracle_is_shut() {
-    // N and its proof as they stand in the honest member's acceptance.
-    let answer = begun("ceremony-oracle", |impostor, honest| {
-        let (index, identity) = (impostor.index(), &impostor.local.identity);
-        let (key, proof) = (honest.encryption_key, honest.proof);
-        sign_acceptance(&impostor.proposal, index, key, proof, identity)
+    // N as it stands in the honest member's acceptance.
+    let copied = dealt_under("ceremony-oracle", |honest| {
+        (decompress(honest), Scalar::ONE)
     });
-    assert_void(answer.await);
+    assert_void(copied.await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_multiple_of_an_honest_dealers_key_is_no_way_round() {
     // N = 3·N_k, and a proof by the factor, which is all that the impostor knows of it.
-    let answer = begun("ceremony-multiple", |impostor, honest| {
-        let (index, identity) = (impostor.index(), &impostor.local.identity);
-        let copied = CompressedRistretto(honest.encryption_key);
-        let factor = Scalar::from(3u8);
-        let key = (copied.decompress().unwrap() * factor).compress();
-        acceptance(&impostor.proposal, index, key.to_bytes(), factor, identity)
+    let factor = Scalar::from(3u8);
+    let multiple = dealt_under("ceremony-multiple", |honest| {
+        (decompress(honest) * factor, factor)
     });
-    assert_void(answer.await);
+    assert_void(multiple.await);
 }
 
 /// The twin: a dealer that knows its n, and deals a wrong share. That is complained of, and the complaint opens nothing

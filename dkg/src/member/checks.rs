@@ -64,6 +64,7 @@ impl Running {
         match verdict {
             SummedVerdict::Good(good) => self.acknowledge(node, dealing, headers, good, false)?,
             SummedVerdict::WholeDealsWanted => {
+                self.secrets.share = None;
                 self.stage = Stage::DealsWanted {
                     dealing,
                     headers,
@@ -113,6 +114,7 @@ impl Running {
             Verdict::Complain { set, complaints } => {
                 let (params, index) = (&attempt.params, self.own_index(attempt)?);
                 let complaints = Complaints::new(params, index, set, complaints, &node.identity);
+                self.secrets.share = None;
                 self.stage = Stage::Complained {
                     dealing,
                     headers,

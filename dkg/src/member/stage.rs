@@ -28,6 +28,8 @@ pub(super) struct Running {
     pub(super) exclusions: Vec<Exclusion>,
     /// Results of earlier attempts that this member has confirmed, oldest first: a certificate of one may exist.
     pub(super) pending: Vec<Pending>,
+    /// Hashes of the results that this member has activated before the one of its stage, 64 bytes each.
+    pub(super) activated: Vec<ByteBuf>,
     /// Follows from the stage's dealing; there is one if and only if there is a dealing.
     pub(super) attempt: Option<Attempt>,
     pub(super) secrets: Secrets,

@@ -100,7 +100,7 @@ impl Running {
                 .dealing()
                 .and_then(|dealing| dealing.acceptance(self.index)),
         };
-        let Some(own) = own.cloned() else {
+        let Some(own) = own.cloned().filter(|_| self.secrets.encryption.is_some()) else {
             return Err(self.out_of_step("begin"));
         };
         let attempt =
@@ -304,7 +304,8 @@ impl Running {
             sums: sums.as_deref().unwrap_or_default(),
         };
         let key = CertifiedKey::verify_with(&certificate, known, public_shares, rng)?;
-        if done == Some(key.attempt()) {
+        let before = |hash: &ByteBuf| **hash == key.result_hash();
+        if done == Some(key.attempt()) || self.activated.iter().any(before) {
             return Ok(MemberOutput::repeat(reply));
         }
         let current = matches!(&self.stage, Stage::Confirmed { verified, .. } if verified.dealing.number == key.attempt());
@@ -343,6 +344,10 @@ impl Running {
             None if self.is_leaving() => None,
             None => return Err(Fault::OtherResult),
         };
+        if let Stage::Activated { verified, .. } = &self.stage {
+            let hash = result(&self.attempt_in(&verified.dealing)?, verified)?.hash();
+            self.activated.push(ByteBuf::from(hash.to_vec()));
+        }
         if !current {
             // What this member has confirmed since is kept; an attempt that it has not is not gone on with.
             self.set_aside();
@@ -359,8 +364,7 @@ impl Running {
             confirmation: pending.confirmation,
             certificate: ByteBuf::from(certificate),
         };
-        self.secrets.encryption = None;
-        self.secrets.pairs = Pairs::default();
+        self.erase_encryption();
         self.secrets.share = None;
         Ok(MemberOutput {
             activated,

@@ -140,7 +140,8 @@ impl Fields {
 
     /// For who makes the proposal. To take part, a member must find its own key in it ([`crate::Fault::NotListed`]), which is a point.
     pub(super) fn check_recovery_keys(&self) -> Result<(), ProposalError> {
-        let is_none = |member: &&MemberIdentity| Point::from_bytes(&member.recovery_public).is_err();
+        let is_none =
+            |member: &&MemberIdentity| Point::from_bytes(&member.recovery_public).is_err();
         match self.members.iter().find(is_none) {
             Some(member) => Err(ProposalError::Key {
                 what: "recovery key",

@@ -76,7 +76,7 @@ pub fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mu
 fn a_cheat_is_left_out_with_evidence_that_every_member_has_checked() {
     let cases: [(Cheat, &str, &str); 2] = [
         (wrong_share, "complaint", "deal-share"),
-        (rogue_constant, "void-deal", "deal-constant-proof"),
+        (rogue_constant, "void-deal", "deal-proof"),
     ];
     for (cheat, grounds, code) in cases {
         let mut cluster = Cluster::with_absent(3, 5, 1, 300);
@@ -120,7 +120,7 @@ fn without_leave_the_attempt_fails_by_name_as_before() {
             if place == 1 && own.len() == 5 {
                 **deal = rogue_constant(cluster, &own);
             } else {
-                deal.header.constant_proof[40] ^= 1;
+                deal.header.proof[40] ^= 1;
             }
         }
         _ => {}
@@ -317,7 +317,7 @@ fn a_leader_that_leaves_out_whom_it_likes_is_refused() {
                 ..
             }) = excluded.first_mut()
             {
-                accused.header.constant_proof[3] ^= 1;
+                accused.header.proof[3] ^= 1;
             }
         }),
         ("exclusion-count", |message| {

@@ -96,7 +96,7 @@ fn assert_void(code: &str, cheat: &Cheat<'_>) {
 }
 
 /// What the signed part of a deal shows by itself.
-const SHOWN_BY_EXCERPTS: [&str; 1] = ["deal-constant-proof"];
+const SHOWN_BY_EXCERPTS: [&str; 1] = ["deal-proof"];
 
 fn dealer(cluster: &Cluster, acceptances: &[Acceptance], place: usize) -> Dealer {
     Dealer::new(
@@ -301,7 +301,7 @@ fn whole_deals_with_errors_that_cancel_in_the_sum_name_both_dealers() {
 #[test]
 fn a_constant_term_that_the_dealer_does_not_know_voids_the_deal() {
     // A_0 chosen as another point than the polynomial's: a rogue key.
-    assert_void("deal-constant-proof", &|cluster, acceptances| {
+    assert_void("deal-proof", &|cluster, acceptances| {
         let mut dealer = dealer(cluster, acceptances, CHEAT);
         let rogue = RistrettoPoint::mul_base(&Scalar::from(5u8))
             - RistrettoPoint::mul_base(&dealer.polynomial[0]);
@@ -309,25 +309,24 @@ fn a_constant_term_that_the_dealer_does_not_know_voids_the_deal() {
         dealer.finish(&cluster.nodes[CHEAT].local.identity)
     });
     // A proof that is no proof.
-    assert_void("deal-constant-proof", &|cluster, acceptances| {
+    assert_void("deal-proof", &|cluster, acceptances| {
         let dealer = dealer(cluster, acceptances, CHEAT);
         dealer.finish_with(&cluster.nodes[CHEAT].local.identity, [255; 64])
     });
-    // One proof serves one purpose: that of the encryption key is none of the constant term.
-    assert_void("deal-constant-proof", &|cluster, acceptances| {
+    // Another's point as the constant term, with the one secret that it knows in the place of both.
+    assert_void("deal-proof", &|cluster, acceptances| {
         let mut dealer = dealer(cluster, acceptances, CHEAT);
-        dealer.polynomial[0] = dealer.secret;
-        dealer.commitments[0] = dealer.encryption_key;
-        let proof = acceptances[CHEAT].proof;
+        dealer.commitments[0] = acceptances[VICTIM].encryption_key;
+        let proof = dealer.proof(dealer.secret, dealer.secret);
         dealer.finish_with(&cluster.nodes[CHEAT].local.identity, proof)
     });
     // Constant term and proof copied from another dealer, word for word.
-    assert_void("deal-constant-proof", &|cluster, acceptances| {
+    assert_void("deal-proof", &|cluster, acceptances| {
         let mut honest = dealer(cluster, acceptances, 3);
         let copied = honest.finish(&cluster.nodes[3].local.identity).header;
         let mut dealer = dealer(cluster, acceptances, CHEAT);
         dealer.commitments[0] = copied.constant;
-        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, copied.constant_proof)
+        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, copied.proof)
     });
 }
 

@@ -111,41 +111,18 @@ pub fn encryption_secret(state: &[u8]) -> Scalar {
     Scalar::from_canonical_bytes(state[2..34].try_into().unwrap()).unwrap()
 }
 
-/// Member j's acceptance with this N, and a proof by `known`, which is n_j unless the member cheats.
+/// Member j's acceptance with this N.
 pub fn acceptance(
     proposal: &Proposal,
     index: u16,
     encryption_key: [u8; 32],
-    known: Scalar,
     identity: &SigningKey,
 ) -> Acceptance {
     let proposed = hash("cryptonode/v1/dkg-proposal", &[&proposal.to_bytes()]);
-    let nonce = random_scalar(&mut StdRng::seed_from_u64(u64::from(index)));
-    let (number, commitment) = (index.to_le_bytes(), base(nonce));
-    let challenge = hash_to_scalar(
-        "cryptonode/v1/dkg-proof-encryption",
-        &[&proposed, &number, &encryption_key, &commitment],
-    );
-    let mut proof = [0; 64];
-    proof[..32].copy_from_slice(&commitment);
-    proof[32..].copy_from_slice((nonce + challenge * known).as_bytes());
-    sign_acceptance(proposal, index, encryption_key, proof, identity)
-}
-
-/// The same, with any proof.
-pub fn sign_acceptance(
-    proposal: &Proposal,
-    index: u16,
-    encryption_key: [u8; 32],
-    proof: [u8; 64],
-    identity: &SigningKey,
-) -> Acceptance {
-    let proposed = hash("cryptonode/v1/dkg-proposal", &[&proposal.to_bytes()]);
-    let items: [&[u8]; 4] = [&proposed, &index.to_le_bytes(), &encryption_key, &proof];
+    let items: [&[u8]; 3] = [&proposed, &index.to_le_bytes(), &encryption_key];
     let signed = hash("cryptonode/v1/dkg-accept", &items);
     Acceptance {
         index,
-        proof,
         signature: identity.sign(&signed).to_bytes(),
         encryption_key,
     }
@@ -266,40 +243,41 @@ impl Dealer {
         )
     }
 
-    pub fn proof(&mut self, tag: &str, secret: Scalar, point: &[u8; 32]) -> [u8; 64] {
+    /// A proof by these secrets, which is true if they are those of A_0 and N.
+    pub fn proof(&mut self, constant: Scalar, secret: Scalar) -> [u8; 64] {
         let nonce = random_scalar(&mut self.rng);
         let commitment = base(nonce);
-        let challenge = hash_to_scalar(
-            tag,
+        let c = hash_to_scalar(
+            "cryptonode/v1/dkg-proof",
             &[
                 &self.params,
                 &self.index.to_le_bytes(),
                 &self.digest(),
-                point,
+                &self.commitments[0],
+                &self.encryption_key,
                 &commitment,
             ],
         );
         let mut proof = [0; 64];
         proof[..32].copy_from_slice(&commitment);
-        proof[32..].copy_from_slice((nonce + challenge * secret).as_bytes());
+        proof[32..].copy_from_slice((nonce + c * constant + c * c * secret).as_bytes());
         proof
     }
 
-    /// The deal with a proof of the polynomial's constant term, which is true if it fits the point.
+    /// The deal with a proof by the polynomial's constant term and the secret, as far as they fit the points.
     pub fn finish(&mut self, identity: &SigningKey) -> Deal {
-        let (secret, point) = (self.polynomial[0], self.commitments[0]);
-        let proof = self.proof("cryptonode/v1/dkg-proof-constant", secret, &point);
+        let proof = self.proof(self.polynomial[0], self.secret);
         self.finish_with(identity, proof)
     }
 
-    pub fn finish_with(&self, identity: &SigningKey, constant_proof: [u8; 64]) -> Deal {
+    pub fn finish_with(&self, identity: &SigningKey, proof: [u8; 64]) -> Deal {
         let signed = hash(
             "cryptonode/v1/dkg-deal-signature",
             &[
                 &self.params,
                 &self.index.to_le_bytes(),
                 &self.digest(),
-                &constant_proof,
+                &proof,
             ],
         );
         Deal {
@@ -308,7 +286,7 @@ impl Dealer {
                 constant: self.commitments[0],
                 commitments_hash: self.commitments_hash(),
                 ciphertexts_root: root(&self.ciphertexts),
-                constant_proof,
+                proof,
                 signature: identity.sign(&signed).to_bytes(),
             },
             commitments: ByteBuf::from(self.commitments[1..].concat()),

@@ -47,13 +47,11 @@ fn a_leader_that_alters_a_relayed_deal_is_found_out_and_no_dealer_blamed() {
     }
     let cases: [(bool, Alter); 7] = [
         (false, |deals| of_excerpt(deals).ciphertext[0] ^= 1),
-        (false, |deals| {
-            of_excerpt(deals).header.constant_proof[3] ^= 1
-        }),
+        (false, |deals| of_excerpt(deals).header.proof[3] ^= 1),
         (false, |deals| of_excerpt(deals).path[3] ^= 1),
         (true, |deals| of_whole(deals).ciphertext[0] ^= 1),
         (true, |deals| of_whole(deals).commitments[3] ^= 1),
-        (true, |deals| of_whole(deals).header.constant_proof[3] ^= 1),
+        (true, |deals| of_whole(deals).header.proof[3] ^= 1),
         (true, |deals| of_whole(deals).path[3] ^= 1),
     ];
     let expected = "relay-altered";

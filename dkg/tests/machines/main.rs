@@ -30,5 +30,6 @@ mod simulation;
 mod standing_still;
 mod succession;
 mod sums;
+mod unsigned_deals;
 mod wire;
 mod world;
