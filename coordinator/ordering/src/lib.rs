@@ -38,6 +38,8 @@ mod batch;
 mod engine;
 mod faults;
 mod gossip;
+#[doc(hidden)]
+pub mod hostile;
 mod network;
 mod pool;
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use cryptonode::randomness;
 
 use super::operator::PassphraseSource;
 use super::output::field;
@@ -218,7 +219,7 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             let unsigned = UnsignedTransaction {
                 ledger: setup::read_genesis(&folder.genesis())?.id(),
                 author: Author::Organisation(settings.organisation.clone()),
-                nonce: rand::random(),
+                nonce: randomness::public(),
                 expires_ms: now_ms().saturating_add(REGISTRATION_LIFETIME_MS),
                 transaction: Transaction::TenantRegister(TenantRegister {
                     tenant: name.clone(),

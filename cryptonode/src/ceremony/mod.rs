@@ -229,8 +229,10 @@ impl Ceremonies {
         if let Some(proposal) = proposal.filter(|_| undecided) {
             self.check_consent(&proposal, consent)?;
         }
-        self.decide(id, |machine| machine.accept(clock_s(), &mut rand::rng()))
-            .await
+        self.decide(id, |machine| {
+            machine.accept(clock_s(), &mut crate::randomness::system())
+        })
+        .await
     }
 
     /// Rejects a proposal, or withdraws from it.
