@@ -10,6 +10,7 @@ mod live;
 mod operations;
 mod policy_file;
 mod revocation;
+mod tls;
 
 pub use card::{Card, CardError};
 pub use limits::LimitSettings;
@@ -17,6 +18,7 @@ pub use live::LiveConfig;
 pub use operations::{HealthSettings, LogSettings, TelemetrySettings, WitnessSettings};
 pub use policy_file::{PolicyFileError, policy_text, read_policy};
 pub use revocation::{ListSource, RevocationSettings};
+pub use tls::IssuedCertificate;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -61,6 +63,8 @@ pub struct Config {
     pub revocation: Vec<RevocationSettings>,
     /// How often the other members are shown this node's audit log.
     pub witness: WitnessSettings,
+    /// What the node presents in place of the certificate that it makes itself.
+    pub certificate: Option<IssuedCertificate>,
 }
 
 /// `[ceremony]`.
@@ -104,6 +108,8 @@ struct RawConfig {
     revocation: Vec<revocation::RawRevocation>,
     #[serde(default)]
     witness: WitnessSettings,
+    #[serde(default)]
+    tls: tls::RawTls,
     #[serde(default)]
     members: Vec<Card>,
 }
@@ -289,6 +295,10 @@ impl Config {
             .telemetry
             .check()
             .map_err(|(key, reason)| value(key, reason))?;
+        let certificate = raw
+            .tls
+            .check(folder)
+            .map_err(|(key, reason)| value(key, reason))?;
         let mut lists: Vec<RevocationSettings> = Vec::new();
         for (position, list) in raw.revocation.iter().enumerate() {
             let list = list
@@ -324,6 +334,7 @@ impl Config {
             telemetry,
             revocation: lists,
             witness: raw.witness,
+            certificate,
         })
     }
 

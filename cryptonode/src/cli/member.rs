@@ -41,6 +41,7 @@ impl From<ReloadError> for Failure {
         match error {
             ReloadError::Config(error) => error.into(),
             ReloadError::Policy(error) => error.into(),
+            ReloadError::Tls(error) => Self::new(exit::CONFIGURATION, "tls", error.to_string()),
         }
     }
 }
