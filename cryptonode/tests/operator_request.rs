@@ -334,9 +334,8 @@ fn the_example_of_the_library_reads_from_real_nodes() {
         let told = error.to_string();
         assert_eq!(told.matches("not-enough-approvals").count(), 3, "{told}");
         // One node away: the others are enough.
-        for node in nodes.into_iter().take(1) {
-            node.kill();
-        }
+        let mut nodes = nodes;
+        nodes.remove(0).kill();
         let done = read::read(&client, &wrapped, approve).await.unwrap();
         assert_eq!(done.secret.unwrap().expose(), DATA_KEY);
         client.close().await;

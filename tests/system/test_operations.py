@@ -20,7 +20,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
     runbook, end, _ = runbook.partition("\nEnd of the runbook.")
     assert end, "the page has a runbook, and its end"
     found, heading = [], ""
-    for match in re.finditer(r"^### (.+)$|^```sh\n(.*?)^```$", runbook, re.MULTILINE | re.DOTALL):
+    for match in re.finditer(r"^### ([^\n]+)$|^```sh\n(.*?)^```$", runbook, re.MULTILINE | re.DOTALL):
         if match[1]:
             heading = match[1]
         else:
