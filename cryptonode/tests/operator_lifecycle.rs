@@ -304,7 +304,10 @@ fn put_store(from: &Path, to: &Path) {
     std::fs::create_dir(to.join("erasable")).unwrap();
     std::fs::copy(from.join("store.redb"), to.join("store.redb")).unwrap();
     // A node that has had no key has none.
-    for entry in std::fs::read_dir(from.join("erasable")).into_iter().flatten() {
+    for entry in std::fs::read_dir(from.join("erasable"))
+        .into_iter()
+        .flatten()
+    {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), to.join("erasable").join(entry.file_name())).unwrap();
     }
@@ -386,15 +389,11 @@ fn an_older_store_is_noticed_against_the_audit_log() {
     assert!(told.contains("opened and closed"), "{told}");
 }
 
-/// The certificate that the node presents to a newcomer.
-fn presented(site: &Site) -> Vec<u8> {
-    let card = json(&mut site.on("n1", &["card"]));
-    let pinned: [u8; 32] = hex::decode(card["identity"].as_str().unwrap())
-        .unwrap()
-        .try_into()
-        .unwrap();
+/// The certificate that the node with this card presents to a newcomer.
+fn presented(card: &Value) -> Vec<u8> {
+    let pinned = hex::decode(card["identity"].as_str().unwrap()).unwrap();
     let own = tls::TlsIdentity::generate().unwrap();
-    let config = tls::client_config(&own, &pinned).unwrap();
+    let config = tls::client_config(&own, &pinned.try_into().unwrap()).unwrap();
     let address = card["address"].as_str().unwrap().parse().unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -428,7 +427,8 @@ fn a_certificate_of_the_operators_authority_is_presented_and_renewed_while_it_ru
         request.params.serial_number = Some(number.into());
         request.signed_by(&authority).unwrap()
     };
-    let own = presented(&site);
+    let card = json(&mut site.on("n1", &["card"]));
+    let own = presented(&card);
     let path = site.path("n1").join("node.pem");
     let put = |pem: &str| operator_harness::replace(&path, pem.as_bytes());
 
@@ -438,7 +438,7 @@ fn a_certificate_of_the_operators_authority_is_presented_and_renewed_while_it_ru
         format!("{text}\n[tls]\ncertificate = \"node.pem\"\n")
     });
     let done = eventually("it is taken", || {
-        (presented(&site) == first.der().as_ref()).then(|| json(&mut site.on("n1", &["reload"])))
+        (presented(&card) == first.der().as_ref()).then(|| json(&mut site.on("n1", &["reload"])))
     });
     assert_eq!(
         done["restart_needed"].as_array().unwrap().len(),
@@ -463,7 +463,7 @@ fn a_certificate_of_the_operators_authority_is_presented_and_renewed_while_it_ru
     assert_ne!(first.der(), second.der());
     put(&second.pem());
     eventually("the new one is presented", || {
-        (presented(&site) == second.der().as_ref()).then_some(())
+        (presented(&card) == second.der().as_ref()).then_some(())
     });
 
     // One that is not for this key, and one that is none, are not taken, and nothing else of the file is.
@@ -478,9 +478,12 @@ fn a_certificate_of_the_operators_authority_is_presented_and_renewed_while_it_ru
             told.contains("tls.certificate") && told.contains(reason),
             "{told}"
         );
-        assert_eq!(presented(&site), second.der().as_ref());
+        assert_eq!(presented(&card), second.der().as_ref());
         let status = json(&mut site.on("n1", &["status"]));
         assert!(status["config_failure"].is_string(), "{status}");
+        let text = site.on("n1", &["status"]).output().unwrap().stdout;
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("config.toml is not taken"), "{text}");
     }
     assert_eq!(reader.read(&site, "n1"), "share");
 
@@ -489,6 +492,6 @@ fn a_certificate_of_the_operators_authority_is_presented_and_renewed_while_it_ru
         text.replace("[tls]\ncertificate = \"node.pem\"\n", "")
     });
     json(&mut site.on("n1", &["reload"]));
-    let last = presented(&site);
+    let last = presented(&card);
     assert!(last != second.der().as_ref() && last.len() == own.len());
 }

@@ -152,7 +152,10 @@ fn a_program_can_give_the_passphrase() {
         run
     };
     for (command, reason) in [
-        ("echo YWxtb3N0 | base64 --decode && exit 3", "exit status: 3"),
+        (
+            "echo YWxtb3N0 | base64 --decode && exit 3",
+            "exit status: 3",
+        ),
         ("true", "it printed nothing"),
         ("yes", "it ended with signal"),
         (
