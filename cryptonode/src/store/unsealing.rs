@@ -92,13 +92,11 @@ impl PassphraseSource for PassphraseCommand {
             None => Ok(0),
         };
         let status = child.wait().map_err(|error| failed(error.to_string()))?;
-        if !status.success() {
-            return Err(failed(format!("it ended with {status}")));
-        }
         match read {
             Ok(length) if length as u64 > MAX_PASSPHRASE => Err(failed(format!(
                 "it printed more than {MAX_PASSPHRASE} bytes"
             ))),
+            _ if !status.success() => Err(failed(format!("it ended with {status}"))),
             Ok(_) if text.trim_end().is_empty() => Err(failed("it printed nothing".to_owned())),
             Ok(_) => Passphrase::new(&text).map(Some),
             Err(error) => Err(failed(error.to_string())),
