@@ -374,6 +374,44 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The text of the configuration in `folder` without the block of the member `name`; `None` if it has no such member.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file has an error already, or if the block is written so that it cannot be told from others.
+    pub fn without_member(
+        folder: &Path,
+        text: &str,
+        name: &str,
+    ) -> Result<Option<String>, ConfigError> {
+        let mut wanted = Self::parse(folder, text)?.members;
+        let Some(at) = wanted.iter().position(|member| member.name == name) else {
+            return Ok(None);
+        };
+        wanted.remove(at);
+        let (mut rest, mut block, mut seen) = (String::new(), false, 0);
+        for line in text.split_inclusive('\n') {
+            if line.trim_start().starts_with('[') {
+                let member = line.trim() == "[[members]]";
+                block = member && seen == at;
+                seen += usize::from(member);
+            }
+            // What stands between the block and the next is left: it may be the operator's words about what follows.
+            if !block || line.trim_start().starts_with('#') {
+                rest.push_str(line);
+            }
+        }
+        if Self::parse(folder, &rest)?.members == wanted {
+            return Ok(Some(rest));
+        }
+        Err(ConfigError::Value {
+            path: folder.join(CONFIG_FILE),
+            key: "members".to_owned(),
+            reason: format!("the block of {name} cannot be told from others; remove it by hand"),
+        })
+    }
+}
+
 /// The one-line form of a TOML error: which line, which key, what.
 fn syntax(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start).min(text.len());
