@@ -329,6 +329,7 @@ fn found(
         nonce: rand::random(),
         time_ms: now_ms(),
         organisations,
+        epoch_batches: None,
     };
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
     Ok(genesis)

@@ -6,6 +6,7 @@
     clippy::panic
 )]
 
+mod epochs;
 mod federation;
 mod liar;
 mod order;
