@@ -11,3 +11,4 @@ mod federation;
 mod liar;
 mod order;
 mod platform;
+mod twins;
