@@ -15,6 +15,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use axum::body::{Body, Bytes};
@@ -38,6 +39,8 @@ const MAX_KEY: usize = 128;
 const MAX_ANSWERS: u64 = 100_000;
 /// Longest answer that is remembered: a prepared transaction in hexadecimal.
 const MAX_ANSWER: usize = 256 * 1024;
+/// How long the next part of a repeated body may take.
+const PART_WITHIN: Duration = Duration::from_secs(60);
 /// Expired answers that go with each new one.
 const PURGED_AT_ONCE: u32 = 64;
 const SLOT: &str = "coordinator/v1/idempotency-slot";
@@ -365,7 +368,7 @@ where
     };
     if let Some(remembered) = found {
         let mut body = request.into_body().into_data_stream();
-        while let Some(Ok(_)) = body.next().await {}
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(PART_WITHIN, body.next()).await {}
         if digest() == Some(remembered.request) {
             return remembered.answer.into_response(true);
         }

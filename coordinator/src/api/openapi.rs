@@ -8,12 +8,12 @@ use serde_json::json;
 use utoipa::openapi::extensions::{Extensions, ExtensionsBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
-    ComponentsBuilder, ContentBuilder, Header, InfoBuilder, OpenApi, OpenApiBuilder, Paths, Ref,
-    RefOr, Required, Schema,
+    ComponentsBuilder, Content, ContentBuilder, Header, InfoBuilder, OpenApi, OpenApiBuilder,
+    Paths, Ref, RefOr, Required, Schema,
 };
 
 use super::auth::Scope;
@@ -68,6 +68,7 @@ pub fn document() -> OpenApi {
     for (path, item) in &mut paths.paths {
         for operation in operations(item) {
             in_path(operation, path);
+            bytes(operation);
             answers(operation);
         }
     }
@@ -248,11 +249,48 @@ fn in_path(operation: &mut Operation, path: &str) {
     }
 }
 
+/// Bodies that are bytes and nothing else.
+fn bytes(operation: &mut Operation) {
+    let schema = || {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)))
+            .build()
+    };
+    let set = |contents: &mut dyn Iterator<Item = (&String, &mut RefOr<Content>)>| {
+        for (kind, content) in contents {
+            if let RefOr::T(content) = content
+                && kind == "application/octet-stream"
+                && content.schema.is_none()
+            {
+                content.schema = Some(schema().into());
+            }
+        }
+    };
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        set(&mut body.content.iter_mut());
+        body.required = body.required.clone().or(Some(Required::True));
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            set(&mut response.content.iter_mut());
+        }
+    }
+}
+
 /// What any answer can be.
 fn answers(operation: &mut Operation) {
     let identified = Header::new(ObjectBuilder::new().schema_type(Type::String).build());
-    for response in operation.responses.responses.values_mut() {
+    for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
+            if response.description.is_empty() {
+                response.description = match status.as_str() {
+                    "201" => "It is made.",
+                    "202" => "A transaction to check, to sign, and to send to `transactions`.",
+                    _ => "What was asked for.",
+                }
+                .to_owned();
+            }
             response
                 .headers
                 .insert("x-request-id".to_owned(), identified.clone().into());
@@ -297,9 +335,14 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
-    /// `coordinator api > coordinator/openapi.json` writes it anew.
+    /// `coordinator api > coordinator/openapi.json` writes it anew; so does this with `WRITE_OPENAPI` set.
     #[test]
     fn the_committed_file_is_what_the_code_says() {
+        if std::env::var_os("WRITE_OPENAPI").is_some() {
+            let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+            std::fs::write(path, text()).unwrap();
+            return;
+        }
         let committed = include_str!("../../openapi.json");
         assert!(
             committed == text(),
@@ -319,6 +362,10 @@ mod tests {
                 assert!(operation["tags"].is_array(), "{what}");
                 assert!(operation["security"].is_array(), "{what}");
                 assert!(operation["responses"]["default"].is_object(), "{what}");
+                for response in operation["responses"].as_object().unwrap().values() {
+                    let told = response["description"].is_string() || response["$ref"].is_string();
+                    assert!(told, "{what}");
+                }
             }
         }
         for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
