@@ -330,6 +330,7 @@ fn found(
         nonce: randomness::public(),
         time_ms: now_ms(),
         organisations,
+        epoch_batches: None,
     };
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
     Ok(genesis)

@@ -62,6 +62,8 @@ pub mod server;
 #[cfg(feature = "node")]
 mod service_manager;
 #[cfg(feature = "node")]
+pub mod set_back;
+#[cfg(feature = "node")]
 pub mod store;
 #[cfg(feature = "node")]
 pub mod suspension;

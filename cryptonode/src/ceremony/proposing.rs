@@ -45,6 +45,9 @@ impl Ceremonies {
             return Err(CeremonyError::Restored);
         }
         let (proposal, policy) = self.proposal_for(&wish)?;
+        if wish.policy.is_some() {
+            self.record_consent("propose-policy", &proposal).await?;
+        }
         let created = proposal.created();
         let id = proposal.id();
         let led = Arc::new(Led::new(
