@@ -36,6 +36,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use crate::randomness;
 use crate::wire::v1::ALPN;
 
 /// Longest certificate in bytes that either side takes from the other.
@@ -103,8 +104,8 @@ impl TlsIdentity {
     /// # Errors
     /// [`TlsError`] if a library refuses it.
     pub fn generate() -> Result<Self, TlsError> {
-        let seed = Zeroizing::new(rand::random::<[u8; 32]>());
-        Self::from_signing_key(&ed25519_dalek::SigningKey::from_bytes(&seed))
+        let key = ed25519_dalek::SigningKey::from_bytes(&randomness::secret());
+        Self::from_signing_key(&key)
     }
 
     /// A node's long-term Ed25519 identity, as a server's and a member's certificate.

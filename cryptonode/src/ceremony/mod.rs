@@ -235,8 +235,10 @@ impl Ceremonies {
                 self.record_consent("accept-policy", &proposal).await?;
             }
         }
-        self.decide(id, |machine| machine.accept(clock_s(), &mut rand::rng()))
-            .await
+        self.decide(id, |machine| {
+            machine.accept(clock_s(), &mut crate::randomness::system())
+        })
+        .await
     }
 
     /// Rejects a proposal, or withdraws from it.

@@ -109,7 +109,10 @@ impl Ceremonies {
             allow_few_members: wish.allow_few_members,
             software: SOFTWARE.to_owned(),
         };
-        Ok((Proposal::new(terms, &mut rand::rng())?, policy))
+        Ok((
+            Proposal::new(terms, &mut crate::randomness::system())?,
+            policy,
+        ))
     }
 
     pub(super) fn members_called(

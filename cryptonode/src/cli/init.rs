@@ -61,7 +61,7 @@ pub(super) fn run(command: &Init, output: &mut Output) -> Result<(), Failure> {
     let passphrase = command.passphrase.obtain(true)?;
     let cost = cost(command.argon2_memory_kib);
     let folder = Folder::create(&command.dir)?;
-    let phrase = RecoveryPhrase::generate(&mut rand::rng());
+    let phrase = RecoveryPhrase::generate(&mut crate::randomness::system());
     let keys = phrase.node_keys();
     let identity = NodeIdentity {
         signing: keys.identity,

@@ -33,6 +33,7 @@ mod call_error;
 mod cluster;
 mod descriptor;
 mod follow;
+mod hand;
 mod load;
 mod outcome;
 mod peer;
@@ -45,6 +46,7 @@ pub use self::cluster::{Client, ClientOptions, Collected, Opened};
 pub use self::descriptor::{
     Cluster, ClusterDescriptor, DescriptorError, MAX_MEMBERS, MemberDescriptor,
 };
+pub use self::hand::{Hand, Heard, Turn};
 pub use self::outcome::{ClusterError, NodeOutcome, Outcome};
 pub use self::peer::{Dialer, Peer, PeerOptions, Traffic, call};
 #[cfg(feature = "node")]

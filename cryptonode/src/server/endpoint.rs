@@ -11,6 +11,7 @@ use quinn::{
 use sha2::{Digest, Sha256};
 
 use super::limits::Limits;
+use crate::randomness;
 use crate::tls::{self, TlsError, TlsIdentity};
 use crate::wire::v1::MAX_REQUEST;
 
@@ -140,7 +141,7 @@ struct RandomIds;
 
 impl ConnectionIdGenerator for RandomIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&rand::random::<[u8; CONNECTION_ID]>())
+        ConnectionId::new(&randomness::public::<CONNECTION_ID>())
     }
 
     fn cid_len(&self) -> usize {

@@ -14,7 +14,7 @@
 //! other members; who can do the second is stopped by the disk's own protection or not at all.
 //!
 //! **Erasure.** A copy-on-write file keeps old pages until they are used again. The secrets of an undecided ceremony
-//! (n_j, e_i, the polynomials) must not outlive it, nor a share its epoch. So each such record has a key of its own in a small file
+//! (n_j and what follows from it, the polynomials) must not outlive it, nor a share its epoch. So each such record has a key of its own in a small file
 //! beside the store, which is overwritten and removed when the record is erased ([`Table::Ceremony`], [`Table::Key`]). On a medium that remaps blocks the
 //! old bytes may survive out of reach of any program: use an encrypted disk below.
 
