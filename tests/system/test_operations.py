@@ -11,7 +11,7 @@ from harness.program import CHECKOUT
 
 PAGE = CHECKOUT / "docs" / "operations.md"
 # Nobody may be left running, however it ends.
-AFTERWARDS = "trap 'trap - EXIT; for one in \"${pid[@]}\"; do kill -9 \"$one\" 2>/dev/null; done; wait' EXIT\n"
+AFTERWARDS = "trap 'trap - EXIT; for one in \"${pid[@]}\"; do kill -9 \"$one\" 2>/dev/null || true; done; wait' EXIT\n"
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
