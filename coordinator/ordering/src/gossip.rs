@@ -27,7 +27,7 @@ fn put(message: &mut BytesMut, item: &[u8]) {
 }
 
 /// The items of a message, up to the first thing that is none.
-fn items(mut message: Bytes) -> Vec<Bytes> {
+pub(crate) fn items(mut message: Bytes) -> Vec<Bytes> {
     let mut items = Vec::new();
     while message.len() >= LENGTH && message.len() <= MAX_MESSAGE {
         let length = message.get_u32() as usize;

@@ -50,6 +50,8 @@ mod engine;
 mod epochs;
 mod faults;
 mod gossip;
+#[doc(hidden)]
+pub mod hostile;
 mod network;
 mod pool;
 

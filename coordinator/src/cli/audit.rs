@@ -70,8 +70,8 @@ pub(super) fn run(
     }
 }
 
-/// The export, verified under the keys in the file.
-pub(super) fn verified(export: &Path, keys: &Path) -> Result<VerifiedRecord, Failure> {
+/// The organisations' keys in a file.
+pub(super) fn verifier_keys(keys: &Path) -> Result<Vec<NoteKey>, Failure> {
     let wrong = |reason: String| {
         let message = format!(
             "{} is not a list of verifier keys: {reason}",
@@ -91,6 +91,12 @@ pub(super) fn verified(export: &Path, keys: &Path) -> Result<VerifiedRecord, Fai
     if keys.is_empty() {
         return Err(wrong("it is empty".into()));
     }
+    Ok(keys)
+}
+
+/// The export, verified under the keys in the file.
+pub(super) fn verified(export: &Path, keys: &Path) -> Result<VerifiedRecord, Failure> {
+    let keys = verifier_keys(keys)?;
     verify_export(export, &keys).map_err(|e| {
         Failure::new(
             exit::DAMAGED,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use cryptonode::randomness;
 
 use super::operator::PassphraseSource;
 use super::output::field;
@@ -319,7 +320,7 @@ fn submit(
     let unsigned = UnsignedTransaction {
         ledger: setup::read_genesis(&folder.genesis())?.id(),
         author: Author::Organisation(settings.organisation.clone()),
-        nonce: rand::random(),
+        nonce: randomness::public(),
         expires_ms: now_ms().saturating_add(LIFETIME_MS),
         transaction,
     };

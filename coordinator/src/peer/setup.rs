@@ -11,6 +11,7 @@ use crate::{
     platform::now_ms,
     record::{Genesis, Identifier, MAX_GENESIS, Organisation, OrganisationChange},
 };
+use cryptonode::randomness;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -100,7 +101,7 @@ pub fn init(
     }
     let master = SealedMasterKey::create(&folder.master_key(), passphrase)?;
     let made = organisations::create(&folder, &master, organisation, now_ms() / 1000)?;
-    let token: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+    let token = randomness::secret::<32>();
     let token = Zeroizing::new(hex::encode(token.as_slice()));
     folder::write_private(&folder.peer_token(), token.as_bytes())?;
     let certificate = folder::read_limited(
@@ -173,7 +174,7 @@ pub fn found(
     folder::write_private(&folder.verifiers(), verifiers.as_bytes())?;
     let genesis = Genesis {
         name: name.clone(),
-        nonce: rand::random(),
+        nonce: randomness::public(),
         time_ms: now_ms(),
         organisations,
         epoch_batches: Some(epoch_batches),

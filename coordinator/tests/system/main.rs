@@ -7,11 +7,14 @@
     missing_docs
 )]
 
+mod answers;
 mod authentication;
 mod cluster;
 mod command_line;
 mod damage;
 mod documents;
+mod ranges;
+mod sharing;
 mod site;
 mod streaming;
 mod threshold;
