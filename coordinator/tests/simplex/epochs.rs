@@ -27,6 +27,8 @@ async fn a_fifth_organisation_joins_and_votes_and_one_of_the_founders_leaves() {
         federation.run(peer);
     }
     let platform = Platform::start(&federation);
+    // What it was answered, its own copy has.
+    platform.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
     let before = verified(&federation, &platform, "before.export");
     assert!(
         before["signed_by"].as_array().unwrap().len() >= 3,
@@ -94,4 +96,22 @@ async fn a_fifth_organisation_joins_and_votes_and_one_of_the_founders_leaves() {
         signers.len() >= 3 && !signers.contains(&"alder".into()),
         "{after}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_organisation_that_lost_its_keys_votes_again_with_new_ones() {
+    let mut federation = Federation::found_with(4, EPOCH);
+    let new = federation.successor(3);
+    for peer in [0, 1, 2, new] {
+        federation.run(peer);
+    }
+    let file = federation.peers[new].dir.join("organisation.json");
+    federation.endorse(&[0, 1, 2], &["--rekey", file.to_str().unwrap()]);
+    federation.until(new, |it| it.votes).await;
+
+    // Three of four are needed, and one of the others is away.
+    federation.stop(0);
+    let again = federation.registration(1, "again");
+    let height = recorded(&federation.submit(new, &again).await);
+    federation.agree(&[1, 2, new], height).await;
 }

@@ -95,7 +95,7 @@ impl Federation {
         found.arg("--out").arg(&exchange);
         let mut dirs = Vec::new();
         for (name, addresses) in NAMES.iter().zip(free_addresses(2 * number).chunks(2)) {
-            let dir = init(base.path(), name, addresses);
+            let dir = init(base.path(), name, name, addresses);
             found.arg(dir.join("organisation.json"));
             dirs.push((id(name), dir));
         }
@@ -115,8 +115,18 @@ impl Federation {
     /// A newcomer's peer, which has joined and does not run; its place among the peers. Nobody has admitted it yet.
     pub(crate) fn newcomer(&mut self) -> usize {
         let name = NAMES[self.peers.len()];
-        let dir = init(self.base.path(), name, &free_addresses(2));
+        let dir = init(self.base.path(), name, name, &free_addresses(2));
         let peer = join(self.base.path(), id(name), dir, true);
+        self.peers.push(peer);
+        self.peers.len() - 1
+    }
+
+    /// A peer with new keys for the organisation of another; its place among the peers.
+    pub(crate) fn successor(&mut self, of: usize) -> usize {
+        let name = self.peers[of].name.clone();
+        let folder = format!("{name}-new");
+        let dir = init(self.base.path(), &folder, name.as_str(), &free_addresses(2));
+        let peer = join(self.base.path(), name, dir, true);
         self.peers.push(peer);
         self.peers.len() - 1
     }
@@ -283,8 +293,10 @@ impl Federation {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        let mut keys: Vec<_> = self.peers.iter().map(|it| it.head.clone()).collect();
-        keys.dedup_by(|a, b| a.name() == b.name());
+        let keys: Vec<_> = peers
+            .iter()
+            .map(|peer| self.peers[*peer].head.clone())
+            .collect();
         let mut notes = Vec::new();
         for peer in peers {
             let note = self.asked(*peer).signed_head().await.unwrap();
@@ -319,8 +331,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A peer's folder with keys.
-fn init(base: &Path, name: &str, addresses: &[SocketAddr]) -> PathBuf {
-    let dir = base.join(name);
+fn init(base: &Path, folder: &str, name: &str, addresses: &[SocketAddr]) -> PathBuf {
+    let dir = base.join(folder);
     let [listen, api] = [addresses[0].to_string(), addresses[1].to_string()];
     let mut init = command(&["peer", "init", "--organisation", name]);
     init.args(["--listen", &listen, "--api", &api]);
