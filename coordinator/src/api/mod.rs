@@ -34,8 +34,9 @@ use uuid::Uuid;
 pub use self::problem::Problem;
 pub use self::serve::serve;
 pub use self::views::{
-    ClusterView, DatasetView, DocumentView, IssuedKeyView, Page, PeerView, PermissionsView,
-    PreparedView, ReceiptView, StatusView, UserView, VersionView,
+    AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
+    PeerView, PermissionsView, PreparedView, ReceiptView, RevocationsView, StatusView, UserView,
+    VersionView,
 };
 use crate::platform::{Platform, PlatformError, now_ms};
 use crate::record::Identifier;
@@ -95,6 +96,12 @@ fn routes() -> Vec<(Method, &'static str, Needs, Handlers)> {
         ),
         (
             Method::GET,
+            "/v1/tenants/{tenant}/authorities",
+            READ,
+            get(record::authorities),
+        ),
+        (
+            Method::GET,
             "/v1/tenants/{tenant}/datasets",
             READ,
             get(record::datasets),
@@ -110,6 +117,12 @@ fn routes() -> Vec<(Method, &'static str, Needs, Handlers)> {
             "/v1/tenants/{tenant}/audit/checkpoint",
             AUDIT,
             get(record::checkpoint),
+        ),
+        (
+            Method::GET,
+            "/v1/tenants/{tenant}/audit/rows",
+            AUDIT,
+            get(record::audit),
         ),
         (
             Method::GET,

@@ -5,18 +5,22 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio_util::io::ReaderStream;
 
 use super::auth::{AuthError, Caller, Scope};
-use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView};
+use super::views::{
+    AuthorityView, ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView,
+};
 use super::{Api, Problem, Tenant, bounded};
-use crate::platform::PlatformError;
+use crate::platform::{PlatformError, now_ms};
+use crate::record::audit::{AuditQuery, AuditView, Subject};
 use crate::record::{
-    Author, DatasetName, Identifier, MAX_TRANSACTION, SignedTransaction, Transaction,
+    Author, DatasetName, Identifier, MAX_TRANSACTION, RecordError, SignedTransaction, Transaction,
 };
 
 /// Longest signed transaction on the wire, in bytes.
@@ -99,6 +103,9 @@ fn elsewhere(signed: &SignedTransaction, tenant: &Identifier) -> bool {
         Transaction::UserRegister(it) => &it.tenant,
         Transaction::UserSuspend(it) | Transaction::UserResume(it) => &it.tenant,
         Transaction::UserExpire(it) => &it.tenant,
+        Transaction::TenantAuthorities(it) => &it.tenant,
+        Transaction::UserCertify(it) => &it.tenant,
+        Transaction::RevocationsPublish(it) => &it.tenant,
         Transaction::DatasetCreate(it) => &it.tenant,
         Transaction::DatasetConfigure(it) => &it.tenant,
         Transaction::PermissionSet(it) => &it.tenant,
@@ -136,9 +143,20 @@ pub(super) async fn users(
     let items = api.platform.record().with_state(|state| {
         state
             .users(&tenant)
-            .map(|(name, user)| UserView::of(name, user))
+            .map(|(name, user)| UserView::of(state, name, user, now_ms()))
             .collect()
     });
+    Json(Page { items, next: None })
+}
+
+pub(super) async fn authorities(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+) -> Json<Page<AuthorityView>> {
+    let items = api
+        .platform
+        .record()
+        .with_state(|state| AuthorityView::all(state, &tenant));
     Json(Page { items, next: None })
 }
 
@@ -195,4 +213,27 @@ pub(super) async fn export(State(api): State<Arc<Api>>) -> Result<Response, Prob
     drop(dir);
     let body = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// What the record says about something of the tenant's, or about all of the tenant: each row with its proof.
+pub(super) async fn audit(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<AuditView>, Problem> {
+    let Query(asked) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
+    let (mut query, size) = asked
+        .query()
+        .map_err(|e| Problem::bad_request(e.to_string()))?;
+    let subject = query
+        .subject
+        .get_or_insert_with(|| Subject::Tenant(tenant.clone()));
+    if subject.tenant() != Some(&tenant) {
+        return Err(Problem::not_found());
+    }
+    match api.platform.record().audit(query, size).await {
+        Ok(answer) => Ok(Json(answer.into())),
+        Err(e @ RecordError::BeyondSize { .. }) => Err(Problem::bad_request(e.to_string())),
+        Err(e) => Err(PlatformError::from(e).into()),
+    }
 }

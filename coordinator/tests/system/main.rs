@@ -7,7 +7,9 @@
     missing_docs
 )]
 
+mod audits;
 mod authentication;
+mod certificates;
 mod cluster;
 mod command_line;
 mod damage;

@@ -10,8 +10,8 @@ use crate::record::{
     genesis::Genesis,
     identifier::Identifier,
     peer::{
-        ApprovalRefusal, ApprovalTerms, CandidateOutcome, Peer, PeerError, PeerKeys, PeerOpenError,
-        Replica, StoreError,
+        ApprovalRefusal, ApprovalTerms, CandidateOutcome, FresherLists, Peer, PeerError, PeerKeys,
+        PeerOpenError, Replica, StoreError,
     },
     signed::{LedgerId, SignedTransaction, TransactionId},
 };
@@ -50,6 +50,8 @@ pub struct MemberOptions {
     pub timing: Timing,
     /// How long a submitter waits.
     pub answer_within: Duration,
+    /// What it knows of revoked certificates besides the record.
+    pub revocations: Option<Arc<FresherLists>>,
 }
 
 impl std::fmt::Debug for MemberOptions {
@@ -67,6 +69,7 @@ impl Default for MemberOptions {
             clock: Arc::new(crate::platform::now_ms),
             timing: Timing::default(),
             answer_within: Duration::from_secs(30),
+            revocations: None,
         }
     }
 }
@@ -193,6 +196,10 @@ impl Member {
             return Err(MemberError::Keys(organisation));
         }
         peer.finalise_own();
+        peer.catch_up_to((options.clock)());
+        if let Some(lists) = &options.revocations {
+            peer.consult(lists.clone());
+        }
         let members = members(genesis, addresses)?;
         let delivered = peer.ordered()?;
         let replica = peer.replica();
@@ -532,6 +539,7 @@ impl Executor {
                 }
             }
         }
+        self.peer.has_come_to(delivery.time_ms);
         self.ordered
             .store(delivery.height, atomic::Ordering::Release);
         delivery.done();
