@@ -112,8 +112,8 @@ impl AskedPeer {
             let middle = low + (high - low) / 2;
             let url = format!("{}/v1/blocks?from={middle}", self.url);
             let view: BlocksView = json(self.send(self.client.get(url)).await?).await?;
-            let sizes = view.blocks.iter().filter_map(BlockView::header);
-            let (first, last) = match (sizes.clone().next(), sizes.last()) {
+            let headers: Vec<_> = view.blocks.iter().filter_map(BlockView::header).collect();
+            let (first, last) = match (headers.first(), headers.last()) {
                 (Some(first), Some(last)) => (first, last),
                 _ if middle == 1 => return Ok(None),
                 _ => {
