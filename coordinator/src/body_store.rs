@@ -6,21 +6,23 @@
 //! 1. A *note* in `uploads/` says that a body of this pointer is on its way.
 //! 2. The body streams into the store in parts; it appears under its name when it is complete.
 //! 3. The note gets the encrypted pointer, as it will stand on the record.
-//! 4. The transaction commits, and the note is removed.
+//! 4. The transaction commits; the body goes into the list of those that the record knows, and the note is removed.
 //!
 //! So every body without a committed transaction has its note. After a crash, [`BodyStore::remove_orphans`] asks the
 //! record about each note: if the version holds this very encrypted pointer, only the note goes, else the body goes too.
+
+mod index;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cryptonode::randomness;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
-use rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 use tokio::task::JoinHandle;
@@ -29,6 +31,9 @@ use crate::config::BodiesConfig;
 use crate::envelope::hash_items;
 use crate::folder::{self, FolderError};
 use crate::record::{Identifier, VersionName};
+pub use index::{IndexError, Indexed};
+
+use index::BodyIndex;
 
 /// Bytes of the parts in which a body is written. Object stores want at least 5 MiB and at most 10,000 parts.
 const PART_SIZE: usize = 8 * 1024 * 1024;
@@ -58,6 +63,9 @@ pub enum BodyStoreError {
     /// A note about an upload is damaged.
     #[error("{} is damaged: move it elsewhere and start again; the body that it speaks of stays where it is", .0.display())]
     Note(PathBuf),
+    /// The list of bodies failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
 }
 
 impl BodyStoreError {
@@ -70,6 +78,7 @@ impl BodyStoreError {
             Self::Full { .. } => "body-store-full",
             Self::Folder(e) => e.code(),
             Self::Note(_) => "body-note",
+            Self::Index(_) => "body-index",
         }
     }
 }
@@ -166,6 +175,8 @@ impl Note {
 #[derive(Clone)]
 pub struct BodyStore {
     store: Arc<dyn ObjectStore>,
+    /// Which body belongs to which version.
+    index: Option<Arc<BodyIndex>>,
     /// The folder that `store` writes into, if it is one of this machine.
     local: Option<PathBuf>,
     uploads: PathBuf,
@@ -221,10 +232,21 @@ impl BodyStore {
         folder::create_private_dir(uploads)?;
         Ok(Self {
             store,
+            index: None,
             local,
             uploads: uploads.to_owned(),
             reserve: 0,
         })
+    }
+
+    /// Keeps a list of which body belongs to which version, so that bodies of erased versions can be found.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError::Index`]
+    pub fn with_index(mut self, path: &Path) -> Result<Self, BodyStoreError> {
+        self.index = Some(Arc::new(BodyIndex::open(path)?));
+        Ok(self)
     }
 
     /// Keeps so many bytes of a local disk free of bodies. The record's peers write to the same disk, and stop for good when
@@ -254,8 +276,7 @@ impl BodyStore {
 
     /// Starts an upload.
     pub async fn create(&self, name: &VersionName) -> Result<BodyWriter, BodyStoreError> {
-        let mut pointer = [0; 16];
-        rand::rng().fill_bytes(&mut pointer);
+        let pointer: [u8; 16] = randomness::public();
         let note = Note {
             tenant: name.tenant.clone(),
             dataset: name.dataset.clone(),
@@ -278,8 +299,60 @@ impl BodyStore {
         })
     }
 
-    /// Removes the note of an upload whose transaction has committed.
+    /// Takes a body whose transaction has committed into the list, and removes its note.
     pub async fn committed(&self, note: &Note) {
+        let entry = note.clone();
+        if let Err(e) = self.in_index(move |index| index.put(&entry)).await {
+            tracing::warn!(error = %e, "a note about a committed upload stays until the next start");
+            return;
+        }
+        self.forget(note).await;
+    }
+
+    /// Removes the body of a version that is erased on the record. Doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError`] if it may still be there.
+    pub async fn erase(&self, body: Indexed) -> Result<(), BodyStoreError> {
+        let object = body.pointer.object(&body.name.tenant);
+        match self.store.delete(&object).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.in_index(move |index| index.remove(&body.name)).await?;
+        Ok(())
+    }
+
+    /// At most `limit` bodies of the list behind `after`, by name.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError::Index`]
+    pub async fn indexed(
+        &self,
+        after: Option<VersionName>,
+        limit: u32,
+    ) -> Result<Vec<Indexed>, BodyStoreError> {
+        let found = self.in_index(move |index| index.after(after.as_ref(), limit));
+        Ok(found.await?.unwrap_or_default())
+    }
+
+    /// Works on the list, if there is one, away from the threads that serve.
+    async fn in_index<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&BodyIndex) -> Result<T, IndexError> + Send + 'static,
+    ) -> Result<Option<T>, BodyStoreError> {
+        let Some(index) = self.index.clone() else {
+            return Ok(None);
+        };
+        let done = tokio::task::spawn_blocking(move || work(&index)).await;
+        let done =
+            done.map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))?;
+        Ok(Some(done?))
+    }
+
+    async fn forget(&self, note: &Note) {
         if let Err(e) = tokio::fs::remove_file(self.note_path(&note.pointer)).await {
             tracing::warn!(error = %e, "a note about a committed upload stays until the next start");
         }
@@ -298,7 +371,7 @@ impl BodyStore {
         if let Some(local) = &self.local {
             remove_staged(local, object.as_ref()).await;
         }
-        self.committed(note).await;
+        self.forget(note).await;
     }
 
     /// Bytes of a stored body.

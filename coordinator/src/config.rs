@@ -170,6 +170,12 @@ pub struct Limits {
     pub idle_s: u64,
     /// Bytes of the local disk that no body may take: the record needs room on the same disk, and stops when it has none.
     pub free_bytes: u64,
+    /// Requests a second that one tenant may make on average.
+    pub tenant_requests_s: u32,
+    /// Requests that one tenant may make at once, if it has made fewer before.
+    pub tenant_burst: u32,
+    /// Seconds for which the answer to a request with an `Idempotency-Key` is remembered.
+    pub idempotency_s: u64,
 }
 
 impl Default for Limits {
@@ -181,6 +187,9 @@ impl Default for Limits {
             prepared_s: 120,
             idle_s: 60,
             free_bytes: 1 << 30,
+            tenant_requests_s: 2000,
+            tenant_burst: 4000,
+            idempotency_s: 86_400,
         }
     }
 }
@@ -230,6 +239,11 @@ impl Config {
              idle_s = {}\n\
              # Bytes of the disk that no body may take: the record needs room on the same disk, and stops when it has none.\n\
              free_bytes = {}\n\
+             # Requests a second that one tenant may make on average, and at once if it has made fewer before; more are refused with 429.\n\
+             tenant_requests_s = {}\n\
+             tenant_burst = {}\n\
+             # Seconds for which the answer to a request with an Idempotency-Key is remembered.\n\
+             idempotency_s = {}\n\
              \n\
              [cluster]\n\
              # Milliseconds: to connect to a crypto node, for its answer, and until another node is asked as well.\n\
@@ -262,6 +276,9 @@ impl Config {
             limits.prepared_s,
             limits.idle_s,
             limits.free_bytes,
+            limits.tenant_requests_s,
+            limits.tenant_burst,
+            limits.idempotency_s,
             cluster.connect_timeout_ms,
             cluster.request_timeout_ms,
             cluster.hedge_after_ms,
@@ -326,6 +343,19 @@ impl Config {
             return value(
                 "limits.prepared_s and limits.idle_s",
                 "must be between 1 and 3600 seconds",
+            );
+        }
+        let rates = [limits.tenant_requests_s, limits.tenant_burst];
+        if rates.iter().any(|it| !(1..=1_000_000).contains(it)) {
+            return value(
+                "limits.tenant_requests_s and limits.tenant_burst",
+                "must be between 1 and 1000000",
+            );
+        }
+        if !(60..=2_592_000).contains(&limits.idempotency_s) {
+            return value(
+                "limits.idempotency_s",
+                "must be between 60 and 2592000 seconds",
             );
         }
         let cluster = &self.cluster;

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use crate::api;
+use crate::api::{self, Answers, AnswersError};
 use crate::body_store::{BodyStore, BodyStoreError};
 use crate::client::profile::Profile;
 use crate::config::Config;
@@ -33,6 +33,9 @@ use crate::setup::{self, CLUSTER_CLIENT, SetupError};
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long requests that run may take to end once the process is to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(6);
+
+/// What the key is for that seals remembered answers.
+const IDEMPOTENCY: &str = "coordinator/v1/idempotency-key";
 
 /// How often the record is asked whether it has stopped for good.
 const LOOK_AFTER_RECORD_EVERY: Duration = Duration::from_secs(1);
@@ -67,6 +70,9 @@ pub enum DaemonError {
     /// The body store.
     #[error(transparent)]
     Bodies(#[from] BodyStoreError),
+    /// The list of Idempotency-Keys.
+    #[error(transparent)]
+    Answers(#[from] AnswersError),
     /// The record has stopped for good in this process.
     #[error(
         "the record has stopped: {reason}; put in order what is named, and start again: what was acknowledged is there"
@@ -87,6 +93,7 @@ impl DaemonError {
             Self::Platform(e) => e.code(),
             Self::Telemetry(_) => "telemetry".to_owned(),
             Self::Bodies(e) => e.code().to_owned(),
+            Self::Answers(_) => "idempotency-store".to_owned(),
             Self::Halted { .. } => "record-halted".to_owned(),
         }
     }
@@ -171,6 +178,7 @@ pub async fn run(
     );
     drop(passphrase);
     let keys = setup::api_keys(&folder, &master)?;
+    let answers = Answers::open(&folder.answers(), &keys.derive(IDEMPOTENCY))?;
     let genesis = setup::read_genesis(&folder)?;
     let record = setup::open_record(&folder, &master, genesis, &config.record).await?;
     let platform = match start_platform(&folder, &config, master, record.clone()).await {
@@ -183,7 +191,7 @@ pub async fn run(
     if let Err(e) = Profile::set_url(&folder.client_profile(), &url) {
         tracing::warn!(error = %e, "the profile in the folder keeps its old URL");
     }
-    let router = api::router(platform.clone(), keys);
+    let router = api::router(platform.clone(), keys, answers, &config.limits);
     let ledger = hex::encode(record.ledger());
     tracing::info!(url, ledger, "serving");
     announce(&Ready {
@@ -246,7 +254,8 @@ async fn start_platform(
     };
     let clusters = Clusters::new(folder.clusters(), identity, waits)?;
     let bodies = BodyStore::open(&config.bodies, &folder.bodies(), &folder.uploads())?
-        .with_reserve(config.limits.free_bytes);
+        .with_reserve(config.limits.free_bytes)
+        .with_index(&folder.body_index())?;
     let parts = Parts {
         record,
         bodies,

@@ -11,7 +11,9 @@
 //! clusters/              KEY.json, the clusters that datasets may use
 //! record/                the organisations' peers, each with its own store
 //! bodies/, uploads/      encrypted bodies, and notes about those not yet committed
+//! bodies.sqlite          which body belongs to which version; without it bodies of erased versions stay
 //! api-keys.sqlite        which API keys there are, without the keys
+//! idempotency.sqlite     answers to requests that must not happen twice, sealed; without it they may
 //! users/, client.toml    the first administrator's key and a profile for the command line
 //! lock                   held by the process that uses the folder
 //! ```
@@ -195,8 +197,12 @@ impl Folder {
         bodies => "bodies",
         /// Notes about bodies that are not committed.
         uploads => "uploads",
+        /// Which body belongs to which version.
+        body_index => "bodies.sqlite",
         /// The list of API keys, without the keys.
         api_keys => "api-keys.sqlite",
+        /// Answers to requests that must not happen twice, sealed.
+        answers => "idempotency.sqlite",
         /// Keys of users that `init` made.
         users => "users",
         /// The profile that `init` made for the command line.

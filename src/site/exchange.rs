@@ -7,7 +7,9 @@
 use std::path::PathBuf;
 
 use coordinator::client::profile::{ApiKey, Profile};
-use coordinator::client::{Client, ClientError, Got, PutOptions, Signer, Written, user_key};
+use coordinator::client::{
+    Client, ClientError, GetOptions, Got, PutOptions, Signer, Written, user_key,
+};
 use coordinator::record::{
     DatasetCreate, Encryption, Identifier, PermissionEntry, Role, Storage, Transaction,
     UserRegister, UserRole,
@@ -263,7 +265,7 @@ impl Exchange {
         into: &std::path::Path,
     ) -> Result<Got, SiteError> {
         client
-            .get_to_file(&self.dataset, &name(document)?, None, into, None)
+            .get_to_file(&self.dataset, &name(document)?, GetOptions::default(), into)
             .await
             .map_err(refused(format!("read {document}")))
     }

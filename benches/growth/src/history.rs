@@ -11,9 +11,16 @@ use coordinator::record::{
 use ed25519_dalek::SigningKey;
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::StdRng};
 use reencrypt::{EphemeralSecret, Point, SecretScalar};
+use std::path::Path;
 
 /// The time of the genesis: any would do.
 pub(crate) const GENESIS_MS: u64 = 1_800_000_000_000;
+const GENESIS: &str = "genesis.cbor";
+const HEAD: &str = "head.key";
+const CERTIFICATE: &str = "org.pem";
+const KEY: &str = "org.key";
+/// All that lies beside the store.
+pub(crate) const KEPT: [&str; 4] = [GENESIS, HEAD, CERTIFICATE, KEY];
 const USERS: usize = 100;
 const DATASETS: usize = 20;
 /// Documents that are read: the latest ones.
@@ -86,6 +93,31 @@ impl History {
             head_key: self.head.clone(),
             issuer: Issuer::from_pem(&self.authority.0, &self.authority.1).map_err(Failure::of)?,
         })
+    }
+
+    /// Writes down what whoever opens the store needs: keys that are good for this and nothing else.
+    pub(crate) fn keep(&self, dir: &Path) -> Result<(), Failure> {
+        std::fs::write(dir.join(GENESIS), self.genesis.to_bytes())?;
+        std::fs::write(dir.join(HEAD), self.head.to_bytes())?;
+        std::fs::write(dir.join(CERTIFICATE), &self.authority.0)?;
+        Ok(std::fs::write(dir.join(KEY), &self.authority.1)?)
+    }
+
+    /// What was kept: the genesis, and the peer's keys.
+    pub(crate) fn kept(dir: &Path) -> Result<(Genesis, PeerKeys), Failure> {
+        let genesis =
+            Genesis::from_bytes(&std::fs::read(dir.join(GENESIS))?).map_err(Failure::of)?;
+        let head: [u8; 32] = std::fs::read(dir.join(HEAD))?
+            .try_into()
+            .map_err(|_| Failure::Empty)?;
+        let certificate = std::fs::read_to_string(dir.join(CERTIFICATE))?;
+        let key = std::fs::read_to_string(dir.join(KEY))?;
+        let keys = PeerKeys {
+            organisation: id("org")?,
+            head_key: SigningKey::from_bytes(&head),
+            issuer: Issuer::from_pem(&certificate, &key).map_err(Failure::of)?,
+        };
+        Ok((genesis, keys))
     }
 
     /// The tenant, its users, and its datasets, in which all of them may write and read.

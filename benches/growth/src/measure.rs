@@ -2,7 +2,7 @@
 
 use crate::{
     Arguments,
-    history::{GENESIS_MS, History},
+    history::{GENESIS_MS, History, KEPT},
 };
 use coordinator::record::{
     ApprovalTerms,
@@ -102,10 +102,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let backup_bytes = copy.metadata()?.len();
     std::fs::remove_file(&copy)?;
     // The memory of this process has the history too; the other one has the record alone.
-    let seed = arguments.seed.to_string();
-    let reads = arguments.reads.to_string();
+    history.keep(&dir)?;
     let child = Command::new(std::env::current_exe()?)
-        .args(["--open", "--seed", &seed, "--reads", &reads, "--dir"])
+        .args(["--open", "--dir"])
         .arg(&dir)
         .stderr(Stdio::inherit())
         .output()?;
@@ -133,6 +132,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.dir.is_some() && !arguments.keep {
         for file in files(&store) {
             std::fs::remove_file(file)?;
+        }
+        for name in KEPT {
+            std::fs::remove_file(dir.join(name))?;
         }
     }
     Ok(())
@@ -211,16 +213,10 @@ fn apply(
 
 pub(crate) fn open(arguments: &Arguments) -> Result<(), Failure> {
     let dir = arguments.dir.clone().ok_or(Failure::Empty)?;
-    let history = History::new(arguments.seed, arguments.reads)?;
-    let keys = history.keys()?;
+    let (genesis, keys) = History::kept(&dir)?;
     let started = Instant::now();
-    let peer = Peer::open(
-        &dir.join(STORE),
-        &history.genesis,
-        keys,
-        ApprovalTerms::default(),
-    )
-    .map_err(Failure::of)?;
+    let peer = Peer::open(&dir.join(STORE), &genesis, keys, ApprovalTerms::default())
+        .map_err(Failure::of)?;
     let opened = Opened {
         seconds: started.elapsed().as_secs_f64(),
         memory_bytes: memory(),

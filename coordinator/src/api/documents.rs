@@ -6,106 +6,122 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cryptonode::wire::v1::TraceParent;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::conditional::{Tag, may_change, tagged};
+use super::page::{Asked, NumberPageQuery, PageQuery, limit, part};
 use super::views::{DocumentView, Page, PreparedView, ReceiptView, VersionView};
-use super::{Api, Problem, Tenant, bounded, drain, record};
-use crate::platform::{Phases, ReadReport, ReadRequest, ReadStream, WriteRequest};
+use super::{Api, Problem, Tenant, drain, json, record};
+use crate::platform::{
+    ByteRange, CommitRead, NoRange, Phases, ReadReport, ReadRequest, ReadStream, WriteRequest,
+};
 use crate::record::{DatasetName, Identifier, UserName};
 
-const MAX_PAGE: usize = 1000;
 const MAX_JSON: usize = 16 * 1024;
 
-/// Which part of a list.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PageQuery {
-    after: Option<Identifier>,
-    limit: Option<usize>,
-}
-
+/// The documents of a dataset, by name.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents", tag = "documents",
+    operation_id = "list_documents", params(PageQuery), responses((status = 200, body = Page<DocumentView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, dataset)): Path<(String, Identifier)>,
-    query: Result<Query<PageQuery>, axum::extract::rejection::QueryRejection>,
+    Asked(query): Asked<PageQuery>,
 ) -> Result<Json<Page<DocumentView>>, Problem> {
-    let Query(query) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
-    let limit = query.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let name = DatasetName { tenant, dataset };
     let page = api.platform.record().with_state(|state| {
         state.dataset(&name)?;
-        let mut documents = state.documents(&name, query.after.as_ref());
-        let items: Vec<_> = documents
-            .by_ref()
-            .take(limit)
-            .map(|(name, document)| {
-                DocumentView::of(
-                    name,
-                    document,
-                    state.version(&name.version(document.latest)),
-                )
-            })
-            .collect();
-        let more = documents.next().is_some();
-        let next = items
-            .last()
-            .filter(|_| more)
-            .map(|last| last.document.to_string());
-        Some(Page { items, next })
+        let documents = state.documents(&name, query.after.as_ref());
+        let views = documents.map(|(name, document)| {
+            let latest = state.version(&name.version(document.latest));
+            DocumentView::of(name, document, latest)
+        });
+        let cursor = |view: &DocumentView| view.document.to_string();
+        Some(part(views, limit(query.limit), cursor))
     });
     page.map(Json).ok_or_else(Problem::not_found)
 }
 
+/// The versions of a document, from the first.
+///
+/// `after` is the number of the last version that is known. The `ETag` names the document's state: `If-Match` with it makes an upload
+/// fail if somebody else wrote or erased meanwhile.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}", tag = "documents",
+    operation_id = "list_versions", params(NumberPageQuery),
+    responses((status = 200, body = Page<VersionView>, headers(("ETag" = String, description = "The document's state.")))))]
 pub(super) async fn versions(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
-) -> Result<Json<Page<VersionView>>, Problem> {
+    Asked(query): Asked<NumberPageQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let name = DatasetName { tenant, dataset }.document(document);
-    let items: Vec<_> = api.platform.record().with_state(|state| {
-        state
-            .versions(&name)
-            .map(|(name, version)| VersionView::of(name, version))
-            .collect()
+    let found = api.platform.record().with_state(|state| {
+        let document = state.document(&name)?;
+        let versions = state.versions(&name, query.after);
+        let views = versions.map(|(name, version)| VersionView::of(name, version));
+        let cursor = |view: &VersionView| view.version.to_string();
+        let page = part(views, limit(query.limit), cursor);
+        Some((Tag::of_document(document), page))
     });
-    if items.is_empty() {
-        Err(Problem::not_found())
-    } else {
-        Ok(Json(Page { items, next: None }))
-    }
+    let (tag, page) = found.ok_or_else(Problem::not_found)?;
+    Ok(tagged(&tag, &headers, Json(page)))
 }
 
 /// What is said of a body beside it.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct UploadQuery {
+    /// The user who will sign.
+    #[param(value_type = String, example = "alice")]
     author: Identifier,
+    /// The version that must come next; refused if it is another.
     version: Option<u64>,
 }
 
+/// Stores a body for a document, or a new version of it, and prepares the transaction that its author is to sign.
+///
+/// The body streams; it has no name before the signed transaction is sent to `uploads/{id}`, and is removed if that does not happen
+/// in time. `Content-Type` is the document's media type and public on the record.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/uploads", tag = "documents",
+    operation_id = "prepare_upload", params(UploadQuery,
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
+    request_body(content_type = "application/octet-stream", description = "The document."),
+    responses((status = 201, body = PreparedView)))]
 pub(super) async fn prepare_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
-    query: Result<Query<UploadQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Asked<UploadQuery>, Problem>,
     request: Request,
-) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+) -> Response {
     // What is no text is no media type either: the record's own sentence refuses it.
     let content_type = request
         .headers()
         .get(header::CONTENT_TYPE)
         .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let name = DatasetName {
+        tenant: tenant.clone(),
+        dataset: dataset.clone(),
+    };
+    let name = name.document(document.clone());
+    let record = api.platform.record();
+    let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
+    let fresh = may_change(request.headers(), present.as_ref());
     let mut body = request.into_body();
-    let prepared = match query {
-        Err(e) => Err(Problem::bad_request(e.body_text())),
-        Ok(Query(query)) => {
+    let prepared = match query.and_then(|Asked(query)| fresh.map(|()| query)) {
+        Err(problem) => Err(problem),
+        Ok(query) => {
             let request = WriteRequest {
                 dataset: DatasetName {
                     tenant: tenant.clone(),
@@ -125,21 +141,29 @@ pub(super) async fn prepare_write(
             prepared.map_err(Problem::from)
         }
     };
-    match prepared {
+    let mut answer = match prepared {
         Ok(prepared) => {
             let view = PreparedView {
                 id: prepared.id,
                 transaction: prepared.transaction.to_bytes(),
             };
-            Ok((StatusCode::CREATED, Json(view)))
+            (StatusCode::CREATED, Json(view)).into_response()
         }
         Err(problem) => {
             drain(body).await;
-            Err(problem)
+            problem.into_response()
         }
-    }
+    };
+    // The connection's buffer has the end of the body in it, and is wiped with the connection.
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
 }
 
+/// Puts a prepared upload onto the record, with its author's signature.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/uploads/{id}", tag = "documents", operation_id = "commit_upload",
+    request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
+    responses((status = 201, body = ReceiptView)))]
 pub(super) async fn commit_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -151,6 +175,9 @@ pub(super) async fn commit_write(
     Ok((StatusCode::CREATED, Json(receipt.into())))
 }
 
+/// Gives up a prepared upload; its body is removed.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/uploads/{id}", tag = "documents", operation_id = "discard_upload",
+    responses((status = 204, description = "It is given up.")))]
 pub(super) async fn discard_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -161,22 +188,26 @@ pub(super) async fn discard_write(
 }
 
 /// Who reads what.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct ReadBody {
+#[schema(example = json!({ "reader": "bob", "version": 3 }))]
+pub(super) struct ReadBody {
+    /// The user who will sign.
     reader: Identifier,
+    /// The version; the latest if absent.
     version: Option<u64>,
 }
 
+/// Prepares a read: the transaction that its reader is to sign.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/reads", tag = "documents",
+    operation_id = "prepare_read", request_body = ReadBody, responses((status = 201, body = PreparedView)))]
 pub(super) async fn prepare_read(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
-    let bytes = bounded(request.into_body(), MAX_JSON).await?;
-    let asked: ReadBody =
-        serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
+    let asked: ReadBody = json(request.into_body(), MAX_JSON).await?;
     let request = ReadRequest {
         dataset: DatasetName {
             tenant: tenant.clone(),
@@ -197,6 +228,20 @@ pub(super) async fn prepare_read(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
+/// Puts a prepared read onto the record, and streams the document.
+///
+/// Nothing is sent before the record, the organisations and, with threshold encryption, the crypto nodes have agreed, and nothing of
+/// a block that does not verify. An answer that breaks off is no document: `reads/{id}` says why.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/reads/{id}", tag = "documents", operation_id = "commit_read",
+    params(("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`.")),
+    request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
+    responses(
+        (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
+            ("Server-Timing" = String, description = "What the read's phases took."),
+            ("Accept-Ranges" = String, description = "`bytes`."))),
+        (status = 206, description = "The bytes that were asked for.", content_type = "application/octet-stream",
+            headers(("Content-Range" = String, description = "Which bytes of how many."))),
+        (status = 416, description = "The document has no such bytes; `Content-Range` has its length.")))]
 pub(super) async fn commit_read(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -204,14 +249,22 @@ pub(super) async fn commit_read(
     request: Request,
 ) -> Result<Response, Problem> {
     let trace = trace_of(request.headers());
+    let range = range_of(request.headers());
     let signed = record::signed(request.into_body()).await?;
-    let read = api.platform.commit_read(&tenant, id, signed, trace).await?;
+    let commit = CommitRead {
+        signed,
+        range: range?,
+        trace,
+    };
+    let read = api.platform.commit_read(&tenant, id, commit).await?;
     let content_type = read
         .content_type
         .as_deref()
         .and_then(|kind| HeaderValue::from_str(kind).ok());
     let timing = server_timing(&read.report.phases);
-    let length = HeaderValue::from(read.length);
+    let range = read.range.clone();
+    let bytes = range.as_ref().map_or(read.length, |it| it.end - it.start);
+    let (length, whole) = (HeaderValue::from(bytes), read.length);
     let mut response = Body::from_stream(parts(read)).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -220,6 +273,7 @@ pub(super) async fn commit_read(
     );
     headers.insert(header::CONTENT_LENGTH, length);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -227,7 +281,34 @@ pub(super) async fn commit_read(
     if let Ok(timing) = HeaderValue::from_str(&timing) {
         headers.insert("server-timing", timing);
     }
+    if let Some(range) = range {
+        let last = range.end.saturating_sub(1);
+        let told = format!("bytes {}-{last}/{whole}", range.start);
+        if let Ok(told) = HeaderValue::from_str(&told) {
+            headers.insert(header::CONTENT_RANGE, told);
+        }
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    }
     Ok(response)
+}
+
+/// Which bytes the caller wants. A unit that nobody knows is passed over, as the standard has it; a range of bytes that cannot be
+/// read is refused, because a read is for ever on the record.
+fn range_of(headers: &HeaderMap) -> Result<Option<ByteRange>, Problem> {
+    let Some(value) = headers.get(header::RANGE) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default();
+    if text
+        .split_once('=')
+        .is_some_and(|(unit, _)| unit != "bytes")
+    {
+        return Ok(None);
+    }
+    let range = text.parse();
+    range
+        .map(Some)
+        .map_err(|e: NoRange| Problem::bad_request(e.to_string()))
 }
 
 /// The span that the caller does this in (W3C Trace Context). What is none is passed over, as the standard has it.
@@ -267,6 +348,9 @@ fn parts(read: ReadStream) -> impl Stream<Item = io::Result<Bytes>> {
     })
 }
 
+/// What happened in a read: its phases, the organisations, the crypto nodes.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/reads/{id}", tag = "documents", operation_id = "read_report",
+    responses((status = 200, body = ReadReport)))]
 pub(super) async fn report(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,

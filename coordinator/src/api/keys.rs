@@ -7,40 +7,51 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::auth::{AuthError, Caller, DEFAULT_GRACE_S, IssuedKey, KeyRecord, KeyTerms, Scopes};
+use super::page::{Asked, KeyPageQuery, limit, part};
 use super::views::{IssuedKeyView, Page};
-use super::{Api, Problem, bounded};
+use super::{Api, Problem, bounded, json, malformed};
 use crate::client::profile::ApiKey;
 use crate::platform::now_ms;
 
 const MAX_JSON: usize = 4 * 1024;
 
+/// The tenant's API keys, those that are over included, the oldest first; without the keys themselves.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "list_keys", params(KeyPageQuery),
+    responses((status = 200, body = Page<KeyRecord>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
+    Asked(query): Asked<KeyPageQuery>,
 ) -> Result<Json<Page<KeyRecord>>, Problem> {
-    let items = api.keys.list(&caller.tenant)?;
-    Ok(Json(Page { items, next: None }))
+    let keys = api.keys.list(&caller.tenant, query.after.as_deref())?;
+    Ok(Json(part(keys, limit(query.limit), |key| key.id.clone())))
 }
 
 /// What a new key is to be.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct NewKey {
+#[schema(example = json!({ "name": "reports", "scopes": ["read"], "expires_in_s": 2_592_000 }))]
+pub(super) struct NewKey {
+    /// What people call it: 1 to 64 bytes.
     name: String,
+    /// What it may be used for.
     scopes: Scopes,
+    /// Seconds for which it opens anything; as long as the key that makes it, if absent.
     expires_in_s: Option<u64>,
 }
 
+/// Makes an API key, at most with the scopes and the life of the one that is used. The answer is the only time that it is shown.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "create_key", request_body = NewKey,
+    responses((status = 201, body = IssuedKeyView)))]
 pub(super) async fn create(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let bytes = bounded(request.into_body(), MAX_JSON).await?;
-    let asked: NewKey =
-        serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(e.to_string()))?;
+    let asked: NewKey = json(request.into_body(), MAX_JSON).await?;
     within(&caller, asked.scopes)?;
     let now_ms = now_ms();
     let lifetime = |seconds: u64| now_ms.saturating_add(seconds.saturating_mul(1000));
@@ -57,12 +68,17 @@ pub(super) async fn create(
 }
 
 /// How a key is replaced.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rotation {
+#[schema(example = json!({ "grace_s": 3600 }))]
+pub(super) struct Rotation {
+    /// Seconds for which the old key goes on; an hour if absent.
     grace_s: Option<u64>,
 }
 
+/// Makes a key of the same name and scopes; the old one goes on for a while.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/keys/{key}/rotate", tag = "keys", operation_id = "rotate_key",
+    request_body = Option<Rotation>, responses((status = 201, body = IssuedKeyView)))]
 pub(super) async fn rotate(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
@@ -72,7 +88,7 @@ pub(super) async fn rotate(
     let bytes = bounded(request.into_body(), MAX_JSON).await?;
     let asked: Rotation = match bytes.is_empty() {
         true => Rotation { grace_s: None },
-        false => serde_json::from_slice(&bytes).map_err(|e| Problem::bad_request(e.to_string()))?,
+        false => serde_json::from_slice(&bytes).map_err(malformed)?,
     };
     within(&caller, api.keys.get(&caller.tenant, &id)?.scopes)?;
     let grace_s = asked.grace_s.unwrap_or(DEFAULT_GRACE_S);
@@ -84,6 +100,9 @@ pub(super) async fn rotate(
     )?))
 }
 
+/// Revokes a key: from the next request on it opens nothing.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/keys/{key}", tag = "keys", operation_id = "revoke_key",
+    responses((status = 200, body = KeyRecord)))]
 pub(super) async fn revoke(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,

@@ -1,36 +1,54 @@
 //! The platform over HTTP (RFC 9110), version 1.
 //!
-//! Every route but `/healthz` needs an API key ([`auth`]); the key's tenant must be the tenant in the path, and another tenant's
+//! Every route but `/healthz`, the description and the types of problems needs an API key ([`auth`]); the key's tenant must be the tenant in the path, and another tenant's
 //! objects do not exist. Operators' routes need an operator's key, and every route a scope that the key must have. What changes the record is a transaction that
 //! its author signed: the API key opens the door, the signature decides.
 //!
 //! Bodies stream in and out and are never held whole. Errors are problem details ([`problem`]); every answer carries
 //! `x-request-id`, which the logs carry too.
 //!
-//! All routes stand in one table ([`route_table`]), from which the router is made, so that a test can walk them.
+//! All routes stand in one table, from which both the router and the description of the API ([`openapi`]) are made: what a test walks
+//! there is what is served.
 
+mod access;
 pub mod auth;
+mod changes;
+mod conditional;
 mod documents;
 mod keys;
+mod links;
+mod once;
+pub mod openapi;
+mod page;
 mod problem;
+pub mod problem_types;
+mod rate;
 mod record;
+mod schema;
 mod serve;
 mod views;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{RawPathParams, Request, State};
-use axum::http::{HeaderValue, Method, header};
+use axum::extract::{Path, RawPathParams, Request, State};
+use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Json, Router};
+use bytes::BytesMut;
 use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
 use tracing::Instrument as _;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub use self::access::AccessView;
+pub use self::changes::ChangeView;
+pub use self::links::{EndView, LinkView, ProofView};
+pub use self::once::{Answers, AnswersError};
 pub use self::problem::Problem;
 pub use self::serve::serve;
 pub use self::views::{
@@ -38,9 +56,12 @@ pub use self::views::{
     PeerView, PermissionsView, PreparedView, ReceiptView, RevocationsView, StatusView, UserView,
     VersionView,
 };
+use crate::config::Limits;
 use crate::platform::{Platform, PlatformError, now_ms};
 use crate::record::Identifier;
 use auth::{ApiKeys, AuthError, Caller, Scope};
+use problem_types::ProblemType;
+use rate::Rates;
 
 /// What stands in the place of the tenant in an operator's API key. No tenant has such a name.
 pub const OPERATOR: &str = "~operator";
@@ -54,183 +75,176 @@ const REQUEST_ID: &str = "x-request-id";
 pub struct Api {
     platform: Arc<Platform>,
     keys: ApiKeys,
+    rates: Rates,
+    answers: Arc<Answers>,
+    prepared_ms: u64,
+    remembered_ms: u64,
 }
-
-type Handlers = MethodRouter<Arc<Api>>;
 
 /// The scopes of which a key must have one to use a route.
 type Needs = &'static [Scope];
 const ANY: Needs = &Scope::ALL;
 const READ: Needs = &[Scope::Read];
 const WRITE: Needs = &[Scope::Write];
+const MANAGE: Needs = &[Scope::Manage];
 const AUDIT: Needs = &[Scope::Audit];
 const KEYS: Needs = &[Scope::Keys];
 /// Which of them it is, the transaction decides.
 const SUBMIT: Needs = &[Scope::Read, Scope::Write, Scope::Manage];
 
-fn routes() -> Vec<(Method, &'static str, Needs, Handlers)> {
+/// What stands before a route.
+#[derive(Clone, Copy)]
+struct Door {
+    /// The scopes of which the key must have one.
+    needs: Needs,
+    /// Whether an `Idempotency-Key` keeps it from happening twice.
+    once: Once,
+}
+
+/// How long the answer to a request with an `Idempotency-Key` is remembered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Once {
+    /// The route takes none.
+    No,
+    /// As long as what was prepared waits for its signature.
+    WhilePrepared,
+    /// As long as the settings say.
+    Remembered,
+}
+
+const fn for_scopes(needs: Needs) -> Door {
+    Door {
+        needs,
+        once: Once::No,
+    }
+}
+
+/// What makes something.
+const fn once_for(needs: Needs) -> Door {
+    Door {
+        needs,
+        once: Once::Remembered,
+    }
+}
+
+/// What prepares something that is to be signed.
+const fn prepares(needs: Needs) -> Door {
+    Door {
+        needs,
+        once: Once::WhilePrepared,
+    }
+}
+
+type Described = UtoipaMethodRouter<Arc<Api>>;
+
+/// Every route that needs an API key.
+fn door_table() -> Vec<(Door, Described)> {
     vec![
-        (
-            Method::GET,
-            "/v1/operator/audit/export",
-            AUDIT,
-            get(record::export),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/status",
-            ANY,
-            get(record::status),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/transactions",
-            SUBMIT,
-            post(record::submit),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/users",
-            READ,
-            get(record::users),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/authorities",
-            READ,
-            get(record::authorities),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/datasets",
-            READ,
-            get(record::datasets),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/datasets/{dataset}",
-            READ,
-            get(record::dataset),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/audit/checkpoint",
-            AUDIT,
-            get(record::checkpoint),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/audit/rows",
-            AUDIT,
-            get(record::audit),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/datasets/{dataset}/documents",
-            READ,
-            get(documents::list),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}",
-            READ,
-            get(documents::versions),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/uploads",
-            WRITE,
-            post(documents::prepare_write),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/uploads/{id}",
-            WRITE,
-            post(documents::commit_write),
-        ),
-        (
-            Method::DELETE,
-            "/v1/tenants/{tenant}/uploads/{id}",
-            WRITE,
-            delete(documents::discard_write),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/reads",
-            READ,
-            post(documents::prepare_read),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/reads/{id}",
-            READ,
-            post(documents::commit_read),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/reads/{id}",
-            READ,
-            get(documents::report),
-        ),
-        (
-            Method::GET,
-            "/v1/tenants/{tenant}/keys",
-            KEYS,
-            get(keys::list),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/keys",
-            KEYS,
-            post(keys::create),
-        ),
-        (
-            Method::POST,
-            "/v1/tenants/{tenant}/keys/{key}/rotate",
-            KEYS,
-            post(keys::rotate),
-        ),
-        (
-            Method::DELETE,
-            "/v1/tenants/{tenant}/keys/{key}",
-            KEYS,
-            delete(keys::revoke),
-        ),
+        (for_scopes(AUDIT), routes!(record::export)),
+        (for_scopes(ANY), routes!(record::status)),
+        (once_for(SUBMIT), routes!(record::submit)),
+        (for_scopes(READ), routes!(record::users)),
+        (for_scopes(READ), routes!(record::authorities)),
+        (for_scopes(READ), routes!(record::datasets)),
+        (for_scopes(READ), routes!(record::dataset)),
+        (prepares(MANAGE), routes!(changes::create_dataset)),
+        (for_scopes(MANAGE), routes!(changes::configure_dataset)),
+        (for_scopes(READ), routes!(access::permissions)),
+        (for_scopes(MANAGE), routes!(changes::set_role)),
+        (for_scopes(MANAGE), routes!(changes::add_to_role)),
+        (for_scopes(MANAGE), routes!(changes::remove_from_role)),
+        (for_scopes(READ), routes!(access::list)),
+        (prepares(READ), routes!(access::ask)),
+        (prepares(MANAGE), routes!(access::grant)),
+        (prepares(MANAGE), routes!(access::decline)),
+        (prepares(MANAGE), routes!(changes::register_user)),
+        (prepares(MANAGE), routes!(changes::suspend_user)),
+        (prepares(MANAGE), routes!(changes::resume_user)),
+        (for_scopes(READ), routes!(links::list)),
+        (for_scopes(READ), routes!(links::get)),
+        (for_scopes(WRITE), routes!(links::put)),
+        (for_scopes(READ), routes!(links::prove)),
+        (for_scopes(WRITE), routes!(changes::erase)),
+        (for_scopes(AUDIT), routes!(record::checkpoint)),
+        (for_scopes(AUDIT), routes!(record::audit)),
+        (for_scopes(READ), routes!(documents::list)),
+        (for_scopes(READ), routes!(documents::versions)),
+        (prepares(WRITE), routes!(documents::prepare_write)),
+        (once_for(WRITE), routes!(documents::commit_write)),
+        (for_scopes(WRITE), routes!(documents::discard_write)),
+        (prepares(READ), routes!(documents::prepare_read)),
+        (for_scopes(READ), routes!(documents::commit_read)),
+        (for_scopes(READ), routes!(documents::report)),
+        (for_scopes(KEYS), routes!(keys::list)),
+        (once_for(KEYS), routes!(keys::create)),
+        (once_for(KEYS), routes!(keys::rotate)),
+        (for_scopes(KEYS), routes!(keys::revoke)),
     ]
 }
 
-/// Method and path of every route that needs an API key, and the scopes of which the key must have one.
-pub fn route_table() -> Vec<(Method, &'static str, &'static [Scope])> {
-    routes()
-        .into_iter()
-        .map(|(method, path, needs, _)| (method, path, needs))
-        .collect()
+/// The few that need none.
+fn open_table() -> Vec<Described> {
+    vec![
+        routes!(record::health),
+        routes!(description),
+        routes!(problem_type),
+    ]
 }
 
 /// The whole API.
-pub fn router(platform: Arc<Platform>, keys: ApiKeys) -> Router {
-    let api = Arc::new(Api { platform, keys });
-    let protected =
-        routes()
-            .into_iter()
-            .fold(Router::new(), |router, (_, path, needs, handlers)| {
-                let door = from_fn_with_state((api.clone(), needs), authenticate);
-                router.route(path, handlers.route_layer(door))
-            });
-    protected
-        .route("/healthz", get(record::health))
+pub fn router(platform: Arc<Platform>, keys: ApiKeys, answers: Answers, limits: &Limits) -> Router {
+    let api = Arc::new(Api {
+        platform,
+        keys,
+        rates: Rates::new(limits.tenant_requests_s, limits.tenant_burst),
+        answers: Arc::new(answers),
+        prepared_ms: limits.prepared_s.saturating_mul(1000),
+        remembered_ms: limits.idempotency_s.saturating_mul(1000),
+    });
+    let mut router = Router::new();
+    for (door, (_, paths, handlers)) in door_table() {
+        let door = from_fn_with_state((api.clone(), door), enter);
+        for path in paths.paths.keys() {
+            router = router.route(path, handlers.clone().route_layer(door.clone()));
+        }
+    }
+    for (_, paths, handlers) in open_table() {
+        for path in paths.paths.keys() {
+            router = router.route(path, handlers.clone());
+        }
+    }
+    router
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .with_state(api)
         .layer(from_fn(identify))
 }
 
+/// This description of the API.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "platform", operation_id = "openapi",
+    responses((status = 200, description = "OpenAPI 3.1.", content_type = "application/json")))]
+async fn description() -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        openapi::text(),
+    )
+        .into_response()
+}
+
+/// What a type of problem means.
+#[utoipa::path(get, path = "/problems/{code}", tag = "platform", operation_id = "problem_type",
+    responses((status = 200, body = ProblemType)))]
+async fn problem_type(Path(code): Path<String>) -> Result<Json<ProblemType>, Problem> {
+    let known = problem_types::find(&code).copied();
+    known.map(Json).ok_or_else(Problem::not_found)
+}
+
 /// The tenant that a request was let in for.
 #[derive(Clone)]
 struct Tenant(Identifier);
 
-async fn authenticate(
-    State((api, needs)): State<(Arc<Api>, Needs)>,
+async fn enter(
+    State((api, door)): State<(Arc<Api>, Door)>,
     params: RawPathParams,
     mut request: Request,
     next: Next,
@@ -243,13 +257,34 @@ async fn authenticate(
         .iter()
         .find(|(name, _)| *name == "tenant")
         .map(|(_, value)| value);
-    match admit(&api.keys, header, tenant, needs) {
+    let admitted = admit(&api.keys, header, tenant, door.needs);
+    let admitted = admitted.and_then(|(caller, tenant)| {
+        let token = api.rates.take(&caller.tenant, Instant::now());
+        token
+            .map(|()| (caller, tenant))
+            .map_err(Problem::rate_limited)
+    });
+    match admitted {
         Ok((caller, tenant)) => {
-            request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(caller.clone());
             if let Some(tenant) = tenant {
                 request.extensions_mut().insert(Tenant(tenant));
             }
-            Ok(next.run(request).await)
+            let lifetime_ms = match door.once {
+                Once::WhilePrepared => api.prepared_ms,
+                Once::Remembered => api.remembered_ms,
+                Once::No => return Ok(next.run(request).await),
+            };
+            if !request.headers().contains_key(once::HEADER) {
+                return Ok(next.run(request).await);
+            }
+            let run = async move {
+                let run = |request| next.run(request);
+                once::once(&api.answers, &caller, request, lifetime_ms, run).await
+            };
+            Ok(tokio::spawn(run.in_current_span())
+                .await
+                .map_err(PlatformError::from)?)
         }
         Err(refusal) => {
             drain(request.into_body()).await;
@@ -331,13 +366,37 @@ async fn drain(body: Body) {
 
 /// A body of at most `limit` bytes, which must not take for ever.
 async fn bounded(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    let too_long = |_| {
-        Problem::bad_request(format!(
-            "the body must arrive whole and have at most {limit} bytes"
-        ))
+    let mut stream = body.into_data_stream();
+    let whole = async {
+        let mut bytes = BytesMut::new();
+        while let Some(part) = stream.next().await {
+            let reason = |e: axum::Error| e.to_string();
+            let part = part.map_err(|e| PlatformError::Upload { reason: reason(e) })?;
+            if bytes.len() + part.len() > limit {
+                return Err(Problem::too_long(limit));
+            }
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes.freeze())
     };
-    match tokio::time::timeout(SMALL_BODY_WITHIN, axum::body::to_bytes(body, limit)).await {
-        Ok(bytes) => bytes.map_err(too_long),
+    let result = match tokio::time::timeout(SMALL_BODY_WITHIN, whole).await {
+        Ok(result) => result,
         Err(_) => Err(Problem::from(PlatformError::Idle)),
+    };
+    if result.is_err() {
+        drain(Body::from_stream(stream)).await;
     }
+    result
+}
+
+/// The same, as JSON.
+async fn json<T: DeserializeOwned>(body: Body, limit: usize) -> Result<T, Problem> {
+    let bytes = bounded(body, limit).await?;
+    serde_json::from_slice(&bytes).map_err(malformed)
+}
+
+fn malformed(e: serde_json::Error) -> Problem {
+    Problem::bad_request(format!(
+        "the body is not the JSON that this route takes: {e}"
+    ))
 }

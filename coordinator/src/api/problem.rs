@@ -3,10 +3,13 @@
 //! `type` is `/problems/CODE`, and `code` the same code alone; codes never change their meaning. `detail` is a sentence for
 //! people. `request_id` stands in the answer's `x-request-id` header and in the logs too.
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use problem_details::ProblemDetails;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::auth::AuthError;
 use crate::platform::PlatformError;
@@ -18,6 +21,33 @@ pub struct Problem {
     code: String,
     detail: String,
     retry_after_s: Option<u32>,
+    /// Bytes of the document of which none were asked for.
+    length: Option<u64>,
+    more: Option<serde_json::Value>,
+}
+
+/// An error (RFC 9457).
+#[derive(ToSchema)]
+#[schema(example = json!({
+    "type": "/problems/not-permitted", "title": "Forbidden", "status": 403, "code": "not-permitted",
+    "detail": "the record refuses this: acme/bob may not read in acme/designs: an owner must grant it the role of a reader",
+    "request_id": "019a0000-0000-7000-8000-000000000001"
+}))]
+#[allow(dead_code, reason = "it describes what `render` writes")]
+pub(super) struct ProblemView {
+    /// `/problems/CODE`: which type of problem this is, for ever.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// The type alone, without the path.
+    code: String,
+    /// A sentence for people, which says what to do next.
+    detail: String,
+    /// The request's id, as in `x-request-id` and the platform's logs.
+    request_id: Option<String>,
+    /// What organisations or crypto nodes said.
     more: Option<serde_json::Value>,
 }
 
@@ -42,6 +72,7 @@ impl Problem {
             code: code.into(),
             detail: detail.into(),
             retry_after_s: None,
+            length: None,
             more: None,
         }
     }
@@ -53,6 +84,22 @@ impl Problem {
             "not-found",
             "there is nothing here that this API key can see",
         )
+    }
+
+    /// A body longer than the route takes.
+    pub(super) fn too_long(limit: usize) -> Self {
+        let detail =
+            format!("the body has more than {limit} bytes, which this route does not take");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-long", detail)
+    }
+
+    /// Too many requests of one tenant.
+    pub(super) fn rate_limited(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_secs())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let detail = "this tenant makes more requests than it may: wait as long as `Retry-After` says, and send fewer at a time";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail).retry_after(seconds)
     }
 
     /// A request that cannot be understood.
@@ -78,7 +125,7 @@ impl Problem {
         &self.code
     }
 
-    fn retry_after(mut self, seconds: u32) -> Self {
+    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
     }
@@ -102,6 +149,11 @@ impl Problem {
         let mut headers = HeaderMap::new();
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(length) = self.length
+            && let Ok(value) = HeaderValue::from_str(&format!("bytes */{length}"))
+        {
+            headers.insert(header::CONTENT_RANGE, value);
         }
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -137,7 +189,10 @@ impl From<AuthError> for Problem {
 
 impl From<PlatformError> for Problem {
     fn from(e: PlatformError) -> Self {
-        let problem = Self::new(status(&e), e.code(), e.to_string());
+        let mut problem = Self::new(status(&e), e.code(), e.to_string());
+        if let PlatformError::Range { length } = &e {
+            problem.length = Some(*length);
+        }
         let problem = match e.details() {
             Some(more) => problem.with_more(more),
             None => problem,
@@ -174,6 +229,7 @@ fn status(e: &PlatformError) -> StatusCode {
         PlatformError::OtherTransaction | PlatformError::Malformed { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
+        PlatformError::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         PlatformError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         PlatformError::Upload { .. } | PlatformError::ReaderGone => StatusCode::BAD_REQUEST,
         PlatformError::Idle => StatusCode::REQUEST_TIMEOUT,

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
 use tokio_util::io::ReaderStream;
+use utoipa::ToSchema;
 
 use super::auth::{AuthError, Caller, Scope};
+use super::conditional::{Tag, tagged};
+use super::page::{Asked, PageQuery, limit, part};
 use super::views::{
     AuthorityView, ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView,
 };
@@ -26,6 +28,9 @@ use crate::record::{
 /// Longest signed transaction on the wire, in bytes.
 pub(super) const MAX_BODY: usize = MAX_TRANSACTION;
 
+/// Whether the record takes transactions: for whoever looks after the process. Needs no API key.
+#[utoipa::path(get, path = "/healthz", tag = "platform", operation_id = "health", responses(
+    (status = 200, body = HealthView), (status = 503, description = "The record has stopped.", body = HealthView)))]
 pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
     let peers = api.platform.record().peers();
     let working = peers.iter().filter(|peer| peer.fault.is_none()).count();
@@ -36,13 +41,29 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let word = if well { "ok" } else { "record-halted" };
-    (
-        status,
-        Json(json!({ "status": word, "peers": peers.len(), "peers_working": working })),
-    )
-        .into_response()
+    let view = HealthView {
+        status: word.to_owned(),
+        peers: peers.len(),
+        peers_working: working,
+    };
+    (status, Json(view)).into_response()
 }
 
+/// How the record is.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({ "status": "ok", "peers": 3, "peers_working": 3 }))]
+pub(super) struct HealthView {
+    /// `ok` or `record-halted`.
+    status: String,
+    /// The organisations' peers.
+    peers: usize,
+    /// Those that take part.
+    peers_working: usize,
+}
+
+/// How the platform, its record and its clusters are.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/status", tag = "platform", operation_id = "status",
+    responses((status = 200, body = StatusView)))]
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -76,6 +97,13 @@ pub(super) async fn status(
     }))
 }
 
+/// Puts a signed transaction onto the record: everything but writes and reads, which have ways of their own.
+///
+/// The scope that the key needs depends on the transaction: `read` for a request for access, `write` for links and erasures, `manage`
+/// for the rest.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/transactions", tag = "record", operation_id = "submit_transaction",
+    request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
+    responses((status = 201, body = ReceiptView)))]
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -136,19 +164,24 @@ pub(super) async fn signed(body: Body) -> Result<SignedTransaction, Problem> {
     })
 }
 
+/// The tenant's users, by name.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/users", tag = "users", operation_id = "list_users", params(PageQuery),
+    responses((status = 200, body = Page<UserView>)))]
 pub(super) async fn users(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Asked(query): Asked<PageQuery>,
 ) -> Json<Page<UserView>> {
-    let items = api.platform.record().with_state(|state| {
-        state
-            .users(&tenant)
-            .map(|(name, user)| UserView::of(state, name, user, now_ms()))
-            .collect()
-    });
-    Json(Page { items, next: None })
+    Json(api.platform.record().with_state(|state| {
+        let users = state.users(&tenant, query.after.as_ref());
+        let views = users.map(|(name, user)| UserView::of(state, name, user, now_ms()));
+        part(views, limit(query.limit), |view| view.user.to_string())
+    }))
 }
 
+/// The authorities of its own public-key infrastructure that the tenant has registered.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "list_authorities",
+    responses((status = 200, body = Page<AuthorityView>)))]
 pub(super) async fn authorities(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -160,33 +193,45 @@ pub(super) async fn authorities(
     Json(Page { items, next: None })
 }
 
+/// The tenant's datasets, by name.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets", tag = "datasets", operation_id = "list_datasets", params(PageQuery),
+    responses((status = 200, body = Page<DatasetView>)))]
 pub(super) async fn datasets(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Asked(query): Asked<PageQuery>,
 ) -> Json<Page<DatasetView>> {
-    let items = api.platform.record().with_state(|state| {
+    Json(api.platform.record().with_state(|state| {
         let view = |(name, dataset): (&DatasetName, _)| {
             DatasetView::of(name, dataset, state.permissions(name))
         };
-        state.datasets(&tenant).map(view).collect()
-    });
-    Json(Page { items, next: None })
+        let views = state.datasets(&tenant, query.after.as_ref()).map(view);
+        part(views, limit(query.limit), |view| view.dataset.to_string())
+    }))
 }
 
+/// A dataset's configuration and permissions.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}", tag = "datasets", operation_id = "get_dataset",
+    responses((status = 200, body = DatasetView, headers(("ETag" = String, description = "Versions of configuration and permissions.")))))]
 pub(super) async fn dataset(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, dataset)): Path<(String, Identifier)>,
-) -> Result<Json<DatasetView>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let name = DatasetName { tenant, dataset };
-    let view = api.platform.record().with_state(|state| {
-        state
-            .dataset(&name)
-            .map(|dataset| DatasetView::of(&name, dataset, state.permissions(&name)))
+    let found = api.platform.record().with_state(|state| {
+        let (dataset, permissions) = (state.dataset(&name)?, state.permissions(&name));
+        let view = DatasetView::of(&name, dataset, permissions);
+        Some((Tag::of_dataset(dataset, permissions), view))
     });
-    view.map(Json).ok_or_else(Problem::not_found)
+    let (tag, view) = found.ok_or_else(Problem::not_found)?;
+    Ok(tagged(&tag, &headers, Json(view)))
 }
 
+/// The record's head, signed by the organisations' peers: a C2SP tlog-checkpoint.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit/checkpoint", tag = "audit", operation_id = "checkpoint",
+    responses((status = 200, description = "A signed note.", body = String, content_type = "text/plain")))]
 pub(super) async fn checkpoint(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let note = api
         .platform
@@ -197,6 +242,9 @@ pub(super) async fn checkpoint(State(api): State<Arc<Api>>) -> Result<Response, 
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
+/// The whole record with its signed head, for `coordinator audit verify`. Needs an operator's key.
+#[utoipa::path(get, path = "/v1/operator/audit/export", tag = "audit", operation_id = "export",
+    responses((status = 200, description = "The export.", content_type = "application/octet-stream")))]
 pub(super) async fn export(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let internal = |e: std::io::Error| PlatformError::Internal {
         reason: format!("the export failed: {e}"),
@@ -216,12 +264,13 @@ pub(super) async fn export(State(api): State<Arc<Api>>) -> Result<Response, Prob
 }
 
 /// What the record says about something of the tenant's, or about all of the tenant: each row with its proof.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit/rows", tag = "audit", operation_id = "audit_rows", params(AuditQuery),
+    responses((status = 200, body = AuditView)))]
 pub(super) async fn audit(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-    query: Result<Query<AuditQuery>, QueryRejection>,
+    Asked(asked): Asked<AuditQuery>,
 ) -> Result<Json<AuditView>, Problem> {
-    let Query(asked) = query.map_err(|e| Problem::bad_request(e.body_text()))?;
     let (mut query, size) = asked
         .query()
         .map_err(|e| Problem::bad_request(e.to_string()))?;

@@ -1,6 +1,7 @@
 //! What the API shows, as JSON: rows of the record with their bytes in hexadecimal. The client reads the same types.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::auth::KeyRecord;
@@ -11,7 +12,12 @@ use crate::record::{
 };
 
 /// How this platform and its record are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "tenant": "acme", "software": "0.1.0", "ledger": "9f1c…64 hexadecimal digits",
+    "peers": [{ "organisation": "alder", "height": 812 }],
+    "clusters": [{ "public_key": "e2f1…64 hexadecimal digits", "epoch": 0, "threshold": 3, "nodes": ["n1", "n2", "n3", "n4", "n5"] }]
+}))]
 pub struct StatusView {
     /// The tenant of the API key.
     pub tenant: String,
@@ -26,7 +32,8 @@ pub struct StatusView {
 }
 
 /// An organisation's peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "organisation": "alder", "height": 812 }))]
 pub struct PeerView {
     /// The organisation.
     pub organisation: Identifier,
@@ -38,7 +45,10 @@ pub struct PeerView {
 }
 
 /// A cluster of crypto nodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "public_key": "e2f1…64 hexadecimal digits", "epoch": 0, "threshold": 3, "nodes": ["n1", "n2", "n3", "n4", "n5"]
+}))]
 pub struct ClusterView {
     /// Its public key, hexadecimal.
     pub public_key: String,
@@ -51,7 +61,10 @@ pub struct ClusterView {
 }
 
 /// What became of a transaction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "transaction_id": "5a0b…64 hexadecimal digits", "height": 813, "time_ms": 1_795_000_000_000_u64, "position": 2049
+}))]
 pub struct ReceiptView {
     /// Its id, hexadecimal.
     pub transaction_id: String,
@@ -82,17 +95,24 @@ impl From<Receipt> for ReceiptView {
 }
 
 /// A transaction to check, sign and commit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "id": "019a0000-0000-7000-8000-000000000001", "transaction": "a566617574686f72…"
+}))]
 pub struct PreparedView {
     /// Names the upload or the read at this platform.
     pub id: Uuid,
     /// The canonical bytes of the unsigned transaction, hexadecimal.
     #[serde(with = "hex")]
+    #[schema(value_type = String)]
     pub transaction: Vec<u8>,
 }
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "user": "alice", "role": "member", "public_key": "3d40…64 hexadecimal digits", "key_version": 1, "suspended": false
+}))]
 pub struct UserView {
     /// Its name.
     pub user: Identifier,
@@ -113,7 +133,7 @@ pub struct UserView {
 }
 
 /// The certificate that a user is bound to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CertificateView {
     /// SHA-256 of it, hexadecimal.
     pub fingerprint: String,
@@ -125,7 +145,7 @@ pub struct CertificateView {
 }
 
 /// An authority that the tenant has registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuthorityView {
     /// SHA-256 of its SubjectPublicKeyInfo, hexadecimal.
     pub key: String,
@@ -139,7 +159,7 @@ pub struct AuthorityView {
 }
 
 /// A revocation list on the record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RevocationsView {
     /// When it was issued, seconds since the Unix epoch.
     pub this_update_s: u64,
@@ -193,7 +213,11 @@ impl UserView {
 }
 
 /// A dataset.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "dataset": "designs", "version": 1, "encryption": "threshold", "cluster": "e2f1…64 hexadecimal digits", "storage": "off-chain",
+    "permissions": { "version": 2, "owners": ["acme/alice"], "writers": [], "readers": ["umbra/bob"] }
+}))]
 pub struct DatasetView {
     /// Its name.
     pub dataset: Identifier,
@@ -233,7 +257,10 @@ impl DatasetView {
 }
 
 /// Who may do what with a dataset; users are `tenant/user`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "version": 2, "owners": ["acme/alice"], "writers": [], "readers": ["umbra/bob"]
+}))]
 pub struct PermissionsView {
     /// One more with each change.
     pub version: u64,
@@ -260,7 +287,10 @@ impl PermissionsView {
 }
 
 /// A document in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "document": "bridge", "latest": 3, "erased": false, "length": 1_048_576, "changed_ms": 1_795_000_000_000_u64
+}))]
 pub struct DocumentView {
     /// Its name.
     pub document: Identifier,
@@ -291,7 +321,11 @@ impl DocumentView {
 }
 
 /// One version of a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "version": 3, "writer": "acme/alice", "written_ms": 1_795_000_000_000_u64, "transaction_id": "5a0b…64 hexadecimal digits",
+    "content_type": "application/pdf", "length": 1_048_576, "checksum": "77e0…64 hexadecimal digits", "encryption": "threshold"
+}))]
 pub struct VersionView {
     /// Its number, from 1.
     pub version: u64,
@@ -334,7 +368,7 @@ impl VersionView {
 }
 
 /// A part of a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The items.
     pub items: Vec<T>,
@@ -344,11 +378,12 @@ pub struct Page<T> {
 }
 
 /// A key that was just made.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub struct IssuedKeyView {
     /// What is known of it.
     #[serde(flatten)]
     pub record: KeyRecord,
     /// The key, shown this once.
+    #[schema(value_type = String)]
     pub api_key: ApiKey,
 }

@@ -169,8 +169,8 @@ pub(super) fn run(
     }
 }
 
-/// The organisations' verifier keys in a file, one in each line.
-pub(super) fn read_keys(keys: &Path) -> Result<Vec<NoteKey>, Failure> {
+/// The organisations' keys in a file.
+pub(super) fn verifier_keys(keys: &Path) -> Result<Vec<NoteKey>, Failure> {
     let wrong = |reason: String| {
         let message = format!(
             "{} is not a list of verifier keys: {reason}",
@@ -195,7 +195,7 @@ pub(super) fn read_keys(keys: &Path) -> Result<Vec<NoteKey>, Failure> {
 
 /// The export, verified under the keys in the file.
 pub(super) fn verified(export: &Path, keys: &Path) -> Result<VerifiedRecord, Failure> {
-    let keys = read_keys(keys)?;
+    let keys = verifier_keys(keys)?;
     verify_export(export, &keys).map_err(|e| {
         Failure::new(
             exit::DAMAGED,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime};
 
-use super::audit::read_keys;
+use super::audit::verifier_keys;
 use super::operator::peer_config;
 use super::output::{field, instant, table};
 use super::{Connect, Failure, Output, block_on, exit};
@@ -124,7 +124,7 @@ pub(super) fn run(
     output: &Output,
 ) -> Result<(), Failure> {
     let limit = usize::try_from(rows.limit).unwrap_or(usize::MAX);
-    let keys = rows.keys.as_deref().map(read_keys).transpose()?;
+    let keys = rows.keys.as_deref().map(verifier_keys).transpose()?;
     let ask = |subject: &Subject| AuditQuery {
         subject: Some(subject.to_string()),
         kinds: (!rows.kinds.is_empty()).then(|| rows.kinds.join(",")),
@@ -257,7 +257,7 @@ fn show(
 
 /// `audit verify --proof`: one row, with keys alone.
 pub(super) fn verify(proof: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
-    let keys = read_keys(keys)?;
+    let keys = verifier_keys(keys)?;
     let bytes = folder::read_limited(proof, MAX_PROOF_FILE as u64)?;
     let damaged = |code: &str, reason: String| {
         let message = format!("the proof does not hold: {reason}");

@@ -8,7 +8,8 @@ use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::DatasetView;
 use crate::client::Client;
 use crate::record::{
-    DatasetCreate, Encryption, Identifier, PermissionEntry, Role, Storage, Transaction, UserName,
+    DatasetCreate, Encryption, Identifier, PermissionEntry, PermissionSet, Role, Storage,
+    Transaction, UserName,
 };
 
 /// Commands about datasets.
@@ -83,6 +84,37 @@ pub(super) struct Permission {
     grantee: String,
 }
 
+/// Commands about permissions.
+#[derive(Debug, Subcommand)]
+pub(super) enum PermissionCommand {
+    /// Show who has which role.
+    Show {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: Identifier,
+    },
+    /// Give a user a role.
+    Add(Permission),
+    /// Take a role from a user.
+    Remove(Permission),
+    /// Say who has a role, as a whole.
+    #[command(after_help = "Example:\n  coordinator permission set designs reader alice umbra/bob")]
+    Set {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: Identifier,
+        /// The role.
+        #[arg(value_enum)]
+        role: RoleName,
+        /// All its users; TENANT/USER of another tenant.
+        #[arg(value_name = "USER")]
+        users: Vec<String>,
+        /// The version of the permissions that these are to follow: refuse if somebody changed them meanwhile.
+        #[arg(long, value_name = "N")]
+        after: Option<u64>,
+    },
+}
+
 /// What a user may do with a dataset.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum RoleName {
@@ -92,6 +124,66 @@ pub(super) enum RoleName {
     Writer,
     /// Reads.
     Reader,
+}
+
+impl RoleName {
+    pub(super) fn role(self) -> Role {
+        match self {
+            Self::Owner => Role::Owner,
+            Self::Writer => Role::Writer,
+            Self::Reader => Role::Reader,
+        }
+    }
+}
+
+pub(super) fn permission(
+    command: &PermissionCommand,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
+    match command {
+        PermissionCommand::Add(entry) => grant(entry, connect, output),
+        PermissionCommand::Remove(entry) => revoke(entry, connect, output),
+        PermissionCommand::Show { dataset } => {
+            let client = connect.client()?;
+            let permissions = block_on(async { Ok(client.permissions(dataset).await?) })?;
+            let lines = [
+                field("version", permissions.version),
+                field("owners", permissions.owners.join(", ")),
+                field("writers", permissions.writers.join(", ")),
+                field("readers", permissions.readers.join(", ")),
+            ];
+            output.result(&permissions, &lines)
+        }
+        PermissionCommand::Set {
+            dataset,
+            role,
+            users,
+            after,
+        } => {
+            let client = connect.client()?;
+            let named = |text: &String| user_name(client.tenant(), text);
+            let mut users = users.iter().map(named).collect::<Result<Vec<_>, _>>()?;
+            users.sort_unstable();
+            users.dedup();
+            let receipt = block_on(async {
+                let present = match after {
+                    Some(version) => *version,
+                    None => client.permissions(dataset).await?.version,
+                };
+                let set = PermissionSet {
+                    tenant: client.tenant().clone(),
+                    dataset: dataset.clone(),
+                    version: present.saturating_add(1),
+                    role: role.role(),
+                    users,
+                };
+                Ok(client.submit(Transaction::PermissionSet(set)).await?)
+            })?;
+            let line = format!("the role is set in {dataset}, block {}", receipt.height);
+            output.result(&json!({ "dataset": dataset, "receipt": receipt }), &[line])
+        }
+    }
 }
 
 pub(super) fn run(

@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::output::{field, table};
 use super::{Connect, Failure, Output, block_on, datasets, exit};
-use crate::client::{Got, OnProgress, PutOptions};
-use crate::platform::ReadReport;
+use crate::client::{GetOptions, Got, OnProgress, PutOptions};
+use crate::platform::{ByteRange, ReadReport};
 use crate::record::Identifier;
 
 /// Arguments of `put`.
@@ -41,7 +41,8 @@ pub(super) struct Put {
 #[command(after_help = "\
 Examples:
   coordinator get designs bridge --out bridge.pdf
-  coordinator get designs bridge --version 1 --out - | less")]
+  coordinator get designs bridge --version 1 --out - | less
+  coordinator get designs film --range 1048576- --out film.rest")]
 pub(super) struct Get {
     /// The dataset.
     #[arg(value_name = "DATASET")]
@@ -52,6 +53,9 @@ pub(super) struct Get {
     /// The version; the latest if not given.
     #[arg(long, value_name = "N")]
     version: Option<u64>,
+    /// Only these bytes: FIRST-LAST, FIRST- or -COUNT, counted from 0.
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    range: Option<ByteRange>,
     /// The file to write, or - for standard output; the document's name in this folder if not given.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -137,6 +141,7 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
         dataset,
         document,
         version,
+        range,
         out,
     } = command;
     let named = out
@@ -157,20 +162,18 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
     let got = block_on(async {
         let bar = output.progress(document.as_str(), None);
         let progress = on_progress(&bar);
+        let options = GetOptions {
+            version: *version,
+            range: *range,
+            on_progress: Some(&progress),
+        };
         let got = if to_stdout {
+            let mut stdout = tokio::io::stdout();
             client
-                .get(
-                    dataset,
-                    document,
-                    *version,
-                    &mut tokio::io::stdout(),
-                    Some(&progress),
-                )
+                .get_with(dataset, document, options, &mut stdout)
                 .await
         } else {
-            client
-                .get_to_file(dataset, document, *version, &out, Some(&progress))
-                .await
+            client.get_to_file(dataset, document, options, &out).await
         };
         bar.finish_and_clear();
         Ok(got?)

@@ -140,7 +140,7 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
         }
         KeyCommand::Ls { place } => {
             let keys = match place.local()? {
-                Some((keys, tenant)) => keys.list(&tenant)?,
+                Some((keys, tenant)) => keys.list(&tenant, None)?,
                 None => {
                     let client = connect.client()?;
                     block_on(async { Ok(client.keys().await?) })?

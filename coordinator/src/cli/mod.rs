@@ -9,15 +9,18 @@ mod audit_rows;
 mod connect;
 mod datasets;
 mod documents;
+mod erase;
 mod exit;
 mod failure;
 mod keys;
+mod links;
 mod logging;
 mod operator;
 mod output;
 mod peer;
 mod pki;
 mod reconcile;
+mod requests;
 mod users;
 
 use std::ffi::OsString;
@@ -91,6 +94,17 @@ enum Command {
     Grant(datasets::Permission),
     /// Take a role in a dataset from a user.
     Revoke(datasets::Permission),
+    /// Who may do what with a dataset.
+    #[command(subcommand)]
+    Permission(datasets::PermissionCommand),
+    /// Requests for access to a dataset: ask, grant, decline.
+    #[command(subcommand)]
+    Request(requests::RequestCommand),
+    /// Links between versions of documents, and their proofs.
+    #[command(subcommand)]
+    Link(links::LinkCommand),
+    /// Erase a document, a version of it, or all that the user owns.
+    Erase(erase::Erasure),
     /// Write a document, or a new version of it.
     Put(documents::Put),
     /// Read a document.
@@ -100,6 +114,8 @@ enum Command {
     /// Proofs of what happened.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Print the description of the HTTP API (OpenAPI 3.1).
+    Api,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -168,10 +184,15 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
         Command::Dataset(it) => datasets::run(&it, connect, output),
         Command::Grant(it) => datasets::grant(&it, connect, output),
         Command::Revoke(it) => datasets::revoke(&it, connect, output),
+        Command::Permission(it) => datasets::permission(&it, connect, output),
+        Command::Request(it) => requests::run(&it, connect, output),
+        Command::Link(it) => links::run(&it, connect, output),
+        Command::Erase(it) => erase::run(&it, connect, output),
         Command::Put(it) => documents::put(it, connect, output),
         Command::Get(it) => documents::get(&it, connect, output),
         Command::Ls(it) => documents::ls(&it, connect, output),
         Command::Audit(it) => audit::run(&it, connect, output),
+        Command::Api => output.raw(crate::api::openapi::text().as_bytes()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "coordinator", &mut script);

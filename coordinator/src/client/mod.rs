@@ -22,6 +22,7 @@ pub mod user_key;
 
 use std::time::Duration;
 
+use cryptonode::randomness;
 use cryptonode::wire::v1::TraceParent;
 use ed25519_dalek::SigningKey;
 use reqwest::{Method, RequestBuilder, Response};
@@ -30,12 +31,12 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
-pub use transfer::{Got, OnProgress, PutOptions, Written};
+pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 
 use crate::api::auth::{KeyRecord, Scopes};
 use crate::api::{
-    AuthorityView, DatasetView, DocumentView, IssuedKeyView, Page, ReceiptView, StatusView,
-    UserView, VersionView,
+    AccessView, AuthorityView, DatasetView, DocumentView, IssuedKeyView, LinkView, Page,
+    PermissionsView, ProofView, ReceiptView, StatusView, UserView, VersionView,
 };
 use crate::platform::{ReadReport, now_ms};
 use crate::record::audit::{AuditQuery, AuditView, whole_answer};
@@ -157,8 +158,7 @@ impl Client {
 
     /// The tenant's users.
     pub async fn users(&self) -> Result<Vec<UserView>, ClientError> {
-        let page: Page<UserView> = self.json(self.request(Method::GET, &["users"])).await?;
-        Ok(page.items)
+        self.all(&["users"]).await
     }
 
     /// The authorities of companies that the tenant has registered.
@@ -171,8 +171,7 @@ impl Client {
 
     /// The tenant's datasets.
     pub async fn datasets(&self) -> Result<Vec<DatasetView>, ClientError> {
-        let page: Page<DatasetView> = self.json(self.request(Method::GET, &["datasets"])).await?;
-        Ok(page.items)
+        self.all(&["datasets"]).await
     }
 
     /// One dataset.
@@ -183,21 +182,7 @@ impl Client {
 
     /// All documents of a dataset.
     pub async fn documents(&self, dataset: &Identifier) -> Result<Vec<DocumentView>, ClientError> {
-        let mut all = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let path = ["datasets", dataset.as_str(), "documents"];
-            let mut request = self.request(Method::GET, &path).query(&[("limit", "1000")]);
-            if let Some(after) = &after {
-                request = request.query(&[("after", after)]);
-            }
-            let page: Page<DocumentView> = self.json(request).await?;
-            all.extend(page.items);
-            after = page.next;
-            if after.is_none() {
-                return Ok(all);
-            }
-        }
+        self.all(&["datasets", dataset.as_str(), "documents"]).await
     }
 
     /// All versions of a document.
@@ -207,8 +192,53 @@ impl Client {
         document: &Identifier,
     ) -> Result<Vec<VersionView>, ClientError> {
         let path = ["datasets", dataset.as_str(), "documents", document.as_str()];
-        let page: Page<VersionView> = self.json(self.request(Method::GET, &path)).await?;
-        Ok(page.items)
+        self.all(&path).await
+    }
+
+    /// Who may do what with a dataset.
+    pub async fn permissions(&self, dataset: &Identifier) -> Result<PermissionsView, ClientError> {
+        let path = ["datasets", dataset.as_str(), "permissions"];
+        self.json(self.request(Method::GET, &path)).await
+    }
+
+    /// The requests for access to a dataset, whatever became of them.
+    pub async fn access_requests(
+        &self,
+        dataset: &Identifier,
+    ) -> Result<Vec<AccessView>, ClientError> {
+        self.all(&["datasets", dataset.as_str(), "access-requests"])
+            .await
+    }
+
+    /// The links of a dataset.
+    pub async fn links(&self, dataset: &Identifier) -> Result<Vec<LinkView>, ClientError> {
+        self.all(&["datasets", dataset.as_str(), "links"]).await
+    }
+
+    /// A link, as it is now.
+    pub async fn link(
+        &self,
+        dataset: &Identifier,
+        link: &Identifier,
+    ) -> Result<LinkView, ClientError> {
+        let path = ["datasets", dataset.as_str(), "links", link.as_str()];
+        self.json(self.request(Method::GET, &path)).await
+    }
+
+    /// Proof of a link, which holds without this platform.
+    pub async fn prove_link(
+        &self,
+        dataset: &Identifier,
+        link: &Identifier,
+    ) -> Result<ProofView, ClientError> {
+        let path = [
+            "datasets",
+            dataset.as_str(),
+            "links",
+            link.as_str(),
+            "proof",
+        ];
+        self.json(self.request(Method::GET, &path)).await
     }
 
     /// What happened in a read.
@@ -238,8 +268,7 @@ impl Client {
 
     /// The tenant's API keys, those that are over included. Needs the scope `keys`, like the three calls below.
     pub async fn keys(&self) -> Result<Vec<KeyRecord>, ClientError> {
-        let page: Page<KeyRecord> = self.json(self.request(Method::GET, &["keys"])).await?;
-        Ok(page.items)
+        self.all(&["keys"]).await
     }
 
     /// Makes an API key for the tenant, at most with the scopes of the client's own; the answer is the only time that it is shown.
@@ -286,7 +315,7 @@ impl Client {
         let unsigned = UnsignedTransaction {
             ledger,
             author,
-            nonce: rand::random(),
+            nonce: randomness::public(),
             expires_ms,
             transaction,
         };
@@ -315,6 +344,24 @@ impl Client {
         self.http
             .request(method, url)
             .bearer_auth(self.api_key.as_str())
+    }
+
+    /// A whole list, part by part.
+    async fn all<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Vec<T>, ClientError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let mut request = self.request(Method::GET, path).query(&[("limit", "1000")]);
+            if let Some(after) = &after {
+                request = request.query(&[("after", after)]);
+            }
+            let page: Page<T> = self.json(request).await?;
+            all.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {

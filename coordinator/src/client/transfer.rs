@@ -16,7 +16,7 @@ use tokio_util::io::ReaderStream;
 use super::check::{Meant, Sent};
 use super::{Client, ClientError};
 use crate::api::{PreparedView, ReceiptView};
-use crate::platform::{ReadReport, now_ms};
+use crate::platform::{ByteRange, ReadReport, now_ms};
 use crate::record::{Identifier, UnsignedTransaction};
 
 /// Bytes read from a source at once.
@@ -34,6 +34,17 @@ pub struct PutOptions {
     pub content_type: Option<String>,
     /// Called as bytes leave.
     pub on_progress: Option<OnProgress>,
+}
+
+/// What of a document is read.
+#[derive(Default)]
+pub struct GetOptions<'o> {
+    /// The version; the latest if absent.
+    pub version: Option<u64>,
+    /// Which bytes; all if absent.
+    pub range: Option<ByteRange>,
+    /// Called as bytes arrive.
+    pub on_progress: Option<&'o OnProgress>,
 }
 
 /// A document that is on the record.
@@ -56,9 +67,9 @@ pub struct Written {
 pub struct Got {
     /// The version.
     pub version: u64,
-    /// Bytes of plaintext.
+    /// Bytes that arrived.
     pub length: u64,
-    /// SHA-256 over the plaintext, hexadecimal.
+    /// SHA-256 over what arrived, hexadecimal.
     pub sha256: String,
     /// What happened, if the platform still told.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,6 +221,31 @@ impl Client {
         destination: &mut (impl AsyncWrite + Unpin),
         on_progress: Option<&OnProgress>,
     ) -> Result<Got, ClientError> {
+        let options = GetOptions {
+            version,
+            on_progress,
+            ..GetOptions::default()
+        };
+        self.get_with(dataset, document, options, destination).await
+    }
+
+    /// The same, of certain bytes of a document too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::get`]; if the document has none of those bytes, [`ClientError::Problem`] with the code `range-not-satisfiable`.
+    pub async fn get_with(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        options: GetOptions<'_>,
+        destination: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Got, ClientError> {
+        let GetOptions {
+            version,
+            range,
+            on_progress,
+        } = options;
         let (reader, signer) = (
             self.user()?,
             self.signer.as_ref().ok_or(ClientError::NoUser)?,
@@ -243,6 +279,10 @@ impl Client {
         let commit = self
             .request(Method::POST, &["reads", &read])
             .body(signed.as_bytes().to_vec());
+        let commit = match range {
+            Some(range) => commit.header(reqwest::header::RANGE, range.header()),
+            None => commit,
+        };
         let response = self.send(commit).await?;
         let expected = response
             .content_length()
@@ -272,7 +312,7 @@ impl Client {
         let report = report.ok();
         let sha256 = hex::encode(counted.digest.finalize());
         if let Some(report) = &report {
-            as_recorded(report, expected, &sha256)?;
+            as_recorded(report, range, expected, &sha256)?;
         }
         Ok(Got {
             version,
@@ -291,14 +331,11 @@ impl Client {
         &self,
         dataset: &Identifier,
         document: &Identifier,
-        version: Option<u64>,
+        options: GetOptions<'_>,
         path: &Path,
-        on_progress: Option<&OnProgress>,
     ) -> Result<Got, ClientError> {
         let (temporary, mut file) = beside(path)?;
-        let got = self
-            .get(dataset, document, version, &mut file, on_progress)
-            .await?;
+        let got = self.get_with(dataset, document, options, &mut file).await?;
         publish(temporary, &file, path).await?;
         Ok(got)
     }
@@ -347,15 +384,26 @@ impl Client {
 }
 
 /// Whether what arrived is what the record says.
-fn as_recorded(report: &ReadReport, received: u64, sha256: &str) -> Result<(), ClientError> {
-    if report.length != received {
+fn as_recorded(
+    report: &ReadReport,
+    range: Option<ByteRange>,
+    received: u64,
+    sha256: &str,
+) -> Result<(), ClientError> {
+    let asked = match range {
+        Some(range) => range.within(report.length).unwrap_or(0..0),
+        None => 0..report.length,
+    };
+    let expected = asked.end - asked.start;
+    if expected != received {
         return Err(ClientError::BrokenOff {
             received,
-            expected: report.length,
+            expected,
             reason: "the record says that it is longer or shorter".into(),
         });
     }
-    if report.encryption == "none" && report.checksum != sha256 {
+    let whole = expected == report.length;
+    if whole && report.encryption == "none" && report.checksum != sha256 {
         return Err(ClientError::Altered {
             expected: report.checksum.clone(),
             found: sha256.to_owned(),

@@ -46,6 +46,12 @@ pub enum PlatformError {
         /// What is wrong.
         reason: String,
     },
+    /// A range outside of the document.
+    #[error("the document has {length} bytes, and none of those that were asked for")]
+    Range {
+        /// Bytes of plaintext.
+        length: u64,
+    },
     /// A body longer than the settings allow.
     #[error("the body is longer than {limit} bytes, which is the limit of {what}")]
     TooLong {
@@ -129,6 +135,7 @@ impl PlatformError {
             | Self::Cluster { code, .. } => return code.clone(),
             Self::OtherTransaction => "other-transaction",
             Self::Malformed { .. } => "malformed",
+            Self::Range { .. } => "range-not-satisfiable",
             Self::TooLong { .. } => "body-too-long",
             Self::Upload { .. } => "upload-broken-off",
             Self::ReaderGone => "reader-gone",

@@ -5,7 +5,9 @@
 //! | [`write`] | a body streams in, is encrypted and stored; the transaction goes back to its author to be signed; commit |
 //! | [`read`] | the read's transaction goes to its reader to be signed; record, approvals, cluster, body |
 //! | [`stored_body`] | a stored body is verified, then decrypted as it streams out |
+//! | [`byte_range`] | which bytes of a document |
 //! | [`clusters`] | which clusters there are, and a client for each |
+//! | [`erase`] | bodies of erased versions are removed |
 //! | [`prepared`] | what waits for a signature |
 //! | [`report`] | what happened in a read, phase by phase |
 //!
@@ -13,7 +15,9 @@
 //! organisation's peer and each crypto node checks for itself. The platform asks the record's state beforehand only to
 //! refuse early what the record would refuse anyway.
 
+mod byte_range;
 mod clusters;
+mod erase;
 mod error;
 mod prepared;
 mod read;
@@ -24,8 +28,8 @@ mod write;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cryptonode::randomness;
 use cryptonode::telemetry::Telemetry;
-use rand_core::Rng as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -37,9 +41,10 @@ use crate::record::{
     UnsignedTransaction, UserName,
 };
 
+pub use byte_range::{ByteRange, NoRange};
 pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_clusters};
 pub use error::PlatformError;
-pub use read::{PreparedRead, ReadRequest, ReadStream};
+pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport};
 pub use write::{PreparedUpload, WriteRequest};
 
@@ -87,6 +92,8 @@ pub struct Platform {
     reads: prepared::Prepared<read::Waiting>,
     reports: Arc<report::Reports>,
     tracing: Tracing,
+    /// Erased documents whose bodies could not be removed yet.
+    erased: erase::Due,
 }
 
 impl Platform {
@@ -112,6 +119,7 @@ impl Platform {
             clusters,
             limits,
             tracing,
+            erased: erase::Due::default(),
         };
         let removed = platform
             .bodies
@@ -123,6 +131,7 @@ impl Platform {
                 "removed bodies that were stored and never committed"
             );
         }
+        platform.remove_all_erased().await?;
         Ok(Arc::new(platform))
     }
 
@@ -153,7 +162,25 @@ impl Platform {
                     .to_owned();
             return Err(PlatformError::Malformed { reason });
         }
-        self.put_on_record(signed).await
+        let erased = match signed.transaction() {
+            Transaction::Erase(it) => Some(it.name()),
+            _ => None,
+        };
+        let result = self.put_on_record(signed).await;
+        if let Some(name) = erased {
+            // Somebody else may have erased it, or it is on the record although the answer did not come: the state tells.
+            self.remove_erased(name).await;
+        }
+        result
+    }
+
+    /// A transaction for its author to sign, of the kinds that [`Platform::submit`] takes. Whether the record accepts it, is seen then.
+    pub fn prepare_change(
+        &self,
+        author: UserName,
+        transaction: Transaction,
+    ) -> UnsignedTransaction {
+        self.unsigned(author, transaction)
     }
 
     /// Gives up what has waited for a signature for too long. To be called every now and then.
@@ -163,6 +190,7 @@ impl Platform {
         for waiting in self.uploads.expired(now) {
             self.give_up(waiting).await;
         }
+        self.remove_due().await;
     }
 
     /// Closes connections to the crypto nodes, and sends the last spans.
@@ -195,12 +223,10 @@ impl Platform {
 
     /// A transaction for its author to sign, valid while the platform keeps what belongs to it.
     fn unsigned(&self, author: UserName, transaction: Transaction) -> UnsignedTransaction {
-        let mut nonce = [0; 16];
-        rand::rng().fill_bytes(&mut nonce);
         UnsignedTransaction {
             ledger: self.record.ledger(),
             author: Author::User(author),
-            nonce,
+            nonce: randomness::public(),
             expires_ms: now_ms()
                 .saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
             transaction,

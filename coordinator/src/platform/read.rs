@@ -12,22 +12,28 @@
 //! Nothing is released before step 6, and of the body nothing that did not verify. What happened is kept as a [`ReadReport`],
 //! of reads that failed as well.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cryptonode::randomness;
 use cryptonode::telemetry::{Kind, OpenPart, Span};
 use cryptonode::wire::v1::TraceParent;
+use rand::RngExt as _;
 use reencrypt::{EphemeralSecret, VerifiedWrappedKey, WrappedKey};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+use super::byte_range::ByteRange;
 use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
-use super::stored_body::{Place, Times, VerifiedBody};
+use super::stored_body::{Place, SealedPart, Times, VerifiedBody};
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
 use crate::envelope::{
-    BodyReader, DocumentKey, EnvelopeError, SealedBody, document_key_context, encrypted_length,
+    BodyKey, BodyReader, DocumentKey, EnvelopeError, SealedBody, document_key_context,
+    encrypted_length,
 };
 use crate::record::{
     Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption,
@@ -59,8 +65,10 @@ pub struct PreparedRead {
 /// A document on its way to its reader.
 #[derive(Debug)]
 pub struct ReadStream {
-    /// Bytes of plaintext.
+    /// Bytes of plaintext of the whole document.
     pub length: u64,
+    /// Which of them come, if not all.
+    pub range: Option<Range<u64>>,
     /// Media type, if the writer gave one.
     pub content_type: Option<String>,
     /// What happened so far.
@@ -83,6 +91,43 @@ pub(super) struct Waiting {
 struct Threshold {
     wrapped: VerifiedWrappedKey,
     ephemeral: EphemeralSecret,
+}
+
+/// A signed read, as its reader asks for it.
+#[derive(Debug)]
+pub struct CommitRead {
+    /// The signed transaction.
+    pub signed: SignedTransaction,
+    /// Which bytes; all if absent.
+    pub range: Option<ByteRange>,
+    /// The caller's span, if it does this in one.
+    pub trace: Option<TraceParent>,
+}
+
+/// A body, or a range of it, that may be released.
+enum Opened {
+    Whole(VerifiedBody, Option<BodyReader>),
+    /// Of a body that is not encrypted.
+    Plain(VerifiedBody, Range<u64>),
+    Sealed(Box<SealedPart>),
+}
+
+impl Opened {
+    async fn stream(
+        self,
+        to: &mpsc::Sender<Bytes>,
+        idle: Duration,
+        times: &mut Times,
+        before_last: impl FnOnce(&Times),
+    ) -> Result<(), PlatformError> {
+        match self {
+            Self::Whole(body, reader) => body.stream(reader, to, idle, times, before_last).await,
+            Self::Plain(body, range) => {
+                body.stream_range(range, to, idle, times, before_last).await
+            }
+            Self::Sealed(part) => part.stream(to, idle, times, before_last).await,
+        }
+    }
 }
 
 /// A read in progress: what the report will say.
@@ -192,25 +237,30 @@ impl Platform {
         } = &self.tracing;
         match trace {
             Some(parent) => telemetry.below("read", Kind::Server, parent, start),
-            None if rand::random::<f64>() < *sample_ratio => {
+            None if randomness::system().random::<f64>() < *sample_ratio => {
                 telemetry.root("read", Kind::Server, start)
             }
             None => None,
         }
     }
 
-    /// Steps 2 to 6, in the span `trace` if the caller does it in one.
+    /// Steps 2 to 6.
     ///
     /// # Errors
     ///
-    /// Whatever went wrong before the first byte; later errors end the stream and stand in the report.
+    /// [`PlatformError::Range`] before the read is on the record; whatever went wrong before the first byte. Later errors end the
+    /// stream and stand in the report.
     pub async fn commit_read(
         self: &Arc<Self>,
         tenant: &Identifier,
         id: Uuid,
-        signed: SignedTransaction,
-        trace: Option<TraceParent>,
+        commit: CommitRead,
     ) -> Result<ReadStream, PlatformError> {
+        let CommitRead {
+            signed,
+            range,
+            trace,
+        } = commit;
         let turn = self.turn().await?;
         let started = Instant::now();
         let waiting = self
@@ -221,10 +271,19 @@ impl Platform {
             self.reads.put_back(id, waiting);
             return Err(PlatformError::OtherTransaction);
         }
+        let length = waiting.what().version.length;
+        let range = match range.map(|range| range.within(length)) {
+            Some(None) => {
+                self.reads.put_back(id, waiting);
+                return Err(PlatformError::Range { length });
+            }
+            Some(Some(range)) if range != (0..length) => Some(range),
+            _ => None,
+        };
         let waiting = waiting.into_inner();
         let mut progress = Progress {
             started,
-            report: report_of(id, &waiting),
+            report: report_of(id, &waiting, range.as_ref()),
             times: Times::default(),
             span: self.span(trace.as_ref(), started),
             trace,
@@ -234,19 +293,25 @@ impl Platform {
             length: waiting.version.length,
         };
         let content_type = waiting.version.content_type.clone();
-        let opened = self.open(waiting, signed, body, &mut progress).await;
-        let (verified, reader) =
+        let opened = self
+            .open(waiting, signed, body, range.clone(), &mut progress)
+            .await;
+        let opened =
             opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
-        self.stream(
-            tenant.clone(),
-            verified,
-            reader,
-            body.length,
+        let (parts, report, end) = self.stream(tenant.clone(), opened, progress, turn);
+        let mut stream = ReadStream {
+            length: body.length,
+            range,
             content_type,
-            progress,
-            turn,
-        )
-        .await
+            report,
+            parts,
+            end,
+        };
+        if body.length == 0 {
+            // There is no last byte to wait for.
+            while stream.parts.recv().await.is_some() {}
+        }
+        Ok(stream)
     }
 
     /// Steps 2 to 5, and the first half of 6.
@@ -255,8 +320,9 @@ impl Platform {
         waiting: Waiting,
         signed: SignedTransaction,
         body: SealedBody,
+        range: Option<Range<u64>>,
         progress: &mut Progress,
-    ) -> Result<(VerifiedBody, Option<BodyReader>), PlatformError> {
+    ) -> Result<Opened, PlatformError> {
         let Waiting {
             transaction,
             name,
@@ -303,19 +369,10 @@ impl Platform {
         let place = self
             .place(document_key.as_ref(), content.body, &name, &body)
             .await?;
-        let stored = if body_key.is_some() {
-            encrypted_length(body.length)
-        } else {
-            body.length
-        };
         let part = progress.begin("verify-body", Kind::Internal);
-        let verified = VerifiedBody::verify(place, body, stored, &mut progress.times).await;
-        progress.end(part, &verified);
-        let verified = verified?;
-        Ok((
-            verified,
-            body_key.map(|key| BodyReader::new(key, name, body.length)),
-        ))
+        let opened = verified(place, body_key, name, body, range, &mut progress.times).await;
+        progress.end(part, &opened);
+        opened
     }
 
     /// Step 3.
@@ -421,20 +478,17 @@ impl Platform {
     }
 
     /// The second half of step 6.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "they are what the read has come to, each used once"
-    )]
-    async fn stream(
+    fn stream(
         self: &Arc<Self>,
         tenant: Identifier,
-        verified: VerifiedBody,
-        reader: Option<BodyReader>,
-        length: u64,
-        content_type: Option<String>,
+        opened: Opened,
         mut progress: Progress,
         turn: OwnedSemaphorePermit,
-    ) -> Result<ReadStream, PlatformError> {
+    ) -> (
+        mpsc::Receiver<Bytes>,
+        ReadReport,
+        JoinHandle<Result<(), PlatformError>>,
+    ) {
         let (sender, parts) = mpsc::channel(1);
         let report = progress.settle("streaming");
         self.reports.put(&tenant, report.clone());
@@ -443,8 +497,8 @@ impl Platform {
             let idle = Duration::from_secs(platform.limits.idle_s);
             let mut times = progress.times;
             // Whoever has the last byte finds the report complete.
-            let result = verified
-                .stream(reader, &sender, idle, &mut times, |times| {
+            let result = opened
+                .stream(&sender, idle, &mut times, |times| {
                     progress.times = *times;
                     platform.reports.put(&tenant, progress.settle("complete"));
                 })
@@ -456,18 +510,38 @@ impl Platform {
             drop(turn);
             result
         });
-        let mut stream = ReadStream {
-            length,
-            content_type,
-            report,
-            parts,
-            end,
-        };
-        if length == 0 {
-            // There is no last byte to wait for.
-            while stream.parts.recv().await.is_some() {}
+        (parts, report, end)
+    }
+}
+
+/// The first half of step 6. Of an encrypted body only the blocks of a range are looked at; what is not encrypted has no tags, and is
+/// verified as a whole.
+async fn verified(
+    place: Place,
+    key: Option<BodyKey>,
+    name: VersionName,
+    body: SealedBody,
+    range: Option<Range<u64>>,
+    times: &mut Times,
+) -> Result<Opened, PlatformError> {
+    match (key, range) {
+        (Some(key), Some(range)) => {
+            let part = SealedPart::open(place, &key, &name, body.length, range, times).await?;
+            Ok(Opened::Sealed(Box::new(part)))
         }
-        Ok(stream)
+        (Some(key), None) => {
+            let stored = encrypted_length(body.length);
+            let verified = VerifiedBody::verify(place, body, stored, times).await?;
+            let reader = BodyReader::new(key, name, body.length);
+            Ok(Opened::Whole(verified, Some(reader)))
+        }
+        (None, range) => {
+            let verified = VerifiedBody::verify(place, body, body.length, times).await?;
+            Ok(match range {
+                Some(range) => Opened::Plain(verified, range),
+                None => Opened::Whole(verified, None),
+            })
+        }
     }
 }
 
@@ -476,7 +550,7 @@ impl Threshold {
         let refused = |e: reencrypt::WrappedKeyError| PlatformError::WrappedKey {
             reason: e.to_string(),
         };
-        let rng = &mut rand::rng();
+        let rng = &mut randomness::system();
         let wrapped = WrappedKey::parse(wrapped_key)
             .and_then(|wrapped| wrapped.verify(rng))
             .map_err(refused)?;
@@ -485,7 +559,7 @@ impl Threshold {
     }
 }
 
-fn report_of(id: Uuid, waiting: &Waiting) -> ReadReport {
+fn report_of(id: Uuid, waiting: &Waiting, range: Option<&Range<u64>>) -> ReadReport {
     let encryption = match &waiting.content.key {
         KeyWrapping::None => "none",
         KeyWrapping::Platform { .. } => "platform",
@@ -497,6 +571,7 @@ fn report_of(id: Uuid, waiting: &Waiting) -> ReadReport {
         document: waiting.name.document.clone(),
         version: waiting.name.version,
         length: waiting.version.length,
+        range: range.map(|range| [range.start, range.end.saturating_sub(1)]),
         checksum: hex::encode(waiting.version.checksum),
         encryption: encryption.to_owned(),
         transaction_id: hex::encode(waiting.transaction),

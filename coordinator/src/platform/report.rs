@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use cryptonode::client::{NodeOutcome, Outcome};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::record::Identifier;
 
 /// Milliseconds that the phases of a read took. A phase that did not happen took none.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "record_ms": 2.1, "approvals_ms": 0.8, "cluster_ms": 1.4, "fetch_ms": 0.6, "checksum_ms": 0.4, "decrypt_ms": 0.3,
+    "first_byte_ms": 5.4, "total_ms": 6.0
+}))]
 pub struct Phases {
     /// The record decides: permission, version, order, finality.
     pub record_ms: f64,
@@ -36,7 +41,8 @@ pub(super) fn ms(duration: Duration) -> f64 {
 }
 
 /// What one organisation's peer answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "organisation": "alder", "approved": true }))]
 pub struct OrganisationReport {
     /// Its name.
     pub organisation: String,
@@ -51,7 +57,8 @@ pub struct OrganisationReport {
 }
 
 /// What one crypto node did.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "index": 1, "name": "n1", "outcome": "answered", "millis": 1.2 }))]
 pub struct NodeReport {
     /// Its index in the cluster, from 1.
     pub index: u16,
@@ -95,7 +102,14 @@ impl From<NodeOutcome> for NodeReport {
 }
 
 /// What happened in one read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "read_id": "019a0000-0000-7000-8000-000000000001", "dataset": "designs", "document": "bridge", "version": 3, "length": 1_048_576,
+    "checksum": "77e0…64 hexadecimal digits", "encryption": "threshold", "transaction_id": "5a0b…64 hexadecimal digits", "height": 814,
+    "outcome": "complete", "phases": { "record_ms": 2.1, "approvals_ms": 0.8, "cluster_ms": 1.4, "fetch_ms": 0.6, "checksum_ms": 0.4,
+    "decrypt_ms": 0.3, "first_byte_ms": 5.4, "total_ms": 6.0 }, "organisations": [{ "organisation": "alder", "approved": true }],
+    "nodes": [{ "index": 1, "name": "n1", "outcome": "answered", "millis": 1.2 }]
+}))]
 pub struct ReadReport {
     /// The read's identifier at this platform.
     pub read_id: Uuid,
@@ -105,8 +119,11 @@ pub struct ReadReport {
     pub document: Identifier,
     /// The version.
     pub version: u64,
-    /// Bytes of plaintext.
+    /// Bytes of plaintext of the whole document.
     pub length: u64,
+    /// The first and the last byte that were asked for, if not all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<[u64; 2]>,
     /// The checksum on the record, over the stored body, hexadecimal.
     #[serde(default)]
     pub checksum: String,

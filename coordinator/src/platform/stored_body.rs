@@ -3,20 +3,23 @@
 //! Two passes, as `docs/protocol/envelope.md` section 8 says and why. The next part is fetched while the current one is
 //! worked on, so at most five parts of 1 MiB are in memory, and 16 bytes for each part: how the second pass knows it again.
 
+mod part;
+
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use rand_core::Rng as _;
+use cryptonode::randomness;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use super::PlatformError;
 use crate::body_store::{BodyStore, Pointer};
 use crate::envelope::{BodyReader, EnvelopeError, SealedBody};
 use crate::record::Identifier;
+
+pub(super) use part::SealedPart;
 
 /// Bytes that are fetched at once.
 const PART_SIZE: u64 = 1024 * 1024;
@@ -34,6 +37,20 @@ pub(super) enum Place {
         /// The pointer.
         pointer: Pointer,
     },
+}
+
+impl Place {
+    /// Bytes that lie there.
+    async fn size(&self) -> Result<u64, PlatformError> {
+        Ok(match self {
+            Self::OnLedger(bytes) => bytes.len() as u64,
+            Self::OffChain {
+                store,
+                tenant,
+                pointer,
+            } => store.size(tenant, pointer).await?,
+        })
+    }
 }
 
 /// How long was spent on what.
@@ -65,14 +82,7 @@ impl VerifiedBody {
         stored: u64,
         times: &mut Times,
     ) -> Result<Self, PlatformError> {
-        let found = match &place {
-            Place::OnLedger(bytes) => bytes.len() as u64,
-            Place::OffChain {
-                store,
-                tenant,
-                pointer,
-            } => store.size(tenant, pointer).await?,
-        };
+        let found = place.size().await?;
         if found != stored {
             return Err(EnvelopeError::Size {
                 expected: stored,
@@ -204,8 +214,7 @@ struct Fingerprints {
 
 impl Fingerprints {
     fn new(place: &Place) -> Result<Self, EnvelopeError> {
-        let mut key = Zeroizing::new([0; 32]);
-        rand::rng().fill_bytes(key.as_mut());
+        let key = randomness::secret::<32>();
         let cipher =
             UnboundKey::new(&AES_256_GCM, key.as_slice()).map_err(|_| EnvelopeError::Cipher)?;
         Ok(Self {

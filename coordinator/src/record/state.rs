@@ -350,15 +350,21 @@ impl State {
         self.users.get(name)
     }
 
-    /// All users of a tenant, by name.
-    pub fn users(&self, tenant: &Identifier) -> impl Iterator<Item = (&UserName, &User)> {
+    /// The users of a tenant after `after`, by name.
+    pub fn users(
+        &self,
+        tenant: &Identifier,
+        after: Option<&Identifier>,
+    ) -> impl Iterator<Item = (&UserName, &User)> {
         let first = UserName {
             tenant: tenant.clone(),
-            user: first_name(),
+            user: after.cloned().unwrap_or_else(first_name),
         };
+        let (skip, tenant) = (after.is_some().then(|| first.clone()), tenant.clone());
         self.users
             .range(first..)
-            .take_while(move |(name, _)| name.tenant == *tenant)
+            .take_while(move |(name, _)| name.tenant == tenant)
+            .filter(move |(name, _)| skip.as_ref() != Some(name))
     }
 
     /// A dataset's configuration.
@@ -367,15 +373,21 @@ impl State {
         self.datasets.get(name)
     }
 
-    /// All datasets of a tenant, by name.
-    pub fn datasets(&self, tenant: &Identifier) -> impl Iterator<Item = (&DatasetName, &Dataset)> {
+    /// The datasets of a tenant after `after`, by name.
+    pub fn datasets(
+        &self,
+        tenant: &Identifier,
+        after: Option<&Identifier>,
+    ) -> impl Iterator<Item = (&DatasetName, &Dataset)> {
         let first = DatasetName {
             tenant: tenant.clone(),
-            dataset: first_name(),
+            dataset: after.cloned().unwrap_or_else(first_name),
         };
+        let (skip, tenant) = (after.is_some().then(|| first.clone()), tenant.clone());
         self.datasets
             .range(first..)
-            .take_while(move |(name, _)| name.tenant == *tenant)
+            .take_while(move |(name, _)| name.tenant == tenant)
+            .filter(move |(name, _)| skip.as_ref() != Some(name))
     }
 
     /// A dataset's permissions.
@@ -392,19 +404,25 @@ impl State {
             .is_some_and(|permissions| permissions.allows(user, role))
     }
 
-    /// The requests for access to a dataset.
-    pub fn access(&self, dataset: &DatasetName) -> impl Iterator<Item = (&AccessKey, &Access)> {
-        let first = AccessKey {
+    /// The requests for access to a dataset after `after`, by user and role.
+    pub fn access(
+        &self,
+        dataset: &DatasetName,
+        after: Option<&AccessKey>,
+    ) -> impl Iterator<Item = (&AccessKey, &Access)> {
+        let first = after.cloned().unwrap_or_else(|| AccessKey {
             dataset: dataset.clone(),
             user: UserName {
                 tenant: first_name(),
                 user: first_name(),
             },
             role: Role::Owner,
-        };
+        });
+        let (skip, dataset) = (after.cloned(), dataset.clone());
         self.access
             .range(first..)
-            .take_while(move |(key, _)| key.dataset == *dataset)
+            .take_while(move |(key, _)| key.dataset == dataset)
+            .filter(move |(key, _)| skip.as_ref() != Some(key))
     }
 
     /// A document.
@@ -439,13 +457,15 @@ impl State {
         self.versions.get(name)
     }
 
-    /// All versions of a document, from the first.
+    /// The versions of a document after `after`, in order.
     pub fn versions(
         &self,
         document: &DocumentName,
+        after: Option<u64>,
     ) -> impl Iterator<Item = (&VersionName, &DocumentVersion)> {
+        let first = after.map_or(0, |after| after.saturating_add(1));
         self.versions
-            .range(document.version(0)..=document.version(u64::MAX))
+            .range(document.version(first)..=document.version(u64::MAX))
     }
 
     /// A link.
@@ -454,17 +474,24 @@ impl State {
         self.links.get(name)
     }
 
-    /// All links of a dataset, by name.
-    pub fn links(&self, dataset: &DatasetName) -> impl Iterator<Item = (&LinkName, &LinkVersion)> {
+    /// The links of a dataset after `after`, by name.
+    pub fn links(
+        &self,
+        dataset: &DatasetName,
+        after: Option<&Identifier>,
+    ) -> impl Iterator<Item = (&LinkName, &LinkVersion)> {
         let first = LinkName {
             tenant: dataset.tenant.clone(),
             dataset: dataset.dataset.clone(),
-            link: first_name(),
+            link: after.cloned().unwrap_or_else(first_name),
         };
-        let dataset = dataset.clone();
-        self.links.range(first..).take_while(move |(name, _)| {
-            name.tenant == dataset.tenant && name.dataset == dataset.dataset
-        })
+        let (skip, dataset) = (after.is_some().then(|| first.clone()), dataset.clone());
+        self.links
+            .range(first..)
+            .take_while(move |(name, _)| {
+                name.tenant == dataset.tenant && name.dataset == dataset.dataset
+            })
+            .filter(move |(name, _)| skip.as_ref() != Some(name))
     }
 
     /// The cluster key that a version is under; `None` if it is under none, or erased.

@@ -329,7 +329,7 @@ fn users_ask_for_access_and_owners_decide() {
             .allows(&mallory, &dataset("acme/data"), Role::Reader)
     );
     let name = dataset("acme/data");
-    let (_, access) = ledger.state.access(&name).next().unwrap();
+    let (_, access) = ledger.state.access(&name, None).next().unwrap();
     assert_eq!(access.status, AccessStatus::Granted(user("acme/ann")));
     assert_eq!(
         ledger.refuse("acme/ann", decline(again.id())),

@@ -436,7 +436,7 @@ fn links_lead_between_versions_that_exist() {
     ledger.accept("acme/ann", link(2, two, three));
     let name = ledger
         .state
-        .links(&dataset("acme/data"))
+        .links(&dataset("acme/data"), None)
         .next()
         .unwrap()
         .0

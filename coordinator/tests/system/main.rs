@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod answers;
 mod audits;
 mod authentication;
 mod certificates;
@@ -14,6 +15,8 @@ mod cluster;
 mod command_line;
 mod damage;
 mod documents;
+mod ranges;
+mod sharing;
 mod site;
 mod streaming;
 mod threshold;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use coordinator::api::PreparedView;
 use coordinator::client::profile::Profile;
-use coordinator::client::{Client, ClientError, PutOptions, Signer, user_key};
+use coordinator::client::{Client, ClientError, GetOptions, PutOptions, Signer, user_key};
 use coordinator::record::UnsignedTransaction;
 
 use crate::site::{Site, id, plaintext};
@@ -292,7 +292,7 @@ async fn a_reader_notices_a_document_that_is_cut_off() {
         client.sign_as(Signer::new(id("admin"), key));
         let out = site.file("out");
         let got = client
-            .get_to_file(&dataset, &document, None, &out, None)
+            .get_to_file(&dataset, &document, GetOptions::default(), &out)
             .await;
         match got {
             Err(ClientError::BrokenOff {

@@ -17,8 +17,8 @@ mod scope;
 
 use std::path::Path;
 
+use cryptonode::randomness;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use rand_core::Rng as _;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -192,12 +192,20 @@ impl ApiKeys {
         self.registry.get(tenant, id)?.ok_or(AuthError::Unknown)
     }
 
-    /// A tenant's keys, those that are over included.
+    /// A tenant's keys after the one with the id `after`, those that are over included, the oldest first.
     ///
     /// # Errors
     /// [`AuthError::Registry`]
-    pub fn list(&self, tenant: &str) -> Result<Vec<KeyRecord>, AuthError> {
-        Ok(self.registry.list(tenant)?)
+    pub fn list(&self, tenant: &str, after: Option<&str>) -> Result<Vec<KeyRecord>, AuthError> {
+        Ok(self.registry.list(tenant, after)?)
+    }
+
+    /// A key for another purpose, which follows from the platform's secret and tells nothing of it.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        let mut mac = self.keyed();
+        mac.update(purpose.as_bytes());
+        Zeroizing::new(mac.finalize().into_bytes().into())
     }
 
     fn make(
@@ -215,8 +223,7 @@ impl ApiKeys {
         if terms.expires_ms.is_some_and(|end| end <= now_ms) {
             return Err(AuthError::Terms("it would have expired already"));
         }
-        let mut id = [0; 8];
-        rand::rng().fill_bytes(&mut id);
+        let id: [u8; 8] = randomness::public();
         let record = KeyRecord {
             id: hex::encode(id),
             tenant: terms.tenant,
@@ -277,8 +284,14 @@ impl ApiKeys {
     }
 
     #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
+    fn keyed(&self) -> Hmac<Sha256> {
+        Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length is a key")
+    }
+
+    /// The tag of an API key. Its items carry their lengths, so that no other purpose ([`ApiKeys::derive`]) has the same message: the
+    /// first eight bytes of a purpose are text, those of a length are not.
     fn mac(&self, tenant: &str, id: &str) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("any length is a key");
+        let mut mac = self.keyed();
         for item in [TAG, tenant.as_bytes(), id.as_bytes()] {
             mac.update(&(item.len() as u64).to_le_bytes());
             mac.update(item);
@@ -379,10 +392,12 @@ mod tests {
         let again = own.revoke("acme", id, later + 5).unwrap();
         assert_eq!(again.revoked_ms, Some(later), "the first time counts");
 
-        let list = own.list("acme").unwrap();
+        let list = own.list("acme", None).unwrap();
         assert_eq!(list.len(), 2);
         assert_eq!(list[0].replaced_by.as_ref(), Some(id));
-        assert!(own.list("umbra").unwrap().is_empty());
+        let rest = own.list("acme", Some(&list[0].id)).unwrap();
+        assert_eq!(rest, list[1..]);
+        assert!(own.list("umbra", None).unwrap().is_empty());
         for (tenant, id) in [("umbra", id.as_str()), ("acme", "0000000000000000")] {
             let unknown = own.revoke(tenant, id, later).unwrap_err();
             assert_eq!(unknown.code(), "api-key-unknown");
@@ -414,6 +429,6 @@ mod tests {
             assert!(own.issue(terms, NOW).is_err());
         }
         assert!(own.issue(terms("acme", Some(NOW)), NOW).is_err());
-        assert!(own.list("acme").unwrap().is_empty());
+        assert!(own.list("acme", None).unwrap().is_empty());
     }
 }

@@ -29,7 +29,10 @@ const SCHEMA: &str = "
 pub const MAX_KEYS: u64 = 1_000;
 
 /// What is known of a key. Times are milliseconds since the Unix epoch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "id": "0011223344556677", "tenant": "acme", "name": "reports", "scopes": ["read"], "created_ms": 1_795_000_000_000_u64
+}))]
 pub struct KeyRecord {
     /// The key's identifier: 16 hexadecimal digits, no secret.
     pub id: String,
@@ -96,12 +99,18 @@ impl Registry {
             .optional()?)
     }
 
-    /// A tenant's keys, the oldest first.
-    pub(super) fn list(&self, tenant: &str) -> Result<Vec<KeyRecord>, RegistryError> {
+    /// A tenant's keys, the oldest first; those after the one with the id `after`, if there is such a key.
+    pub(super) fn list(
+        &self,
+        tenant: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<KeyRecord>, RegistryError> {
         let connection = self.connection();
-        let mut rows = connection
-            .prepare_cached("SELECT * FROM api_keys WHERE tenant = ?1 ORDER BY created_ms, id")?;
-        let records = rows.query_map([tenant], record)?;
+        let mut rows = connection.prepare_cached(
+            "SELECT * FROM api_keys WHERE tenant = ?1 AND (?2 IS NULL OR (created_ms, id) >
+             (SELECT created_ms, id FROM api_keys WHERE tenant = ?1 AND id = ?2)) ORDER BY created_ms, id",
+        )?;
+        let records = rows.query_map(params![tenant, after], record)?;
         Ok(records.collect::<Result<_, _>>()?)
     }
 

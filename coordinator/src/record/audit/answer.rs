@@ -25,8 +25,9 @@ pub struct AuditAnswer {
 }
 
 /// A query as it stands in a URL. Times are milliseconds since the Unix epoch.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
 #[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct AuditQuery {
     /// `KIND:NAME`; everything, if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +76,7 @@ impl AuditQuery {
 }
 
 /// An answer in JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditView {
     /// The head under which the rows are proven: a C2SP signed note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +91,7 @@ pub struct AuditView {
 }
 
 /// One row in JSON. Bytes are lower-case hexadecimal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AuditRowView {
     /// Its position on the record, from 0.
     pub position: u64,
@@ -108,8 +109,10 @@ pub struct AuditRowView {
     pub about: Vec<String>,
     /// The signed transaction: the leaf.
     #[serde(with = "hex")]
+    #[schema(value_type = String)]
     pub transaction: Vec<u8>,
     /// The path from the leaf to the root (RFC 9162 section 2.1.3), lowest first.
+    #[schema(value_type = Vec<String>)]
     pub path: Vec<PathHash>,
 }
 

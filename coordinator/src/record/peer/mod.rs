@@ -36,6 +36,7 @@ pub use backup::{Copied, copy_store, examine_store, mark_taken_back};
 pub(super) use chain::Follower;
 pub use fresher::FresherLists;
 pub use mirror::{Mirror, MirrorError};
+pub use ordered::{Orderer, Orderers};
 pub use replica::Replica;
 pub use store::StoreError;
 pub(super) use store::StoredTransaction;

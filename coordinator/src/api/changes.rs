@@ -1,0 +1,420 @@
+//! Changes of the record, prepared from JSON: whoever has no canonical CBOR at hand gets the transaction that says what he asked for,
+//! checks it, signs it, and sends it to `transactions`.
+//!
+//! Nothing has happened when such an answer comes (202): the record decides when the signed transaction arrives. `If-Match` is
+//! held against the state now; configurations, whole roles and links carry their version in the transaction too, so for them
+//! nobody comes between.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::conditional::{Tag, may_change};
+use super::page::Asked;
+use super::{Api, Problem, Tenant, json};
+use crate::record::{
+    DatasetConfigure, DatasetCreate, DatasetName, Encryption, Erase, Identifier, PermissionEntry,
+    PermissionSet, Role, Storage, Transaction, UserName, UserRegister, UserRole,
+};
+
+const MAX_JSON: usize = 64 * 1024;
+
+/// A transaction to check, to sign, and to send to `transactions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "transaction": "a566617574686f72…", "transaction_id": "5a0b…64 hexadecimal digits", "expires_ms": 1_795_000_120_000_u64
+}))]
+pub struct ChangeView {
+    /// The canonical bytes of the unsigned transaction, hexadecimal.
+    #[serde(with = "hex")]
+    #[schema(value_type = String)]
+    pub transaction: Vec<u8>,
+    /// The id that it will have, hexadecimal.
+    pub transaction_id: String,
+    /// Until when it must be on the record, milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+}
+
+/// Who will sign.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AuthorQuery {
+    /// The user who will sign.
+    #[param(value_type = String, example = "alice")]
+    pub(super) author: Identifier,
+}
+
+/// The transaction for its author to sign.
+pub(super) fn prepared(
+    api: &Api,
+    tenant: &Identifier,
+    author: Identifier,
+    transaction: Transaction,
+) -> Response {
+    let author = UserName {
+        tenant: tenant.clone(),
+        user: author,
+    };
+    let unsigned = api.platform.prepare_change(author, transaction);
+    let view = ChangeView {
+        transaction: unsigned.to_bytes(),
+        transaction_id: hex::encode(unsigned.id()),
+        expires_ms: unsigned.expires_ms,
+    };
+    (StatusCode::ACCEPTED, Json(view)).into_response()
+}
+
+/// How a dataset's documents are protected and stored.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "encryption": "platform", "storage": "off-chain" }))]
+pub(super) struct Configuration {
+    /// Who can open what is written.
+    encryption: Level,
+    /// With threshold encryption, the cluster's public key, 64 hexadecimal digits.
+    cluster: Option<String>,
+    /// Where bodies are stored.
+    storage: Storage,
+}
+
+/// Who can open what is written: anybody with the body, the platform, or a threshold of crypto nodes after the organisations' approval.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Level {
+    None,
+    Platform,
+    Threshold,
+}
+
+impl Configuration {
+    fn encryption(&self) -> Result<Encryption, Problem> {
+        let wrong = || {
+            Problem::bad_request(
+                "`cluster` is the cluster's public key, 64 hexadecimal digits, with threshold encryption alone",
+            )
+        };
+        match (&self.encryption, &self.cluster) {
+            (Level::None, None) => Ok(Encryption::None),
+            (Level::Platform, None) => Ok(Encryption::Platform),
+            (Level::Threshold, Some(cluster)) => {
+                let mut public_key = [0; 32];
+                hex::decode_to_slice(cluster, &mut public_key).map_err(|_| wrong())?;
+                Ok(Encryption::Threshold { public_key })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// A new dataset.
+#[derive(Deserialize, ToSchema)]
+#[schema(example = json!({ "dataset": "designs", "encryption": "platform", "storage": "off-chain" }))]
+pub(super) struct NewDataset {
+    /// Its name, unique in the tenant for ever.
+    dataset: Identifier,
+    #[serde(flatten)]
+    configuration: Configuration,
+}
+
+/// Prepares a dataset; whoever signs owns it.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets", tag = "datasets", operation_id = "prepare_dataset",
+    params(AuthorQuery), request_body = NewDataset, responses((status = 202, body = ChangeView)))]
+pub(super) async fn create_dataset(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: NewDataset = json(request.into_body(), MAX_JSON).await?;
+    let transaction = Transaction::DatasetCreate(DatasetCreate {
+        tenant: tenant.clone(),
+        dataset: asked.dataset,
+        encryption: asked.configuration.encryption()?,
+        storage: asked.configuration.storage,
+    });
+    Ok(prepared(&api, &tenant, query.author, transaction))
+}
+
+/// Prepares a dataset's configuration for later writes. What is written stays as it is.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/configuration", tag = "datasets",
+    operation_id = "prepare_configuration", params(AuthorQuery,
+        ("If-Match" = Option<String>, Header, description = "The dataset's `ETag`.")),
+    request_body = Configuration, responses((status = 202, body = ChangeView)))]
+pub(super) async fn configure_dataset(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, dataset)): Path<(String, Identifier)>,
+    Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: Configuration = json(request.into_body(), MAX_JSON).await?;
+    let name = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
+    };
+    let present = api.platform.record().with_state(|state| {
+        let dataset = state.dataset(&name)?;
+        Some((
+            Tag::of_dataset(dataset, state.permissions(&name)),
+            dataset.version,
+        ))
+    });
+    let (tag, version) = present.ok_or_else(Problem::not_found)?;
+    may_change(&headers, Some(&tag))?;
+    let transaction = Transaction::DatasetConfigure(DatasetConfigure {
+        tenant: tenant.clone(),
+        dataset: name.dataset,
+        version: version.saturating_add(1),
+        encryption: asked.encryption()?,
+        storage: asked.storage,
+    });
+    Ok(prepared(&api, &tenant, query.author, transaction))
+}
+
+/// The users of a role.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "users": ["acme/alice", "umbra/bob"] }))]
+pub(super) struct RoleUsers {
+    /// All of them, as `TENANT/USER`, in any order.
+    users: Vec<String>,
+}
+
+/// Prepares the users of a role, as a whole.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}", tag = "datasets",
+    operation_id = "prepare_role", params(AuthorQuery,
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
+    request_body = RoleUsers, responses((status = 202, body = ChangeView)))]
+pub(super) async fn set_role(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, dataset, role)): Path<(String, Identifier, Role)>,
+    Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: RoleUsers = json(request.into_body(), MAX_JSON).await?;
+    let mut users = asked
+        .users
+        .iter()
+        .map(|it| user_name(it))
+        .collect::<Result<Vec<_>, _>>()?;
+    users.sort_unstable();
+    let name = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
+    };
+    let version = permissions_to_change(&api, &name, &headers)?;
+    let transaction = Transaction::PermissionSet(PermissionSet {
+        tenant: tenant.clone(),
+        dataset: name.dataset,
+        version: version.saturating_add(1),
+        role,
+        users,
+    });
+    Ok(prepared(&api, &tenant, query.author, transaction))
+}
+
+type EntryPath = Path<(String, Identifier, Role, Identifier, Identifier)>;
+
+/// Prepares that a user gets a role.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}/{of_tenant}/{user}", tag = "datasets",
+    operation_id = "prepare_grant", params(AuthorQuery,
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
+    responses((status = 202, body = ChangeView)))]
+pub(super) async fn add_to_role(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    path: EntryPath,
+    Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let transaction = Transaction::PermissionAdd(entry(&api, &tenant, path, &headers)?);
+    Ok(prepared(&api, &tenant, query.author, transaction))
+}
+
+/// Prepares that a user loses a role.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}/{of_tenant}/{user}", tag = "datasets",
+    operation_id = "prepare_revocation", params(AuthorQuery,
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
+    responses((status = 202, body = ChangeView)))]
+pub(super) async fn remove_from_role(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    path: EntryPath,
+    Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let transaction = Transaction::PermissionRemove(entry(&api, &tenant, path, &headers)?);
+    Ok(prepared(&api, &tenant, query.author, transaction))
+}
+
+fn entry(
+    api: &Api,
+    tenant: &Identifier,
+    Path((_, dataset, role, of_tenant, user)): EntryPath,
+    headers: &HeaderMap,
+) -> Result<PermissionEntry, Problem> {
+    let name = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
+    };
+    permissions_to_change(api, &name, headers)?;
+    Ok(PermissionEntry {
+        tenant: name.tenant,
+        dataset: name.dataset,
+        role,
+        user: UserName {
+            tenant: of_tenant,
+            user,
+        },
+    })
+}
+
+/// The version of the permissions that are to be changed, if they are those that the caller has seen.
+fn permissions_to_change(
+    api: &Api,
+    name: &DatasetName,
+    headers: &HeaderMap,
+) -> Result<u64, Problem> {
+    let present = api.platform.record().with_state(|state| {
+        let permissions = state.permissions(name)?;
+        Some((Tag::of_permissions(permissions), permissions.version))
+    });
+    let (tag, version) = present.ok_or_else(Problem::not_found)?;
+    may_change(headers, Some(&tag))?;
+    Ok(version)
+}
+
+/// `TENANT/USER`.
+fn user_name(text: &str) -> Result<UserName, Problem> {
+    let name = text.split_once('/').and_then(|(tenant, user)| {
+        let (tenant, user) = (tenant.parse().ok()?, user.parse().ok()?);
+        Some(UserName { tenant, user })
+    });
+    name.ok_or_else(|| Problem::bad_request(format!("{text:?} is no TENANT/USER")))
+}
+
+/// What of a document is erased.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EraseQuery {
+    /// The user who will sign: an owner of the dataset.
+    #[param(value_type = String, example = "alice")]
+    author: Identifier,
+    /// The one version; if absent, all of them, and none can be written any more.
+    version: Option<u64>,
+}
+
+/// Prepares the erasure of a document, or of one version of it.
+///
+/// Once it is on the record, wrapped keys and pointers are gone from its state, no organisation approves a read any more, and the platform
+/// removes the bodies. What happened stays on the record.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}", tag = "documents",
+    operation_id = "prepare_erasure", params(EraseQuery,
+        ("If-Match" = Option<String>, Header, description = "The document's `ETag`.")),
+    responses((status = 202, body = ChangeView)))]
+pub(super) async fn erase(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
+    Asked(query): Asked<EraseQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let erase = Erase {
+        tenant: tenant.clone(),
+        dataset,
+        document,
+        version: query.version,
+    };
+    let name = erase.name();
+    let record = api.platform.record();
+    let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
+    let present = present.ok_or_else(Problem::not_found)?;
+    may_change(&headers, Some(&present))?;
+    Ok(prepared(
+        &api,
+        &tenant,
+        query.author,
+        Transaction::Erase(erase),
+    ))
+}
+
+/// A new user.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "user": "bob", "public_key": "3d40…64 hexadecimal digits", "role": "member" }))]
+pub(super) struct NewUser {
+    /// Its name, unique in the tenant for ever.
+    user: Identifier,
+    /// Its Ed25519 public key, 64 hexadecimal digits.
+    public_key: String,
+    /// What it may do in the tenant.
+    role: UserRole,
+    /// Milliseconds since the Unix epoch from which on it may sign nothing; never, if absent.
+    expires_ms: Option<u64>,
+}
+
+/// Prepares a user's registration; an administrator signs.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/users", tag = "users", operation_id = "prepare_user", params(AuthorQuery),
+    request_body = NewUser, responses((status = 202, body = ChangeView)))]
+pub(super) async fn register_user(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: NewUser = json(request.into_body(), MAX_JSON).await?;
+    let mut public_key = [0; 32];
+    let wrong =
+        |_| Problem::bad_request("`public_key` is an Ed25519 public key, 64 hexadecimal digits");
+    hex::decode_to_slice(&asked.public_key, &mut public_key).map_err(wrong)?;
+    let transaction = Transaction::UserRegister(UserRegister {
+        tenant: tenant.clone(),
+        user: asked.user,
+        public_key,
+        role: asked.role,
+        expires_ms: asked.expires_ms,
+    });
+    Ok(prepared(&api, &tenant, query.author, transaction))
+}
+
+/// Prepares that a user may sign nothing until it is resumed.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/suspend", tag = "users", operation_id = "prepare_suspension",
+    params(AuthorQuery), responses((status = 202, body = ChangeView)))]
+pub(super) async fn suspend_user(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, user)): Path<(String, Identifier)>,
+    Asked(query): Asked<AuthorQuery>,
+) -> Response {
+    let name = UserName {
+        tenant: tenant.clone(),
+        user,
+    };
+    prepared(&api, &tenant, query.author, Transaction::UserSuspend(name))
+}
+
+/// Prepares that a suspended user may sign again.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/resume", tag = "users", operation_id = "prepare_resumption",
+    params(AuthorQuery), responses((status = 202, body = ChangeView)))]
+pub(super) async fn resume_user(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, user)): Path<(String, Identifier)>,
+    Asked(query): Asked<AuthorQuery>,
+) -> Response {
+    let name = UserName {
+        tenant: tenant.clone(),
+        user,
+    };
+    prepared(&api, &tenant, query.author, Transaction::UserResume(name))
+}

@@ -1,0 +1,151 @@
+//! ETags (RFC 9110 section 8.8.3) of what has versions, and the requests that depend on them.
+//!
+//! A tag names a state of the record, so it is the same at every platform and after every restart. Whoever changes something says
+//! with `If-Match` which state it has seen; the record itself refuses a write, a link or permissions that do not come next, so
+//! that nothing is lost between the look and the change either.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Problem;
+use crate::record::{Dataset, Document, LinkVersion, Permissions};
+
+/// Names a state of something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Tag(String);
+
+impl Tag {
+    pub(super) fn of_dataset(dataset: &Dataset, permissions: Option<&Permissions>) -> Self {
+        let permissions = permissions.map_or(0, |it| it.version);
+        Self(format!("\"{}.{permissions}\"", dataset.version))
+    }
+
+    pub(super) fn of_permissions(permissions: &Permissions) -> Self {
+        Self(format!("\"{}\"", permissions.version))
+    }
+
+    /// An erasure makes no version, but it takes time: two states of one document never share both.
+    pub(super) fn of_document(document: &Document) -> Self {
+        let erased = if document.erased { ".erased" } else { "" };
+        Self(format!(
+            "\"{}.{}{erased}\"",
+            document.latest, document.changed_ms
+        ))
+    }
+
+    pub(super) fn of_link(link: &LinkVersion) -> Self {
+        Self(format!("\"{}\"", link.version))
+    }
+}
+
+/// An answer with its tag, or only the tag if the caller has the same state already.
+pub(super) fn tagged(tag: &Tag, headers: &HeaderMap, answer: impl IntoResponse) -> Response {
+    let seen = list(headers, &header::IF_NONE_MATCH);
+    let same = |it: &&str| *it == "*" || it.trim_start_matches("W/") == tag.0;
+    let mut response = if seen.is_some_and(|seen| seen.iter().any(|it| same(&it.as_str()))) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        answer.into_response()
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag.0) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+/// Whether a change may be made, which finds `present`: nothing, or something in this state.
+///
+/// # Errors
+///
+/// 412 with the code `precondition-failed`.
+pub(super) fn may_change(headers: &HeaderMap, present: Option<&Tag>) -> Result<(), Problem> {
+    let failed = |detail: &str| {
+        Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition-failed",
+            detail,
+        ))
+    };
+    if let Some(expected) = list(headers, &header::IF_MATCH) {
+        let matches =
+            present.is_some_and(|tag| expected.iter().any(|it| it == "*" || *it == tag.0));
+        if !matches {
+            return failed(
+                "it is not in the state that `If-Match` names: somebody changed it meanwhile; fetch it again and decide anew",
+            );
+        }
+    }
+    if let Some(unwanted) = list(headers, &header::IF_NONE_MATCH) {
+        let matches =
+            present.is_some_and(|tag| unwanted.iter().any(|it| it == "*" || *it == tag.0));
+        if matches {
+            return failed("it exists already, which `If-None-Match` forbids");
+        }
+    }
+    Ok(())
+}
+
+/// The members of a header, of all its lines; `None` if it is absent. What is no text matches nothing.
+fn list(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<String>> {
+    if !headers.contains_key(name) {
+        return None;
+    }
+    let lines = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|it| it.to_str().ok());
+    let members = lines.flat_map(|line| line.split(','));
+    Some(members.map(|it| it.trim().to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn headers(name: HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn changes_are_made_to_the_state_that_was_seen() {
+        let tag = Tag("\"3.7\"".to_owned());
+        let ask = |name: HeaderName, value: &str, present: Option<&Tag>| {
+            may_change(&headers(name, value), present).is_ok()
+        };
+        assert!(may_change(&HeaderMap::new(), Some(&tag)).is_ok());
+        for (value, fine) in [
+            ("\"3.7\"", true),
+            ("*", true),
+            ("\"1\", \"3.7\"", true),
+            ("\"3.8\"", false),
+            ("W/\"3.7\"", false),
+            ("", false),
+        ] {
+            assert_eq!(ask(header::IF_MATCH, value, Some(&tag)), fine, "{value}");
+            assert!(!ask(header::IF_MATCH, value, None), "{value}");
+        }
+        assert!(!ask(header::IF_NONE_MATCH, "*", Some(&tag)));
+        assert!(ask(header::IF_NONE_MATCH, "*", None));
+        assert!(ask(header::IF_NONE_MATCH, "\"3.8\"", Some(&tag)));
+    }
+
+    #[test]
+    fn who_has_the_state_gets_no_body() {
+        let tag = Tag("\"3\"".to_owned());
+        let status = |headers: &HeaderMap| tagged(&tag, headers, "state").status();
+        assert_eq!(status(&HeaderMap::new()), StatusCode::OK);
+        assert_eq!(
+            status(&headers(header::IF_NONE_MATCH, "\"3\"")),
+            StatusCode::NOT_MODIFIED
+        );
+        assert_eq!(
+            status(&headers(header::IF_NONE_MATCH, "W/\"3\"")),
+            StatusCode::NOT_MODIFIED
+        );
+        assert_eq!(
+            status(&headers(header::IF_NONE_MATCH, "\"2\"")),
+            StatusCode::OK
+        );
+    }
+}
