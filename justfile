@@ -76,6 +76,10 @@ bench-ceremony *ARGS="--sweep":
 ceremony-64 *ARGS:
     cargo run --release -p benches --bin ceremony -- --members 64 --real {{ ARGS }}
 
+# what a golden record of a million transactions takes
+growth *ARGS:
+    cargo run --release -p growth -- {{ ARGS }}
+
 # instructions of the hot functions beside the committed baseline; `just bench-check --write` makes a new one
 bench-check *ARGS:
     cargo run --quiet --release -p instructions -- check {{ ARGS }}

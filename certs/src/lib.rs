@@ -48,6 +48,10 @@
 //! # }
 //! ```
 //!
+//! # Companies' own certificates
+//!
+//! [`chain`] holds the certificate of a person or a machine of a company against the authorities that the company has registered.
+//!
 //! # Logs
 //!
 //! [`merkle`] and [`checkpoint`] serve the record's head and the nodes' audit logs alike: trees of RFC 9162, heads in the
@@ -67,6 +71,7 @@ mod revocations;
 mod signature;
 mod verify;
 
+pub mod chain;
 pub mod checkpoint;
 pub mod cosignature;
 pub mod log_proof;

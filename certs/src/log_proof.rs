@@ -38,7 +38,13 @@ pub const MAX_HASHES: usize = 63;
 /// Longest record that a proof carries, in bytes.
 pub const MAX_EXTRA: usize = 64 * 1024;
 /// Longest file, in bytes.
-pub const MAX_FILE: usize = MAX_NOTE + 4 * MAX_EXTRA.div_ceil(3) + MAX_HASHES * 45 + 128;
+pub const MAX_FILE: usize = max_file(MAX_EXTRA);
+
+/// Longest file of a proof whose record has at most `max_extra` bytes.
+#[must_use]
+pub const fn max_file(max_extra: usize) -> usize {
+    MAX_NOTE + 4 * max_extra.div_ceil(3) + MAX_HASHES * 45 + 128
+}
 
 const HEADER: &str = "c2sp.org/tlog-proof@v1";
 
@@ -88,6 +94,17 @@ const fn malformed(reason: &'static str) -> LogProofError {
     LogProofError::Malformed { reason }
 }
 
+/// The lines of an inclusion proof in front of its checkpoint, whatever log it is of; nothing in them is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InclusionLines {
+    /// The record, if the file carries it.
+    pub extra: Option<Vec<u8>>,
+    /// Its number, from 0.
+    pub index: u64,
+    /// The siblings up to the root, lowest first.
+    pub proof: Vec<Hash>,
+}
+
 /// A proof that a record is in a log; nothing in it is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InclusionFile {
@@ -112,13 +129,17 @@ pub struct ConsistencyFile {
     pub checkpoint: SignedCheckpoint,
 }
 
-impl InclusionFile {
-    /// Reads the one form of a proof.
+impl InclusionLines {
+    /// Reads the lines of a proof whose record has at most `max_extra` bytes; returns the checkpoint's note behind them, unread, too.
     ///
     /// # Errors
-    /// [`LogProofError::Malformed`], [`LogProofError::Checkpoint`]
-    pub fn parse(text: &str) -> Result<Self, LogProofError> {
-        let (mut head, checkpoint) = parts(text)?;
+    /// [`LogProofError::Malformed`]
+    pub fn parse(text: &str, max_extra: usize) -> Result<(Self, &str), LogProofError> {
+        let (head, note) = split(text, max_file(max_extra))?;
+        Ok((Self::read(head, max_extra)?, note))
+    }
+
+    fn read(mut head: core::str::Split<'_, char>, max_extra: usize) -> Result<Self, LogProofError> {
         if head.next() != Some(HEADER) {
             return Err(malformed("its first line is another"));
         }
@@ -127,7 +148,7 @@ impl InclusionFile {
             Some(encoded) => {
                 line = head.next().unwrap_or_default();
                 let extra = BASE64_STANDARD.decode(encoded).ok();
-                let extra = extra.filter(|bytes| !bytes.is_empty() && bytes.len() <= MAX_EXTRA);
+                let extra = extra.filter(|bytes| !bytes.is_empty() && bytes.len() <= max_extra);
                 Some(extra.ok_or(malformed("its record cannot be read"))?)
             }
             None => None,
@@ -136,6 +157,43 @@ impl InclusionFile {
             extra,
             index: number(line, "index ")?,
             proof: hashes(head)?,
+        })
+    }
+
+    /// The whole file: these lines, an empty one, and the checkpoint's note.
+    #[must_use]
+    pub fn with_note(&self, note: &str) -> String {
+        format!("{self}\n{note}")
+    }
+}
+
+impl fmt::Display for InclusionLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADER}")?;
+        if let Some(extra) = &self.extra {
+            writeln!(f, "extra {}", BASE64_STANDARD.encode(extra))?;
+        }
+        writeln!(f, "index {}", self.index)?;
+        write_hashes(f, &self.proof)
+    }
+}
+
+impl InclusionFile {
+    /// Reads the one form of a proof.
+    ///
+    /// # Errors
+    /// [`LogProofError::Malformed`], [`LogProofError::Checkpoint`]
+    pub fn parse(text: &str) -> Result<Self, LogProofError> {
+        let (head, checkpoint) = parts(text)?;
+        let InclusionLines {
+            extra,
+            index,
+            proof,
+        } = InclusionLines::read(head, MAX_EXTRA)?;
+        Ok(Self {
+            extra,
+            index,
+            proof,
             checkpoint,
         })
     }
@@ -160,12 +218,12 @@ impl InclusionFile {
 
 impl fmt::Display for InclusionFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEADER}")?;
-        if let Some(extra) = &self.extra {
-            writeln!(f, "extra {}", BASE64_STANDARD.encode(extra))?;
-        }
-        writeln!(f, "index {}", self.index)?;
-        write_rest(f, &self.proof, &self.checkpoint)
+        let lines = InclusionLines {
+            extra: self.extra.clone(),
+            index: self.index,
+            proof: self.proof.clone(),
+        };
+        write!(f, "{lines}\n{}", self.checkpoint)
     }
 }
 
@@ -211,7 +269,8 @@ impl ConsistencyFile {
 impl fmt::Display for ConsistencyFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "old {}", self.old)?;
-        write_rest(f, &self.proof, &self.checkpoint)
+        write_hashes(f, &self.proof)?;
+        write!(f, "\n{}", self.checkpoint)
     }
 }
 
@@ -235,13 +294,18 @@ pub fn verify_head(
 
 /// The lines in front of the first empty one, and the checkpoint behind it.
 fn parts(text: &str) -> Result<(core::str::Split<'_, char>, SignedCheckpoint), LogProofError> {
-    if text.len() > MAX_FILE {
+    let (head, note) = split(text, MAX_FILE)?;
+    Ok((head, SignedCheckpoint::parse(note)?))
+}
+
+fn split(text: &str, limit: usize) -> Result<(core::str::Split<'_, char>, &str), LogProofError> {
+    if text.len() > limit {
         return Err(malformed("it is too long"));
     }
     let (head, note) = text
         .split_once("\n\n")
         .ok_or(malformed("there is no empty line in front of a checkpoint"))?;
-    Ok((head.split('\n'), SignedCheckpoint::parse(note)?))
+    Ok((head.split('\n'), note))
 }
 
 fn number(line: &str, name: &str) -> Result<u64, LogProofError> {
@@ -267,13 +331,8 @@ fn hashes<'t>(lines: impl Iterator<Item = &'t str>) -> Result<Vec<Hash>, LogProo
     Ok(hashes)
 }
 
-fn write_rest(
-    f: &mut fmt::Formatter<'_>,
-    proof: &[Hash],
-    checkpoint: &SignedCheckpoint,
-) -> fmt::Result {
-    for hash in proof {
-        writeln!(f, "{}", BASE64_STANDARD.encode(hash))?;
-    }
-    write!(f, "\n{checkpoint}")
+fn write_hashes(f: &mut fmt::Formatter<'_>, proof: &[Hash]) -> fmt::Result {
+    proof
+        .iter()
+        .try_for_each(|hash| writeln!(f, "{}", BASE64_STANDARD.encode(hash)))
 }

@@ -168,6 +168,18 @@ impl RevocationList {
     /// # Errors
     /// [`RevocationError`] for the first thing that does not hold.
     pub fn verify(der: &[u8], authority: &Authority) -> Result<Self, RevocationError> {
+        Self::verify_with(der, &authority.subject, |algorithm, message, signature| {
+            Algorithm::from_identifier(algorithm) == Some(authority.key.algorithm())
+                && authority.key.verifies_vartime(message, signature)
+        })
+    }
+
+    /// The same, for the authority of this name, with its key's verification of a signature under an algorithm.
+    pub(crate) fn verify_with(
+        der: &[u8],
+        subject: &[u8],
+        verifies: impl FnOnce(&[u8], &[u8], &[u8]) -> bool,
+    ) -> Result<Self, RevocationError> {
         if der.len() > MAX_REVOCATION_LIST {
             return Err(RevocationError::TooLong { length: der.len() });
         }
@@ -182,18 +194,16 @@ impl RevocationList {
         let signature = read_bit_string(&signature, "signatureValue")?;
         fields.finish(LIST)?;
         // The signature first: what follows is read only if the authority wrote it.
-        if Algorithm::from_identifier(outer) != Some(authority.key.algorithm())
-            || !authority.key.verifies_vartime(signed_part.whole, signature)
-        {
+        if !verifies(outer, signed_part.whole, signature) {
             return Err(RevocationError::Signature);
         }
-        Self::read(signed_part.contents, outer, authority)
+        Self::read(signed_part.contents, outer, subject)
     }
 
     fn read(
         signed_part: &[u8],
         outer_algorithm: &[u8],
-        authority: &Authority,
+        subject: &[u8],
     ) -> Result<Self, RevocationError> {
         const PART: &str = "tbsCertList";
         let mut fields = Fields::new(signed_part, PART)?;
@@ -204,7 +214,7 @@ impl RevocationList {
         if read_algorithm(&mut fields, "signature")? != outer_algorithm {
             return Err(CertificateError::AlgorithmMismatch.into());
         }
-        if read_name(&mut fields, "issuer")? != authority.subject {
+        if read_name(&mut fields, "issuer")? != subject {
             return Err(RevocationError::OtherAuthority);
         }
         let this_update = read_time(&mut fields, "thisUpdate")?;
@@ -263,6 +273,17 @@ impl RevocationList {
     #[must_use]
     pub fn next_update(&self) -> u64 {
         self.next_update
+    }
+
+    /// Its number, big-endian without leading zeros; empty if it has none.
+    #[must_use]
+    pub fn number(&self) -> &[u8] {
+        &self.number
+    }
+
+    /// The serial numbers of the certificates that it lists: contents of their INTEGERs, ascending by bytes.
+    pub fn serials(&self) -> impl Iterator<Item = &[u8]> {
+        self.revoked.iter().map(AsRef::as_ref)
     }
 
     /// How many certificates it lists.

@@ -259,19 +259,30 @@ def test_export() -> None:
         verify_export(cut, LEDGER)
 
 
-VECTOR = Path(__file__).parents[2] / "coordinator/tests/vectors/record.jsonl"
-"""A record with every kind of transaction, made once by the platform."""
+VECTORS = Path(__file__).parents[2] / "coordinator/tests/vectors"
+"""Records with every kind of transaction, made once by the platform."""
+
+
+def of_vector(name: str) -> tuple[Ledger, list[str], set[str]]:
+    text = (VECTORS / name).read_text()
+    opening = json.loads(text.splitlines()[0])
+    record, signers = verify_export(text, Genesis.parse(bytes.fromhex(opening["genesis"])).ledger)
+    return record, signers, {table for table, rows in record.state.tables.items() if rows}
 
 
 def test_states_of_another_implementation() -> None:
     """Every header's state root comes out here as it did there."""
-    text = VECTOR.read_text()
-    opening = json.loads(text.splitlines()[0])
-    record, signers = verify_export(text, Genesis.parse(bytes.fromhex(opening["genesis"])).ledger)
+    record, signers, tables = of_vector("record.jsonl")
     assert len({transaction.kind for transaction in record.transactions}) == 20
     assert signers == ["alpha", "beta", "gamma"]
-    tables = {table for table, rows in record.state.tables.items() if rows}
     assert len(tables) == 15
+
+
+def test_states_with_companies_certificates() -> None:
+    record, _, tables = of_vector("record-certificates.jsonl")
+    kinds = {transaction.kind for transaction in record.transactions}
+    assert kinds >= {"tenant-authorities", "user-certify", "revocations-publish"}
+    assert tables >= {"authorities", "revocations"}
 
 
 def test_one_encoding() -> None:

@@ -8,6 +8,7 @@
 )]
 
 mod attacks;
+mod chains;
 mod checkpoints;
 mod cosignatures;
 mod forge;

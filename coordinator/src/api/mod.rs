@@ -52,8 +52,9 @@ pub use self::once::{Answers, AnswersError};
 pub use self::problem::Problem;
 pub use self::serve::serve;
 pub use self::views::{
-    ClusterView, DatasetView, DocumentView, IssuedKeyView, Page, PeerView, PermissionsView,
-    PreparedView, ReceiptView, StatusView, UserView, VersionView,
+    AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
+    PeerView, PermissionsView, PreparedView, ReceiptView, RevocationsView, StatusView, UserView,
+    VersionView,
 };
 use crate::config::Limits;
 use crate::platform::{Platform, PlatformError, now_ms};
@@ -143,6 +144,7 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(ANY), routes!(record::status)),
         (once_for(SUBMIT), routes!(record::submit)),
         (for_scopes(READ), routes!(record::users)),
+        (for_scopes(READ), routes!(record::authorities)),
         (for_scopes(READ), routes!(record::datasets)),
         (for_scopes(READ), routes!(record::dataset)),
         (prepares(MANAGE), routes!(changes::create_dataset)),
@@ -164,6 +166,7 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(READ), routes!(links::prove)),
         (for_scopes(WRITE), routes!(changes::erase)),
         (for_scopes(AUDIT), routes!(record::checkpoint)),
+        (for_scopes(AUDIT), routes!(record::audit)),
         (for_scopes(READ), routes!(documents::list)),
         (for_scopes(READ), routes!(documents::versions)),
         (prepares(WRITE), routes!(documents::prepare_write)),

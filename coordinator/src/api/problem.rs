@@ -209,8 +209,15 @@ fn status(e: &PlatformError) -> StatusCode {
     match e {
         PlatformError::NotFound { .. } | PlatformError::NotWaiting => StatusCode::NOT_FOUND,
         PlatformError::Rejected { code, .. } => match code.as_str() {
-            "not-permitted" | "not-administrator" | "other-tenant" | "user-suspended"
-            | "user-expired" | "signature" => StatusCode::FORBIDDEN,
+            "not-permitted"
+            | "not-administrator"
+            | "other-tenant"
+            | "user-suspended"
+            | "user-expired"
+            | "signature"
+            | "certificate-revoked"
+            | "certificate-expired"
+            | "certificate-unanchored" => StatusCode::FORBIDDEN,
             "version" | "replayed" | "permission-unchanged" | "access-pending" => {
                 StatusCode::CONFLICT
             }

@@ -15,11 +15,14 @@ use utoipa::ToSchema;
 use super::auth::{AuthError, Caller, Scope};
 use super::conditional::{Tag, tagged};
 use super::page::{Asked, PageQuery, limit, part};
-use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView};
+use super::views::{
+    AuthorityView, ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView,
+};
 use super::{Api, Problem, Tenant, bounded};
-use crate::platform::PlatformError;
+use crate::platform::{PlatformError, now_ms};
+use crate::record::audit::{AuditQuery, AuditView, Subject};
 use crate::record::{
-    Author, DatasetName, Identifier, MAX_TRANSACTION, SignedTransaction, Transaction,
+    Author, DatasetName, Identifier, MAX_TRANSACTION, RecordError, SignedTransaction, Transaction,
 };
 
 /// Longest signed transaction on the wire, in bytes.
@@ -128,6 +131,9 @@ fn elsewhere(signed: &SignedTransaction, tenant: &Identifier) -> bool {
         Transaction::UserRegister(it) => &it.tenant,
         Transaction::UserSuspend(it) | Transaction::UserResume(it) => &it.tenant,
         Transaction::UserExpire(it) => &it.tenant,
+        Transaction::TenantAuthorities(it) => &it.tenant,
+        Transaction::UserCertify(it) => &it.tenant,
+        Transaction::RevocationsPublish(it) => &it.tenant,
         Transaction::DatasetCreate(it) => &it.tenant,
         Transaction::DatasetConfigure(it) => &it.tenant,
         Transaction::PermissionSet(it) => &it.tenant,
@@ -168,9 +174,23 @@ pub(super) async fn users(
 ) -> Json<Page<UserView>> {
     Json(api.platform.record().with_state(|state| {
         let users = state.users(&tenant, query.after.as_ref());
-        let views = users.map(|(name, user)| UserView::of(name, user));
+        let views = users.map(|(name, user)| UserView::of(state, name, user, now_ms()));
         part(views, limit(query.limit), |view| view.user.to_string())
     }))
+}
+
+/// The authorities of its own public-key infrastructure that the tenant has registered.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "list_authorities",
+    responses((status = 200, body = Page<AuthorityView>)))]
+pub(super) async fn authorities(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+) -> Json<Page<AuthorityView>> {
+    let items = api
+        .platform
+        .record()
+        .with_state(|state| AuthorityView::all(state, &tenant));
+    Json(Page { items, next: None })
 }
 
 /// The tenant's datasets, by name.
@@ -241,4 +261,28 @@ pub(super) async fn export(State(api): State<Arc<Api>>) -> Result<Response, Prob
     drop(dir);
     let body = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// What the record says about something of the tenant's, or about all of the tenant: each row with its proof.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/audit/rows", tag = "audit", operation_id = "audit_rows", params(AuditQuery),
+    responses((status = 200, body = AuditView)))]
+pub(super) async fn audit(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Asked(asked): Asked<AuditQuery>,
+) -> Result<Json<AuditView>, Problem> {
+    let (mut query, size) = asked
+        .query()
+        .map_err(|e| Problem::bad_request(e.to_string()))?;
+    let subject = query
+        .subject
+        .get_or_insert_with(|| Subject::Tenant(tenant.clone()));
+    if subject.tenant() != Some(&tenant) {
+        return Err(Problem::not_found());
+    }
+    match api.platform.record().audit(query, size).await {
+        Ok(answer) => Ok(Json(answer.into())),
+        Err(e @ RecordError::BeyondSize { .. }) => Err(Problem::bad_request(e.to_string())),
+        Err(e) => Err(PlatformError::from(e).into()),
+    }
 }

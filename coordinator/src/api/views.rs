@@ -8,7 +8,7 @@ use super::auth::KeyRecord;
 use crate::client::profile::ApiKey;
 use crate::record::{
     Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier,
-    KeyWrapping, Permissions, Receipt, Storage, User, UserName, UserRole, VersionName,
+    KeyWrapping, Permissions, Receipt, State, Storage, User, UserName, UserRole, VersionName,
 };
 
 /// How this platform and its record are.
@@ -127,11 +127,81 @@ pub struct UserView {
     /// Milliseconds since the Unix epoch from which on it may sign nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// The certificate of its company that it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateView>,
+}
+
+/// The certificate that a user is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CertificateView {
+    /// SHA-256 of it, hexadecimal.
+    pub fingerprint: String,
+    /// The last second in which it and all above it are valid, since the Unix epoch.
+    pub not_after_s: u64,
+    /// Why it does not stand now, if it does not: a stable code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
+}
+
+/// An authority that the tenant has registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AuthorityView {
+    /// SHA-256 of its SubjectPublicKeyInfo, hexadecimal.
+    pub key: String,
+    /// Its certificate, DER, hexadecimal.
+    pub certificate: String,
+    /// The last second in which it is valid, since the Unix epoch.
+    pub not_after_s: u64,
+    /// Its newest revocation list on the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<RevocationsView>,
+}
+
+/// A revocation list on the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RevocationsView {
+    /// When it was issued, seconds since the Unix epoch.
+    pub this_update_s: u64,
+    /// When the next one was promised, seconds since the Unix epoch.
+    pub next_update_s: u64,
+    /// How many certificates it revokes.
+    pub revoked: usize,
+}
+
+impl AuthorityView {
+    pub(super) fn all(state: &State, tenant: &Identifier) -> Vec<Self> {
+        let registered = state.authorities(tenant).into_iter();
+        registered
+            .flat_map(|row| &row.authorities)
+            .map(|authority| Self {
+                key: hex::encode(authority.key),
+                certificate: hex::encode(&authority.certificate),
+                not_after_s: authority.not_after_s,
+                revocations: state.revocations(tenant, &authority.key).map(|list| {
+                    RevocationsView {
+                        this_update_s: list.this_update_s,
+                        next_update_s: list.next_update_s,
+                        revoked: list.revoked.len(),
+                    }
+                }),
+            })
+            .collect()
+    }
 }
 
 impl UserView {
-    pub(super) fn of(name: &UserName, user: &User) -> Self {
+    pub(super) fn of(state: &State, name: &UserName, user: &User, now_ms: u64) -> Self {
+        let certificate = user.certificate.as_ref().map(|it| CertificateView {
+            fingerprint: hex::encode(it.fingerprint),
+            not_after_s: it.not_after_s(),
+            fault: state
+                .certificate_stands(name, it, now_ms)
+                .err()
+                .map(|fault| fault.code().to_owned()),
+        });
         Self {
+            certificate,
             user: name.user.clone(),
             role: user.role,
             public_key: hex::encode(user.public_key),

@@ -6,10 +6,12 @@ use certs::checkpoint::NoteKey;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::audit_rows::{self, About, Rows};
 use super::output::field;
 use super::reconcile::{self, Reconcile};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::folder;
+use crate::record::Identifier;
 use crate::record::audit::{VerifiedRecord, verify_export};
 
 const MAX_KEYS: u64 = 1024 * 1024;
@@ -27,17 +29,81 @@ pub(super) enum AuditCommand {
         out: PathBuf,
     },
     /// Verify an export offline: every signature, proof, permission and root in it is checked anew, up to a head that enough
-    /// organisations signed.
-    #[command(
-        after_help = "Example:\n  coordinator audit verify record.export --keys D/verifiers.txt"
-    )]
+    /// organisations signed. Or the proof of one row, which is a few hundred bytes.
+    #[command(after_help = "\
+Examples:
+  coordinator audit verify record.export --keys D/verifiers.txt
+  coordinator audit verify --proof P/7.tlog-proof --keys D/verifiers.txt")]
     Verify {
         /// The export.
-        #[arg(value_name = "FILE")]
-        export: PathBuf,
+        #[arg(
+            value_name = "FILE",
+            required_unless_present = "proof",
+            conflicts_with = "proof"
+        )]
+        export: Option<PathBuf>,
+        /// A row's proof, from `audit document … --proofs`.
+        #[arg(long, value_name = "FILE")]
+        proof: Option<PathBuf>,
         /// File with the organisations' verifier keys, one in each line, got from the organisations themselves.
         #[arg(long, value_name = "FILE")]
         keys: PathBuf,
+    },
+    /// What happened to a document: its versions, reads, links, erasure.
+    #[command(after_help = "\
+Examples:
+  coordinator audit document designs bridge --keys D/verifiers.txt
+  coordinator audit document designs bridge --kind read \\
+    --from 2026-11-01 --to 2026-11-30 --proofs P")]
+    Document {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: Identifier,
+        /// The document.
+        #[arg(value_name = "DOCUMENT")]
+        document: Identifier,
+        #[command(flatten)]
+        rows: Rows,
+    },
+    /// What happened to a link between documents.
+    Link {
+        /// The dataset that the link lies in.
+        #[arg(value_name = "DATASET")]
+        dataset: Identifier,
+        /// The link.
+        #[arg(value_name = "LINK")]
+        link: Identifier,
+        #[command(flatten)]
+        rows: Rows,
+    },
+    /// Who was given access to a dataset, asked for it or lost it, and by whom.
+    Permission {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: Identifier,
+        #[command(flatten)]
+        rows: Rows,
+    },
+    /// What a user signed, and what was done about it.
+    User {
+        /// The user.
+        #[arg(value_name = "USER")]
+        user: Identifier,
+        #[command(flatten)]
+        rows: Rows,
+    },
+    /// What happened in a dataset.
+    Dataset {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        dataset: Identifier,
+        #[command(flatten)]
+        rows: Rows,
+    },
+    /// What happened in the tenant.
+    Tenant {
+        #[command(flatten)]
+        rows: Rows,
     },
     /// Hold the record against the crypto nodes' logs, offline: every share that a node released must have its approved read.
     Reconcile(Reconcile),
@@ -57,7 +123,40 @@ pub(super) fn run(
             let line = field("export", format!("{}, {bytes} bytes", out.display()));
             output.result(&json!({ "export": out, "bytes": bytes }), &[line])
         }
-        AuditCommand::Verify { export, keys } => verify(export, keys, output),
+        AuditCommand::Verify {
+            proof: Some(proof),
+            keys,
+            ..
+        } => audit_rows::verify(proof, keys, output),
+        AuditCommand::Verify {
+            export: Some(export),
+            keys,
+            ..
+        } => verify(export, keys, output),
+        AuditCommand::Verify { .. } => {
+            let message = "say what to verify: an export, or --proof";
+            Err(Failure::new(exit::USAGE, "usage", message))
+        }
+        AuditCommand::Document {
+            dataset,
+            document,
+            rows,
+        } => audit_rows::run(&About::Document(dataset, document), rows, connect, output),
+        AuditCommand::Link {
+            dataset,
+            link,
+            rows,
+        } => audit_rows::run(&About::Link(dataset, link), rows, connect, output),
+        AuditCommand::Permission { dataset, rows } => {
+            audit_rows::run(&About::Permission(dataset), rows, connect, output)
+        }
+        AuditCommand::User { user, rows } => {
+            audit_rows::run(&About::User(user), rows, connect, output)
+        }
+        AuditCommand::Dataset { dataset, rows } => {
+            audit_rows::run(&About::Dataset(dataset), rows, connect, output)
+        }
+        AuditCommand::Tenant { rows } => audit_rows::run(&About::Tenant, rows, connect, output),
         AuditCommand::Reconcile(command) => reconcile::run(command, output),
         AuditCommand::Checkpoint => {
             let client = connect.client()?;

@@ -92,6 +92,13 @@ impl Connect {
         Ok(profile)
     }
 
+    /// The tenant.
+    pub(super) fn tenant(&self) -> Result<Identifier, Failure> {
+        self.resolve()?
+            .tenant
+            .ok_or_else(|| missing("the tenant", "--tenant"))
+    }
+
     /// A client with what is known, and with a signature if a user is.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         let profile = self.resolve()?;

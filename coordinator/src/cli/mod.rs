@@ -5,6 +5,7 @@
 //! are one sentence that says what to do next, and an exit status.
 
 mod audit;
+mod audit_rows;
 mod connect;
 mod datasets;
 mod documents;
@@ -17,6 +18,7 @@ mod logging;
 mod operator;
 mod output;
 mod peer;
+mod pki;
 mod reconcile;
 mod requests;
 mod users;
@@ -82,6 +84,9 @@ enum Command {
     /// The tenant's users and their keys.
     #[command(subcommand)]
     User(users::UserCommand),
+    /// The tenant's own public-key infrastructure: authorities and revocation lists.
+    #[command(subcommand)]
+    Pki(pki::PkiCommand),
     /// Datasets.
     #[command(subcommand)]
     Dataset(datasets::DatasetCommand),
@@ -175,6 +180,7 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
         Command::Client(it) => connect::client(&it, connect, output),
         Command::Status => connect::status(connect, output),
         Command::User(it) => users::run(&it, connect, output),
+        Command::Pki(it) => pki::run(&it, connect, output),
         Command::Dataset(it) => datasets::run(&it, connect, output),
         Command::Grant(it) => datasets::grant(&it, connect, output),
         Command::Revoke(it) => datasets::revoke(&it, connect, output),

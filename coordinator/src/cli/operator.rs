@@ -122,7 +122,7 @@ pub(super) struct Init {
     passphrase: PassphraseSource,
 }
 
-fn peer_config(text: &str) -> Result<PeerConfig, String> {
+pub(super) fn peer_config(text: &str) -> Result<PeerConfig, String> {
     let mut parts = text.splitn(3, ',');
     let (Some(name), Some(url), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("name, URL and token file are separated by commas".to_owned());

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use cryptonode::randomness;
 
 use super::operator::PassphraseSource;
-use super::output::field;
+use super::output::{field, instant};
 use super::{Failure, Output, block_on, exit};
 use crate::client::user_key;
 use crate::daemon;
@@ -18,7 +18,7 @@ use crate::peer::run::{PeerReady, read_token};
 use crate::peer::settings::PeerSettings;
 use crate::peer::{
     ask::AskedPeer,
-    run,
+    backup, run,
     setup::{self, WantedChange},
 };
 use crate::platform::now_ms;
@@ -165,6 +165,33 @@ Example:
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
+    /// Copy a peer into a new folder, also while it runs: store, sealed keys, settings. Without the passphrase nobody can use it.
+    #[command(
+        after_help = "Example:\n  coordinator peer backup --dir A --out backups/A-2026-11-21"
+    )]
+    Backup {
+        #[command(flatten)]
+        dir: PeerDir,
+        /// The folder of the backup; it must not exist, or be empty.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Make a peer's folder of a backup. The peer that it was made of must never run again.
+    #[command(after_help = "\
+Examples:
+  coordinator peer restore --from backups/A-2026-11-21 --check
+  coordinator peer restore --from backups/A-2026-11-21 --dir A")]
+    Restore {
+        /// The folder of the backup.
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+        /// The peer's folder; it must not exist, or be empty.
+        #[arg(long, value_name = "DIR", required_unless_present = "check")]
+        dir: Option<PathBuf>,
+        /// Only look whether the backup is whole.
+        #[arg(long, conflicts_with = "dir")]
+        check: bool,
+    },
     /// Register a tenant: this organisation answers for it and signs.
     #[command(after_help = "\
 Example:
@@ -255,6 +282,43 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
                 }
             };
             block_on(async { Ok(run::run(&dir.dir, passphrase, exit_with_stdin, announce).await?) })
+        }
+        PeerCommand::Backup { dir, out } => {
+            let made = backup::backup(&dir.dir, &out, now_ms())?;
+            let lines = [
+                field("backup", out.display()),
+                field("organisation", &made.organisation),
+                field("to block", made.height),
+                field("transactions", made.transactions),
+            ];
+            output.result(&made, &lines)
+        }
+        PeerCommand::Restore {
+            from,
+            dir: Some(dir),
+            ..
+        } => {
+            let made = backup::restore(&from, &dir, now_ms())?;
+            let until = instant(made.no_approvals_until_ms);
+            let lines = [
+                field("folder", made.dir.display()),
+                field("organisation", &made.organisation),
+                field("to block", made.height),
+                field("no new approvals for reads up to", until),
+                "next: coordinator peer run; it gets the rest from the others".to_owned(),
+            ];
+            output.result(&made, &lines)
+        }
+        PeerCommand::Restore { from, .. } => {
+            let found = backup::examine(&from)?;
+            let lines = [
+                field("organisation", &found.organisation),
+                field("ledger", &found.ledger),
+                field("to block", found.height),
+                field("made", instant(found.made_ms)),
+                "the backup is whole".to_owned(),
+            ];
+            output.result(&found, &lines)
         }
         PeerCommand::Status { dir, url } => status(&dir.dir, url, output),
         PeerCommand::RegisterTenant {

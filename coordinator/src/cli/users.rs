@@ -6,9 +6,9 @@ use clap::{Subcommand, ValueEnum};
 use serde_json::json;
 
 use super::output::{field, table};
-use super::{Connect, Failure, Output, block_on, exit};
+use super::{Connect, Failure, Output, block_on, exit, pki};
 use crate::client::user_key;
-use crate::record::{Identifier, Transaction, UserName, UserRegister, UserRole};
+use crate::record::{Identifier, Transaction, UserCertify, UserName, UserRegister, UserRole};
 
 /// Commands about users.
 #[derive(Debug, Subcommand)]
@@ -59,6 +59,14 @@ Examples:
         #[arg(value_name = "USER")]
         name: Identifier,
     },
+    /// Bind a user to a certificate of its company; the user itself or an administrator signs, and the certificate's key.
+    Bind(pki::Bind),
+    /// Take the binding to a certificate away; an administrator signs.
+    Unbind {
+        /// The user.
+        #[arg(value_name = "USER")]
+        name: Identifier,
+    },
 }
 
 /// What a user may do in its tenant.
@@ -97,6 +105,17 @@ pub(super) fn run(
             connect,
             output,
         ),
+        UserCommand::Bind(it) => pki::bind(it, connect, output),
+        UserCommand::Unbind { name } => {
+            let unbound = |user: UserName| {
+                Transaction::UserCertify(UserCertify {
+                    tenant: user.tenant,
+                    user: user.user,
+                    certificate: None,
+                })
+            };
+            change(name, unbound, "unbound", connect, output)
+        }
         UserCommand::Ls => ls(connect, output),
         UserCommand::Suspend { name } => {
             change(name, Transaction::UserSuspend, "suspended", connect, output)
@@ -186,17 +205,25 @@ fn ls(connect: &Connect, output: &Output) -> Result<(), Failure> {
             } else {
                 "active"
             };
+            let certificate = user.certificate.as_ref().map_or_else(
+                || "none".to_owned(),
+                |it| it.fault.clone().unwrap_or_else(|| "stands".to_owned()),
+            );
             vec![
                 user.user.to_string(),
                 role.to_owned(),
                 state.to_owned(),
+                certificate,
                 user.public_key.clone(),
             ]
         })
         .collect();
     output.result(
         &users,
-        &table(&["user", "role", "state", "public key"], &rows),
+        &table(
+            &["user", "role", "state", "certificate", "public key"],
+            &rows,
+        ),
     )
 }
 

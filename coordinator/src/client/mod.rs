@@ -35,10 +35,11 @@ pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 
 use crate::api::auth::{KeyRecord, Scopes};
 use crate::api::{
-    AccessView, DatasetView, DocumentView, IssuedKeyView, LinkView, Page, PermissionsView,
-    ProofView, ReceiptView, StatusView, UserView, VersionView,
+    AccessView, AuthorityView, DatasetView, DocumentView, IssuedKeyView, LinkView, Page,
+    PermissionsView, ProofView, ReceiptView, StatusView, UserView, VersionView,
 };
 use crate::platform::{ReadReport, now_ms};
+use crate::record::audit::{AuditQuery, AuditView, whole_answer};
 use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransaction, UserName};
 
 /// How long a transaction that the client makes itself may take to reach the record.
@@ -160,6 +161,14 @@ impl Client {
         self.all(&["users"]).await
     }
 
+    /// The authorities of companies that the tenant has registered.
+    pub async fn authorities(&self) -> Result<Vec<AuthorityView>, ClientError> {
+        let page: Page<AuthorityView> = self
+            .json(self.request(Method::GET, &["authorities"]))
+            .await?;
+        Ok(page.items)
+    }
+
     /// The tenant's datasets.
     pub async fn datasets(&self) -> Result<Vec<DatasetView>, ClientError> {
         self.all(&["datasets"]).await
@@ -245,6 +254,16 @@ impl Client {
             .await?;
         let bytes = self.bytes(response).await?;
         String::from_utf8(bytes).map_err(|e| self.answer(&e))
+    }
+
+    /// What the record says about something of the tenant's, all parts together, every row with its proof under one signed head; at most
+    /// `limit` rows. Believed is what [`AuditView::verify`] has verified. Needs the scope `audit`.
+    pub async fn audit(&self, query: &AuditQuery, limit: usize) -> Result<AuditView, ClientError> {
+        let part = async |query: AuditQuery| {
+            let request = self.request(Method::GET, &["audit", "rows"]);
+            self.json(request.query(&query)).await
+        };
+        whole_answer(query, limit, part).await
     }
 
     /// The tenant's API keys, those that are over included. Needs the scope `keys`, like the three calls below.

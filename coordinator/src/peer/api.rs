@@ -8,17 +8,19 @@
 //! | `POST /v1/approvals/{read}` | this organisation's approval of a recorded read, DER |
 //! | `GET /v1/blocks?from=H` | the blocks from H on with this peer's signed heads; waits for one for `wait_ms` |
 //! | `GET /v1/head` | the head that it signed last |
+//! | `GET /v1/audit?subject=S&from_ms=A&until_ms=B` | what the record says about a subject and a time, each row proven under the head that this peer signed last |
 //!
 //! Errors are `{"code":…,"message":…}`.
 
 use crate::record::{
     ApprovalRefusal, MAX_TRANSACTION, Member, RecordError, SignedTransaction,
+    audit::{AuditQuery, AuditView},
     wire::{BlocksView, ChangeView, ErrorView, PeerStatusView, Submitted},
 };
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, Request, State},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::{StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
@@ -79,6 +81,7 @@ pub fn router(api: Arc<PeerApi>) -> Router {
         .route("/v1/approvals/{read}", post(approve))
         .route("/v1/blocks", get(blocks))
         .route("/v1/head", get(head))
+        .route("/v1/audit", get(audit))
         .layer(from_fn_with_state(api.clone(), authorised))
         .route("/healthz", get(health))
         .with_state(api)
@@ -164,7 +167,8 @@ async fn approve(
         let height = api.member.status().height;
         let decided = api.member.approve(id).await;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-        if !matches!(decided, Err(ApprovalRefusal::UnknownRead(_))) || left.is_zero() {
+        let comes = matches!(decided, Err(ApprovalRefusal::UnknownRead(_)));
+        if !comes || left.is_zero() {
             break decided;
         }
         // Others may have the block already by which the read became final.
@@ -179,9 +183,9 @@ async fn approve(
         Err(refusal) => {
             let status = match refusal {
                 ApprovalRefusal::UnknownRead(_) => StatusCode::NOT_FOUND,
-                ApprovalRefusal::Unavailable(_) | ApprovalRefusal::Store(_) => {
-                    StatusCode::SERVICE_UNAVAILABLE
-                }
+                ApprovalRefusal::Unavailable(_)
+                | ApprovalRefusal::Store(_)
+                | ApprovalRefusal::CatchingUp => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::FORBIDDEN,
             };
             Err(Refusal::new(status, refusal.code(), refusal.to_string()))
@@ -215,4 +219,21 @@ async fn blocks(
 async fn head(State(api): State<Arc<PeerApi>>) -> Result<Response, Refusal> {
     let note = api.member.signed_head().await.ok_or(RecordError::Closing)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+}
+
+async fn audit(
+    State(api): State<Arc<PeerApi>>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<AuditView>, Refusal> {
+    let bad = |message: String| Refusal::new(StatusCode::BAD_REQUEST, "request", message);
+    let Query(asked) = query.map_err(|error| bad(error.body_text()))?;
+    let (query, size) = asked.query().map_err(|error| bad(error.to_string()))?;
+    let note = api.member.signed_head().await.ok_or(RecordError::Closing)?;
+    let replica = api.member.replica().clone();
+    let answering = tokio::task::spawn_blocking(move || replica.audit(&query, size, note));
+    match answering.await.map_err(|_| RecordError::Closing)? {
+        Ok(answer) => Ok(Json(answer.into())),
+        Err(error @ RecordError::BeyondSize { .. }) => Err(bad(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -2,8 +2,9 @@
 
 use super::PeerProcessError;
 use crate::record::{
-    SignedTransaction,
-    wire::{ErrorView, PeerStatusView, Submitted},
+    SignedTransaction, TransactionId,
+    audit::{AuditQuery, AuditView, whole_answer},
+    wire::{BlockView, BlocksView, ErrorView, PeerStatusView, Submitted},
 };
 use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -65,6 +66,16 @@ impl AskedPeer {
         json(self.send(request).await?).await
     }
 
+    /// Its approval of a recorded read, DER.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Refused`] with the peer's reason.
+    pub async fn approve(&self, read: &TransactionId) -> Result<Vec<u8>, PeerProcessError> {
+        let url = format!("{}/v1/approvals/{}", self.url, hex::encode(read));
+        let response = self.send(self.client.post(url)).await?;
+        Ok(response.bytes().await.map_err(unreachable)?.to_vec())
+    }
+
     /// The head that it signed last: a C2SP signed note.
     ///
     /// # Errors
@@ -72,6 +83,57 @@ impl AskedPeer {
     pub async fn signed_head(&self) -> Result<String, PeerProcessError> {
         let request = self.client.get(format!("{}/v1/head", self.url));
         self.send(request).await?.text().await.map_err(unreachable)
+    }
+
+    /// What its copy of the record says, all parts together, every row proven under the head that it signed last; at most `limit` rows.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Refused`]
+    pub async fn audit(
+        &self,
+        query: &AuditQuery,
+        limit: usize,
+    ) -> Result<AuditView, PeerProcessError> {
+        let url = format!("{}/v1/audit", self.url);
+        let part = async |query: AuditQuery| {
+            json(self.send(self.client.get(&url).query(&query)).await?).await
+        };
+        whole_answer(query, limit, part).await
+    }
+
+    /// The head after one of its blocks, as it signed it.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Refused`]
+    pub async fn head_of_size(&self, size: u64) -> Result<Option<String>, PeerProcessError> {
+        // Blocks are numbered by height and have one transaction at least: the one that ends at `size` is at most the size-th.
+        let (mut low, mut high) = (1, size.max(1));
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            let url = format!("{}/v1/blocks?from={middle}", self.url);
+            let view: BlocksView = json(self.send(self.client.get(url)).await?).await?;
+            let headers: Vec<_> = view.blocks.iter().filter_map(BlockView::header).collect();
+            let (first, last) = match (headers.first(), headers.last()) {
+                (Some(first), Some(last)) => (first, last),
+                _ if middle == 1 => return Ok(None),
+                _ => {
+                    high = middle - 1;
+                    continue;
+                }
+            };
+            if size < first.size {
+                high = middle.saturating_sub(1);
+            } else if size > last.size {
+                low = last.height + 1;
+            } else {
+                let found = view
+                    .blocks
+                    .into_iter()
+                    .find(|block| block.header().is_some_and(|header| header.size == size));
+                return Ok(found.map(|block| block.signed_head));
+            }
+        }
+        Ok(None)
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, PeerProcessError> {

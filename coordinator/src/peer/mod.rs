@@ -18,6 +18,8 @@
 
 pub mod api;
 pub mod ask;
+pub mod backup;
+pub mod revocation;
 pub mod run;
 pub mod settings;
 pub mod setup;
@@ -26,7 +28,7 @@ use crate::{
     folder::FolderError,
     master_key::MasterKeyError,
     organisations::OrganisationError,
-    record::{Identifier, MemberError, OrganisationsError},
+    record::{Identifier, MemberError, OrganisationsError, peer::StoreError},
 };
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -86,6 +88,9 @@ pub enum PeerProcessError {
     /// The peer.
     #[error(transparent)]
     Member(#[from] MemberError),
+    /// Its store, or a copy of it.
+    #[error(transparent)]
+    Store(Box<StoreError>),
     /// Keys of the organisation.
     #[error(transparent)]
     Organisation(#[from] OrganisationError),
@@ -109,6 +114,10 @@ pub enum PeerProcessError {
 }
 
 impl PeerProcessError {
+    fn store(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
+
     /// A stable name of the reason, for programs.
     #[must_use]
     pub fn code(&self) -> &str {
@@ -122,6 +131,7 @@ impl PeerProcessError {
             Self::NotJoined => "peer-not-joined",
             Self::Listen { .. } => "listen",
             Self::Member(e) => e.code(),
+            Self::Store(e) => e.code(),
             Self::Organisation(e) => e.code(),
             Self::MasterKey(e) => e.code(),
             Self::Folder(e) => e.code(),

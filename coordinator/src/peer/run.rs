@@ -3,6 +3,7 @@
 use super::{
     PeerProcessError,
     api::{self, PeerApi},
+    revocation,
     settings::PeerSettings,
     setup,
 };
@@ -12,7 +13,7 @@ use crate::{
     folder::{self, Folder},
     master_key::{Passphrase, SealedMasterKey},
     organisations,
-    record::{Addresses, Identifier, Member, MemberOptions},
+    record::{Addresses, FresherLists, Identifier, Member, MemberOptions},
 };
 use serde::Serialize;
 use std::{
@@ -73,7 +74,15 @@ pub async fn run(
     let keys = organisations::peer(&folder, &master, &settings.organisation)?;
     drop(master);
     let ledger = hex::encode(genesis.id());
+    let wrong = |reason| PeerProcessError::Settings {
+        path: folder.peer_settings(),
+        reason,
+    };
+    let sources = revocation::sources(&settings.revocation, folder.root()).map_err(wrong)?;
+    let lists = Arc::new(FresherLists::default());
+    let _watching = revocation::watch(sources, &lists);
     let options = MemberOptions {
+        revocations: Some(lists),
         timing: (&settings.timing).into(),
         ..MemberOptions::default()
     };

@@ -20,12 +20,25 @@ pub struct PeerSettings {
     pub listen: SocketAddr,
     /// Where this organisation's software asks, over plain HTTP: a loopback address. Port 0 takes a free one.
     pub api: SocketAddr,
+    /// Revocation lists of companies' authorities that this peer looks at besides those on the record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocation: Vec<RevocationSettings>,
     /// How long the peers wait for each other; the same for all.
     #[serde(default)]
     pub timing: TimingSettings,
     /// Where the peers of all organisations listen, this one's too.
     #[serde(default)]
     pub members: BTreeMap<Identifier, SocketAddr>,
+}
+
+/// An authority, and where its newest revocation list is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationSettings {
+    /// PEM file with its certificate, below the peer's folder if it is no absolute path.
+    pub authority: String,
+    /// The list: a file, looked at every second, or an http(s) URL, asked every minute; PEM or DER.
+    pub list: String,
 }
 
 /// How long the peers wait for each other, milliseconds.
@@ -112,6 +125,7 @@ impl PeerSettings {
         })?;
         let head = "# Settings of this organisation's peer of the record; they count from the next start.\n\
                     # listen: where the other organisations' peers connect. api: where this organisation's software asks, on loopback.\n\
+                    # [[revocation]]: authority = FILE, list = FILE or URL; certificates that get no approval from this peer.\n\
                     # [timing]: how long the peers wait for each other, in milliseconds; the same for all. [members]: where all of them listen.\n\n";
         let text = format!("{head}{text}");
         Ok(folder::write_private(

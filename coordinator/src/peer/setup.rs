@@ -121,6 +121,7 @@ pub fn init(
         organisation: organisation.clone(),
         listen,
         api,
+        revocation: Vec::new(),
         timing: TimingSettings::default(),
         members: BTreeMap::new(),
     };

@@ -9,7 +9,7 @@ pub(super) mod simplex;
 pub(super) mod solo;
 
 use super::{
-    audit::{AuditRow, InclusionProof, Query},
+    audit::{AuditAnswer, AuditRow, InclusionProof, Query},
     block::Receipt,
     genesis::Genesis,
     head::{self, SignedHead},
@@ -247,7 +247,43 @@ impl RecordHandle {
     /// # Errors
     /// [`RecordError::Store`]
     pub fn query(&self, query: &Query) -> Result<Vec<AuditRow>, RecordError> {
-        self.engine.replica().query(query)
+        Ok(self.engine.replica().query(query, None)?.rows)
+    }
+
+    /// The same, with the head that a quorum of the organisations signed and under which all rows are proven. With `size`, the proofs are
+    /// in the tree of that size instead, whose head the asker has: for the further parts of an answer.
+    ///
+    /// # Errors
+    /// [`RecordError::Busy`] if there is no such head at the moment, [`RecordError::BeyondSize`], [`RecordError::Store`]
+    pub async fn audit(&self, query: Query, size: Option<u64>) -> Result<AuditAnswer, RecordError> {
+        let note = match size {
+            Some(_) => String::new(),
+            None => self.quorum_head().await?,
+        };
+        let replica = self.engine.replica();
+        tokio::task::spawn_blocking(move || replica.audit(&query, size, note))
+            .await
+            .map_err(|error| RecordError::Halted {
+                reason: error.to_string(),
+            })?
+    }
+
+    /// A head that a quorum signed, of what this copy has. While blocks follow each other fast the peers may be asked between two of them.
+    async fn quorum_head(&self) -> Result<String, RecordError> {
+        const ATTEMPTS: usize = 20;
+        let replica = self.engine.replica();
+        for _ in 0..ATTEMPTS {
+            let note = self.engine.checkpoint().await?;
+            let (keys, quorum) =
+                replica.with_state(|state| (state.head_keys().collect::<Vec<_>>(), state.quorum()));
+            let known = replica.header().map_or(0, |header| header.size);
+            let head = SignedHead::parse(&note).and_then(|signed| signed.verify(&keys, quorum));
+            if head.is_ok_and(|head| head.checkpoint.size <= known) {
+                return Ok(note);
+            }
+            tokio::task::yield_now().await;
+        }
+        Err(RecordError::Busy)
     }
 
     /// Writes the whole record with its signed head to a file, for [`super::audit::verify_export`].

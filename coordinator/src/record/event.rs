@@ -43,6 +43,19 @@ pub enum Event {
         user: UserName,
         expires_ms: Option<u64>,
     },
+    /// A tenant stands by so many authorities of its own.
+    AuthoritiesRegistered { tenant: Identifier, count: usize },
+    /// A user is bound to the certificate with this fingerprint, or to none.
+    UserCertified {
+        user: UserName,
+        certificate: Option<String>,
+    },
+    /// A revocation list of this authority, with so many certificates, is on the record.
+    RevocationsPublished {
+        tenant: Identifier,
+        authority: String,
+        revoked: usize,
+    },
     /// A dataset has a configuration.
     DatasetConfigured { dataset: DatasetName, version: u64 },
     /// A dataset has new permissions.

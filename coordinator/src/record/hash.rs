@@ -12,6 +12,8 @@ pub(super) const GENESIS: &str = "coordinator/v1/genesis";
 pub(super) const TRANSACTION: &str = "coordinator/v1/transaction";
 /// What a new key signs when a user rotates to it.
 pub(super) const ROTATION: &str = "coordinator/v1/key-rotation";
+/// What a company certificate's key signs when a user is bound to it.
+pub(super) const CERTIFICATE: &str = "coordinator/v1/certificate-binding";
 /// A change of the organisations.
 pub(super) const CHANGE: &str = "coordinator/v1/organisation-change";
 /// A block's header.

@@ -164,6 +164,59 @@ pub enum Rejection {
     #[error("the new key is the present one")]
     KeyUnchanged,
 
+    // Companies' certificates.
+    /// The tenant stands by no authority.
+    #[error("tenant {0} has registered no authority of its own; register one first")]
+    UnknownAuthorities(Identifier),
+    /// A list of authorities that is not ascending, or has one twice.
+    #[error("the authorities must be given in ascending order of their bytes, each once")]
+    AuthoritiesNotSorted,
+    /// A chain that leads to no registered authority, or cannot be used.
+    #[error("the certificates cannot be used: {reason}")]
+    CertificateChain {
+        /// Why.
+        reason: String,
+    },
+    /// The certificate's key did not sign that it stands for the user.
+    #[error(
+        "the certificate's key did not sign for this user; sign the binding statement with the user's present key in it"
+    )]
+    CertificateProof,
+    /// A renewal in another name.
+    #[error(
+        "{0} cannot bind itself to a certificate in another name than the present one's; an administrator of the tenant can"
+    )]
+    CertificateSubject(UserName),
+    /// To be unbound, but not bound.
+    #[error("{0} is bound to no certificate")]
+    CertificateUnbound(UserName),
+    /// The user's certificate, or one above it, is revoked.
+    #[error(
+        "the certificate of {0} is revoked; an administrator of the tenant can bind the user to another one"
+    )]
+    CertificateRevoked(UserName),
+    /// The user's certificate, or one above it, has expired.
+    #[error(
+        "the certificate of {user}, or one above it, expired at {not_after_s} s; an administrator of the tenant can bind the user to another one"
+    )]
+    CertificateExpired {
+        /// The user.
+        user: UserName,
+        /// Its last second, since the Unix epoch.
+        not_after_s: u64,
+    },
+    /// The authority above the user's certificate is not the tenant's any more.
+    #[error(
+        "the certificate of {0} is under no authority that the tenant stands by any more; an administrator of the tenant can bind the user to another one"
+    )]
+    CertificateUnanchored(UserName),
+    /// A revocation list that is not taken.
+    #[error("the revocation list is not taken: {reason}")]
+    RevocationList {
+        /// Why.
+        reason: String,
+    },
+
     // Datasets and permissions.
     /// No such dataset.
     #[error("there is no dataset {0}")]
@@ -419,6 +472,16 @@ impl Rejection {
             Self::OwnAccount(_) => "own-account",
             Self::RotationProof => "rotation-proof",
             Self::KeyUnchanged => "key-unchanged",
+            Self::UnknownAuthorities(_) => "unknown-authorities",
+            Self::AuthoritiesNotSorted => "authorities-not-sorted",
+            Self::CertificateChain { .. } => "certificate-chain",
+            Self::CertificateProof => "certificate-proof",
+            Self::CertificateSubject(_) => "certificate-subject",
+            Self::CertificateUnbound(_) => "certificate-unbound",
+            Self::CertificateRevoked(_) => "certificate-revoked",
+            Self::CertificateExpired { .. } => "certificate-expired",
+            Self::CertificateUnanchored(_) => "certificate-unanchored",
+            Self::RevocationList { .. } => "revocation-list",
             Self::UnknownDataset(_) => "unknown-dataset",
             Self::DatasetExists(_) => "dataset-exists",
             Self::OtherTenant { .. } => "other-tenant",

@@ -214,6 +214,19 @@ pub fn rotation_statement(ledger: &LedgerId, user: &UserName, public_key: &[u8; 
     hash::statement(hash::ROTATION, &content)
 }
 
+/// What the key of a company's certificate signs when `user`, whose key is this, is bound to it:
+/// `["coordinator/v1/certificate-binding", [ledger, tenant, user, key]]`.
+#[must_use]
+pub fn certificate_statement(ledger: &LedgerId, user: &UserName, public_key: &[u8; 32]) -> Vec<u8> {
+    let content = (
+        serde_bytes::Bytes::new(ledger),
+        &user.tenant,
+        &user.user,
+        serde_bytes::Bytes::new(public_key),
+    );
+    hash::statement(hash::CERTIFICATE, &content)
+}
+
 /// The key rotation that the holder of `new_key` asks for, to be signed with the old key.
 #[must_use]
 pub fn rotate_key(ledger: &LedgerId, user: &UserName, new_key: &SigningKey) -> Transaction {

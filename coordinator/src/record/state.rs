@@ -2,6 +2,13 @@
 //!
 //! Only [`super::apply`] changes a state. Rows are public to every organisation that takes part.
 
+mod pki;
+
+pub use pki::{
+    Authorities, BoundCertificate, CertificateLink, RegisteredAuthority, Revocations,
+    RevocationsKey,
+};
+
 use super::{
     genesis::usable_key,
     identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
@@ -45,6 +52,9 @@ pub struct User {
     /// Milliseconds since the Unix epoch from which on it may sign nothing; never, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// The certificate of its company that it is bound to, if it is: when that does not stand any more, it may sign nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<BoundCertificate>,
     /// Time of its block, milliseconds since the Unix epoch.
     pub registered_ms: u64,
 }
@@ -233,6 +243,8 @@ pub struct State {
     pub(super) pending_changes: Table<Key32, PendingChange>,
     pub(super) tenants: Table<Identifier, Tenant>,
     pub(super) users: Table<UserName, User>,
+    pub(super) authorities: Table<Identifier, Authorities>,
+    pub(super) revocations: Table<RevocationsKey, Revocations>,
     pub(super) datasets: Table<DatasetName, Dataset>,
     pub(super) permissions: Table<DatasetName, Permissions>,
     pub(super) access: Table<AccessKey, Access>,
@@ -260,6 +272,8 @@ impl State {
             pending_changes: Table::new("pending-changes"),
             tenants: Table::new("tenants"),
             users: Table::new("users"),
+            authorities: Table::new("authorities"),
+            revocations: Table::new("revocations"),
             datasets: Table::new("datasets"),
             permissions: Table::new("permissions"),
             access: Table::new("access"),

@@ -3,6 +3,13 @@
 //! A transaction is data only. Who may do what is in [`super::apply`], how it is signed in [`super::signed`], and its bytes
 //! in `docs/protocol/golden-record.md`.
 
+mod pki;
+
+pub use pki::{
+    Certification, MAX_AUTHORITIES, MAX_CHAIN, MAX_REVOCATION_LIST, RevocationsPublish,
+    TenantAuthorities, UserCertify,
+};
+
 use super::identifier::{DocumentName, Identifier, LinkName, UserName, VersionName};
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +54,12 @@ pub enum Transaction {
     UserResume(UserName),
     /// From when on a user may sign nothing any more.
     UserExpire(UserExpire),
+    /// The authorities of a tenant's own public-key infrastructure.
+    TenantAuthorities(TenantAuthorities),
+    /// A user is bound to a certificate of its company's, or to none any more.
+    UserCertify(UserCertify),
+    /// A revocation list of a company's authority.
+    RevocationsPublish(RevocationsPublish),
     /// A dataset is created; its author becomes its owner.
     DatasetCreate(DatasetCreate),
     /// A dataset's configuration for later writes.
@@ -86,6 +99,9 @@ impl Transaction {
             Self::UserSuspend(_) => "user-suspend",
             Self::UserResume(_) => "user-resume",
             Self::UserExpire(_) => "user-expire",
+            Self::TenantAuthorities(_) => "tenant-authorities",
+            Self::UserCertify(_) => "user-certify",
+            Self::RevocationsPublish(_) => "revocations-publish",
             Self::DatasetCreate(_) => "dataset-create",
             Self::DatasetConfigure(_) => "dataset-configure",
             Self::PermissionSet(_) => "permission-set",

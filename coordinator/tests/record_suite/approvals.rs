@@ -11,14 +11,14 @@ use tempfile::TempDir;
 const DAY_MS: u64 = 86_400_000;
 
 /// Some peers of one record, each told by hand what to do.
-struct Bench {
-    founders: Founders,
-    folder: TempDir,
-    now_ms: u64,
+pub struct Bench {
+    pub founders: Founders,
+    pub folder: TempDir,
+    pub now_ms: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             founders: Founders::four(),
             folder: tempfile::tempdir().unwrap(),
@@ -26,18 +26,18 @@ impl Bench {
         }
     }
 
-    fn open(&self, name: &str, terms: ApprovalTerms) -> Result<Peer, String> {
+    pub fn open(&self, name: &str, terms: ApprovalTerms) -> Result<Peer, String> {
         let path = self.folder.path().join(name);
         let keys = self.founders.peer(name);
         Peer::open(&path, &self.founders.genesis, keys, terms).map_err(|error| error.to_string())
     }
 
-    fn peers<const N: usize>(&self, names: [&str; N]) -> [Peer; N] {
+    pub fn peers<const N: usize>(&self, names: [&str; N]) -> [Peer; N] {
         names.map(|name| self.open(name, ApprovalTerms::default()).unwrap())
     }
 
     /// A block of one transaction at these peers, all of them alike; its id. Final only when somebody says so.
-    fn execute(
+    pub fn execute(
         &self,
         peers: &mut [&mut Peer],
         author: &str,
@@ -61,7 +61,7 @@ impl Bench {
     }
 
     /// The users, `acme/data`, its document, and a read of it by eve; all of it final.
-    fn with_read(&self, peers: &mut [&mut Peer]) -> TransactionId {
+    pub fn with_read(&self, peers: &mut [&mut Peer]) -> TransactionId {
         for (transaction, author) in founding() {
             self.execute(peers, author, transaction);
         }
@@ -76,7 +76,7 @@ impl Bench {
         self.read(peers)
     }
 
-    fn read(&self, peers: &mut [&mut Peer]) -> TransactionId {
+    pub fn read(&self, peers: &mut [&mut Peer]) -> TransactionId {
         let read = peers[0].replica().with_state(|state| {
             threshold_read(state, &version("acme/data/doc", 1), &spki("client")).0
         });
@@ -86,14 +86,14 @@ impl Bench {
     }
 }
 
-fn finalise(peers: &mut [&mut Peer]) {
+pub fn finalise(peers: &mut [&mut Peer]) {
     for peer in peers {
         let (height, hash, _) = peer.tip();
         peer.finalise(height, &hash);
     }
 }
 
-fn code(peer: &mut Peer, read: TransactionId, now_ms: u64) -> String {
+pub fn code(peer: &mut Peer, read: TransactionId, now_ms: u64) -> String {
     match peer.approve(&[read], now_ms).remove(0) {
         Ok(_) => "ok".to_owned(),
         Err(refusal) => refusal.code().to_owned(),

@@ -1,7 +1,7 @@
 //! A record that was made once, with every kind of transaction, and must be verified for ever: if its bytes or the rules change,
 //! records that exist are lost. Its reader in another language is `tests/system/peer/record.py`.
 
-use crate::{ledger::*, solo::Site};
+use crate::{certificates::*, ledger::*, solo::Site};
 use coordinator::record::{
     AccessDecision, AccessRequest, Author, Body, DatasetConfigure, Encryption, Erase, KeyWrapping,
     Link, MAX_TRANSACTION_LIFETIME_MS, OrganisationChange, OrganisationEndorse,
@@ -29,6 +29,60 @@ fn a_record_of_old_is_still_true() {
     );
     // Delta has another operator key since, so its peer was to be started again.
     assert_eq!(report.signed_by, ["alpha", "beta", "gamma"]);
+}
+
+const CERTIFICATES: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/vectors/record-certificates.jsonl"
+);
+
+/// The kinds that came later, which the record above does not have.
+#[test]
+fn a_record_of_old_with_certificates_is_still_true() {
+    let keys = ORGANISATIONS.map(|name| {
+        let key = key(&format!("head {name}")).verifying_key();
+        certs::note::NoteKey::new(name, key).unwrap()
+    });
+    let verified = verify_export(Path::new(CERTIFICATES), &keys).unwrap();
+    let kinds = &verified.report.kinds;
+    assert_eq!(kinds["tenant-authorities"], 3);
+    assert_eq!(kinds["user-certify"], 4);
+    assert_eq!(kinds["revocations-publish"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes the vector anew, after a deliberate change of the format"]
+async fn make_the_vector_of_certificates() {
+    let site = Site::with_document().await;
+    let submit = async |author: &str, transaction: Transaction| {
+        site.pass(700);
+        site.submit(author, transaction).await.unwrap();
+    };
+    let ledger = site.record.ledger();
+    let now_s = GENESIS_MS / 1000;
+    let root = Company::new("root", None);
+    let people = Company::new("people", Some((&root, 300)));
+    let other = Company::new("other", None);
+    submit("alpha", authorities("acme", &[&other])).await;
+    submit("acme/root", authorities("acme", &[&root, &other])).await;
+    let above: [&[u8]; 1] = [&people.certificate];
+    let eve = people.certify("eve", 200, 30);
+    let bind = eve.bind(&ledger, "acme/eve", "acme/eve", &above);
+    submit("acme/eve", bind).await;
+    let bob = other.certify("bob", 5, 30);
+    let bind = bob.bind(&ledger, "acme/bob", "acme/bob", &[]);
+    submit("acme/root", bind).await;
+    site.read("acme/eve").await;
+    let list = people.list(&[200, 70_000], 1000, now_s);
+    submit("acme/root", publish("acme", &above, list)).await;
+    let list = root.list(&[], 1, now_s);
+    submit("alpha", publish("acme", &[], list)).await;
+    let eve = people.certify("eve", 201, 30);
+    let bind = eve.bind(&ledger, "acme/eve", "acme/eve", &above);
+    submit("acme/root", bind).await;
+    submit("acme/root", certify("acme/bob", None)).await;
+    submit("rival/root", authorities("rival", &[])).await;
+    site.record.export(Path::new(CERTIFICATES)).await.unwrap();
 }
 
 fn content_of(site: &Site, author: &str, transaction: Transaction) -> UnsignedTransaction {

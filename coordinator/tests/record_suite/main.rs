@@ -9,6 +9,8 @@
 )]
 
 mod approvals;
+mod audits;
+mod certificates;
 mod encoding;
 mod export;
 mod frozen;
@@ -21,5 +23,6 @@ mod rules_datasets;
 mod rules_documents;
 mod rules_reads;
 mod rules_users;
+mod set_back;
 mod solo;
 mod stores;

@@ -458,6 +458,10 @@ async fn who_loses_its_disk_while_running_is_named_and_the_others_go_on() {
     assert!(site.record.with_state(|state| {
         state.allows(&user("rival/mallory"), &dataset("acme/data"), Role::Reader)
     }));
+    // Gamma, which had approved shortly before, does not know what any more, and approves nothing of that time.
+    let (read, ..) = site.read("acme/eve").await;
+    assert_eq!(site.codes(read).await, ["ok", "ok", "ok", "peer-set-back"]);
+    site.pass(120_001);
     let (read, ..) = site.read("acme/eve").await;
     assert_eq!(site.codes(read).await, ["ok"; 4]);
 }

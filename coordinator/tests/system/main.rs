@@ -8,7 +8,9 @@
 )]
 
 mod answers;
+mod audits;
 mod authentication;
+mod certificates;
 mod cluster;
 mod command_line;
 mod damage;

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from . import cbor
+from . import cbor, record_pki
 
 MAX_FORGOTTEN = 4096
 """Expired transactions that one block forgets at most."""
@@ -94,6 +94,8 @@ class State:
         author = content["author"]
         if kind.startswith("organisation-"):
             self._organisations(kind, it, author["organisation"])
+        elif kind in ("tenant-authorities", "user-certify", "revocations-publish"):
+            self._certificates(kind, it, author, time_ms)
         elif kind.startswith(("tenant-", "user-")):
             self._users(kind, it, author, time_ms)
         elif kind.startswith(("dataset-", "permission-", "access-")):
@@ -153,6 +155,23 @@ class State:
                 user = _name(it, "tenant", "user")
                 row = {field: value for field, value in self.get("users", user).items() if field != "expires_ms"}
                 self.put("users", user, {**row, **_optional(it, "expires_ms")})
+
+    def _certificates(self, kind: str, it: Row, author: Row, time_ms: int) -> None:
+        registered = (self.get("authorities", it["tenant"]) or {}).get("authorities", [])
+        match kind:
+            case "tenant-authorities":
+                row = {"authorities": record_pki.authorities(it["authorities"])}
+                self.put("authorities", it["tenant"], {**row, "changed_by": author, "changed_ms": time_ms})
+            case "revocations-publish":
+                authority, row = record_pki.revocations(it["chain"], it["list"], registered)
+                key = {"tenant": it["tenant"], "authority": authority}
+                self.put("revocations", key, {**row, "published_by": author, "published_ms": time_ms})
+            case "user-certify":
+                user = _name(it, "tenant", "user")
+                row = {field: value for field, value in self.get("users", user).items() if field != "certificate"}
+                if "certificate" in it:
+                    row["certificate"] = record_pki.bound(it["certificate"]["chain"], registered, time_ms)
+                self.put("users", user, row)
 
     def _datasets(self, kind: str, it: Row, user: Row, identifier: bytes, time_ms: int) -> None:
         dataset = _name(it, "tenant", "dataset")

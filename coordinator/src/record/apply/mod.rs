@@ -11,6 +11,8 @@
 //! | register a tenant with its first administrator | an organisation |
 //! | register, suspend, resume, expire a user | an administrator of the tenant, or the tenant's organisation |
 //! | rotate a key | the user itself, with both keys |
+//! | register a company's authorities, publish its revocation lists | as for users |
+//! | bind a user to a certificate of its company | the same, or the user itself; with a signature of the certificate's key |
 //! | create a dataset | any user, in its own tenant |
 //! | configure a dataset, set, add, remove permissions, grant, decline, erase | an owner of the dataset |
 //! | write documents, links | a writer or owner |
@@ -30,6 +32,7 @@ mod dataset;
 mod document;
 mod link;
 mod organisation;
+mod pki;
 pub(super) mod read;
 mod user;
 #[cfg(test)]
@@ -230,6 +233,7 @@ pub(super) fn active_user<'s>(
             organisation,
         });
     }
+    pki::certified(state, name, user.certificate.as_ref(), time_ms)?;
     Ok(user)
 }
 
@@ -254,6 +258,9 @@ impl Rules<'_> {
             Transaction::UserSuspend(it) => self.user_suspend(it),
             Transaction::UserResume(it) => self.user_resume(it),
             Transaction::UserExpire(it) => self.user_expire(it),
+            Transaction::TenantAuthorities(it) => self.tenant_authorities(it),
+            Transaction::UserCertify(it) => self.user_certify(it),
+            Transaction::RevocationsPublish(it) => self.revocations_publish(it),
             Transaction::DatasetCreate(it) => self.dataset_create(it),
             Transaction::DatasetConfigure(it) => self.dataset_configure(it),
             Transaction::PermissionSet(it) => self.permission_set(it),

@@ -104,6 +104,7 @@ impl Rules<'_> {
             role: UserRole::Administrator,
             suspended: false,
             expires_ms: None,
+            certificate: None,
             registered_ms,
         };
         let state = &mut *self.state;

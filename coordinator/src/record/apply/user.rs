@@ -28,6 +28,7 @@ impl Rules<'_> {
             role: it.role,
             suspended: false,
             expires_ms: it.expires_ms,
+            certificate: None,
             registered_ms: self.block.time_ms,
         };
         self.put_user(user.clone(), row);
@@ -96,7 +97,7 @@ impl Rules<'_> {
     }
 
     /// The author must be an administrator of the tenant, or the organisation that registered it.
-    fn manages(&self, tenant: &Identifier) -> Result<(), Rejection> {
+    pub(super) fn manages(&self, tenant: &Identifier) -> Result<(), Rejection> {
         let row = self
             .state
             .tenant(tenant)
@@ -115,21 +116,21 @@ impl Rules<'_> {
         Ok(())
     }
 
-    fn not_itself(&self, name: &UserName) -> Result<(), Rejection> {
+    pub(super) fn not_itself(&self, name: &UserName) -> Result<(), Rejection> {
         match &self.actor {
             Actor::User(author, _) if author == name => Err(Rejection::OwnAccount(name.clone())),
             _ => Ok(()),
         }
     }
 
-    fn known_user(&self, name: &UserName) -> Result<User, Rejection> {
+    pub(super) fn known_user(&self, name: &UserName) -> Result<User, Rejection> {
         self.state
             .user(name)
             .cloned()
             .ok_or_else(|| Rejection::UnknownUser(name.clone()))
     }
 
-    fn put_user(&mut self, name: UserName, user: User) {
+    pub(super) fn put_user(&mut self, name: UserName, user: User) {
         self.state.users.put(&mut self.state.tree, name, user);
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) ->
         role,
         suspended: false,
         expires_ms: None,
+        certificate: None,
         registered_ms: 0,
     };
     let storage = Storage::OffChain;

@@ -2,19 +2,27 @@
 //!
 //! Every transaction is a leaf of one Merkle tree (RFC 9162) whose head all organisations' peers sign. So
 //!
-//! - a row of a [`Query`] proves by its path that it is on the record; that no row was left out is proven by an export alone;
+//! - a row of a [`Query`] proves by its path that it is on the record, offline and by itself ([`verify_proof`]); that no row was left out is proven by an
+//!   export alone;
 //! - an export ([`super::RecordHandle::export`]) is verified by [`verify_export`] with the organisations' public keys and nothing else: it replays everything
 //!   from the genesis, every signature and proof included, and compares with the signed head;
 //! - [`reconcile()`] says of each share that a node logged whether the record has the read it was given for.
 
+mod answer;
 mod export;
+mod proof;
 mod query;
 mod reconcile;
+mod subject;
 mod verify;
 
-pub use query::{AuditRow, InclusionProof, Query, Subject};
+pub use answer::{
+    AnswerError, AuditAnswer, AuditQuery, AuditRowView, AuditView, PathHash, whole_answer,
+};
+pub use proof::{MAX_PROOF_FILE, ProofFileError, ProvenHead, ProvenRow, verify_proof};
+pub use query::{AuditRow, InclusionProof, MAX_ROWS, Query};
 pub use reconcile::{Discrepancy, DiscrepancyKind, Reconciliation, reconcile};
+pub use subject::{Subject, SubjectError, subjects_of};
 pub use verify::{AuditError, AuditReport, VerifiedRecord, verify_export};
 
 pub(super) use export::export;
-pub(super) use query::subjects_of;

@@ -1,47 +1,20 @@
 //! Queries: what the record says about something, each row with its proof.
 
+use super::Subject;
 use crate::record::{
-    identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
     peer::{StoreError, StoredTransaction},
     root::Hash,
-    signed::{Author, SignedTransaction},
-    transaction::Transaction,
+    signed::SignedTransaction,
 };
 use certs::merkle::{ProofError, leaf_hash, verify_inclusion};
+use std::ops::Range;
 
 /// Rows that one query returns at most.
-const MAX_ROWS: usize = 1000;
-
-/// What a transaction speaks of.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Subject {
-    /// An organisation.
-    Organisation(Identifier),
-    /// A tenant, with all its users, datasets and documents.
-    Tenant(Identifier),
-    /// A user: what it signed, and what was done about it.
-    User(UserName),
-    /// A dataset, with all its documents and permissions.
-    Dataset(DatasetName),
-    /// A document, with all its versions, reads and links.
-    Document(DocumentName),
-    /// A link.
-    Link(LinkName),
-}
-
-impl Subject {
-    /// The subject in the store's index.
-    pub(in crate::record) fn key(&self) -> String {
-        match self {
-            Self::Organisation(name) => format!("organisation:{name}"),
-            Self::Tenant(name) => format!("tenant:{name}"),
-            Self::User(name) => format!("user:{name}"),
-            Self::Dataset(name) => format!("dataset:{name}"),
-            Self::Document(name) => format!("document:{name}"),
-            Self::Link(name) => format!("link:{name}"),
-        }
-    }
-}
+pub const MAX_ROWS: usize = 1000;
+/// Bytes of transactions after which a query ends early; one row always fits.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Rows that are fetched at once at least: a filter by kind may drop most of them.
+const PIECE: usize = 256;
 
 /// Which transactions.
 #[derive(Debug, Clone, Default)]
@@ -60,36 +33,56 @@ pub struct Query {
     pub limit: usize,
 }
 
+/// What a query found.
+#[derive(Debug)]
+pub(in crate::record) struct Found {
+    pub(in crate::record) rows: Vec<StoredTransaction>,
+    /// Where to go on, if there may be more.
+    pub(in crate::record) next: Option<u64>,
+}
+
 impl Query {
-    /// The matching transactions, fetched by pieces with `select(subject, from position, time, limit)`.
+    /// The matching transactions among the first `size`. `span` says which positions a span of time has, `select(subject, positions,
+    /// limit)` fetches some of them in order.
     pub(in crate::record) fn run(
         &self,
-        select: impl Fn(
-            Option<&str>,
-            u64,
-            (u64, u64),
-            usize,
-        ) -> Result<Vec<StoredTransaction>, StoreError>,
-    ) -> Result<Vec<StoredTransaction>, StoreError> {
-        let limit = if self.limit == 0 {
-            MAX_ROWS
-        } else {
-            self.limit.min(MAX_ROWS)
+        size: u64,
+        span: impl Fn((u64, u64)) -> Result<Range<u64>, StoreError>,
+        select: impl Fn(Option<&str>, Range<u64>, usize) -> Result<Vec<StoredTransaction>, StoreError>,
+    ) -> Result<Found, StoreError> {
+        let limit = match self.limit {
+            0 => MAX_ROWS,
+            limit => limit.min(MAX_ROWS),
         };
-        let subject = self.subject.as_ref().map(Subject::key);
-        let time = (self.from_ms.unwrap_or(0), self.until_ms.unwrap_or(u64::MAX));
-        let (mut rows, mut from) = (Vec::new(), self.from_position);
-        while rows.len() < limit {
-            let piece = select(subject.as_deref(), from, time, limit)?;
-            let (fetched, last) = (piece.len(), piece.last().map(|row| row.position));
-            rows.extend(piece.into_iter().filter(|row| self.wants(&row.transaction)));
-            match last {
-                Some(last) if fetched == limit => from = last + 1,
-                _ => break,
+        let subject = self.subject.as_ref().map(Subject::to_string);
+        let mut span = match (self.from_ms, self.until_ms) {
+            (None, None) => 0..size,
+            (from, until) => span((from.unwrap_or(0), until.unwrap_or(u64::MAX)))?,
+        };
+        span.start = span.start.max(self.from_position);
+        span.end = span.end.min(size);
+        let piece = limit.max(PIECE);
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while !span.is_empty() {
+            let fetched = select(subject.as_deref(), span.clone(), piece)?;
+            let last_piece = fetched.len() < piece;
+            for row in fetched {
+                span.start = row.position + 1;
+                if !self.wants(&row.transaction) {
+                    continue;
+                }
+                bytes += row.transaction.as_bytes().len();
+                rows.push(row);
+                if rows.len() == limit || bytes >= MAX_BYTES {
+                    let next = (!span.is_empty()).then_some(span.start);
+                    return Ok(Found { rows, next });
+                }
+            }
+            if last_piece {
+                break;
             }
         }
-        rows.truncate(limit);
-        Ok(rows)
+        Ok(Found { rows, next: None })
     }
 
     fn wants(&self, transaction: &SignedTransaction) -> bool {
@@ -139,83 +132,4 @@ pub struct AuditRow {
     pub transaction: SignedTransaction,
     /// That it is on the record; all rows of an answer are in one tree.
     pub proof: InclusionProof,
-}
-
-/// Everything that a transaction speaks of, ascending, each once.
-pub(in crate::record) fn subjects_of(transaction: &SignedTransaction) -> Vec<Subject> {
-    let mut found = Vec::new();
-    match transaction.author() {
-        Author::Organisation(name) => found.push(Subject::Organisation(name.clone())),
-        Author::User(name) => user(&mut found, name),
-    }
-    match transaction.transaction() {
-        Transaction::OrganisationEndorse(it) => {
-            use crate::record::transaction::OrganisationChange::{Admit, Rekey, Remove};
-            let (Admit(crate::record::Organisation { name, .. })
-            | Rekey(crate::record::Organisation { name, .. })
-            | Remove(name)) = &it.change;
-            found.push(Subject::Organisation(name.clone()));
-        }
-        Transaction::OrganisationWithdraw(_) | Transaction::UserRotateKey(_) => {}
-        Transaction::TenantRegister(it) => {
-            user(&mut found, &user_name(&it.tenant, &it.administrator))
-        }
-        Transaction::UserRegister(it) => user(&mut found, &user_name(&it.tenant, &it.user)),
-        Transaction::UserSuspend(name) | Transaction::UserResume(name) => user(&mut found, name),
-        Transaction::UserExpire(it) => user(&mut found, &user_name(&it.tenant, &it.user)),
-        Transaction::DatasetCreate(it) => dataset(&mut found, &it.tenant, &it.dataset),
-        Transaction::DatasetConfigure(it) => dataset(&mut found, &it.tenant, &it.dataset),
-        Transaction::PermissionSet(it) => {
-            dataset(&mut found, &it.tenant, &it.dataset);
-            it.users.iter().for_each(|name| user(&mut found, name));
-        }
-        Transaction::PermissionAdd(it) | Transaction::PermissionRemove(it) => {
-            dataset(&mut found, &it.tenant, &it.dataset);
-            user(&mut found, &it.user);
-        }
-        Transaction::AccessRequest(it) => dataset(&mut found, &it.tenant, &it.dataset),
-        Transaction::AccessGrant(it) | Transaction::AccessDecline(it) => {
-            dataset(&mut found, &it.tenant, &it.dataset);
-            user(&mut found, &it.user);
-        }
-        Transaction::Write(it) => document(&mut found, &it.name()),
-        Transaction::Read(it) => document(&mut found, &it.name()),
-        Transaction::Erase(it) => document(&mut found, &it.name().version(0)),
-        Transaction::Link(it) => {
-            dataset(&mut found, &it.tenant, &it.dataset);
-            found.push(Subject::Link(it.name()));
-            document(&mut found, &it.from);
-            document(&mut found, &it.to);
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-fn user_name(tenant: &Identifier, user: &Identifier) -> UserName {
-    UserName {
-        tenant: tenant.clone(),
-        user: user.clone(),
-    }
-}
-
-fn user(found: &mut Vec<Subject>, name: &UserName) {
-    found.extend([
-        Subject::Tenant(name.tenant.clone()),
-        Subject::User(name.clone()),
-    ]);
-}
-
-fn dataset(found: &mut Vec<Subject>, tenant: &Identifier, dataset: &Identifier) {
-    let name = DatasetName {
-        tenant: tenant.clone(),
-        dataset: dataset.clone(),
-    };
-    found.extend([Subject::Tenant(tenant.clone()), Subject::Dataset(name)]);
-}
-
-fn document(found: &mut Vec<Subject>, version: &VersionName) {
-    dataset(found, &version.tenant, &version.dataset);
-    found.push(Subject::Document(version.document_name()));
 }

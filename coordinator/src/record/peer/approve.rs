@@ -8,13 +8,16 @@
 //! 3. One certificate is issued for a read. It is durable before it leaves, and given again when asked again, as long as
 //!    it is valid and 2 still holds; never a second one. It does not outlive its reader.
 //!
+//! 4. A peer that was just started waits until it knows what was final at its start; one whose store was set back issues none for reads that it may have
+//!    approved before (`lease`).
+//!
 //! What has left cannot be called back: a permission removed *after* an approval was given out takes effect at the nodes when that
 //! approval expires.
 //!
 //! The approval id is the id of the read's transaction in hexadecimal, so a node's audit record leads to the very
 //! transaction.
 
-use super::Peer;
+use super::{Peer, StoreError};
 use crate::record::{
     apply::{active_user, read::readable},
     identifier::UserName,
@@ -31,6 +34,19 @@ pub enum ApprovalRefusal {
     /// No such read on the record.
     #[error("there is no read {} on the record", hex::encode(.0))]
     UnknownRead(TransactionId),
+    /// The peer was started, and does not yet know all that was final then.
+    #[error("this peer was just started and is getting what it missed; ask again in a moment")]
+    CatchingUp,
+    /// The peer was set back, and may have approved the read before.
+    #[error(
+        "this peer's store was set back, and it may have approved the read from {time_ms} ms before; make a new read after {until_ms} ms"
+    )]
+    SetBack {
+        /// Time of the read's block.
+        time_ms: u64,
+        /// The last time of reads that it can have approved.
+        until_ms: u64,
+    },
     /// Its block is not final.
     #[error("the read is not final yet; ask again in a moment")]
     NotFinal,
@@ -92,6 +108,8 @@ impl ApprovalRefusal {
     pub fn code(&self) -> &str {
         match self {
             Self::UnknownRead(_) => "unknown-read",
+            Self::CatchingUp => "peer-catching-up",
+            Self::SetBack { .. } => "peer-set-back",
             Self::NotFinal => "read-not-final",
             Self::NotNeeded => "approval-not-needed",
             Self::TooOld { .. } => "read-too-old",
@@ -112,6 +130,8 @@ struct Grounds {
     write_id: [u8; 32],
     ephemeral_point: [u8; 32],
     client_spki: Vec<u8>,
+    /// Time of the read's block, milliseconds since the Unix epoch.
+    time_ms: u64,
     /// Until when at most, seconds since the Unix epoch.
     not_after: u64,
 }
@@ -124,6 +144,10 @@ impl Peer {
         reads: &[TransactionId],
         now_ms: u64,
     ) -> Vec<Result<Vec<u8>, ApprovalRefusal>> {
+        if let Err(error) = self.lease.settle(&self.store, now_ms) {
+            let refused = |_| Err(ApprovalRefusal::Store(error.to_string()));
+            return reads.iter().map(refused).collect();
+        }
         let mut issued: Vec<(TransactionId, u64, Vec<u8>)> = Vec::new();
         let mut answers = Vec::with_capacity(reads.len());
         for read in reads {
@@ -140,7 +164,7 @@ impl Peer {
             answers.push(answer);
         }
         if !issued.is_empty()
-            && let Err(error) = self.store.remember(&issued)
+            && let Err(error) = self.remember(&issued, now_ms)
         {
             // Whether they are on the disk is not known: none of them may leave.
             for (read, answer) in reads.iter().zip(&mut answers) {
@@ -150,6 +174,17 @@ impl Peer {
             }
         }
         answers
+    }
+
+    /// Makes new approvals durable, and that there may be more: they may leave when it returns.
+    fn remember(
+        &mut self,
+        issued: &[(TransactionId, u64, Vec<u8>)],
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        let noted = self.lease.next(issued.len(), now_ms);
+        self.store.remember(issued, &noted.rows())?;
+        self.lease.noted(noted)
     }
 
     /// The certificate, and until when it is valid if it is a new one.
@@ -163,6 +198,9 @@ impl Peer {
                 self.keys.organisation.to_string(),
             ));
         }
+        if self.catch_up_ms.is_some() {
+            return Err(ApprovalRefusal::CatchingUp);
+        }
         let grounds = self.grounds(&self.replica.live().state, read, now_ms)?;
         let not_before = now_ms / 1000;
         let remembered = self
@@ -175,6 +213,10 @@ impl Peer {
             } else {
                 Err(ApprovalRefusal::Expired)
             };
+        }
+        if let Some(until_ms) = self.lease.may_be_forgotten(grounds.time_ms) {
+            let time_ms = grounds.time_ms;
+            return Err(ApprovalRefusal::SetBack { time_ms, until_ms });
         }
         let not_after = grounds.not_after;
         let approval = Approval {
@@ -242,6 +284,17 @@ impl Peer {
                 return Err(ApprovalRefusal::NotPermitted(expired));
             }
         }
+        if let Some(certificate) = &reader.certificate {
+            not_after = not_after.min(certificate.not_after_s());
+            if self
+                .fresher
+                .as_ref()
+                .is_some_and(|it| it.revoke(certificate))
+            {
+                let revoked = Rejection::CertificateRevoked(read.reader.clone());
+                return Err(ApprovalRefusal::NotPermitted(revoked));
+            }
+        }
         let unchanged = content
             .threshold
             .is_some_and(|key| key.write_id == asked.write_id);
@@ -256,6 +309,7 @@ impl Peer {
             write_id: asked.write_id,
             ephemeral_point: *ephemeral.point().as_bytes(),
             client_spki: asked.client_spki.clone(),
+            time_ms: read.time_ms,
             not_after,
         })
     }

@@ -12,20 +12,29 @@
 //! store that does not hold together is refused and left as it is; a peer without a store gets the blocks from the
 //! others, and verifies every signature and proof in them.
 //!
+//! A peer in an order that comes from elsewhere may be behind when it starts. It approves nothing until the order has come to the time of its start
+//! ([`Peer::catch_up_to`]): what it knows by then is at least what was final when it started. One that was set back to an earlier state of its store approves no
+//! read twice ([`lease`]).
+//!
 //! # What goes wrong
 //!
 //! After a failed write the disk may hold the block or not: the peer stops ([`PeerError::Stopped`] from then on), and what it has is
 //! found out at the next start.
 
 mod approve;
+mod backup;
 mod chain;
+mod fresher;
+mod lease;
 mod mirror;
 mod ordered;
 mod replica;
 mod store;
 
 pub use approve::ApprovalRefusal;
+pub use backup::{Copied, copy_store, examine_store, mark_taken_back};
 pub(super) use chain::Follower;
+pub use fresher::FresherLists;
 pub use mirror::{Mirror, MirrorError};
 pub use ordered::{Orderer, Orderers};
 pub use replica::Replica;
@@ -48,6 +57,7 @@ use certs::checkpoint::NoteKey;
 use certs::merkle::Tree;
 use chain::{conclude, empty_head, fits_a_block, replay, tip};
 use ed25519_dalek::SigningKey;
+use lease::Lease;
 use replica::Live;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use store::Store;
@@ -225,6 +235,12 @@ pub struct Peer {
     signed_head: String,
     final_height: u64,
     stopped: bool,
+    /// What it may have approved and forgotten.
+    lease: Lease,
+    /// How far the order must have come before it approves anything, milliseconds since the Unix epoch.
+    catch_up_ms: Option<u64>,
+    /// What it knows of revoked certificates besides the record.
+    fresher: Option<Arc<FresherLists>>,
     /// The batch that is being executed, in an order that comes from elsewhere.
     batch: Option<u64>,
 }
@@ -277,6 +293,7 @@ impl Peer {
                 .map_err(|reason| store.damaged(height, reason))?;
         }
         let replica = Arc::new(Replica::new(live, Store::open_reader(store.path())?));
+        let lease = Lease::open(&store)?;
         let (genesis_ms, stopped) = (genesis.time_ms, false);
         Ok(Self {
             keys,
@@ -289,8 +306,16 @@ impl Peer {
             signed_head,
             final_height: 0,
             stopped,
+            lease,
+            catch_up_ms: None,
+            fresher: None,
             batch: None,
         })
+    }
+
+    /// Holds these lists against what it approves, besides those on the record.
+    pub fn consult(&mut self, lists: Arc<FresherLists>) {
+        self.fresher = Some(lists);
     }
 
     /// The organisation.

@@ -109,6 +109,16 @@ impl Peer {
         Ok(execution.outcomes)
     }
 
+    /// Has it approve nothing until the order has come to this time: that of its start.
+    pub fn catch_up_to(&mut self, time_ms: u64) {
+        self.catch_up_ms = Some(time_ms);
+    }
+
+    /// The order has come to a batch of this time, and everything in it is executed.
+    pub fn has_come_to(&mut self, time_ms: u64) {
+        self.catch_up_ms = self.catch_up_ms.filter(|wanted| time_ms < *wanted);
+    }
+
     /// Whether it has failed and does nothing more.
     #[must_use]
     pub fn has_stopped(&self) -> bool {

@@ -2,9 +2,10 @@
 
 use super::store::{Store, StoreError, StoredTransaction};
 use crate::record::{
-    audit::{AuditRow, InclusionProof, Query},
+    audit::{AuditAnswer, AuditRow, InclusionProof, Query},
     block::{Block, Header},
     engine::RecordError,
+    head::SignedHead,
     root::Hash,
     signed::{SignedTransaction, TransactionId},
     state::State,
@@ -140,30 +141,66 @@ impl Replica {
             })
     }
 
-    /// What the record says, each row with its proof in one tree.
-    pub(in crate::record) fn query(&self, query: &Query) -> Result<Vec<AuditRow>, RecordError> {
-        let size = self.live().tree.size();
-        let rows = query
-            .run(|subject, from, time, limit| self.reader().select(subject, from, time, limit));
-        let rows: Vec<StoredTransaction> = rows.map_err(Arc::new)?;
+    /// What the record says, each row with its proof in one tree: that of `size` transactions, of all if absent.
+    pub(in crate::record) fn query(
+        &self,
+        query: &Query,
+        size: Option<u64>,
+    ) -> Result<AuditAnswer, RecordError> {
+        let known = self.live().tree.size();
+        let size = size.unwrap_or(known);
+        if size > known {
+            return Err(RecordError::BeyondSize {
+                size: known,
+                asked: size,
+            });
+        }
         // What came onto the record since has no place in that tree, and is in the next answer.
-        rows.into_iter()
-            .filter(|row| row.position < size)
-            .map(|row| {
-                let StoredTransaction {
-                    position,
-                    height,
-                    time_ms,
-                    transaction,
-                } = row;
-                Ok(AuditRow {
-                    height,
-                    time_ms,
-                    transaction,
-                    proof: self.proof(position, Some(size))?,
-                })
+        let found = query
+            .run(
+                size,
+                |time| self.reader().positions(time),
+                |subject, positions, limit| self.reader().select(subject, positions, limit),
+            )
+            .map_err(Arc::new)?;
+        let row = |row: StoredTransaction| {
+            Ok(AuditRow {
+                height: row.height,
+                time_ms: row.time_ms,
+                transaction: row.transaction,
+                proof: self.proof(row.position, Some(size))?,
             })
-            .collect()
+        };
+        let rows: Result<Vec<AuditRow>, RecordError> = found.rows.into_iter().map(row).collect();
+        Ok(AuditAnswer {
+            signed_head: None,
+            size,
+            rows: rows?,
+            next: found.next,
+        })
+    }
+
+    /// What the record says, proven under this head, or in the tree of `size`, whose head the asker has.
+    ///
+    /// # Errors
+    /// [`RecordError::BeyondSize`] if this copy does not have as much; [`RecordError::Store`]
+    pub fn audit(
+        &self,
+        query: &Query,
+        size: Option<u64>,
+        signed_head: String,
+    ) -> Result<AuditAnswer, RecordError> {
+        if size.is_some() {
+            return self.query(query, size);
+        }
+        let head = SignedHead::parse(&signed_head).map_err(|error| RecordError::Halted {
+            reason: error.to_string(),
+        })?;
+        let answer = self.query(query, Some(head.claimed().checkpoint.size))?;
+        Ok(AuditAnswer {
+            signed_head: Some(signed_head),
+            ..answer
+        })
     }
 }
 

@@ -4,6 +4,8 @@
 //! One block is one database transaction: header, the peer's own signed head, the transactions, and an index of what they speak
 //! of. Approvals that were issued are kept beside, so that none is issued twice.
 
+mod index;
+mod notes;
 mod ordered;
 
 use crate::record::{
@@ -154,22 +156,29 @@ impl Store {
                 |row| row.get(0),
             )
             .map_err(sql)?;
-        let wanted = [
-            ("format", FORMAT.as_bytes().to_vec()),
-            ("ledger", ledger.to_vec()),
-            ("organisation", organisation.as_str().as_bytes().to_vec()),
-        ];
         if tables == 0 {
             let transaction = self.connection.unchecked_transaction().map_err(sql)?;
             transaction.execute_batch(SCHEMA).map_err(sql)?;
-            for (key, value) in &wanted {
+            index::note(&transaction).map_err(sql)?;
+            for (key, value) in &owner(ledger, organisation) {
                 transaction
                     .execute("INSERT INTO meta VALUES (?1, ?2)", params![key, value])
                     .map_err(sql)?;
             }
             transaction.commit().map_err(sql)?;
         }
-        for (key, expected) in &wanted {
+        self.check_owner(ledger, organisation)?;
+        self.bring_index_up_to_date()
+    }
+
+    /// Refuses another ledger's store, another organisation's, or one of another format.
+    pub(super) fn check_owner(
+        &self,
+        ledger: &LedgerId,
+        organisation: &Identifier,
+    ) -> Result<(), StoreError> {
+        let sql = |error| self.database(error);
+        for (key, expected) in &owner(ledger, organisation) {
             let found: Option<Vec<u8>> = self
                 .connection
                 .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
@@ -211,6 +220,38 @@ impl Store {
             path: self.path.clone(),
             reason,
         })
+    }
+
+    /// Writes one state of the store into a new file.
+    pub(super) fn copy_into(&self, to: &Path) -> Result<(), StoreError> {
+        let text = to.to_str().ok_or_else(|| StoreError::Database {
+            path: to.to_owned(),
+            reason: "its name is not text".to_owned(),
+        })?;
+        self.connection
+            .execute("VACUUM INTO ?1", [text])
+            .map(drop)
+            .map_err(|error| self.database(error))
+    }
+
+    /// Has SQLite look whether the file is whole.
+    pub(super) fn check_whole(&self) -> Result<(), StoreError> {
+        let found: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| self.database(error))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        Err(self.damaged(0, found))
+    }
+
+    /// Closes it in order: everything is in the one file then.
+    pub(super) fn close(self) -> Result<(), StoreError> {
+        let path = self.path;
+        self.connection
+            .close()
+            .map_err(|(_, error)| database(&path, &error))
     }
 
     /// The file.
@@ -274,7 +315,7 @@ impl Store {
                     .map_err(sql)?;
                 for subject in subjects_of(signed) {
                     subjects
-                        .execute(params![subject.key(), position])
+                        .execute(params![subject.to_string(), position])
                         .map_err(sql)?;
                 }
             }
@@ -362,34 +403,6 @@ impl Store {
             .transpose()
     }
 
-    /// Transactions from a position on, in order: those of one subject, or all; in blocks of a span of time.
-    pub(in crate::record) fn select(
-        &self,
-        subject: Option<&str>,
-        from_position: u64,
-        time_ms: (u64, u64),
-        limit: usize,
-    ) -> Result<Vec<StoredTransaction>, StoreError> {
-        const ALL: &str = "SELECT t.position, t.height, b.time_ms, t.bytes
-             FROM transactions t JOIN blocks b USING (height)
-             WHERE ?1 IS NULL AND t.position >= ?2 AND b.time_ms BETWEEN ?3 AND ?4 ORDER BY t.position LIMIT ?5";
-        const OF_SUBJECT: &str = "SELECT t.position, t.height, b.time_ms, t.bytes
-             FROM subjects s JOIN transactions t USING (position) JOIN blocks b USING (height)
-             WHERE s.subject = ?1 AND s.position >= ?2 AND b.time_ms BETWEEN ?3 AND ?4 ORDER BY s.position LIMIT ?5";
-        let sql = |error| self.database(error);
-        let query = if subject.is_some() { OF_SUBJECT } else { ALL };
-        let mut statement = self.connection.prepare_cached(query).map_err(sql)?;
-        let (from, until) = (integer(time_ms.0), integer(time_ms.1));
-        let limit = integer(limit as u64);
-        let rows = statement
-            .query_map(
-                params![subject, integer(from_position), from, until, limit],
-                raw,
-            )
-            .map_err(sql)?;
-        rows.map(|row| self.decode(row.map_err(sql)?)).collect()
-    }
-
     /// The approval that was issued for a read, and until when it is valid (seconds).
     pub(super) fn approval(
         &self,
@@ -403,24 +416,6 @@ impl Store {
                     .optional()
             })
             .map_err(|error| self.database(error))
-    }
-
-    /// Remembers approvals; durable when it returns.
-    pub(super) fn remember(
-        &self,
-        issued: &[(TransactionId, u64, Vec<u8>)],
-    ) -> Result<(), StoreError> {
-        let sql = |error| self.database(error);
-        let transaction = self.connection.unchecked_transaction().map_err(sql)?;
-        for (read, not_after, certificate) in issued {
-            transaction
-                .prepare_cached("INSERT INTO approvals VALUES (?1, ?2, ?3)")
-                .and_then(|mut insert| {
-                    insert.execute(params![read.as_slice(), integer(*not_after), certificate])
-                })
-                .map_err(sql)?;
-        }
-        transaction.commit().map_err(sql)
     }
 
     /// Says that block `height` does not hold.
@@ -460,6 +455,15 @@ impl Store {
             other => self.damaged(height, other.to_string()),
         }
     }
+}
+
+/// Whose a store is.
+fn owner(ledger: &LedgerId, organisation: &Identifier) -> [(&'static str, Vec<u8>); 3] {
+    [
+        ("format", FORMAT.as_bytes().to_vec()),
+        ("ledger", ledger.to_vec()),
+        ("organisation", organisation.as_str().as_bytes().to_vec()),
+    ]
 }
 
 struct RawTransaction {

@@ -10,8 +10,8 @@ use crate::record::{
     genesis::Genesis,
     identifier::Identifier,
     peer::{
-        ApprovalRefusal, ApprovalTerms, CandidateOutcome, Orderer, Orderers, Peer, PeerError,
-        PeerKeys, PeerOpenError, Replica, StoreError,
+        ApprovalRefusal, ApprovalTerms, CandidateOutcome, FresherLists, Orderer, Orderers, Peer,
+        PeerError, PeerKeys, PeerOpenError, Replica, StoreError,
     },
     signed::{LedgerId, SignedTransaction, TransactionId},
 };
@@ -57,6 +57,8 @@ pub struct MemberOptions {
     pub timing: Timing,
     /// How long a submitter waits.
     pub answer_within: Duration,
+    /// What it knows of revoked certificates besides the record.
+    pub revocations: Option<Arc<FresherLists>>,
 }
 
 impl std::fmt::Debug for MemberOptions {
@@ -74,6 +76,7 @@ impl Default for MemberOptions {
             clock: Arc::new(crate::platform::now_ms),
             timing: Timing::default(),
             answer_within: Duration::from_secs(30),
+            revocations: None,
         }
     }
 }
@@ -196,6 +199,10 @@ impl Member {
             tracing::warn!(%organisation, "the record, as far as it is here, has other keys for this organisation: until it has these, the peer follows and does not vote");
         }
         peer.finalise_own();
+        peer.catch_up_to((options.clock)());
+        if let Some(lists) = &options.revocations {
+            peer.consult(lists.clone());
+        }
         let epoch_length = epoch_length(genesis);
         let delivered = peer.ordered()?;
         let mut orderers = peer.orderers(genesis)?;
@@ -570,6 +577,7 @@ impl Executor {
                 }
             }
         }
+        self.peer.has_come_to(delivery.time_ms);
         self.ordered
             .store(delivery.height, atomic::Ordering::Release);
         self.follow_members(delivery.begins())?;
