@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cryptonode::randomness;
 use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt as _};
-use rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -277,8 +277,7 @@ impl BodyStore {
 
     /// Starts an upload.
     pub async fn create(&self, name: &VersionName) -> Result<BodyWriter, BodyStoreError> {
-        let mut pointer = [0; 16];
-        rand::rng().fill_bytes(&mut pointer);
+        let pointer: [u8; 16] = randomness::public();
         let note = Note {
             tenant: name.tenant.clone(),
             dataset: name.dataset.clone(),

@@ -17,6 +17,9 @@
 //! believe only the approvals of enough organisations; the platform sees a plaintext for the length of one approved
 //! read; the client signs nothing that it has not checked to be what its user asked for.
 
+// Keys and nonces leave no copy in a generator of the process (`cryptonode::randomness`).
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod api;
 pub mod body_store;
 pub mod cli;

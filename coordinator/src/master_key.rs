@@ -13,9 +13,9 @@ use std::path::Path;
 
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use cryptonode::randomness;
 use futures_util::future::BoxFuture;
 use hkdf::Hkdf;
-use rand_core::Rng as _;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -162,22 +162,20 @@ impl File {
 
 /// A master key in a file, sealed under a passphrase.
 pub struct SealedMasterKey {
-    key: Zeroizing<[u8; 32]>,
+    key: Box<Zeroizing<[u8; 32]>>,
     id: [u8; ID_SIZE],
 }
 
 impl SealedMasterKey {
     /// Draws a new key and writes it to `path`, which must not exist.
     pub fn create(path: &Path, passphrase: &Passphrase) -> Result<Self, MasterKeyError> {
-        let (mut key, mut salt) = (Zeroizing::new([0; 32]), [0; SALT_SIZE]);
-        rand::rng().fill_bytes(key.as_mut());
-        rand::rng().fill_bytes(&mut salt);
+        let key = randomness::secret::<32>();
         let mut file = File {
             version: FORMAT,
             kdf: "argon2id".into(),
             memory_kib: MEMORY_KIB,
             passes: PASSES,
-            salt,
+            salt: randomness::public(),
             sealed: Vec::new(),
         };
         let mut sealed = key.to_vec();
@@ -209,15 +207,15 @@ impl SealedMasterKey {
         let opened = cipher
             .open_in_place(zero_nonce(), Aad::from(context), &mut file.sealed)
             .map_err(|_| MasterKeyError::WrongPassphrase(name()))?;
-        let mut key = Zeroizing::new([0; 32]);
+        let mut key = Box::new(Zeroizing::new([0; 32]));
         key.copy_from_slice(opened);
         zeroize::Zeroize::zeroize(&mut file.sealed);
         Self::new(key)
     }
 
-    fn new(key: Zeroizing<[u8; 32]>) -> Result<Self, MasterKeyError> {
+    fn new(key: Box<Zeroizing<[u8; 32]>>) -> Result<Self, MasterKeyError> {
         let mut id = [0; ID_SIZE];
-        Hkdf::<Sha256>::new(None, key.as_ref())
+        Hkdf::<Sha256>::new(None, key.as_slice())
             .expand(ID_INFO, &mut id)
             .map_err(|_| MasterKeyError::Cipher)?;
         Ok(Self { key, id })
@@ -225,15 +223,14 @@ impl SealedMasterKey {
 
     fn one_time_cipher(&self, salt: &[u8]) -> Result<LessSafeKey, MasterKeyError> {
         let mut key = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(Some(salt), self.key.as_ref())
+        Hkdf::<Sha256>::new(Some(salt), self.key.as_slice())
             .expand(WRAP_INFO, key.as_mut())
             .map_err(|_| MasterKeyError::Cipher)?;
         cipher(&key)
     }
 
     fn wrap_now(&self, secret: &[u8], context: &[u8]) -> Result<Vec<u8>, MasterKeyError> {
-        let mut salt = [0; SALT_SIZE];
-        rand::rng().fill_bytes(&mut salt);
+        let salt: [u8; SALT_SIZE] = randomness::public();
         let mut sealed = Zeroizing::new(secret.to_vec());
         let tag = self
             .one_time_cipher(&salt)?

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use certs::checkpoint::NoteKey;
 use certs::{Algorithm, Issuer};
+use cryptonode::randomness;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::folder::{self, Folder, FolderError};
 use crate::master_key::{MasterKeyError, SealedMasterKey};
@@ -116,7 +116,7 @@ fn create_key(
     name: &Identifier,
     what: &'static str,
 ) -> Result<[u8; 32], OrganisationError> {
-    let seed: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+    let seed = randomness::secret::<32>();
     seal(folder, master, name, what, seed.as_slice())?;
     Ok(SigningKey::from_bytes(&seed).verifying_key().to_bytes())
 }

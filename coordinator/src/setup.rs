@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cryptonode::randomness;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -259,7 +260,7 @@ async fn fill(
         None => found(folder, &master, options)?,
     };
 
-    let secret: Zeroizing<[u8; auth::SECRET_SIZE]> = Zeroizing::new(rand::random());
+    let secret = randomness::secret::<{ auth::SECRET_SIZE }>();
     master.write_sealed(&folder.secret(API_SECRET), API_SECRET, secret.as_slice())?;
     let identity = cryptonode::client::ClientIdentity::generate();
     let identity = identity.map_err(|e| SetupError::ClusterClient(e.to_string()))?;
@@ -326,9 +327,10 @@ fn found(
     let name = options.tenant.clone();
     let genesis = Genesis {
         name,
-        nonce: rand::random(),
+        nonce: randomness::public(),
         time_ms: now_ms(),
         organisations,
+        epoch_batches: None,
     };
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
     Ok(genesis)
@@ -369,7 +371,7 @@ async fn register(
     let unsigned = UnsignedTransaction {
         ledger: record.ledger(),
         author: Author::Organisation(organisation.clone()),
-        nonce: rand::random(),
+        nonce: randomness::public(),
         expires_ms: now_ms().saturating_add(REGISTRATION_LIFETIME_MS),
         transaction: Transaction::TenantRegister(TenantRegister {
             tenant: options.tenant.clone(),

@@ -10,6 +10,7 @@ mod live;
 mod operations;
 mod policy_file;
 mod revocation;
+mod tls;
 
 pub use card::{Card, CardError};
 pub use limits::LimitSettings;
@@ -17,6 +18,7 @@ pub use live::LiveConfig;
 pub use operations::{HealthSettings, LogSettings, TelemetrySettings, WitnessSettings};
 pub use policy_file::{PolicyFileError, policy_text, read_policy};
 pub use revocation::{ListSource, RevocationSettings};
+pub use tls::IssuedCertificate;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -61,6 +63,8 @@ pub struct Config {
     pub revocation: Vec<RevocationSettings>,
     /// How often the other members are shown this node's audit log.
     pub witness: WitnessSettings,
+    /// What the node presents in place of the certificate that it makes itself.
+    pub certificate: Option<IssuedCertificate>,
 }
 
 /// `[ceremony]`.
@@ -104,6 +108,8 @@ struct RawConfig {
     revocation: Vec<revocation::RawRevocation>,
     #[serde(default)]
     witness: WitnessSettings,
+    #[serde(default)]
+    tls: tls::RawTls,
     #[serde(default)]
     members: Vec<Card>,
 }
@@ -289,6 +295,10 @@ impl Config {
             .telemetry
             .check()
             .map_err(|(key, reason)| value(key, reason))?;
+        let certificate = raw
+            .tls
+            .check(folder)
+            .map_err(|(key, reason)| value(key, reason))?;
         let mut lists: Vec<RevocationSettings> = Vec::new();
         for (position, list) in raw.revocation.iter().enumerate() {
             let list = list
@@ -324,6 +334,7 @@ impl Config {
             telemetry,
             revocation: lists,
             witness: raw.witness,
+            certificate,
         })
     }
 
@@ -360,6 +371,44 @@ impl Config {
         text.push_str(&card.as_toml());
         Self::parse(folder, &text)?;
         Ok(Some(text))
+    }
+}
+
+impl Config {
+    /// The text of the configuration in `folder` without the block of the member `name`; `None` if it has no such member.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file has an error already, or if the block is written so that it cannot be told from others.
+    pub fn without_member(
+        folder: &Path,
+        text: &str,
+        name: &str,
+    ) -> Result<Option<String>, ConfigError> {
+        let mut wanted = Self::parse(folder, text)?.members;
+        let Some(at) = wanted.iter().position(|member| member.name == name) else {
+            return Ok(None);
+        };
+        wanted.remove(at);
+        let (mut rest, mut block, mut seen) = (String::new(), false, 0);
+        for line in text.split_inclusive('\n') {
+            if line.trim_start().starts_with('[') {
+                let member = line.trim() == "[[members]]";
+                block = member && seen == at;
+                seen += usize::from(member);
+            }
+            // What stands between the block and the next is left: it may be the operator's words about what follows.
+            if !block || line.trim_start().starts_with('#') {
+                rest.push_str(line);
+            }
+        }
+        if Self::parse(folder, &rest)?.members == wanted {
+            return Ok(Some(rest));
+        }
+        Err(ConfigError::Value {
+            path: folder.join(CONFIG_FILE),
+            key: "members".to_owned(),
+            reason: format!("the block of {name} cannot be told from others; remove it by hand"),
+        })
     }
 }
 

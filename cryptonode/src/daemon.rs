@@ -36,11 +36,10 @@ use crate::probe::Probe;
 use crate::process;
 use crate::reload::{self, ReloadError, Reloads};
 use crate::revocation::Lists;
-use crate::server::{self, BindError, Clients, Counters, Gate, LiveLimits, Serving};
+use crate::server::{self, BindError, Clients, Counters, Gate, LiveLimits, Presenter, Serving};
 use crate::service_manager;
-use crate::store::{
-    Folder, FolderError, Passphrase, RecordsError, Store, StoreError, audit_head_change,
-};
+use crate::set_back::{self, SetBackError};
+use crate::store::{Folder, FolderError, Passphrase, RecordsError, Store, StoreError};
 use crate::suspension;
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::TlsIdentity;
@@ -73,6 +72,9 @@ pub enum StartError {
     /// The audit log.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The store is older than the audit log.
+    #[error(transparent)]
+    SetBack(#[from] SetBackError),
     /// The address.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -112,6 +114,7 @@ impl StartError {
             Self::Store(_) => "store",
             Self::Records(_) => "store-record",
             Self::Audit(error) => error.code(),
+            Self::SetBack(_) => "store-set-back",
             Self::Bind(_) => "listen",
             Self::Telemetry(_) => "telemetry",
             Self::Ceremony(error) => error.code(),
@@ -126,6 +129,7 @@ impl From<ReloadError> for StartError {
         match error {
             ReloadError::Config(error) => error.into(),
             ReloadError::Policy(error) => error.into(),
+            ReloadError::Tls(error) => BindError::from(error).into(),
         }
     }
 }
@@ -181,9 +185,9 @@ pub struct Prepared {
 pub fn prepare(dir: &Path) -> Result<Prepared, StartError> {
     let folder = Folder::open(dir)?;
     // The configuration's faults are told first: everything else depends on it.
-    Config::load(dir)?;
+    let first = Config::load(dir)?;
     let public = PublicIdentity::read(dir)?;
-    let read_as = reload::fingerprint(dir);
+    let read_as = reload::fingerprint(dir, &first);
     let (config, policy) = reload::read(dir, &public.identity)?;
     Ok(Prepared {
         folder,
@@ -199,6 +203,7 @@ pub(crate) struct Node {
     pub(crate) folder: PathBuf,
     pub(crate) live: Arc<LiveConfig>,
     pub(crate) limits: LiveLimits,
+    pub(crate) presenter: Presenter,
     pub(crate) counters: Arc<Counters>,
     pub(crate) probe: Arc<Probe>,
     pub(crate) page: Arc<Page>,
@@ -333,9 +338,12 @@ async fn live(
             "cut off the end of the audit log that a crash had torn; none of it was acknowledged"
         );
     }
-    store.commit(&[audit_head_change(&audit.head())])?;
+    set_back::check(folder.path(), &store, &keyring, audit.said())?;
+    set_back::mark(folder.path(), &store, &audit)?;
     let limits = LiveLimits::from(config.limits.limits());
-    let endpoint = server::bind(config.listen, &identity.signing, &limits.now())?;
+    let certificate = config.certificate.as_ref().map(|one| one.der.as_slice());
+    let presenter = Presenter::bind(config.listen, &identity.signing, certificate, &limits.now())?;
+    let endpoint = presenter.endpoint().clone();
     let listen = endpoint.local_addr().map_err(|error| StartError::System {
         what: "tell the bound address",
         reason: error.to_string(),
@@ -348,6 +356,7 @@ async fn live(
         live: Arc::clone(&live),
         store: Arc::clone(&store),
         keyring: Arc::clone(&keyring),
+        audit: Arc::clone(&audit),
         restored: store.is_restored()?,
     })?;
     let witnesses = Witnesses::open(witness::Surroundings {
@@ -378,6 +387,7 @@ async fn live(
         folder: folder.path().to_owned(),
         live,
         limits: limits.clone(),
+        presenter,
         counters: Arc::clone(&counters),
         probe: Arc::clone(&probe),
         page: Arc::clone(page),
@@ -400,7 +410,7 @@ async fn live(
         started: Instant::now(),
     });
     // It may have waited long for its passphrase: what was changed meanwhile holds from the first request on.
-    let now_as = reload::fingerprint(&node.folder);
+    let now_as = reload::fingerprint(&node.folder, &config);
     if now_as != read_as {
         let _ = tokio::task::block_in_place(|| node.reload());
     }
@@ -473,7 +483,11 @@ async fn live(
     tokio::task::block_in_place(|| audit.close());
     // Of a log that was set back, the head that it once had is remembered.
     if !matches!(audit.health(), Err(AuditError::RolledBack { .. })) {
-        store.commit(&[audit_head_change(&audit.head())])?;
+        match set_back::mark(folder.path(), &store, &audit) {
+            // The store remembers it, which is enough.
+            Err(error @ SetBackError::File { .. }) => tracing::warn!(%error, "at the stop"),
+            marked => marked?,
+        }
     }
     tracing::info!("stopped");
     Ok(())

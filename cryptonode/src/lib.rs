@@ -5,7 +5,7 @@
 //! key's policy asks for. This crate has both ends of that conversation:
 //!
 //! - feature `client`: `wire`, `tls` and `client`, by which a platform calls a cluster over QUIC, the part of [`audit`]
-//!   that reads what nodes exported, and with `telemetry` what platforms and nodes export of a read's trace. No server and no key generation behind it.
+//!   that reads what nodes exported, [`randomness`], and with `telemetry` what platforms and nodes export of a read's trace. No server and no key generation behind it.
 //! - feature `node` (default): the daemon `cryptonode` and its operator's command line. A node's life on disk is one
 //!   folder: [`config`] is what its operator writes, [`store`] what only the node may read (sealed under a passphrase),
 //!   [`audit`] what it promised to remember of every share that it gave.
@@ -13,8 +13,12 @@
 //! Whom the node trusts: its operator's configuration, and mathematics. Not the platform, not the leader of a
 //! ceremony, not its own clock beyond the policy's tolerance.
 
+// Keys and nonces leave no copy in a generator of the process (`cryptonode::randomness`).
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod audit;
 pub mod client;
+pub mod randomness;
 pub mod telemetry;
 pub mod tls;
 pub mod wire;
@@ -57,6 +61,8 @@ pub mod revocation;
 pub mod server;
 #[cfg(feature = "node")]
 mod service_manager;
+#[cfg(feature = "node")]
+pub mod set_back;
 #[cfg(feature = "node")]
 pub mod store;
 #[cfg(feature = "node")]

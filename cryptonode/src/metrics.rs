@@ -163,6 +163,7 @@ impl Collector for Numbers {
         self.keys(&mut sheet)?;
         self.members(&mut sheet)?;
         self.issuers(&mut sheet)?;
+        self.certificate(&mut sheet)?;
         self.disk(&mut sheet)?;
         self.witnesses(&mut sheet)?;
         self.operations(&mut sheet)
@@ -387,6 +388,16 @@ impl Numbers {
                 ];
                 (labels, *not_after as f64)
             }),
+        )
+    }
+
+    fn certificate(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
+        let config = self.0.live.now();
+        let expiry = config.certificate.as_ref().map(|one| one.not_after as f64);
+        sheet.gauges(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate expires that an authority has issued for this node, seconds since the Unix epoch",
+            expiry.map(|expiry| (Vec::new(), expiry)),
         )
     }
 

@@ -14,8 +14,11 @@ use serde::{Deserialize, Serialize};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
-use crate::config::{CONFIG_FILE, Config, ConfigError, PolicyFileError, read_policy};
+use crate::config::{
+    CONFIG_FILE, Config, ConfigError, IssuedCertificate, PolicyFileError, read_policy,
+};
 use crate::daemon::{Node, clock_s};
+use crate::tls::{self, TlsError};
 use crate::{log_level, service_manager};
 
 /// How often the file is looked at.
@@ -51,6 +54,9 @@ pub enum ReloadError {
     /// The policy file.
     #[error(transparent)]
     Policy(#[from] PolicyFileError),
+    /// The certificate cannot be presented.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Reads and checks configuration and policy of the node `identity` in `folder`.
@@ -71,6 +77,18 @@ pub fn read(
             reason,
         }));
     }
+    let fits = |certificate: &&IssuedCertificate| certificate.spki == tls::ed25519_spki(identity);
+    if let Some(certificate) = config.certificate.as_ref().filter(|one| !fits(one)) {
+        let reason = format!(
+            "{} is not for this node's identity key: have the authority sign what `cryptonode certificate request` writes",
+            certificate.path.display()
+        );
+        return Err(ReloadError::Config(ConfigError::Value {
+            path: folder.join(CONFIG_FILE),
+            key: "tls.certificate".to_owned(),
+            reason,
+        }));
+    }
     let policy = match read_policy(&config.policy) {
         Ok(policy) => Some(policy),
         // A node that has no policy yet can run; it cannot take part in a ceremony.
@@ -87,7 +105,19 @@ impl Node {
     /// [`ReloadError`]: then everything is as it was.
     pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
         service_manager::reloading();
-        let outcome = read(&self.folder, &self.identity).map(|(config, _)| self.take(config));
+        let outcome = read(&self.folder, &self.identity).and_then(|(config, _)| {
+            // Whatever can fail does so before anything is taken.
+            let changed = config.certificate != self.live.now().certificate;
+            let certificate = config.certificate.as_ref().map(|one| one.der.as_slice());
+            let present = changed
+                .then(|| self.presenter.prepare(certificate, &self.limits.now()))
+                .transpose()?;
+            let done = self.take(config);
+            if let Some(prepared) = present {
+                self.presenter.present(prepared);
+            }
+            Ok(done)
+        });
         let mut reloads = self.reloads();
         match &outcome {
             Ok(done) => {
@@ -161,6 +191,7 @@ impl Node {
             ("log", new.log != old.log),
             ("revocation", new.revocation != old.revocation),
             ("witness", new.witness != old.witness),
+            ("tls", new.certificate != old.certificate),
         ] {
             if differs {
                 done.changed.push(name.to_owned());
@@ -192,7 +223,7 @@ pub(crate) async fn watch(
             _ = stop.wait_for(|stop| *stop) => return,
             _ = hangup.recv() => true,
             () = tokio::time::sleep(LOOK) => {
-                let now = fingerprint(&node.folder);
+                let now = fingerprint(&node.folder, &node.live.now());
                 // An editor may write the file in pieces: it is read when it has stayed the same for a moment.
                 let changed = now != taken && now == before;
                 before = now;
@@ -200,7 +231,7 @@ pub(crate) async fn watch(
             }
         };
         if reload {
-            taken = fingerprint(&node.folder);
+            taken = fingerprint(&node.folder, &node.live.now());
             let node = Arc::clone(&node);
             // Its outcome is in the log and in the status.
             let _ = tokio::task::spawn_blocking(move || drop(node.reload())).await;
@@ -209,10 +240,20 @@ pub(crate) async fn watch(
 }
 
 /// What changes when a file is written or replaced; `None` while there is none.
-pub(crate) type Fingerprint = Option<(i64, i64, u64, u64)>;
+type OfFile = Option<(i64, i64, u64, u64)>;
 
-/// That of a folder's config.toml.
-pub(crate) fn fingerprint(folder: &Path) -> Fingerprint {
-    let file = std::fs::metadata(folder.join(CONFIG_FILE)).ok()?;
-    Some((file.mtime(), file.mtime_nsec(), file.size(), file.ino()))
+/// Of config.toml and the certificate that it names.
+pub(crate) type Fingerprint = [OfFile; 2];
+
+/// Those of the files of which `config` was made.
+pub(crate) fn fingerprint(folder: &Path, config: &Config) -> Fingerprint {
+    let of = |path: &Path| {
+        let file = std::fs::metadata(path).ok()?;
+        Some((file.mtime(), file.mtime_nsec(), file.size(), file.ino()))
+    };
+    let certificate = config.certificate.as_ref();
+    [
+        of(&folder.join(CONFIG_FILE)),
+        certificate.and_then(|certificate| of(&certificate.path)),
+    ]
 }

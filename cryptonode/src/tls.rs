@@ -36,6 +36,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use crate::randomness;
 use crate::wire::v1::ALPN;
 
 /// Longest certificate in bytes that either side takes from the other.
@@ -103,8 +104,8 @@ impl TlsIdentity {
     /// # Errors
     /// [`TlsError`] if a library refuses it.
     pub fn generate() -> Result<Self, TlsError> {
-        let seed = Zeroizing::new(rand::random::<[u8; 32]>());
-        Self::from_signing_key(&ed25519_dalek::SigningKey::from_bytes(&seed))
+        let key = ed25519_dalek::SigningKey::from_bytes(&randomness::secret());
+        Self::from_signing_key(&key)
     }
 
     /// A node's long-term Ed25519 identity, as a server's and a member's certificate.
@@ -157,6 +158,21 @@ impl TlsIdentity {
             .map_or(&[], |certificate| certificate.as_ref())
     }
 
+    /// The same key with a certificate that somebody else has issued for it.
+    ///
+    /// # Errors
+    /// [`TlsError::Certificate`] if it is for another key.
+    pub fn presenting(mut self, certificate: &[u8]) -> Result<Self, TlsError> {
+        let certificate = CertificateDer::from(certificate.to_vec());
+        let wrong = |reason: String| TlsError::Certificate { reason };
+        let spki = spki_of(&certificate).map_err(|error| wrong(error.to_string()))?;
+        if spki != self.spki {
+            return Err(wrong("it is for another key".to_owned()));
+        }
+        self.certified = CertifiedKey::new(vec![certificate], Arc::clone(&self.certified.key));
+        Ok(self)
+    }
+
     fn new(
         signer: &impl rcgen::SigningKey,
         pkcs8: &[u8],
@@ -185,6 +201,27 @@ impl TlsIdentity {
             pem,
         })
     }
+}
+
+/// What an authority is to sign so that [`TlsIdentity::presenting`] takes it: PKCS #10, PEM.
+///
+/// # Errors
+/// [`TlsError::Certificate`] if the library refuses it.
+pub fn certificate_request(
+    key: &ed25519_dalek::SigningKey,
+    name: &str,
+    host: &str,
+) -> Result<String, TlsError> {
+    let refused = |error: rcgen::Error| TlsError::Certificate {
+        reason: error.to_string(),
+    };
+    let mut parameters = rcgen::CertificateParams::new(vec![host.to_owned()]).map_err(refused)?;
+    parameters.distinguished_name = rcgen::DistinguishedName::new();
+    parameters
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, name);
+    let request = parameters.serialize_request(&Ed25519Signer(key));
+    request.and_then(|request| request.pem()).map_err(refused)
 }
 
 /// Signs a certificate without a copy of the key.

@@ -189,3 +189,34 @@ async fn rules_change_under_an_open_connection() {
     assert_eq!(code(&peer, &request).await.0, "share");
     assert_eq!(node.serving.counters.snapshot().connections, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_asks_too_often_comes_in_at_its_rate_and_not_in_waves() {
+    let (material, node) = one();
+    node.serving.gate.clients.replace(ClientRules {
+        each: ClientLimits {
+            requests_per_second: 50,
+            burst: 1,
+            ..ClientLimits::default()
+        },
+        ..ClientRules::default()
+    });
+    let (peer, spki) = patient(&node);
+    let request = share(&material, &spki);
+    let since = std::time::Instant::now();
+    let asked = (0..20).map(|_| code(&peer, &request));
+    let answers = futures_util::future::join_all(asked).await;
+    // Each refusal is a rest of 20 ms, after which one more is served: nothing is taken in between.
+    assert!(
+        since.elapsed() >= std::time::Duration::from_millis(150),
+        "{:?}",
+        since.elapsed()
+    );
+    let served = answers.iter().filter(|(code, _)| code == "share").count();
+    assert!(served >= 5, "{answers:?}");
+    let refused = answers
+        .iter()
+        .filter(|(code, _)| code == "rate-limited")
+        .count();
+    assert_eq!(served + refused, 20, "{answers:?}");
+}

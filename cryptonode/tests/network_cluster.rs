@@ -48,6 +48,28 @@ async fn assert_left_alone(material: &Material, client: &Client, node: usize) {
     panic!("node{} is asked again and again", node + 1);
 }
 
+/// Options under which a node that only takes its time, on a busy machine say, is waited for: what was asked says what became of it.
+fn patient() -> ClientOptions {
+    ClientOptions {
+        connect_timeout: AGES,
+        request_timeout: AGES,
+        hedge_after: AGES,
+        deadline: 2 * AGES,
+        ..ClientOptions::default()
+    }
+}
+
+/// As [`patient`], but others are asked in place of a node that takes its time: who needs less than [`AGES`] did not wait for it.
+fn hedging() -> ClientOptions {
+    ClientOptions {
+        hedge_after: ClientOptions::default().hedge_after,
+        ..patient()
+    }
+}
+
+/// Far longer than any machine needs for what these tests do.
+const AGES: Duration = Duration::from_secs(40);
+
 /// Options under which a test is quick whatever is wrong.
 fn quick() -> ClientOptions {
     ClientOptions {
@@ -126,9 +148,10 @@ async fn a_wrong_share_is_named_and_replaced() {
         &material.identities[1],
         answers_with(material.wrong_share(2), Duration::ZERO),
     );
-    let client = client(&material, &places, ClientOptions::default());
+    let client = client(&material, &places, patient());
     let mut caught = false;
-    for _ in 0..20 {
+    // Whom nothing is known of is asked first.
+    for _ in 0..2 {
         let opened = open(&material, &client).await;
         assert_opened(&opened);
         if matches!(opened.nodes[1].what, Outcome::Cheated { .. }) {
@@ -207,7 +230,12 @@ async fn fewer_than_t_nodes_give_a_clear_error() {
     for node in nodes.drain(2..).collect::<Vec<_>>() {
         node.stop().await;
     }
-    let client = client(&material, &places, quick());
+    let options = ClientOptions {
+        connect_timeout: Duration::from_secs(3),
+        deadline: 2 * AGES,
+        ..ClientOptions::default()
+    };
+    let client = client(&material, &places, options);
     let begun = Instant::now();
     let opened = open(&material, &client).await;
     let error = opened.result.unwrap_err();
@@ -223,11 +251,7 @@ async fn fewer_than_t_nodes_give_a_clear_error() {
     ] {
         assert!(sentence.contains(name), "{sentence}");
     }
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < AGES, "{:?}", begun.elapsed());
     assert_eq!(error.code(), "too-few-answers");
 }
 
@@ -239,15 +263,10 @@ async fn dead_nodes_cost_one_hedging_delay_and_then_nothing() {
     let (_keep0, hole0) = black_hole();
     let (_keep1, hole1) = black_hole();
     (places[0], places[3]) = (hole0, hole1);
-    let client = client(&material, &places, ClientOptions::default());
+    let client = client(&material, &places, hedging());
     let begun = Instant::now();
     assert_opened(&open(&material, &client).await);
-    assert!(
-        begun.elapsed() < Duration::from_millis(900),
-        "hedged: {:?}",
-        begun.elapsed()
-    );
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert!(begun.elapsed() < AGES, "hedged: {:?}", begun.elapsed());
     for dead in [0, 3] {
         assert_left_alone(&material, &client, dead).await;
     }
@@ -284,19 +303,15 @@ async fn a_slow_node_is_hedged() {
     let mut places = addresses(&nodes);
     places[2] = impostor(
         &material.identities[2],
-        answers_with(material.key_share(3), Duration::from_secs(3)),
+        answers_with(material.key_share(3), 2 * AGES),
     );
-    let client = client(&material, &places, ClientOptions::default());
+    let client = client(&material, &places, hedging());
     let mut overtaken = false;
     for _ in 0..20 {
         let begun = Instant::now();
         let opened = open(&material, &client).await;
         assert_opened(&opened);
-        assert!(
-            begun.elapsed() < Duration::from_millis(1500),
-            "{:?}",
-            begun.elapsed()
-        );
+        assert!(begun.elapsed() < AGES, "{:?}", begun.elapsed());
         if opened.nodes[2].what == Outcome::Overtaken {
             overtaken = true;
             break;
@@ -378,15 +393,7 @@ async fn a_node_with_another_identity_is_not_talked_to() {
     let nodes = honest(&material);
     // node1's address leads to node2.
     let places = [nodes[1].address, nodes[1].address, nodes[2].address];
-    // Nobody is asked in place of a node that only takes its time, so a node that was asked says what became of it.
-    let patient = ClientOptions {
-        connect_timeout: Duration::from_secs(30),
-        request_timeout: Duration::from_secs(30),
-        hedge_after: Duration::from_secs(30),
-        deadline: Duration::from_secs(60),
-        ..ClientOptions::default()
-    };
-    let client = client(&material, &places, patient);
+    let client = client(&material, &places, patient());
     let mut named = false;
     // Whom nothing is known of is asked first: node1 by the second read at the latest.
     for _ in 0..2 {
@@ -436,7 +443,7 @@ async fn a_killed_and_restarted_node_is_found_again_at_once() {
         std::thread::scope(|s| s.spawn(|| start(loopback())).join().unwrap())
     });
     let address = node.address;
-    let client = client(&material, &[address], ClientOptions::default());
+    let client = client(&material, &[address], patient());
     assert_opened(&open(&material, &client).await);
     // Its sockets go away without a word, as when a process is killed.
     runtime.shutdown_background();
@@ -449,7 +456,7 @@ async fn a_killed_and_restarted_node_is_found_again_at_once() {
     let opened = open(&material, &client).await;
     assert_opened(&opened);
     assert!(
-        begun.elapsed() < Duration::from_millis(900),
+        begun.elapsed() < Duration::from_secs(10),
         "{:?}: its reset was not heard",
         begun.elapsed()
     );

@@ -11,7 +11,7 @@
 mod network_harness;
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cryptonode::client::{CallError, ClientIdentity, PeerOptions, call};
 use cryptonode::server::Limits;
@@ -27,7 +27,6 @@ async fn a_request_that_dribbles_in_is_given_up() {
     let (material, node) = one_with(limits);
     let connection = raw(&node).await;
     let (mut send, mut receive) = connection.open_bi().await.unwrap();
-    let begun = Instant::now();
     let dribble = tokio::spawn(async move {
         while send.write_all(&[0x61]).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -35,11 +34,6 @@ async fn a_request_that_dribbles_in_is_given_up() {
     });
     let answer = Answer::from_bytes(&receive.read_to_end(4096).await.unwrap()).unwrap();
     assert_eq!(refusal(answer).0, "request-timeout");
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
-    );
     dribble.await.unwrap();
     // Streams opened and left alone, or reset, do not add up either.
     for _ in 0..200 {
@@ -47,8 +41,7 @@ async fn a_request_that_dribbles_in_is_given_up() {
         send.write_all(&[1]).await.unwrap();
         send.reset(0_u32.into()).unwrap();
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(node.serving.counters.snapshot().requests_open, 0);
+    until("they are forgotten", || open_requests(&node) == 0).await;
     assert_alive(&material, &node).await;
 }
 
@@ -58,13 +51,13 @@ async fn more_requests_than_the_node_takes_on_are_told_when_to_come_back() {
         requests: 1,
         ..Limits::default()
     });
-    node.audit.delay_ms.store(400, Ordering::Relaxed);
+    node.audit.delay_ms.store(2_000, Ordering::Relaxed);
     let (peer, spki) = peer(&node);
     let read = Read::new(&material.public_key);
     let request = read.request(&material.approve(&read, &spki, &[0, 1, 2]));
     peer.connect().await.unwrap();
     let (first, second) = tokio::join!(peer.call(&request), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        until("the first is accepted", || open_requests(&node) == 1).await;
         peer.call(&request).await
     });
     assert!(matches!(first.unwrap(), Answer::Share { .. }));
@@ -81,11 +74,17 @@ async fn bytes_of_all_requests_together_are_bounded() {
     let connection = raw(&node).await;
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     send.write_all(&[0x61; 15_000]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let (code, _, retry_after_ms) = refusal(send_raw(&connection, &[0x61; 15_000]).await);
-    assert_eq!((code.as_str(), retry_after_ms), ("busy", Some(200)));
+    // Once the bytes are there.
+    loop {
+        let (code, _, retry_after_ms) = refusal(send_raw(&connection, &[0x61; 15_000]).await);
+        if code == "busy" {
+            assert_eq!(retry_after_ms, Some(200));
+            break;
+        }
+        assert_eq!(code, "message-shape");
+    }
     send.reset(0_u32.into()).unwrap();
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    until("it is forgotten", || open_requests(&node) == 0).await;
     assert_alive(&material, &node).await;
 }
 
@@ -103,7 +102,10 @@ async fn connections_of_one_address_are_bounded() {
         "{error}"
     );
     first.close(0_u32.into(), b"");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until("its place is free", || {
+        node.serving.counters.snapshot().connections_open == 1
+    })
+    .await;
     let (fourth, _) = peer(&node);
     fourth.call(&Request::Status {}).await.unwrap();
 }
@@ -161,22 +163,16 @@ async fn a_stop_finishes_what_was_accepted() {
     let request = read.request(&material.approve(&read, &spki, &[0, 1, 2]));
     peer.connect().await.unwrap();
     let pending = tokio::spawn(async move { peer.call(&request).await });
-    tokio::time::sleep(Duration::from_millis(150)).await;
+    until("it is accepted", || open_requests(&node) == 1).await;
     let (address, identity) = (
         node.address.to_string(),
         node.identity.verifying_key().to_bytes(),
     );
-    let begun = Instant::now();
     node.stop().await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        begun.elapsed()
-    );
     let answer = pending.await.unwrap().unwrap();
     assert!(matches!(answer, Answer::Share { .. }), "{answer:?}");
     let options = PeerOptions {
-        connect_timeout: Duration::from_millis(200),
+        connect_timeout: Duration::from_secs(1),
         ..PeerOptions::default()
     };
     let gone = call(

@@ -12,8 +12,10 @@
 mod operator_harness;
 
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::time::Duration;
 
+use cryptonode::tls;
 use cryptonode::wire::v1::Answer;
 use operator_harness::reads::{Reader, now};
 use operator_harness::{Site, eventually, json, metric, page, refused};
@@ -293,4 +295,203 @@ fn the_doctor_sees_what_is_wrong() {
     let findings = doctor(&[], 9);
     assert_eq!(state(&findings, "listen", ""), "failed");
     assert_eq!(state(&findings, "member", "n2"), "failed");
+}
+
+/// Puts the store of `from` in place of that of `to`, with the keys beside it.
+fn put_store(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let _ = std::fs::remove_dir_all(to.join("erasable"));
+    std::fs::create_dir(to.join("erasable")).unwrap();
+    std::fs::copy(from.join("store.redb"), to.join("store.redb")).unwrap();
+    // A node that has had no key has none.
+    for entry in std::fs::read_dir(from.join("erasable"))
+        .into_iter()
+        .flatten()
+    {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join("erasable").join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn an_older_store_is_noticed_against_the_audit_log() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    let (folder, keep) = (site.path("n1"), |name: &str| {
+        put_store(&site.path("n1"), &site.path(name))
+    });
+    assert_eq!(site.run("n1").terminate(), 0);
+    keep("without-key");
+    let node = site.run("n1");
+    let key = site.make_key("n1", 1);
+    assert_eq!(node.terminate(), 0);
+    keep("with-key");
+    let node = site.run("n1");
+    let reader = Reader::new(&site, "n1");
+    assert_eq!(reader.read(&site, "n1"), "share");
+    let document = "ab".repeat(32);
+    json(&mut site.on(
+        "n1",
+        &[
+            "key",
+            "suspend",
+            "--document",
+            &document,
+            "--reason",
+            "withdrawn",
+        ],
+    ));
+    // Not even by a power failure is anything lost that makes the difference.
+    node.kill();
+    keep("newest");
+    let start = |store: &str| {
+        put_store(&site.path(store), &folder);
+        let mut command = site.on("n1", &["run"]);
+        command.arg("--passphrase-file").arg(site.path("pass"));
+        refused(&mut command, 7)
+    };
+    let told = start("without-key");
+    assert!(
+        told.contains("older than the audit log") && told.contains("does not have that key"),
+        "{told}"
+    );
+    assert!(told.contains(&key), "{told}");
+    let told = start("with-key");
+    assert!(
+        told.contains(&document) && told.contains("suspended the document"),
+        "{told}"
+    );
+
+    // The newest goes on, as often as one likes.
+    put_store(&site.path("newest"), &folder);
+    site.run("n1").kill();
+    let node = site.run("n1");
+    let resume = [
+        "key",
+        "resume",
+        "--document",
+        &document,
+        "--reason",
+        "a mistake",
+    ];
+    json(&mut site.on("n1", &resume));
+    assert_eq!(node.terminate(), 0);
+    // Nothing is suspended any more and no epoch has passed; what it was part of since, an older store does not know all the same.
+    let told = start("with-key");
+    assert!(told.contains("opened and closed"), "{told}");
+    // Nor does the one that was the newest once.
+    put_store(&site.path("newest"), &folder);
+    let told = {
+        let mut command = site.on("n1", &["run"]);
+        command.arg("--passphrase-file").arg(site.path("pass"));
+        refused(&mut command, 7)
+    };
+    assert!(told.contains("opened and closed"), "{told}");
+}
+
+/// The certificate that the node with this card presents to a newcomer.
+fn presented(card: &Value) -> Vec<u8> {
+    let pinned = hex::decode(card["identity"].as_str().unwrap()).unwrap();
+    let own = tls::TlsIdentity::generate().unwrap();
+    let config = tls::client_config(&own, &pinned.try_into().unwrap()).unwrap();
+    let address = card["address"].as_str().unwrap().parse().unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let mut endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(config)));
+        let connection = endpoint
+            .connect(address, "node.invalid")
+            .unwrap()
+            .await
+            .unwrap();
+        let chain = connection.peer_identity().unwrap();
+        let chain = chain
+            .downcast::<Vec<rustls::pki_types::CertificateDer<'static>>>()
+            .unwrap();
+        chain[0].to_vec()
+    })
+}
+
+#[test]
+fn a_certificate_of_the_operators_authority_is_presented_and_renewed_while_it_runs() {
+    let site = Site::new();
+    site.cluster(&["n1"]);
+    let node = site.run("n1");
+    site.make_key("n1", 1);
+    let reader = Reader::new(&site, "n1");
+    let request = json(&mut site.on("n1", &["certificate", "request"]));
+    let request = request["request"].as_str().unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let authority = rcgen::Issuer::new(rcgen::CertificateParams::default(), key);
+    let issue = |number: u64| {
+        let mut request = rcgen::CertificateSigningRequestParams::from_pem(request).unwrap();
+        request.params.serial_number = Some(number.into());
+        request.signed_by(&authority).unwrap()
+    };
+    let card = json(&mut site.on("n1", &["card"]));
+    let own = presented(&card);
+    let path = site.path("n1").join("node.pem");
+    let put = |pem: &str| operator_harness::replace(&path, pem.as_bytes());
+
+    let first = issue(1);
+    put(&first.pem());
+    site.configure("n1", |text| {
+        format!("{text}\n[tls]\ncertificate = \"node.pem\"\n")
+    });
+    let done = eventually("it is taken", || {
+        (presented(&card) == first.der().as_ref()).then(|| json(&mut site.on("n1", &["reload"])))
+    });
+    assert_eq!(
+        done["restart_needed"].as_array().unwrap().len(),
+        0,
+        "{done}"
+    );
+    assert_eq!(
+        reader.read(&site, "n1"),
+        "share",
+        "whoever was connected stays"
+    );
+    let (_, metrics) = page(&node, "/metrics");
+    let expiry = metric(
+        &metrics,
+        "cryptonode_tls_certificate_expiry_timestamp_seconds",
+        &[],
+    );
+    assert!(expiry > Some(now() as f64), "{expiry:?}");
+
+    // The file alone is changed.
+    let second = issue(2);
+    assert_ne!(first.der(), second.der());
+    put(&second.pem());
+    eventually("the new one is presented", || {
+        (presented(&card) == second.der().as_ref()).then_some(())
+    });
+
+    // One that is not for this key, and one that is none, are not taken, and nothing else of the file is.
+    let stranger = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let other = rcgen::CertificateParams::default()
+        .self_signed(&stranger)
+        .unwrap();
+    for (wrong, reason) in [(other.pem(), "identity key"), ("nothing".to_owned(), "PEM")] {
+        put(&wrong);
+        let told = refused(&mut site.on("n1", &["reload"]), 3);
+        assert!(
+            told.contains("tls.certificate") && told.contains(reason),
+            "{told}"
+        );
+        assert_eq!(presented(&card), second.der().as_ref());
+        let status = json(&mut site.on("n1", &["status"]));
+        assert!(status["config_failure"].is_string(), "{status}");
+        let text = site.on("n1", &["status"]).output().unwrap().stdout;
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("config.toml is not taken"), "{text}");
+    }
+    assert_eq!(reader.read(&site, "n1"), "share");
+
+    // Without one it makes its own again.
+    site.configure("n1", |text| {
+        text.replace("[tls]\ncertificate = \"node.pem\"\n", "")
+    });
+    json(&mut site.on("n1", &["reload"]));
+    let last = presented(&card);
+    assert!(last != second.der().as_ref() && last.len() == own.len());
 }

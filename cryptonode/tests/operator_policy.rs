@@ -131,6 +131,26 @@ fn a_new_organisation_comes_in_while_reads_go_on() {
         (&done["outcome"], &done["public_key"]),
         (&"activated".into(), &key.clone().into())
     );
+    let new = cryptonode::config::read_policy(&file).unwrap();
+    for name in THREE {
+        // Each node's log remembers what its operator agreed to, and where.
+        let logged = json(&mut site.on(name, &["audit", "show", "--limit", "1000000"]));
+        let records = logged["records"].as_array().unwrap().iter();
+        let mut words = records
+            .map(|entry| &entry["record"])
+            .filter(|record| record["action"].is_string());
+        let word = words.next().unwrap_or_else(|| panic!("{name}"));
+        let action = if name == "n1" {
+            "propose-policy"
+        } else {
+            "accept-policy"
+        };
+        assert_eq!(word["action"], action, "{name}");
+        assert_eq!(word["subject"], hex::encode(new.hash()), "{name}");
+        let reason = word["reason"].as_str().unwrap();
+        assert!(reason.contains(id) && reason.contains(&key), "{reason}");
+        assert!(words.next().is_none(), "only the right words are a consent");
+    }
     for name in THREE {
         assert_eq!(reader.read_by(&with_clinic, name), "share", "{name}");
         let out = site.path(&format!("{name}.of-key.toml"));

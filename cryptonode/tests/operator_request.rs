@@ -11,6 +11,9 @@
 #![allow(dead_code, unreachable_pub)] // the harness is shared by several test programs
 
 mod operator_harness;
+// The example of the library's documentation.
+#[path = "../examples/read.rs"]
+mod read;
 
 use std::path::Path;
 use std::process::Command;
@@ -306,4 +309,35 @@ fn failing(site: &Site, name: &str, more: &str) -> (Value, String) {
     let document = run(true);
     assert_eq!(document.lines().count(), 1, "one document: {document}");
     (serde_json::from_str(&document).unwrap(), run(false))
+}
+
+#[test]
+fn the_example_of_the_library_reads_from_real_nodes() {
+    let (site, nodes, _) = started();
+    let wrap = "wrap --cluster cluster.json --label letter --secret data.key --out letter.wrapped";
+    json(&mut request(&site, wrap));
+    let cluster = std::fs::read_to_string(site.path("cluster.json")).unwrap();
+    let wrapped = std::fs::read(site.path("letter.wrapped")).unwrap();
+    let key = cryptonode::client::ClientIdentity::generate().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = read::connect(&cluster, key.to_pem()).unwrap();
+        let approve = async |approval| Ok(vec![site.issuer.issue(&approval)?]);
+        let done = read::read(&client, &wrapped, approve).await.unwrap();
+        assert_eq!(done.secret.unwrap().expose(), DATA_KEY);
+        assert_eq!(done.nodes.len(), 3);
+        // Without an approval it says of each node why not.
+        let none = async |_| Ok(Vec::new());
+        let done = read::read(&client, &wrapped, none).await.unwrap();
+        let error = done.secret.unwrap_err();
+        assert_eq!(error.code(), "too-few-answers");
+        let told = error.to_string();
+        assert_eq!(told.matches("not-enough-approvals").count(), 3, "{told}");
+        // One node away: the others are enough.
+        let mut nodes = nodes;
+        nodes.remove(0).kill();
+        let done = read::read(&client, &wrapped, approve).await.unwrap();
+        assert_eq!(done.secret.unwrap().expose(), DATA_KEY);
+        client.close().await;
+    });
 }

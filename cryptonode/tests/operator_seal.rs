@@ -143,6 +143,47 @@ fn a_passphrase_that_others_may_read_is_refused() {
 }
 
 #[test]
+fn a_program_can_give_the_passphrase() {
+    let site = Site::new();
+    site.init("n1");
+    let with = |command: &str| {
+        let mut run = site.on("n1", &["run", "--exit-with-stdin", "--json"]);
+        run.args(["--passphrase-command", command]);
+        run
+    };
+    for (command, reason) in [
+        (
+            "echo YWxtb3N0 | base64 --decode && exit 3",
+            "exit status: 3",
+        ),
+        ("true", "it printed nothing"),
+        ("yes", "more than 4096 bytes"),
+        (
+            "head -c 5000 /dev/zero | tr '\\0' x",
+            "more than 4096 bytes",
+        ),
+        ("printf '\\377'", "UTF-8"),
+        ("echo another passphrase", "wrong passphrase"),
+    ] {
+        let told = refused(&mut with(command), 4);
+        assert!(told.contains(reason), "{command}: {told}");
+        assert!(
+            !told.contains("almost"),
+            "what it printed is not told: {told}"
+        );
+    }
+    // As the tool of a token would: it opens what lies sealed on the disk.
+    let sealed = site.path("sealed.b64");
+    let encode = std::process::Command::new("base64")
+        .arg(site.path("pass"))
+        .output()
+        .unwrap();
+    fs::write(&sealed, encode.stdout).unwrap();
+    let node = site.start("n1", with(&format!("base64 --decode {}", sealed.display())));
+    assert_eq!(node.ready["event"], "ready");
+}
+
+#[test]
 fn memory_is_locked_where_that_is_allowed() {
     let site = Site::new();
     site.init("n1");

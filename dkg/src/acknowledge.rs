@@ -6,9 +6,11 @@
 //! set = H("cryptonode/v1/dkg-deal-set", params, digest_1, …, digest_n)
 //! ```
 //!
-//! A complaint opens one ciphertext to everybody: the point n_j·E_i with a proof that it is formed with the n_j of the
-//! member's encryption key N_j (purpose `complaint`). From it anyone decrypts that one share and sees who lied.
-//! It can open no other dealer's shares, because a deal whose dealer does not know e is void before anyone complains.
+//! A complaint opens a ciphertext to everybody: the point n_j·N_i with a proof that it is formed with the n_j of the
+//! member's encryption key N_j (purpose `complaint`). From it anyone decrypts that share and sees who lied: the dealer or the
+//! complaint's author. The point also opens what the author dealt to the accused, and both in every other attempt of the ceremony, and no more:
+//! one of the two is a cheat, and has known all of that already. N_i is none that was made from another member's, because a
+//! deal whose dealer does not know n_i is void before anybody complains of it ([`crate::knowledge`]).
 
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
@@ -17,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::attempt::{Attempt, altered};
-use crate::deal::{self, DealHeader, OpenHeader, RelayedDeal};
+use crate::deal::{self, DealHeader, OpenHeader, Pad, RelayedDeal};
 use crate::fault::{DealFault, Fault};
 use crate::proposal::Proposal;
 use crate::shares::share_fits;
@@ -52,7 +54,7 @@ pub struct Complaint {
     pub proof: [u8; 96],
     /// The dealer complained of, by the index in its header.
     pub dealer: u16,
-    /// n_j·E_i, 32 bytes.
+    /// n_j·N_i, 32 bytes.
     #[serde(with = "serde_bytes")]
     pub opening: [u8; 32],
     /// c_ij, 32 bytes.
@@ -166,19 +168,17 @@ pub(crate) fn check_acknowledgements(
 
 /// The statement of a complaint's proof.
 fn prove_or_check<T>(
-    attempt: &Attempt,
-    accused: &OpenHeader,
-    from: u16,
-    encryption_key: &Point,
+    pad: &Pad<'_>,
+    digest: &[u8; 64],
     opening: &Point,
     then: impl FnOnce(&equality::Statement<'_>) -> T,
 ) -> T {
-    let (dealer, member) = (accused.index.to_le_bytes(), from.to_le_bytes());
+    let (dealer, member) = (pad.dealer.to_le_bytes(), pad.to.to_le_bytes());
     then(&equality::Statement {
         purpose: tags::COMPLAINT,
-        context: &[&attempt.params, &dealer, &member, &accused.digest],
-        bases: (Point::generator(), accused.ephemeral),
-        points: (*encryption_key, *opening),
+        context: &[pad.params, &dealer, &member, digest],
+        bases: (Point::generator(), *pad.dealer_key),
+        points: (*pad.key, *opening),
     })
 }
 
@@ -192,16 +192,11 @@ impl Complaint {
         relayed: &RelayedDeal,
         rng: &mut R,
     ) -> Option<Self> {
-        let encryption_key = attempt.encryption_key(from)?;
-        let opening = Point::from_bytes(&secret.diffie_hellman(&accused.ephemeral)).ok()?;
-        let proof = prove_or_check(
-            attempt,
-            accused,
-            from,
-            encryption_key,
-            &opening,
-            |statement| equality::EqualityProof::prove(statement, secret, rng),
-        );
+        let pad = Pad::of(attempt, &relayed.header, from)?;
+        let opening = Point::from_bytes(&secret.diffie_hellman(pad.dealer_key)).ok()?;
+        let proof = prove_or_check(&pad, &accused.digest, &opening, |statement| {
+            equality::EqualityProof::prove(statement, secret, rng)
+        });
         Some(Self {
             dealer: accused.index,
             ciphertext: relayed.ciphertext,
@@ -224,7 +219,7 @@ impl Complaint {
             member: from,
             dealer,
         };
-        let Some(encryption_key) = attempt.encryption_key(from) else {
+        let Some(pad) = Pad::of(attempt, header, from) else {
             return refuted;
         };
         if !deal::verify_ciphertext(
@@ -242,26 +237,14 @@ impl Complaint {
         let Ok(proof) = equality::EqualityProof::from_bytes(&self.proof) else {
             return refuted;
         };
-        let proved = prove_or_check(
-            attempt,
-            accused,
-            from,
-            encryption_key,
-            &opening,
-            |statement| proof.verify_vartime(statement).is_ok(),
-        );
+        let proved = prove_or_check(&pad, &accused.digest, &opening, |statement| {
+            proof.verify_vartime(statement).is_ok()
+        });
         if !proved {
             return refuted;
         }
         // The share is no secret any more: this attempt comes to nothing, or goes on without its dealer.
-        let pad = deal::pad(
-            &attempt.params,
-            accused.index,
-            from,
-            &accused.ephemeral,
-            encryption_key,
-            opening.as_bytes(),
-        );
+        let pad = pad.with(opening.as_bytes());
         match decode_scalar(&self.ciphertext) {
             Ok(ciphertext) if share_fits(&(ciphertext - pad), &accused.commitments, from) => {
                 refuted

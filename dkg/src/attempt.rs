@@ -8,15 +8,16 @@
 //! ```
 //!
 //! (in a create, `base` is empty, n_old and t_old are 0 and there are no old members; in a reshare `base` is the result hash of the base,
-//! n_old counts the old members that take part, t_old is the base's threshold, and each old member is LE16(index in the base), identity).
+//! n_old counts the old members that take part, t_old is the base's threshold, and each old member is LE16(index in the base), identity, N).
 //! All that is hashed, signed or proved later in the attempt includes `params`, so nothing can be carried from one attempt
 //! or ceremony into another.
 //!
 //! The members of an attempt are those whose acceptances it lists; others may be absent, as the proposal allows. In the
 //! attempt they have the seats 1, 2, … in the proposal's order; the new ones have the indices 1 … n. An old member that leaves
-//! signs an acceptance too; its encryption key is not used.
-
-use std::collections::BTreeSet;
+//! signs an acceptance too: it deals under its encryption key.
+//!
+//! Each pair of members has one shared secret n_i·N_j = n_j·N_i, under which each deals to the other ([`crate::pairs`]). That a dealer knows
+//! its n is proved in its deal ([`crate::knowledge`]). Two equal N are no harm: whoever has copied another's has no such proof.
 
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
@@ -90,7 +91,7 @@ pub(crate) struct Attempt {
     pub(crate) roster: Proposal,
     pub(crate) params: [u8; 64],
     pub(crate) acceptances: Vec<Acceptance>,
-    /// N_1 … N_n, of the new members.
+    /// N of everybody who takes part, by seat: first those of the new members, N_1 … N_n.
     pub(crate) encryption_keys: Vec<Point>,
     /// In the order of their indices, which is that of the deals.
     pub(crate) dealers: Vec<Dealer>,
@@ -116,9 +117,6 @@ impl Attempt {
             expected: proposal.seats().len(),
             got: acceptances.len(),
         })?;
-        let expected = acceptances.len();
-        let mut encryption_keys = Vec::with_capacity(expected);
-        let mut taken = BTreeSet::new();
         let mut signatures = Batch::default();
         for (acceptance, identity) in acceptances.iter().zip(roster.identities()) {
             let index = acceptance.index.to_le_bytes();
@@ -128,23 +126,15 @@ impl Attempt {
         signatures
             .verify()
             .map_err(|places| altered(&places, "acceptance"))?;
-        for acceptance in &acceptances {
+        let decode = |acceptance: &Acceptance| {
             let member = acceptance.index;
-            if !taken.insert(acceptance.encryption_key) {
-                return Err(Fault::EncryptionKeyTaken { member });
-            }
-            let key = Point::from_bytes(&acceptance.encryption_key)
-                .map_err(|_| Fault::AcceptanceInvalid { member })?;
-            encryption_keys.push(key);
-        }
-        encryption_keys.truncate(roster.members().len());
-        let params = params(
-            &roster,
-            number,
-            acceptances
-                .iter()
-                .map(|acceptance| &acceptance.encryption_key),
-        );
+            Point::from_bytes(&acceptance.encryption_key)
+                .map_err(|_| Fault::AcceptanceInvalid { member })
+        };
+        let encryption_keys: Vec<Point> =
+            acceptances.iter().map(decode).collect::<Result<_, _>>()?;
+        let encoded: Vec<[u8; 32]> = encryption_keys.iter().map(|key| *key.as_bytes()).collect();
+        let params = params(&roster, number, &encoded);
         let dealers = dealers(&roster).ok_or(Fault::UnusableResult)?;
         Ok(Self {
             weights: dealers.iter().map(|dealer| dealer.weight).collect(),
@@ -159,7 +149,14 @@ impl Attempt {
 
     /// n: how many get a share.
     pub(crate) fn members(&self) -> usize {
-        self.encryption_keys.len()
+        self.roster.members().len()
+    }
+
+    /// Whether every dealer also acknowledges the deals, as in a create.
+    pub(crate) fn dealers_acknowledge(&self) -> bool {
+        let members = self.members();
+        let acknowledges = |dealer: &Dealer| usize::from(dealer.seat) <= members;
+        self.dealers.iter().all(acknowledges)
     }
 
     /// How many take part, new and old.
@@ -169,7 +166,10 @@ impl Attempt {
 
     /// The dealer whose deals carry this index.
     pub(crate) fn dealer(&self, index: u16) -> Option<&Dealer> {
-        self.dealers.iter().find(|dealer| dealer.index == index)
+        let place = self
+            .dealers
+            .binary_search_by_key(&index, |dealer| dealer.index);
+        place.ok().and_then(|place| self.dealers.get(place))
     }
 
     /// The dealer in this seat, if it is one of a dealer.
@@ -209,8 +209,14 @@ impl Attempt {
         u16::try_from(place + 1).ok()
     }
 
-    pub(crate) fn encryption_key(&self, index: u16) -> Option<&Point> {
-        usize::from(index)
+    /// N_i of the dealer whose deals carry this index.
+    pub(crate) fn dealer_key(&self, index: u16) -> Option<&Point> {
+        self.encryption_key(self.dealer(index)?.seat)
+    }
+
+    /// N of the member that has `seat` in this attempt.
+    pub(crate) fn encryption_key(&self, seat: u16) -> Option<&Point> {
+        usize::from(seat)
             .checked_sub(1)
             .and_then(|place| self.encryption_keys.get(place))
     }
@@ -225,12 +231,12 @@ pub(crate) fn altered(places: &[usize], what: &'static str) -> Fault {
     Fault::RelayAltered { author, what }
 }
 
-/// The parameters' hash. `roster` is the proposal among those that take part, `encryption_keys` begin with N_1 … N_n.
-pub(crate) fn params<'a>(
-    roster: &Proposal,
-    number: u32,
-    encryption_keys: impl Iterator<Item = &'a [u8; 32]>,
-) -> [u8; 64] {
+/// The parameters' hash. `roster` is the proposal among those that take part, `encryption_keys` are theirs by seat.
+pub(crate) fn params(roster: &Proposal, number: u32, encryption_keys: &[[u8; 32]]) -> [u8; 64] {
+    let key = |seat: u16| {
+        let place = usize::from(seat).checked_sub(1)?;
+        encryption_keys.get(place)
+    };
     let count = |length: usize| u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes();
     let base = roster.base();
     let result = base.map(|base| base.name().result.hash);
@@ -241,8 +247,9 @@ pub(crate) fn params<'a>(
         .item(&count(roster.old_seats().len()))
         .item(&base.map_or(0, Base::threshold).to_le_bytes());
     for old in roster.old_seats() {
-        if let Some(member) = roster.member(old.seat) {
-            hasher = hasher.item(&old.index.to_le_bytes()).item(&member.identity);
+        if let (Some(member), Some(key)) = (roster.member(old.seat), key(old.seat)) {
+            let index = old.index.to_le_bytes();
+            hasher = hasher.item(&index).item(&member.identity).item(key);
         }
     }
     hasher = hasher

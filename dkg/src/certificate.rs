@@ -55,7 +55,7 @@ struct Fields {
     proposal: ByteBuf,
     qualified: Vec<u16>,
     confirmations: Vec<Confirmation>,
-    /// N_1 ‖ … ‖ N_n, from which the parameters follow.
+    /// N of everybody who takes part, by seat, from which the parameters follow.
     encryption_keys: ByteBuf,
 }
 
@@ -113,6 +113,8 @@ enum Signatures {
 #[derive(Clone, Copy)]
 pub(crate) struct Known<'a> {
     pub(crate) proposal: &'a Proposal,
+    /// Its bytes.
+    pub(crate) encoded: &'a [u8],
     /// S_0 … S_t−1; empty if it knows none.
     pub(crate) sums: &'a [Point],
 }
@@ -229,7 +231,7 @@ impl CertifiedKey {
             return Err(CertificateError::Version(fields.version));
         }
         let proposal = match known {
-            Some(known) if known.proposal.to_bytes() == *fields.proposal => known.proposal.clone(),
+            Some(known) if *fields.proposal == *known.encoded => known.proposal.clone(),
             _ => Proposal::from_bytes(&fields.proposal)?,
         };
         let present = (1u16..)
@@ -247,14 +249,10 @@ impl CertifiedKey {
             .among(&present)
             .filter(|_| canonical)
             .ok_or(CertificateError::Absence)?;
-        let members = roster.members().len();
-        let encryption_keys = chunks("encryption keys", &fields.encryption_keys, members)?;
+        let seats = roster.seats().len();
+        let encryption_keys = chunks("encryption keys", &fields.encryption_keys, seats)?;
         let sums = chunks("sums", &fields.sums, usize::from(proposal.threshold()))?;
-        count(
-            "confirmations",
-            fields.confirmations.len(),
-            roster.seats().len(),
-        )?;
+        count("confirmations", fields.confirmations.len(), seats)?;
         let dealers = dealers(&roster).ok_or(CertificateError::Absence)?;
         count("qualified dealers", fields.qualified.len(), dealers.len())?;
         let qualified = dealers.iter().map(|dealer| &dealer.index);
@@ -265,7 +263,7 @@ impl CertifiedKey {
             return Err(CertificateError::OtherResult);
         }
         let result = AttemptResult {
-            params: attempt::params(&roster, fields.attempt, encryption_keys.iter()),
+            params: attempt::params(&roster, fields.attempt, encryption_keys),
             epoch: fields.epoch,
             set: fields.set,
             qualified: fields.qualified,

@@ -176,8 +176,9 @@ pub(crate) mod tests {
     )]
     use curve25519_dalek::Scalar;
 
+    use reencrypt::polynomial::evaluate;
+
     use super::*;
-    use crate::deal::evaluate;
     use crate::sums::{equal_weights, sum_commitments_vartime};
     use crate::{MemberIdentity, NodeKeys, RecoveryPhrase, Terms};
 

@@ -1,17 +1,21 @@
 //! Step 1, deal: a polynomial shared among all members, with commitments, and each share encrypted to its member.
 //!
 //! Dealer i picks a polynomial f of degree t − 1 with random coefficients and publishes A_k = f_k·G. Member j's share is
-//! s_ij = f(j). It is encrypted by a pad that only j and the dealer can compute, from a fresh key E = e·G of this deal:
+//! s_ij = f(j). It is encrypted by a pad that only j and the dealer can compute, from the secret that the two share by their
+//! encryption keys ([`crate::pairs`]):
 //!
 //! ```text
-//! pad_ij   = Hs("cryptonode/v1/dkg-pad", params, LE16(i), LE16(j), E, N_j, e·N_j)         c_ij = s_ij + pad_ij mod ℓ
-//! digest_i = H("cryptonode/v1/dkg-deal", params, LE16(i), A_0, E,
-//!              H("cryptonode/v1/dkg-commitments", A_1, …, A_t−1), MerkleRoot(c_i1 … c_in))
+//! commitments_hash = H("cryptonode/v1/dkg-commitments", A_1, …, A_t−1)
+//! pad_ij   = Hs("cryptonode/v1/dkg-pad", params, LE16(i), LE16(j), A_0, commitments_hash, N_i, N_j, n_i·N_j)
+//! c_ij     = s_ij + pad_ij mod ℓ
+//! digest_i = H("cryptonode/v1/dkg-deal", params, LE16(i), A_0, commitments_hash, MerkleRoot(c_i1 … c_in))
 //! ```
 //!
-//! The dealer proves that it knows f_0 and e (see [`crate::knowledge`]) and signs the digest with both proofs. The
-//! polynomial and e are gone when [`deal`] returns: after a crash the stored bytes of the deal are sent again, and
-//! nothing else can be.
+//! The pad hashes what determines the polynomial, so that no two polynomials are ever dealt under one pad, not even by a dealer that
+//! was set back to an older state and deals once more.
+//!
+//! The dealer proves that it knows f_0 and n_i (see [`crate::knowledge`]) and signs the digest with the proof. The polynomial is gone
+//! when [`deal`] returns: after a crash the stored bytes of the deal are sent again, and nothing else can be.
 //!
 //! A deal travels whole from the dealer to the leader ([`Deal`]). From there each member gets the signed [`DealHeader`] with its own
 //! ciphertext and its Merkle path ([`DealExcerpt`]), beside the sums of all commitments; and the commitments too
@@ -20,6 +24,7 @@
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
+use reencrypt::polynomial::evaluate;
 use reencrypt::{Hasher, Point, SecretScalar, hash, hash_to_scalar};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -27,8 +32,9 @@ use zeroize::Zeroize;
 
 use crate::attempt::Attempt;
 use crate::fault::DealFault;
-use crate::knowledge::{Context, Proof};
+use crate::knowledge::{Proof, Statement};
 use crate::merkle::{self, Tree};
+use crate::pairs::Pairs;
 use crate::{signature, tags};
 
 /// The signed part of a deal, from which its digest follows.
@@ -37,21 +43,15 @@ use crate::{signature, tags};
 pub struct DealHeader {
     /// The dealer's index: 1…n, in a reshare the one in the base.
     pub index: u16,
+    /// Proof of knowledge of the constant term and of n_i, 64 bytes.
+    #[serde(with = "serde_bytes")]
+    pub proof: [u8; 64],
     /// A_0, the commitment to the constant term, 32 bytes.
     #[serde(with = "serde_bytes")]
     pub constant: [u8; 32],
-    /// E = e·G, 32 bytes.
-    #[serde(with = "serde_bytes")]
-    pub ephemeral: [u8; 32],
-    /// The dealer's signature over `H("cryptonode/v1/dkg-deal-signature", params, LE16(i), digest, both proofs)`.
+    /// The dealer's signature over `H("cryptonode/v1/dkg-deal-signature", params, LE16(i), digest, proof)`.
     #[serde(with = "serde_bytes")]
     pub signature: [u8; 64],
-    /// Proof of knowledge of the constant term, 64 bytes.
-    #[serde(with = "serde_bytes")]
-    pub constant_proof: [u8; 64],
-    /// Proof of knowledge of e, 64 bytes.
-    #[serde(with = "serde_bytes")]
-    pub ephemeral_proof: [u8; 64],
     /// RFC 9162 root over the n ciphertexts, 32 bytes.
     #[serde(with = "serde_bytes")]
     pub ciphertexts_root: [u8; 32],
@@ -105,7 +105,8 @@ pub struct RelayedDeal {
 pub(crate) struct OpenHeader {
     pub(crate) index: u16,
     pub(crate) digest: [u8; 64],
-    pub(crate) ephemeral: Point,
+    /// N_i.
+    pub(crate) key: Point,
     /// A_0 … A_t−1; of an excerpt, A_0 alone.
     pub(crate) commitments: Vec<Point>,
 }
@@ -118,10 +119,20 @@ pub(crate) struct Relayed<'a> {
     pub(crate) path: &'a [u8],
 }
 
-/// Both proofs of a header, decoded.
-pub(crate) struct Proofs {
-    pub(crate) constant: Proof,
-    pub(crate) ephemeral: Proof,
+/// What the pad of one share depends on, beside the secret that its dealer and its member share.
+pub(crate) struct Pad<'a> {
+    pub(crate) params: &'a [u8; 64],
+    /// i.
+    pub(crate) dealer: u16,
+    /// j.
+    pub(crate) to: u16,
+    /// A_0.
+    pub(crate) constant: &'a [u8; 32],
+    pub(crate) commitments_hash: &'a [u8; 64],
+    /// N_i.
+    pub(crate) dealer_key: &'a Point,
+    /// N_j.
+    pub(crate) key: &'a Point,
 }
 
 impl DealHeader {
@@ -133,7 +144,6 @@ impl DealHeader {
                 params,
                 &self.index.to_le_bytes(),
                 &self.constant,
-                &self.ephemeral,
                 &self.commitments_hash,
                 &self.ciphertexts_root,
             ],
@@ -158,17 +168,11 @@ impl DealHeader {
         params: &'a [u8; 64],
         index: &'a [u8; 2],
         digest: &'a [u8; 64],
-    ) -> [&'a [u8]; 5] {
-        [
-            params,
-            index,
-            digest,
-            &self.constant_proof,
-            &self.ephemeral_proof,
-        ]
+    ) -> [&'a [u8]; 4] {
+        [params, index, digest, &self.proof]
     }
 
-    /// Decodes what the dealer signed: exactly t commitments and E, none of them the identity, and in a reshare the dealer's
+    /// Decodes what the dealer signed: exactly t commitments, none of them the identity, and in a reshare the dealer's
     /// public share of the base as the first.
     pub(crate) fn open(
         &self,
@@ -190,7 +194,7 @@ impl DealHeader {
                 Point::from_bytes(bytes).map_err(|_| DealFault::Commitment(place))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        self.with_points(digest, points)
+        self.with_points(attempt, digest, points)
     }
 
     /// In a reshare A_0 must be the dealer's public share of the base.
@@ -204,8 +208,7 @@ impl DealHeader {
         }
     }
 
-    /// Decodes what stands in the header itself: A_0 and E, neither of them the identity, and in a reshare the dealer's
-    /// public share of the base as A_0.
+    /// Decodes what stands in the header itself: A_0, which is not the identity, and in a reshare the dealer's public share of the base.
     pub(crate) fn open_excerpt(
         &self,
         attempt: &Attempt,
@@ -213,57 +216,50 @@ impl DealHeader {
     ) -> Result<OpenHeader, DealFault> {
         self.check_constant(attempt)?;
         let constant = Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?;
-        self.with_points(digest, vec![constant])
+        self.with_points(attempt, digest, vec![constant])
     }
 
     fn with_points(
         &self,
+        attempt: &Attempt,
         digest: [u8; 64],
         commitments: Vec<Point>,
     ) -> Result<OpenHeader, DealFault> {
-        let ephemeral = Point::from_bytes(&self.ephemeral).map_err(|_| DealFault::Ephemeral)?;
+        let key = attempt.dealer_key(self.index);
         Ok(OpenHeader {
             index: self.index,
             digest,
-            ephemeral,
+            key: *key.ok_or(DealFault::Index(self.index))?,
             commitments,
         })
     }
 
-    /// Decodes both proofs and computes their challenges.
-    pub(crate) fn proofs(&self, params: &[u8; 64], open: &OpenHeader) -> Result<Proofs, DealFault> {
-        let context = |tag| Context {
-            tag,
+    /// Decodes the proof and computes its challenge.
+    pub(crate) fn open_proof(
+        &self,
+        params: &[u8; 64],
+        open: &OpenHeader,
+    ) -> Result<Proof, DealFault> {
+        let statement = Statement {
             params,
             dealer: self.index,
             digest: &open.digest,
+            constant: open.commitments.first().ok_or(DealFault::Proof)?,
+            key: &open.key,
         };
-        let constant = open.commitments.first().ok_or(DealFault::ConstantProof)?;
-        Ok(Proofs {
-            constant: context(tags::PROOF_CONSTANT)
-                .decode(constant, &self.constant_proof)
-                .ok_or(DealFault::ConstantProof)?,
-            ephemeral: context(tags::PROOF_EPHEMERAL)
-                .decode(&open.ephemeral, &self.ephemeral_proof)
-                .ok_or(DealFault::EphemeralProof)?,
-        })
+        statement.decode(&self.proof).ok_or(DealFault::Proof)
     }
 }
 
-impl Proofs {
-    /// Verifies both, one by one.
-    pub(crate) fn verify_vartime(&self, open: &OpenHeader) -> Result<(), DealFault> {
-        if !open
-            .commitments
-            .first()
-            .is_some_and(|constant| self.constant.verify_vartime(constant))
-        {
-            return Err(DealFault::ConstantProof);
+impl OpenHeader {
+    /// Verifies the proof by itself.
+    pub(crate) fn verify_vartime(&self, proof: &Proof) -> Result<(), DealFault> {
+        let constant = self.commitments.first();
+        if constant.is_some_and(|constant| proof.verify_vartime(constant, &self.key)) {
+            Ok(())
+        } else {
+            Err(DealFault::Proof)
         }
-        if !self.ephemeral.verify_vartime(&open.ephemeral) {
-            return Err(DealFault::EphemeralProof);
-        }
-        Ok(())
     }
 }
 
@@ -297,9 +293,7 @@ impl Deal {
             return Err(DealFault::CiphertextsRoot);
         }
         let open = header.open(attempt, digest, &self.commitments)?;
-        header
-            .proofs(&attempt.params, &open)?
-            .verify_vartime(&open)?;
+        open.verify_vartime(&header.open_proof(&attempt.params, &open)?)?;
         Ok(open)
     }
 
@@ -385,124 +379,113 @@ pub(crate) fn commitments_hash(commitments: &[u8]) -> [u8; 64] {
     hasher.finalize()
 }
 
-/// pad_ij. `shared` is the encoding of e·N_j = n_j·E.
-pub(crate) fn pad(
-    params: &[u8; 64],
-    dealer: u16,
-    to: u16,
-    ephemeral: &Point,
-    encryption_key: &Point,
-    shared: &[u8; 32],
-) -> Scalar {
-    hash_to_scalar(
-        tags::PAD,
-        &[
-            params,
-            &dealer.to_le_bytes(),
-            &to.to_le_bytes(),
-            ephemeral.as_bytes(),
-            encryption_key.as_bytes(),
-            shared,
-        ],
-    )
+impl<'a> Pad<'a> {
+    /// That of the share which the header's dealer dealt to member `to`. `None` if one of the two takes no part.
+    pub(crate) fn of(attempt: &'a Attempt, header: &'a DealHeader, to: u16) -> Option<Self> {
+        Some(Self {
+            params: &attempt.params,
+            dealer: header.index,
+            to,
+            constant: &header.constant,
+            commitments_hash: &header.commitments_hash,
+            dealer_key: attempt.dealer_key(header.index)?,
+            key: attempt.encryption_key(to)?,
+        })
+    }
+
+    /// pad_ij. `shared` is the encoding of n_i·N_j = n_j·N_i.
+    pub(crate) fn with(&self, shared: &[u8; 32]) -> Scalar {
+        hash_to_scalar(
+            tags::PAD,
+            &[
+                self.params,
+                &self.dealer.to_le_bytes(),
+                &self.to.to_le_bytes(),
+                self.constant,
+                self.commitments_hash,
+                self.dealer_key.as_bytes(),
+                self.key.as_bytes(),
+                shared,
+            ],
+        )
+    }
+}
+
+/// What a dealer deals with.
+#[derive(Clone, Copy)]
+pub(crate) struct Sealing<'a> {
+    pub(crate) identity: &'a SigningKey,
+    /// n_i.
+    pub(crate) secret: &'a SecretScalar,
+    pub(crate) pairs: &'a Pairs,
 }
 
 /// Makes the deal of the dealer of this index. Called once for an attempt: its bytes are stored, and sent again when asked for.
-/// `constant` is the constant term of a reshare, random in a create.
+/// `constant` is the constant term of a reshare, random in a create. `None` if there is no such dealer.
 pub(crate) fn deal<R: CryptoRng>(
     attempt: &Attempt,
     index: u16,
     constant: Option<SecretScalar>,
-    identity: &SigningKey,
+    sealing: Sealing<'_>,
     rng: &mut R,
-) -> Deal {
+) -> Option<Deal> {
     let constant = constant.unwrap_or_else(|| SecretScalar::random(rng));
     let others = (1..attempt.roster.threshold()).map(|_| SecretScalar::random(rng));
     let polynomial: Vec<SecretScalar> = std::iter::once(constant).chain(others).collect();
-    deal_polynomial(attempt, index, identity, &polynomial, rng)
+    deal_polynomial(attempt, index, sealing, &polynomial, rng)
 }
 
 /// The deal of a given polynomial, constant term first.
 pub(crate) fn deal_polynomial<R: CryptoRng>(
     attempt: &Attempt,
     index: u16,
-    identity: &SigningKey,
+    sealing: Sealing<'_>,
     polynomial: &[SecretScalar],
     rng: &mut R,
-) -> Deal {
+) -> Option<Deal> {
     let points = SecretScalar::public_of_each(polynomial);
-    let ephemeral_secret = SecretScalar::random(rng);
-    let ephemeral = ephemeral_secret.public();
+    let (constant, others) = points.split_first()?;
+    let commitments: Vec<u8> = others.iter().flat_map(|point| *point.as_bytes()).collect();
+    let mut header = DealHeader {
+        index,
+        constant: *constant.as_bytes(),
+        commitments_hash: commitments_hash(&commitments),
+        ciphertexts_root: [0; 32],
+        proof: [0; 64],
+        signature: [0; 64],
+    };
     let mut ciphertexts = Vec::with_capacity(32 * attempt.members());
-    for (to, encryption_key) in (1u16..).zip(&attempt.encryption_keys) {
-        let mut share = evaluate(polynomial, to);
-        let shared = ephemeral_secret.diffie_hellman(encryption_key);
-        let mut pad = pad(
-            &attempt.params,
-            index,
-            to,
-            &ephemeral,
-            encryption_key,
-            &shared,
-        );
+    for (place, (to, _)) in (1u16..).zip(attempt.roster.members()).enumerate() {
+        let pad = Pad::of(attempt, &header, to)?;
+        let shared = sealing.pairs.with(sealing.secret, place, pad.key);
+        let (mut share, mut pad) = (evaluate(polynomial, to), pad.with(&shared));
         ciphertexts.extend_from_slice((share + pad).as_bytes());
         share.zeroize();
         pad.zeroize();
     }
-    let commitments: Vec<u8> = points
-        .iter()
-        .skip(1)
-        .flat_map(|point| *point.as_bytes())
-        .collect();
-    let mut header = DealHeader {
-        index,
-        constant: points
-            .first()
-            .map(|point| *point.as_bytes())
-            .unwrap_or_default(),
-        ephemeral: *ephemeral.as_bytes(),
-        commitments_hash: commitments_hash(&commitments),
-        ciphertexts_root: Tree::new(ciphertexts.as_chunks::<32>().0).root(),
-        constant_proof: [0; 64],
-        ephemeral_proof: [0; 64],
-        signature: [0; 64],
-    };
+    header.ciphertexts_root = Tree::new(ciphertexts.as_chunks::<32>().0).root();
     let digest = header.digest(&attempt.params);
-    let context = |tag| Context {
-        tag,
+    let statement = Statement {
         params: &attempt.params,
         dealer: index,
         digest: &digest,
+        constant,
+        key: attempt.dealer_key(index)?,
     };
-    if let (Some(constant), Some(point)) = (polynomial.first(), points.first()) {
-        header.constant_proof = context(tags::PROOF_CONSTANT).prove(constant, point, rng);
-    }
-    header.ephemeral_proof =
-        context(tags::PROOF_EPHEMERAL).prove(&ephemeral_secret, &ephemeral, rng);
-    header.sign(&attempt.params, identity);
-    Deal {
+    header.proof = statement.prove(polynomial.first()?, sealing.secret, rng);
+    header.sign(&attempt.params, sealing.identity);
+    Some(Deal {
         header,
         commitments: ByteBuf::from(commitments),
         ciphertexts: ByteBuf::from(ciphertexts),
-    }
+    })
 }
 
 impl DealHeader {
-    /// Signs the header's digest with both proofs.
+    /// Signs the header's digest with the proof.
     pub(crate) fn sign(&mut self, params: &[u8; 64], identity: &SigningKey) {
         let (digest, index) = (self.digest(params), self.index.to_le_bytes());
         let items = self.signed_items(params, &index, &digest);
         self.signature = signature::sign(identity, tags::DEAL_SIGNATURE, &items);
     }
-}
-
-/// f(x), by Horner's rule, in constant time.
-pub(crate) fn evaluate(polynomial: &[SecretScalar], x: u16) -> Scalar {
-    let x = Scalar::from(x);
-    polynomial
-        .iter()
-        .rev()
-        .fold(Scalar::ZERO, |value, coefficient| {
-            value * x + coefficient.expose()
-        })
 }

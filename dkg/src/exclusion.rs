@@ -248,8 +248,8 @@ fn prove_void(accused: &Accused, proposal: &Proposal) -> Proved {
         Err(reason) => reason,
         Ok(open) => accused
             .header
-            .proofs(&attempt.params, &open)
-            .and_then(|proofs| proofs.verify_vartime(&open))
+            .open_proof(&attempt.params, &open)
+            .and_then(|proof| open.verify_vartime(&proof))
             .err()?,
     };
     let dealer = attempt.seat_of_dealer(accused.header.index);
@@ -323,10 +323,8 @@ pub(crate) mod tests {
         DealHeader {
             index: u16::MAX,
             constant: [0; 32],
-            ephemeral: [0; 32],
             signature: [0; 64],
-            constant_proof: [0; 64],
-            ephemeral_proof: [0; 64],
+            proof: [0; 64],
             ciphertexts_root: [0; 32],
             commitments_hash: [0; 64],
         }

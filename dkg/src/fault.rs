@@ -125,12 +125,6 @@ pub enum Fault {
         /// The member.
         member: u16,
     },
-    /// Two members with one encryption key.
-    #[error("member {member} has the encryption key of another member")]
-    EncryptionKeyTaken {
-        /// The second that has it.
-        member: u16,
-    },
     /// The relayed list has not this member's own message as this member made it.
     #[error(
         "this member's own {what} was altered on the way: the leader relays what it was not given"
@@ -373,15 +367,11 @@ pub enum DealFault {
     /// A commitment is the identity or no point. 0 is the constant term's.
     #[error("its commitment {0} is the identity or not a point")]
     Commitment(usize),
-    /// E is the identity or no point.
-    #[error("its key E is the identity or not a point")]
-    Ephemeral,
-    /// The dealer does not show that it knows the constant term.
-    #[error("its proof of knowledge of the constant term is wrong")]
-    ConstantProof,
-    /// The dealer does not show that it knows e.
-    #[error("its proof of knowledge of e is wrong")]
-    EphemeralProof,
+    /// The dealer does not show that it knows the constant term and the secret of its encryption key.
+    #[error(
+        "its proof that it knows its constant term and the secret of its encryption key is wrong"
+    )]
+    Proof,
     /// A share is wrong, proved by the opening of one ciphertext.
     #[error("its share for member {to} does not fit its commitments")]
     Share {
@@ -402,9 +392,7 @@ impl DealFault {
             Self::CiphertextsRoot => "deal-ciphertexts-root",
             Self::BaseShare => "deal-base-share",
             Self::Commitment(_) => "deal-commitment",
-            Self::Ephemeral => "deal-ephemeral",
-            Self::ConstantProof => "deal-constant-proof",
-            Self::EphemeralProof => "deal-ephemeral-proof",
+            Self::Proof => "deal-proof",
             Self::Share { .. } => "deal-share",
         }
     }
@@ -433,7 +421,6 @@ impl Fault {
             Self::NotLeader => "not-the-leader",
             Self::AcceptanceCount { .. } => "acceptance-count",
             Self::AcceptanceInvalid { .. } => "acceptance-invalid",
-            Self::EncryptionKeyTaken { .. } => "encryption-key-taken",
             Self::OwnMessageAltered { .. } => "own-message-altered",
             Self::TwoAcceptances { .. } => "two-acceptances",
             Self::OtherParameters => "other-parameters",
@@ -471,7 +458,6 @@ impl Fault {
     pub fn culprit(&self) -> Option<u16> {
         match self {
             Self::AcceptanceInvalid { member }
-            | Self::EncryptionKeyTaken { member }
             | Self::TwoAcceptances { member, .. }
             | Self::FalseComplaint { member, .. }
             | Self::Unsigned { member, .. }

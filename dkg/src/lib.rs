@@ -133,6 +133,7 @@ mod knowledge;
 mod leader;
 mod member;
 mod merkle;
+mod pairs;
 mod phrase;
 mod proposal;
 mod sealed_share;

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | proposed | the proposal | its operator's [`Member::accept`] or [`Member::reject`] |
 //! | accepted | n, the secret of its encryption key | `begin`, with everybody's acceptance |
-//! | dealt | n, its own deal's bytes (the polynomial and e are already gone) | `deals` |
+//! | dealt | n, its own deal's bytes (the polynomial is already gone) | `deals` |
 //! | deals-wanted | n, the digests of all deals, the sums that do not fit | `whole-deals` |
 //! | acknowledged | n, x_j, the digests of all deals, the sums | `acknowledgements`, all about the same set |
 //! | complained | n, its complaints | nothing: the attempt fails by name |
@@ -481,6 +481,7 @@ impl Member {
             stage: Stage::Proposed,
             exclusions: Vec::new(),
             pending: Vec::new(),
+            activated: Vec::new(),
             attempt: None,
             secrets: Secrets::default(),
             accused: Vec::new(),
@@ -577,12 +578,15 @@ impl Member {
         Ok(running.changed(reply))
     }
 
-    /// Gives up if the proposal has expired and nothing was confirmed. Returns the state to write, without secrets.
+    /// Gives up if the proposal has expired and nothing was confirmed; if something was, n_j goes. Returns the state to write.
     /// The driver calls it from time to time, for ceremonies that nobody asks about any more.
     pub fn expire(&mut self, now: u64) -> Option<Zeroizing<Vec<u8>>> {
-        self.running
-            .as_mut()
-            .and_then(|running| running.expire(now))
-            .and_then(|output| output.persist)
+        let running = self.running.as_mut()?;
+        let changed = running.expire(now).and_then(|output| output.persist);
+        // Another attempt does not follow, and whoever has confirmed needs no more than its share.
+        if now >= running.proposal.expires() && running.erase_encryption() {
+            return Some(state::encode(running));
+        }
+        changed
     }
 }

@@ -124,7 +124,7 @@ impl Proposal {
         rng.fill_bytes(&mut id);
         let mut members = terms.members;
         members.sort_by_key(|member| member.identity);
-        Self::from_fields(Fields {
+        let fields = Fields {
             version: PROTOCOL_VERSION,
             id,
             kind: match terms.base {
@@ -141,12 +141,16 @@ impl Proposal {
             expires: terms.expires,
             allow_few_members: terms.allow_few_members,
             software: terms.software,
-        })
+        };
+        fields.check_recovery_keys()?;
+        let bytes = wire_v1::encode(&fields);
+        Self::from_fields(fields, &bytes)
     }
 
-    /// Reads and checks a proposal; `bytes` must be its one encoding.
+    /// Reads and checks a proposal; `bytes` must be its one encoding. That the recovery keys are points is for their owners to know:
+    /// nobody else computes with them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProposalError> {
-        Self::from_fields(wire_v1::decode(bytes, wire_v1::MAX_PROPOSAL)?)
+        Self::from_fields(wire_v1::decode(bytes, wire_v1::MAX_PROPOSAL)?, bytes)
     }
 
     /// The canonical bytes.
@@ -154,7 +158,8 @@ impl Proposal {
         wire_v1::encode(&self.fields)
     }
 
-    fn from_fields(fields: Fields) -> Result<Self, ProposalError> {
+    /// `bytes` are the encoding of `fields`.
+    fn from_fields(fields: Fields, bytes: &[u8]) -> Result<Self, ProposalError> {
         let mut identities = fields.check()?;
         let base = fields
             .base
@@ -187,7 +192,7 @@ impl Proposal {
         if !seats.iter().any(|seat| seat.identity == fields.leader) {
             return Err(ProposalError::Leader);
         }
-        let hash = reencrypt::hash(tags::PROPOSAL, &[&wire_v1::encode(&fields)]);
+        let hash = reencrypt::hash(tags::PROPOSAL, &[bytes]);
         Ok(Self {
             old: old_seats(base.as_deref(), &seats),
             fields,

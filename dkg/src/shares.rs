@@ -2,10 +2,10 @@
 //! group operations, and is made only when the check of the sums has failed (see [`crate::sums`]).
 //!
 //! All proofs and all shares are verified together, as one multi-scalar multiplication: with fresh random 128-bit
-//! weights α_i, β_i, γ_i for dealer i,
+//! weights α_i, γ_i for dealer i,
 //!
 //! ```text
-//! Σ_i (α_i·z_i + β_i·z'_i + γ_i·s_ij)·G  =  Σ_i α_i·(K_i + c_i·A_i0) + β_i·(K'_i + c'_i·E_i) + γ_i·Σ_k j^k·A_ik
+//! Σ_i (α_i·z_i + γ_i·s_ij)·G  =  Σ_i α_i·(K_i + c_i·A_i0 + c_i²·N_i) + γ_i·Σ_k j^k·A_ik
 //! ```
 //!
 //! which holds for false parts with a probability of 2⁻¹²⁸ only. When it does not hold, each deal is looked at on its
@@ -20,8 +20,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::acknowledge::{Complaint, deal_set};
 use crate::attempt::Attempt;
-use crate::deal::{self, DealHeader, OpenHeader, Proofs, Relayed, RelayedDeal};
+use crate::deal::{self, DealHeader, OpenHeader, Pad, Relayed, RelayedDeal};
 use crate::fault::{DealFault, Fault};
+use crate::knowledge::Proof;
+use crate::pairs::Pairs;
 use crate::signature::Batch;
 use crate::sums::{sum_commitments_vartime, sum_shares};
 use crate::tags;
@@ -29,7 +31,7 @@ use crate::tags;
 /// Deals whose signatures, counts and points are in order. Shares and proofs are not yet checked.
 pub(crate) struct Opened {
     pub(crate) header: OpenHeader,
-    pub(crate) proofs: Proofs,
+    pub(crate) proof: Proof,
     /// s_ij, or `None` if the ciphertext is no scalar.
     pub(crate) share: Option<Zeroizing<Scalar>>,
 }
@@ -63,6 +65,7 @@ pub(crate) struct Checker<'a> {
     pub(crate) index: u16,
     /// n_j.
     pub(crate) secret: &'a SecretScalar,
+    pub(crate) pairs: &'a Pairs,
     /// The member's own deal, if it is a dealer.
     pub(crate) own: Option<&'a DealHeader>,
 }
@@ -75,7 +78,8 @@ impl Checker<'_> {
         rng: &mut R,
     ) -> Result<Verdict, Fault> {
         let relayed: Vec<Relayed<'_>> = deals.iter().map(RelayedDeal::relayed).collect();
-        let digests = self.check_signatures(&relayed)?;
+        let digests = self.check_relayed(&relayed)?;
+        self.check_signatures(&relayed, &digests)?;
         for deal in deals {
             if deal::commitments_hash(&deal.commitments) != deal.header.commitments_hash {
                 return Err(Fault::RelayAltered {
@@ -106,9 +110,9 @@ impl Checker<'_> {
         Ok(Verdict::Good(GoodDeals { set, sums, share }))
     }
 
-    /// Step 7: one deal of each dealer in order, each as its dealer signed it, this member's own as it made it. Whatever is
-    /// wrong here is the leader's doing. Returns the digests.
-    pub(crate) fn check_signatures(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
+    /// Step 7 but for the signatures: one deal of each dealer in order, this member's own as it made it, and the ciphertexts those of the
+    /// digests. Whatever is wrong here is the leader's doing. Returns the digests.
+    pub(crate) fn check_relayed(&self, deals: &[Relayed<'_>]) -> Result<Vec<[u8; 64]>, Fault> {
         let dealers = &self.attempt.dealers;
         let expected = dealers.len();
         let in_order = dealers
@@ -122,26 +126,40 @@ impl Checker<'_> {
             });
         }
         let mut digests = Vec::with_capacity(expected);
-        let mut signatures = Batch::default();
         for (relayed, dealer) in deals.iter().zip(dealers) {
             let header = relayed.header;
-            let altered = |what| Fault::RelayAltered {
-                author: dealer.seat,
-                what,
-            };
-            let identity = self.attempt.roster.identity(dealer.seat);
-            let identity = identity.ok_or_else(|| altered("deal"))?;
-            let digest = header.digest(&self.attempt.params);
             if dealer.seat == self.index && self.own.is_some_and(|own| own != header) {
                 return Err(Fault::OwnMessageAltered { what: "deal" });
             }
-            let index = header.index.to_le_bytes();
-            let items = header.signed_items(&self.attempt.params, &index, &digest);
-            signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
             if !relayed.has_true_ciphertext(self.index, self.attempt.members()) {
-                return Err(altered("ciphertext"));
+                return Err(Fault::RelayAltered {
+                    author: dealer.seat,
+                    what: "ciphertext",
+                });
             }
-            digests.push(digest);
+            digests.push(header.digest(&self.attempt.params));
+        }
+        Ok(digests)
+    }
+
+    /// The rest of step 7: each dealer has signed its digest. If not, that is the leader's doing too.
+    pub(crate) fn check_signatures(
+        &self,
+        deals: &[Relayed<'_>],
+        digests: &[[u8; 64]],
+    ) -> Result<(), Fault> {
+        let dealers = &self.attempt.dealers;
+        let mut signatures = Batch::default();
+        for ((relayed, digest), dealer) in deals.iter().zip(digests).zip(dealers) {
+            let header = relayed.header;
+            let identity = self.attempt.roster.identity(dealer.seat);
+            let identity = identity.ok_or(Fault::RelayAltered {
+                author: dealer.seat,
+                what: "deal",
+            })?;
+            let index = header.index.to_le_bytes();
+            let items = header.signed_items(&self.attempt.params, &index, digest);
+            signatures.push(identity, tags::DEAL_SIGNATURE, &items, &header.signature);
         }
         signatures.verify().map_err(|places| Fault::RelayAltered {
             author: places
@@ -150,11 +168,10 @@ impl Checker<'_> {
                 .map(|dealer| dealer.seat)
                 .unwrap_or_default(),
             what: "deal",
-        })?;
-        Ok(digests)
+        })
     }
 
-    /// Step 8: decodes a deal's proofs and decrypts this member's share of it.
+    /// Step 8: decodes a deal's proof and decrypts this member's share of it.
     pub(crate) fn open(
         &self,
         relayed: &Relayed<'_>,
@@ -166,30 +183,22 @@ impl Checker<'_> {
             reason,
         };
         let header = header.map_err(bad)?;
-        let proofs = relayed
+        let proof = relayed
             .header
-            .proofs(&self.attempt.params, &header)
+            .open_proof(&self.attempt.params, &header)
             .map_err(bad)?;
-        let encryption_key = self
-            .attempt
-            .encryption_key(self.index)
-            .ok_or(Fault::OwnMessageAltered { what: "acceptance" })?;
-        let shared = self.secret.diffie_hellman(&header.ephemeral);
-        let mut pad = deal::pad(
-            &self.attempt.params,
-            dealer,
-            self.index,
-            &header.ephemeral,
-            encryption_key,
-            &shared,
-        );
+        let pad = Pad::of(self.attempt, relayed.header, self.index)
+            .ok_or_else(|| bad(DealFault::Index(dealer)))?;
+        let place = usize::from(self.attempt.seat_of_dealer(dealer)).saturating_sub(1);
+        let shared = self.pairs.with(self.secret, place, pad.dealer_key);
+        let mut pad = pad.with(&shared);
         let share = decode_scalar(relayed.ciphertext)
             .ok()
             .map(|ciphertext| Zeroizing::new(ciphertext - pad));
         pad.zeroize();
         Ok(Opened {
             header,
-            proofs,
+            proof,
             share,
         })
     }
@@ -197,7 +206,7 @@ impl Checker<'_> {
     /// The equation of the module's head. The secret shares only enter the left side, in constant time.
     fn all_hold_vartime<R: CryptoRng>(&self, opened: &[Opened], rng: &mut R) -> bool {
         let powers = powers(self.index, usize::from(self.attempt.roster.threshold()));
-        let size = opened.len() * (powers.len() + 3);
+        let size = opened.len() * (powers.len() + 2);
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
             Vec::<&RistrettoPoint>::with_capacity(size),
@@ -207,17 +216,15 @@ impl Checker<'_> {
             let Some(share) = &deal.share else {
                 return false;
             };
-            let (alpha, beta, gamma) = (weight(rng), weight(rng), weight(rng));
-            let (constant, ephemeral) = (&deal.proofs.constant, &deal.proofs.ephemeral);
-            *left += alpha * constant.response + beta * ephemeral.response + gamma * **share;
-            scalars.extend([alpha, beta, beta * ephemeral.challenge]);
-            points.extend([
-                constant.commitment.as_ristretto(),
-                ephemeral.commitment.as_ristretto(),
-                deal.header.ephemeral.as_ristretto(),
-            ]);
+            let (alpha, gamma) = (weight(rng), weight(rng));
+            *left += alpha * deal.proof.response + gamma * **share;
             // The constant term stands in its proof and in the share: one coefficient for both.
-            let mut extra = alpha * constant.challenge;
+            let mut extra = alpha * deal.proof.challenge;
+            scalars.extend([alpha, extra * deal.proof.challenge]);
+            points.extend([
+                deal.proof.commitment.as_ristretto(),
+                deal.header.key.as_ristretto(),
+            ]);
             for (power, commitment) in powers.iter().zip(&deal.header.commitments) {
                 scalars.push(gamma * power + extra);
                 points.push(commitment.as_ristretto());
@@ -255,11 +262,11 @@ impl Checker<'_> {
         Ok(complaints)
     }
 
-    /// Looks at the proofs of each deal on its own. A false one voids its deal.
+    /// Looks at the proof of each deal on its own. A false one voids its deal.
     pub(crate) fn blame_proofs_vartime(&self, opened: &[Opened]) -> Result<(), Fault> {
         for deal in opened {
-            deal.proofs
-                .verify_vartime(&deal.header)
+            deal.header
+                .verify_vartime(&deal.proof)
                 .map_err(|reason| Fault::BadDeal {
                     dealer: self.attempt.seat_of_dealer(deal.header.index),
                     reason,

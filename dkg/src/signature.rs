@@ -9,8 +9,24 @@
 //! signed with a commitment that has a component of small order, and it takes one try in eight. The random weights are a hash of
 //! all that is verified, so everybody who verifies the same batch comes to the same verdict. It therefore serves members, where an honest
 //! leader has verified each signature already, and where an odd signature is as good a promise of its author as a plain one.
+//!
+//! ```text
+//! k_i = SHA-512(R_i ‖ A_i ‖ M_i) mod ℓ                                       −(Σ w_i·s_i)·B + Σ w_i·R_i + Σ w_i·k_i·A_i = 0
+//! seed = H("cryptonode/v1/dkg-batch", SHA-512(R_1 ‖ A_1 ‖ M_1), s_1, …)
+//! w_0 ‖ w_1 ‖ w_2 ‖ w_3 = H("cryptonode/v1/dkg-batch", seed, LE32(0)), and so on, each of 128 bits, little-endian
+//! ```
+//!
+//! (ed25519-dalek has the same equation, with weights from a sponge that takes a tenth of the time.)
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
+use curve25519_dalek::{EdwardsPoint, Scalar};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use reencrypt::Hasher;
+use sha2::{Digest, Sha512};
+
+use crate::tags;
 
 /// Signs `H(tag, items…)`.
 pub(crate) fn sign(identity: &SigningKey, tag: &str, items: &[&[u8]]) -> [u8; 64] {
@@ -39,10 +55,12 @@ pub(crate) fn identity_key(bytes: &[u8; 32]) -> Option<VerifyingKey> {
 
 /// Signatures to be verified together.
 #[derive(Default)]
-pub(crate) struct Batch {
-    messages: Vec<[u8; 64]>,
-    signatures: Vec<Signature>,
-    identities: Vec<VerifyingKey>,
+pub(crate) struct Batch(Vec<Claim>);
+
+struct Claim {
+    identity: VerifyingKey,
+    message: [u8; 64],
+    signature: [u8; 64],
 }
 
 impl Batch {
@@ -54,26 +72,26 @@ impl Batch {
         items: &[&[u8]],
         signature: &[u8; 64],
     ) {
-        self.messages.push(reencrypt::hash(tag, items));
-        self.signatures.push(Signature::from_bytes(signature));
-        self.identities.push(*identity);
+        self.0.push(Claim {
+            identity: *identity,
+            message: reencrypt::hash(tag, items),
+            signature: *signature,
+        });
     }
 
     /// The places of the false ones, in the order in which they were pushed.
     pub(crate) fn verify(&self) -> Result<(), Vec<usize>> {
-        let messages: Vec<&[u8]> = self.messages.iter().map(<[u8; 64]>::as_slice).collect();
-        if ed25519_dalek::verify_batch(&messages, &self.signatures, &self.identities).is_ok() {
+        if self.holds_vartime() {
             return Ok(());
         }
-        let claims = self
-            .identities
+        let culprits: Vec<usize> = self
+            .0
             .iter()
-            .zip(&self.messages)
-            .zip(&self.signatures);
-        let culprits: Vec<usize> = claims
             .enumerate()
-            .filter(|(_, ((identity, message), signature))| {
-                identity.verify_strict(*message, signature).is_err()
+            .filter(|(_, claim)| {
+                let signature = Signature::from_bytes(&claim.signature);
+                let verdict = claim.identity.verify_strict(&claim.message, &signature);
+                verdict.is_err()
             })
             .map(|(place, _)| place)
             .collect();
@@ -83,6 +101,72 @@ impl Batch {
             Err(culprits)
         }
     }
+
+    /// The equation of the module's head.
+    fn holds_vartime(&self) -> bool {
+        let count = self.0.len();
+        let (mut responses, mut challenges) =
+            (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut seed = Hasher::new(tags::BATCH);
+        for claim in &self.0 {
+            let Some((commitment, response)) = claim.halves() else {
+                return false;
+            };
+            let Ok(scalar) = reencrypt::decode_scalar(response) else {
+                return false;
+            };
+            let challenge: [u8; 64] = Sha512::new()
+                .chain_update(commitment)
+                .chain_update(claim.identity.as_bytes())
+                .chain_update(claim.message)
+                .finalize()
+                .into();
+            seed = seed.item(&challenge).item(response);
+            responses.push(scalar);
+            challenges.push(Scalar::from_bytes_mod_order_wide(&challenge));
+        }
+        let weights = weights(&seed.finalize(), count);
+        let response: Scalar = responses.iter().zip(&weights).map(|(s, w)| s * w).sum();
+        let weighted = challenges.iter().zip(&weights).map(|(c, w)| c * w);
+        let commitments = self.0.iter().map(|claim| {
+            let (commitment, _) = claim.halves()?;
+            CompressedEdwardsY(*commitment).decompress()
+        });
+        let identities = self.0.iter().map(|claim| Some(claim.identity.to_edwards()));
+        EdwardsPoint::optional_multiscalar_mul(
+            std::iter::once(-response)
+                .chain(weights.iter().copied())
+                .chain(weighted),
+            std::iter::once(Some(ED25519_BASEPOINT_POINT))
+                .chain(commitments)
+                .chain(identities),
+        )
+        .is_some_and(|sum| sum.is_identity())
+    }
+}
+
+impl Claim {
+    /// R and s.
+    fn halves(&self) -> Option<(&[u8; 32], &[u8; 32])> {
+        let (commitment, response) = self.signature.split_first_chunk::<32>()?;
+        Some((commitment, response.first_chunk::<32>()?))
+    }
+}
+
+/// Weights of 128 bits, four of each hash.
+fn weights(seed: &[u8; 64], count: usize) -> Vec<Scalar> {
+    (0u32..)
+        .take(count.div_ceil(4))
+        .flat_map(|number| {
+            let bytes = reencrypt::hash(tags::BATCH, &[seed, &number.to_le_bytes()]);
+            let (quarters, _) = bytes.as_chunks::<16>();
+            quarters
+                .iter()
+                .map(|quarter| Scalar::from(u128::from_le_bytes(*quarter)))
+                .collect::<Vec<_>>()
+        })
+        .take(count)
+        .collect()
 }
 
 #[cfg(test)]
@@ -95,8 +179,6 @@ pub(crate) mod tests {
         missing_docs
     )]
     use curve25519_dalek::constants::EIGHT_TORSION;
-    use curve25519_dalek::{EdwardsPoint, Scalar};
-    use sha2::{Digest, Sha512};
 
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! The leader sends the sums S_k = Σ_i w_i·A_ik of all dealers' commitments, and of each deal only what its dealer signed and this
 //! member's ciphertext. The weights w_i are 1 when a key is made; when it is shared anew they are the dealers' Lagrange
-//! coefficients. The member checks every signature and every proof of knowledge, and then its share of the sum:
+//! coefficients. The member checks every proof of knowledge and its share of the sum:
 //!
 //! ```text
 //! S_0 = Σ_i w_i·A_i0        x_j·G = Σ_k j^k·S_k   with   x_j = Σ_i w_i·s_ij
@@ -19,6 +19,14 @@
 //!
 //! Wrong shares of two dealers that cancel in a member's sum leave that member with a right share of the sum. Wherever they do not
 //! cancel, in another member's sum or under other weights, the check fails there.
+//!
+//! # The deals' signatures
+//!
+//! In a create every dealer acknowledges the set of deals, and a member confirms only when it has verified all acknowledgements. So an
+//! honest dealer's acknowledgement shows that its deal in the set is its own, and the signatures of the deals need not be verified as well while all
+//! is right. They are what *blames* somebody: as soon as a check fails they are verified first. Whoever has shown a member made-up deals has
+//! gained an acknowledgement of a set that no other honest member acknowledges, and the member drops it when it is shown the true deals
+//! (`member/checks.rs`). In a reshare a dealer that leaves acknowledges nothing, and its signature is verified at once.
 //!
 //! # When a check fails
 //!
@@ -116,13 +124,32 @@ impl Checker<'_> {
         rng: &mut R,
     ) -> Result<SummedVerdict, Fault> {
         let relayed: Vec<Relayed<'_>> = excerpts.iter().map(DealExcerpt::relayed).collect();
-        let digests = self.check_signatures(&relayed)?;
+        let digests = self.check_relayed(&relayed)?;
+        let vouched_for = self.attempt.dealers_acknowledge();
+        if !vouched_for {
+            self.check_signatures(&relayed, &digests)?;
+        }
+        let outcome = self.add_up(&relayed, &digests, sums, rng);
+        // Before anything is said of anybody it must be certain whose the deals are.
+        if vouched_for && !matches!(outcome, Ok(SummedVerdict::Good(_))) {
+            self.check_signatures(&relayed, &digests)?;
+        }
+        outcome
+    }
+
+    fn add_up<R: CryptoRng>(
+        &self,
+        relayed: &[Relayed<'_>],
+        digests: &[[u8; 64]],
+        sums: &[u8],
+        rng: &mut R,
+    ) -> Result<SummedVerdict, Fault> {
         let set = deal_set(&self.attempt.params, digests.iter());
         let opened = relayed
             .iter()
             .zip(digests)
             .map(|(relayed, digest)| {
-                self.open(relayed, relayed.header.open_excerpt(self.attempt, digest))
+                self.open(relayed, relayed.header.open_excerpt(self.attempt, *digest))
             })
             .collect::<Result<Vec<_>, _>>()?;
         let sums = decode_sums(sums, self.attempt.roster.threshold());
@@ -140,7 +167,7 @@ impl Checker<'_> {
         Ok(SummedVerdict::WholeDealsWanted)
     }
 
-    /// The equations of the module's head and both proofs of every deal. The secret share only enters the left side, in constant
+    /// The equations of the module's head and the proof of every deal. The secret share only enters the left side, in constant
     /// time.
     fn sums_hold_vartime<R: CryptoRng>(
         &self,
@@ -149,7 +176,7 @@ impl Checker<'_> {
         share: &Scalar,
         rng: &mut R,
     ) -> bool {
-        let size = 4 * opened.len() + sums.len();
+        let size = 3 * opened.len() + sums.len();
         let (mut scalars, mut points) = (
             Vec::with_capacity(size),
             Vec::<&RistrettoPoint>::with_capacity(size),
@@ -157,22 +184,20 @@ impl Checker<'_> {
         let (of_share, of_constant) = (weight(rng), weight(rng));
         let mut left = Zeroizing::new(of_share * share);
         for (deal, dealer) in opened.iter().zip(&self.attempt.weights) {
-            let (alpha, beta) = (weight(rng), weight(rng));
-            let (constant, ephemeral) = (&deal.proofs.constant, &deal.proofs.ephemeral);
-            *left += alpha * constant.response + beta * ephemeral.response;
+            let alpha = weight(rng);
+            *left += alpha * deal.proof.response;
             let Some(commitment) = deal.header.commitments.first() else {
                 return false;
             };
+            let proved = alpha * deal.proof.challenge;
             scalars.extend([
                 alpha,
-                beta,
-                beta * ephemeral.challenge,
-                alpha * constant.challenge + of_constant * dealer,
+                proved * deal.proof.challenge,
+                proved + of_constant * dealer,
             ]);
             points.extend([
-                constant.commitment.as_ristretto(),
-                ephemeral.commitment.as_ristretto(),
-                deal.header.ephemeral.as_ristretto(),
+                deal.proof.commitment.as_ristretto(),
+                deal.header.key.as_ristretto(),
                 commitment.as_ristretto(),
             ]);
         }
@@ -196,8 +221,9 @@ mod tests {
         clippy::panic,
         missing_docs
     )]
+    use reencrypt::polynomial::evaluate;
+
     use super::*;
-    use crate::deal::evaluate;
     use crate::shares::share_fits;
 
     /// Dealers with old indices 1, 3 and 4 share the constant terms of one polynomial anew, as in a reshare.

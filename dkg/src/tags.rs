@@ -2,6 +2,8 @@
 
 /// A proposal's bytes.
 pub(crate) const PROPOSAL: &str = "cryptonode/v1/dkg-proposal";
+/// The weights of signatures that are verified together.
+pub(crate) const BATCH: &str = "cryptonode/v1/dkg-batch";
 /// What the proposer signs.
 pub(crate) const PROPOSE: &str = "cryptonode/v1/dkg-propose";
 /// What the proposer signs to call a ceremony off.
@@ -18,10 +20,8 @@ pub(crate) const PAD: &str = "cryptonode/v1/dkg-pad";
 pub(crate) const DEAL: &str = "cryptonode/v1/dkg-deal";
 /// The commitments of a deal after the first.
 pub(crate) const COMMITMENTS: &str = "cryptonode/v1/dkg-commitments";
-/// Challenge of the proof of knowledge of a deal's constant term.
-pub(crate) const PROOF_CONSTANT: &str = "cryptonode/v1/dkg-proof-constant";
-/// Challenge of the proof of knowledge of a deal's e.
-pub(crate) const PROOF_EPHEMERAL: &str = "cryptonode/v1/dkg-proof-ephemeral";
+/// Challenge of a dealer's proof of knowledge.
+pub(crate) const PROOF: &str = "cryptonode/v1/dkg-proof";
 /// Derivation of a proof's nonce.
 pub(crate) const PROOF_NONCE: &str = "cryptonode/v1/dkg-proof-nonce";
 /// What a dealer signs.
@@ -57,6 +57,7 @@ mod tests {
     fn no_tag_is_used_twice() {
         let tags = [
             super::PROPOSAL,
+            super::BATCH,
             super::PROPOSE,
             super::ABANDON,
             super::ACCEPT,
@@ -64,8 +65,7 @@ mod tests {
             super::PAD,
             super::DEAL,
             super::COMMITMENTS,
-            super::PROOF_CONSTANT,
-            super::PROOF_EPHEMERAL,
+            super::PROOF,
             super::PROOF_NONCE,
             super::DEAL_SIGNATURE,
             super::DEAL_SET,

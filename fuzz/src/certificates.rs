@@ -17,20 +17,20 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::der::{Content, Element};
 use crate::{Target, Verdict, refused, text};
 
-const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 const WRITE_ID: [u8; 32] = [0x11; 32];
 const POINT: [u8; 32] = [0x22; 32];
 const ARC: &str = "1.3.6.1.4.1.32473.1";
 
-struct Authority {
-    issuer: Issuer,
-    key: SigningKey,
+pub(crate) struct Authority {
+    pub(crate) issuer: Issuer,
+    pub(crate) key: SigningKey,
     policy: Policy,
     spki: Vec<u8>,
     approval: Vec<u8>,
 }
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let issuer = Issuer::from_pem(
         include_str!("../fixtures/authority.pem"),
         include_str!("../fixtures/authority.key"),

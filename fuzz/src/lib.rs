@@ -39,7 +39,9 @@ mod logs;
 mod moments;
 mod node;
 mod platform;
+mod record;
 mod reshares;
+mod revocations;
 mod scheme;
 #[path = "../../dkg/tests/machines/world.rs"]
 #[allow(
@@ -76,6 +78,8 @@ pub fn targets() -> Vec<Target> {
         node::targets(),
         logs::targets(),
         platform::targets(),
+        record::targets(),
+        revocations::targets(),
     ]
     .into_iter()
     .flatten()

@@ -72,6 +72,7 @@ mod hash;
 mod key_certificate;
 pub mod lagrange;
 mod opening;
+pub mod polynomial;
 mod public_key_package;
 mod request;
 mod schnorr;

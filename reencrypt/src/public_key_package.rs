@@ -30,6 +30,7 @@ use rand_core::CryptoRng;
 use crate::error::PublicKeyPackageError;
 use crate::group::{Point, VartimeSum};
 use crate::hash::Hasher;
+use crate::polynomial::power_sums;
 use crate::tags;
 
 /// A cluster key as the public knows it, checked. Cheap to clone.
@@ -189,20 +190,17 @@ impl Checked {
 /// Whether the points are p(1)·G, p(2)·G, … by the commitments to p: the second equation of the module's head.
 fn are_values_vartime<R: CryptoRng>(commitments: &[Point], points: &[Point], rng: &mut R) -> bool {
     let mut sum = VartimeSum::with_capacity(commitments.len() + points.len());
-    // r_j·j^k for the k at hand.
-    let mut terms = Vec::with_capacity(points.len());
+    let mut weights = Vec::with_capacity(points.len());
     for point in points {
         let mut bytes = [0; 16];
         rng.fill_bytes(&mut bytes);
         let weight = Scalar::from(u128::from_le_bytes(bytes));
         sum.add(weight, *point.as_ristretto());
-        terms.push(weight);
+        weights.push(weight);
     }
-    for commitment in commitments {
-        sum.add(-terms.iter().sum::<Scalar>(), *commitment.as_ristretto());
-        for (term, index) in terms.iter_mut().zip(1u16..) {
-            *term *= Scalar::from(index);
-        }
+    let sums = power_sums(&weights, commitments.len());
+    for (commitment, weight) in commitments.iter().zip(sums) {
+        sum.add(-weight, *commitment.as_ristretto());
     }
     sum.compute_vartime().is_identity()
 }

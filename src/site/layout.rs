@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rand::RngExt;
+use cryptonode::randomness;
 use zeroize::Zeroizing;
 
 use super::SiteError;
@@ -135,7 +135,7 @@ impl Layout {
     /// # Errors
     /// [`SiteError::Io`] if it cannot be written.
     pub fn make_passphrase(&self, of: &str) -> Result<PathBuf, SiteError> {
-        let random: Zeroizing<[u8; 32]> = Zeroizing::new(rand::rng().random());
+        let random = randomness::secret::<32>();
         let path = self.passphrase(of);
         let text = Zeroizing::new(hex::encode(random.as_slice()));
         private_file(&path, text.as_bytes())?;

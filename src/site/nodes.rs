@@ -3,6 +3,8 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
+use cryptonode::randomness;
+use rand::RngExt as _;
 use serde_json::Value;
 
 use super::build::text;
@@ -174,7 +176,7 @@ fn free_udp_ports(count: u16) -> Result<Vec<SocketAddr>, SiteError> {
         if sockets.len() == usize::from(count) {
             break;
         }
-        match UdpSocket::bind(("127.0.0.1", rand::random_range(FIRST..below))) {
+        match UdpSocket::bind(("127.0.0.1", randomness::system().random_range(FIRST..below))) {
             Ok(socket) => sockets.push(socket),
             Err(error) => failure = Some(error),
         }

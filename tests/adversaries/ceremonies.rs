@@ -1,15 +1,17 @@
 //! A dealer and leader that cheats real nodes in a ceremony over QUIC.
 //!
-//! The complaint oracle: a complaint publishes n_j·E_i, by which everybody decrypts what dealer i sent to member j. If a
-//! cheating dealer could deal with E_i = c·E_k, made of an honest dealer k's, and wrong shares, the honest members' own
-//! complaints would open the shares that dealer k sent them. The proof of knowledge of e_i is what stops it: such a deal is
+//! The complaint oracle: a complaint publishes n_j·N_i, by which everybody decrypts what members i and j dealt to each other. If a
+//! cheating dealer could take part with N_i = c·N_k, made of an honest member k's, and deal wrong shares, the honest members' own
+//! complaints would open what k dealt to them. The proof of knowledge of n_i is what stops it: a deal without it is
 //! void, and nobody complains about it.
 
 use std::collections::BTreeMap;
 
-use dkg::{Deal, Fault, Message};
+use curve25519_dalek::ristretto::CompressedRistretto;
+use curve25519_dalek::{RistrettoPoint, Scalar};
+use dkg::{Acceptance, Deal, Fault, Message};
 
-use crate::dealer::{Dealer, excerpt, relay};
+use crate::dealer::{Dealer, acceptance, excerpt, relay, sums};
 use crate::impostor::{Impostor, Outcome, Step};
 
 /// A deal of the impostor's own making, from its own polynomial.
@@ -19,28 +21,25 @@ fn dealer(impostor: &Impostor) -> Dealer {
         &impostor.proposal,
         &impostor.acceptances,
         impostor.index(),
+        impostor.secret.unwrap(),
         seed,
     )
 }
 
-/// Everyone is asked to deal; `victim` gets `forge(honest deals)` in place of the impostor's deal. Gives its answer.
-async fn relayed(
-    name: &str,
-    forge: impl Fn(&Impostor, &[(u16, Box<Deal>)]) -> Deal,
-) -> (u16, Message) {
+/// Everyone is asked to deal; a victim gets `forge` in place of the impostor's deal. Gives its answer.
+async fn relayed(name: &str, forge: impl Fn(&Impostor) -> Deal) -> Message {
     let mut impostor = Impostor::among_three(name).await;
     let victim = impostor.others()[0];
-    let (mut dealt, mut forged, mut verdict) = (Vec::new(), None, None);
+    let (mut forged, mut verdict) = (None, None);
     let outcome = impostor
         .lead(|impostor, step| match step {
-            Step::Answer(index, Message::Dealt { deal, .. }) => dealt.push((index, deal.clone())),
             Step::Question(index, Message::Deals { deals, .. }) if index == victim => {
-                let forged = forged.get_or_insert_with(|| forge(impostor, &dealt));
+                let forged = forged.get_or_insert_with(|| forge(impostor));
                 deals[usize::from(impostor.index()) - 1] = excerpt(forged, victim);
             }
             // The whole deals, when it calls for them.
             Step::Question(index, Message::WholeDeals { deals, .. }) if index == victim => {
-                let forged = forged.get_or_insert_with(|| forge(impostor, &dealt));
+                let forged = forged.get_or_insert_with(|| forge(impostor));
                 deals[usize::from(impostor.index()) - 1] = relay(forged, victim);
             }
             Step::Answer(
@@ -56,13 +55,89 @@ async fn relayed(
     for index in impostor.others() {
         assert!(impostor.keys_of(index).await.is_empty(), "member {index}");
     }
-    (impostor.index(), verdict.unwrap())
+    verdict.unwrap()
 }
 
-/// Another dealer's deal among those that were dealt to the leader.
-fn honest_dealer(impostor: &Impostor, dealt: &[(u16, Box<Deal>)]) -> Box<Deal> {
-    let of_another = |(index, _): &&(u16, Box<Deal>)| *index == impostor.others()[1];
-    dealt.iter().find(of_another).unwrap().1.clone()
+/// The impostor takes part with N and what it takes for n, made from an honest member's acceptance, and leads by hand. It deals the
+/// victim a wrong share under that key. Gives what the victim answers, asked with the sums and with the whole deals.
+async fn dealt_under(
+    name: &str,
+    forge: impl Fn(&Acceptance) -> (RistrettoPoint, Scalar),
+) -> (u16, [Message; 2]) {
+    let mut impostor = Impostor::among_three(name).await;
+    let (own, others) = (impostor.index(), impostor.others());
+    let (ceremony, victim) = (impostor.proposal.id(), others[0]);
+    let proposal = impostor.proposal.sign(&impostor.local.identity).unwrap();
+    let propose = Message::Propose { proposal };
+    let mut acceptances: BTreeMap<u16, Acceptance> = BTreeMap::new();
+    while acceptances.len() < others.len() {
+        for index in others.clone() {
+            match impostor.ask(index, &propose).await {
+                Message::Accepted { acceptance, .. } => {
+                    acceptances.insert(index, acceptance);
+                }
+                Message::Pending { .. } => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let (key, secret) = forge(&acceptances[&others[1]]);
+    let key = key.compress().to_bytes();
+    let forged = acceptance(&impostor.proposal, own, key, &impostor.local.identity);
+    acceptances.insert(own, forged);
+    let acceptances: Vec<Acceptance> = acceptances.into_values().collect();
+    let begin = Message::Begin {
+        attempt: 1,
+        ceremony,
+        excluded: Vec::new(),
+        acceptances: acceptances.clone(),
+    };
+    let mut deals: BTreeMap<u16, Deal> = BTreeMap::new();
+    for index in others.clone() {
+        match impostor.ask(index, &begin).await {
+            Message::Dealt { deal, .. } => deals.insert(index, *deal),
+            other => panic!("{other:?}"),
+        };
+    }
+    let mut cheat = Dealer::new(&impostor.proposal, &acceptances, own, secret, 5);
+    cheat.encryption_key = key;
+    let wrong = cheat.share(victim) + Scalar::ONE;
+    let victims = acceptances[usize::from(victim) - 1].encryption_key;
+    cheat.encrypt(victim, wrong, &victims);
+    deals.insert(own, cheat.finish(&impostor.local.identity));
+    let deals: Vec<Deal> = deals.into_values().collect();
+    let summed = Message::Deals {
+        sums: sums(&deals),
+        deals: deals.iter().map(|deal| excerpt(deal, victim)).collect(),
+        attempt: 1,
+        ceremony,
+    };
+    let whole = Message::WholeDeals {
+        deals: deals.iter().map(|deal| relay(deal, victim)).collect(),
+        attempt: 1,
+        ceremony,
+    };
+    let answers = [
+        impostor.ask(victim, &summed).await,
+        impostor.ask(victim, &whole).await,
+    ];
+    (own, answers)
+}
+
+fn assert_void((cheat, answers): (u16, [Message; 2])) {
+    for answer in answers {
+        match answer {
+            Message::Refused { code, culprit, .. } => {
+                assert_eq!((code.as_str(), culprit), ("deal-proof", cheat));
+            }
+            other => panic!("the victim opened n_j·N_k: {other:?}"),
+        }
+    }
+}
+
+fn decompress(acceptance: &Acceptance) -> RistrettoPoint {
+    let key = CompressedRistretto(acceptance.encryption_key);
+    key.decompress().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,67 +156,37 @@ async fn an_honest_member_of_our_own_makes_a_key_with_real_nodes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_complaint_oracle_is_shut() {
-    // E and its proof as they stand in the honest dealer's deal.
-    let (cheat, answer) = relayed("ceremony-oracle", |impostor, dealt| {
-        let honest = honest_dealer(impostor, dealt);
-        let mut dealer = dealer(impostor);
-        dealer.ephemeral = honest.header.ephemeral;
-        // What is sent to the victim is what the honest dealer sent it: a complaint would open just that.
-        dealer.ciphertexts = honest.ciphertexts.as_chunks::<32>().0.to_vec();
-        let (known, constant) = (dealer.polynomial[0], dealer.commitments[0]);
-        let constant = dealer.proof("cryptonode/v1/dkg-proof-constant", known, &constant);
-        dealer.finish_with(
-            &impostor.local.identity,
-            constant,
-            honest.header.ephemeral_proof,
-        )
-    })
-    .await;
-    match answer {
-        Message::Refused { code, culprit, .. } => {
-            assert_eq!((code.as_str(), culprit), ("deal-ephemeral-proof", cheat));
-        }
-        other => panic!("the victim opened n_j·E_k: {other:?}"),
-    }
+    // N as it stands in the honest member's acceptance.
+    let copied = dealt_under("ceremony-oracle", |honest| {
+        (decompress(honest), Scalar::ONE)
+    });
+    assert_void(copied.await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_multiple_of_an_honest_dealers_key_is_no_way_round() {
-    // E = 3·E_k, and a proof by the dealer's own e, which it is not made of.
-    let (cheat, answer) = relayed("ceremony-multiple", |impostor, dealt| {
-        let honest = honest_dealer(impostor, dealt);
-        let mut dealer = dealer(impostor);
-        let copied = curve25519_dalek::ristretto::CompressedRistretto(honest.header.ephemeral)
-            .decompress()
-            .unwrap();
-        dealer.ephemeral = (copied * curve25519_dalek::Scalar::from(3u8))
-            .compress()
-            .to_bytes();
-        dealer.finish(&impostor.local.identity)
-    })
-    .await;
-    match answer {
-        Message::Refused { code, culprit, .. } => {
-            assert_eq!((code.as_str(), culprit), ("deal-ephemeral-proof", cheat));
-        }
-        other => panic!("the victim opened n_j·E_k: {other:?}"),
-    }
+    // N = 3·N_k, and a proof by the factor, which is all that the impostor knows of it.
+    let factor = Scalar::from(3u8);
+    let multiple = dealt_under("ceremony-multiple", |honest| {
+        (decompress(honest) * factor, factor)
+    });
+    assert_void(multiple.await);
 }
 
-/// The twin: a dealer that knows its e, and deals a wrong share. That is complained of, and the complaint opens nothing
+/// The twin: a dealer that knows its n, and deals a wrong share. That is complained of, and the complaint opens nothing
 /// but the cheat's own words.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_share_under_a_key_of_ones_own_is_complained_of() {
-    let answer = relayed("ceremony-wrong-share", |impostor, _| {
+    let answer = relayed("ceremony-wrong-share", |impostor| {
         let victim = impostor.others()[0];
         let mut dealer = dealer(impostor);
-        let wrong = dealer.share(victim) + curve25519_dalek::Scalar::ONE;
+        let wrong = dealer.share(victim) + Scalar::ONE;
         let key = impostor.acceptances[usize::from(victim) - 1].encryption_key;
         dealer.encrypt(victim, wrong, &key);
         dealer.finish(&impostor.local.identity)
     })
     .await;
-    assert!(matches!(answer.1, Message::Complained { .. }), "{answer:?}");
+    assert!(matches!(answer, Message::Complained { .. }), "{answer:?}");
 }
 
 /// Two deals signed by one dealer for one attempt: whoever sees both names it. Here the nodes are shown different ones.

@@ -13,6 +13,7 @@ use cryptonode::client::{ClientIdentity, Dialer, PeerOptions};
 use cryptonode::config::{Config, read_policy};
 use cryptonode::store::{Passphrase, Store};
 use cryptonode::wire::v1::{Answer, ByteBuf, Request};
+use curve25519_dalek::Scalar;
 use dkg::{
     Acceptance, Fault, Leader, LeaderEffect, LocalNode, Member, MemberIdentity, MemberStage,
     Message, Proposal, Terms,
@@ -21,6 +22,7 @@ use reencrypt::Point;
 use threshold_exchange::site::{Site, SitePlan, Tool};
 
 use crate::cluster::{empty_site, entry, found, now};
+use crate::dealer::encryption_secret;
 
 /// A question to a member or its answer, by the member's index, before it goes on.
 pub(crate) enum Step<'a> {
@@ -42,6 +44,8 @@ pub(crate) struct Impostor {
     pub(crate) local: LocalNode,
     member: Member,
     dialer: Arc<Dialer>,
+    /// n of its own acceptance, once it has accepted.
+    pub(crate) secret: Option<Scalar>,
     /// All members' acceptances, once they are known.
     pub(crate) acceptances: Vec<Acceptance>,
 }
@@ -114,6 +118,7 @@ impl Impostor {
             dialer: Dialer::new(ClientIdentity::from_signing_key(&signing).unwrap(), options),
             local,
             _site: site,
+            secret: None,
             acceptances: Vec::new(),
         }
     }
@@ -138,6 +143,13 @@ impl Impostor {
             let mut output = self.member.handle(&from, message, now(), rng);
             if self.member.stage() == MemberStage::Proposed {
                 output = self.member.accept(now(), rng);
+            }
+            let written = output
+                .as_ref()
+                .ok()
+                .and_then(|output| output.persist.as_ref());
+            if let Some(state) = written.filter(|_| self.member.stage() == MemberStage::Accepted) {
+                self.secret = Some(encryption_secret(state));
             }
             return output.map_or_else(
                 |fault| Message::refusal(about, &fault),

@@ -1,6 +1,6 @@
 //! Secrets are gone from the processes' memory when they have been used.
 //!
-//! A site writes and reads a document. Then the memory of every process is written out, as a core dump would have it. The
+//! A site writes and reads documents. Then the memory of every process is written out, as a core dump would have it. The
 //! nodes are stopped, and the test, which has the operators' passphrases, learns what the secrets were and looks for them: there, and
 //! on the pages of health and metrics, which nobody has to say who he is for.
 
@@ -18,6 +18,9 @@ use super::secrets::{documents_keys, operators};
 
 const LETTER: &[u8] =
     b"Nobody but bob may know that the key of the cellar lies under the fourth stone.";
+
+/// So many that a copy which the process overwrites now and then by chance is found all the same.
+const DOCUMENTS: usize = 6;
 
 /// A process's memory, and what it was written into.
 struct Memory {
@@ -76,10 +79,15 @@ async fn no_secret_outlives_its_use_in_any_process() {
         .await
         .unwrap();
     let letter = file(&dir, "letter.txt", LETTER);
-    exchange.write("1-letter.txt", &letter).await.unwrap();
-    let into = dir.path().join("read");
-    exchange.read("1-letter.txt", &into).await.unwrap();
-    assert_eq!(std::fs::read(&into).unwrap(), LETTER);
+    let documents: Vec<String> = (1..=DOCUMENTS)
+        .map(|number| format!("{number}-letter.txt"))
+        .collect();
+    for document in &documents {
+        exchange.write(document, &letter).await.unwrap();
+        let into = dir.path().join(document).with_extension("read");
+        exchange.read(document, &into).await.unwrap();
+        assert_eq!(std::fs::read(&into).unwrap(), LETTER);
+    }
     exchange.export(&place.join("record.jsonl")).await.unwrap();
 
     // The platform first, then the nodes.
@@ -101,7 +109,9 @@ async fn no_secret_outlives_its_use_in_any_process() {
 
     let mut secrets = Secrets::new();
     let (shares, package) = operators(&place, &mut secrets);
-    documents_keys(&place, &shares, &package, &mut secrets);
+    for document in &documents {
+        documents_keys(&place, &shares, &package, document, &mut secrets);
+    }
     secrets.add_bytes("what alice wrote", LETTER);
 
     for (path, page) in &pages {

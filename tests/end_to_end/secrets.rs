@@ -85,11 +85,12 @@ fn users(site: &Path, secrets: &mut Secrets) {
     assert_eq!(found, 2, "the profile has an API key and an operator's key");
 }
 
-/// What t colluding nodes could open: the keys of the one document.
+/// What t colluding nodes could open: the keys of a document.
 pub(crate) fn documents_keys(
     site: &Path,
     shares: &[KeyShare],
     package: &PublicKeyPackage,
+    document: &str,
     secrets: &mut Secrets,
 ) {
     let keys: Vec<NoteKey> = line(&site.join("platform/verifiers.txt"))
@@ -101,7 +102,7 @@ pub(crate) fn documents_keys(
     let name = VersionName {
         tenant: "main".parse().unwrap(),
         dataset: "demo".parse().unwrap(),
-        document: "1-letter.txt".parse().unwrap(),
+        document: document.parse().unwrap(),
         version: 1,
     };
     let version = record.state.version(&name).unwrap();
@@ -133,7 +134,7 @@ pub(crate) fn documents_keys(
             _ => None,
         });
     let opened = opened.unwrap();
-    secrets.add_bytes("the document key", opened.expose());
+    secrets.add_bytes(&format!("the document key of {document}"), opened.expose());
     let body = SealedBody {
         length: version.length,
         checksum: version.checksum,
@@ -142,7 +143,10 @@ pub(crate) fn documents_keys(
         .unwrap()
         .unwrap_body_key(&content.wrapped_dek1, &name, &body)
         .unwrap();
-    secrets.add_bytes("the body key", body_key.body_key.expose());
+    secrets.add_bytes(
+        &format!("the body key of {document}"),
+        body_key.body_key.expose(),
+    );
 }
 
 /// What a panic says of a value that somebody unwrapped.
@@ -209,7 +213,7 @@ fn no_secret_is_in_any_log_at_any_level() {
     secrets.add_bytes("what alice wrote", LETTER);
     let (shares, package) = operators(&site, &mut secrets);
     users(&site, &mut secrets);
-    documents_keys(&site, &shares, &package, &mut secrets);
+    documents_keys(&site, &shares, &package, "1-letter.txt", &mut secrets);
     assert!(secrets.count() > 130, "{}", secrets.count());
 
     panics_say_no_secret(&site, &secrets);

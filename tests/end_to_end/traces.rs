@@ -22,6 +22,36 @@ fn says_nothing_of(collector: &Collector, words: &[&str]) {
     }
 }
 
+/// What the dashboard asks a store of traces for is what nodes send.
+fn the_dashboard_finds(spans: &[Span]) {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/grafana-dashboard.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap().iter();
+    let queries: Vec<&str> = panels
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .filter_map(|target| target["query"].as_str())
+        .collect();
+    assert!(queries.len() >= 2, "it shows traces");
+    for query in queries {
+        let terms = query.trim_matches(['{', '}', ' ']).split(" && ");
+        for (field, rest) in terms.filter_map(|term| term.split_once(' ')) {
+            let value = rest.split('"').nth(1).unwrap_or_default();
+            let found = spans.iter().any(|span| match field {
+                "resource.service.name" => span.service == value,
+                "resource.service.instance.id" => !span.instance.is_empty(),
+                "name" => span.name == value,
+                "duration" => true,
+                other => {
+                    let name = other.strip_prefix("span.").unwrap();
+                    span.attributes.iter().any(|(key, _)| key == name)
+                }
+            });
+            assert!(found, "no span fits {field} {rest}, in {query}");
+        }
+    }
+}
+
 #[test]
 fn reads_are_in_the_callers_trace_and_nodes_below_the_platform() {
     let collector = Collector::start().unwrap();
@@ -103,6 +133,7 @@ fn reads_are_in_the_callers_trace_and_nodes_below_the_platform() {
         answered >= 3 && answered <= shares,
         "{answered} of {shares}"
     );
+    the_dashboard_finds(&spans);
     says_nothing_of(
         &collector,
         &["letter", "Dear all", "alice", "bob", "mallory", "demo"],

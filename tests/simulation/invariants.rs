@@ -83,6 +83,8 @@ pub struct Monitor {
     pub opened: u64,
     /// Times that the power failed in the middle of a write.
     pub torn: u64,
+    /// What members and leaders of ceremonies have said that was not true.
+    pub lies: u64,
 }
 
 /// What an adversary has who holds t − 1 members of every epoch.

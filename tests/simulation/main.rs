@@ -13,6 +13,9 @@
 )]
 
 mod ceremonies;
+#[allow(dead_code, reason = "the key generation's own tests use the rest")]
+#[path = "../../dkg/tests/machines/dealer.rs"]
+mod dealer;
 mod disk;
 mod histories;
 mod invariants;

@@ -17,7 +17,7 @@ use crate::node::Caller;
 use crate::plants::Plant;
 use crate::reader::{Making, Run};
 use crate::record_ledger::{self, grant, revoke, signed, spki};
-use crate::world::{Later, World};
+use crate::world::{DEALINGS, LEADINGS, Later, World};
 
 /// What a history is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +206,7 @@ fn steps(rng: &mut StdRng, kind: Kind, shape: Shape, storm_ms: u64) -> Vec<(u64,
             let members: Vec<usize> = (0..shape.members).collect();
             let leader = rng.random_range(0..members.len());
             let absent = rng.random_range(0..=1);
+            steps.extend(dealing(rng, &steps, (leader, shape.members), faulty));
             steps.push((
                 10,
                 Step::Propose {
@@ -225,6 +226,7 @@ fn steps(rng: &mut StdRng, kind: Kind, shape: Shape, storm_ms: u64) -> Vec<(u64,
             let leader = members[rng.random_range(0..members.len())];
             let begin = at(rng) / 4;
             let absent = rng.random_range(0..=1);
+            steps.extend(dealing(rng, &steps, (leader, shape.members), faulty));
             steps.push((
                 begin,
                 Step::Propose {
@@ -314,6 +316,31 @@ fn steps(rng: &mut StdRng, kind: Kind, shape: Shape, storm_ms: u64) -> Vec<(u64,
     }
     steps.sort_by_key(|(at, _)| *at);
     steps
+}
+
+/// A member deals, or the one that leads leads, as it should not, if one more may.
+fn dealing(
+    rng: &mut StdRng,
+    steps: &[(u64, Step)],
+    (leader, members): (usize, usize),
+    faulty: usize,
+) -> Option<(u64, Step)> {
+    let all = [DEALINGS, LEADINGS].concat();
+    let how = all[rng.random_range(0..all.len())];
+    let other = rng.random_range(1..members);
+    let node = if LEADINGS.contains(&how) {
+        leader
+    } else {
+        // A leader's own deal is its own affair.
+        (leader + other) % members
+    };
+    let misbehaving = steps.iter().filter_map(|(_, step)| match step {
+        Step::Misbehave { node, .. } => Some(*node),
+        _ => None,
+    });
+    let others: Vec<usize> = misbehaving.collect();
+    let may = others.len() < faulty && !others.contains(&node) && rng.random_bool(0.6);
+    may.then_some((0, Step::Misbehave { node, how }))
 }
 
 fn at(ms: u64, step: Step) -> (u64, Step) {

@@ -1,19 +1,22 @@
 //! A reader's client: a read from the signed request to the opened key.
 //!
-//! What it makes of shares is the product's own ([`reencrypt::Opening`], [`reencrypt::KeyCertificate`]); whom it asks follows the rule of
-//! the product's race: as many in hand as answers are missing, another as soon as one is slow or of no use.
+//! What it makes of shares is the product's own ([`reencrypt::Opening`], [`reencrypt::KeyCertificate`]), and so is whom it asks, and when
+//! ([`cryptonode::client::Hand`]). When all have answered and it was not enough, it looks for newer members, and tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use coordinator::record::{SignedTransaction, TransactionId};
+use cryptonode::client::{CallError, Hand, Heard, Outcome};
 use cryptonode::wire::v1::{Answer, ByteBuf, Request, ResultVersion};
 use reencrypt::{
     Culprit, EphemeralSecret, KeyCertificate, Opening, Progress, PublicKeyPackage,
     VerifiedWrappedKey,
 };
 
-/// An answer that takes longer is overdue, milliseconds.
-pub const HEDGE_MS: u64 = 200;
+/// An answer that takes longer is overdue.
+const HEDGE: Duration = Duration::from_millis(200);
 /// How long a client waits for one answer, milliseconds.
 pub const ANSWER_MS: u64 = 2_000;
 /// How long a client waits before it asks all again, milliseconds.
@@ -62,9 +65,10 @@ pub enum Stage {
     Refused,
 }
 
-struct Asked {
-    since: u64,
-    over: bool,
+/// A moment of the virtual clock, as the product's code takes it.
+fn moment(ms: u64) -> Instant {
+    static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *BEGIN + Duration::from_millis(ms)
 }
 
 /// One read.
@@ -83,8 +87,7 @@ pub struct Run {
     pub opened: Option<Vec<u8>>,
     opening: Opening,
     pub view: View,
-    asked: BTreeMap<[u8; 32], Asked>,
-    missing: usize,
+    hand: Hand,
     renewed_ms: u64,
     paused_until: u64,
     newest: Option<ResultVersion>,
@@ -130,9 +133,8 @@ impl Run {
             approvals: BTreeMap::new(),
             opened: None,
             opening,
-            missing: view.package.threshold().into(),
+            hand: hand(&view, reader, 1),
             view,
-            asked: BTreeMap::new(),
             renewed_ms: now_ms,
             paused_until: 0,
             newest: None,
@@ -177,10 +179,16 @@ impl Run {
     }
 
     fn next_opening(&mut self, now_ms: u64) -> Option<Act> {
+        let at = moment(now_ms);
+        self.hand.look(at, |_| HEDGE);
+        let mut next = Vec::new();
+        while self.hand.wants_another(at) {
+            let node = self.hand.ask(at, |_| false);
+            next.extend(node.map(|node| self.view.members[node]));
+        }
         let behind = self.newest.is_some_and(|newest| newest > self.view.version);
-        let stuck = self.asked.len() == self.view.members.len()
-            && self.asked.values().all(|asked| asked.over);
-        if (behind || stuck) && now_ms >= self.looked_ms + PAUSE_MS {
+        let stuck = self.hand.is_over();
+        if next.is_empty() && (behind || stuck) && now_ms >= self.looked_ms + PAUSE_MS {
             self.looked_ms = now_ms;
             let request = Request::KeyCertificate {
                 public_key: *self.view.package.public_key().as_bytes(),
@@ -195,29 +203,6 @@ impl Run {
                 self.restart();
             }
             return None;
-        }
-        let overdue = |asked: &&Asked| !asked.over && now_ms >= asked.since + HEDGE_MS;
-        let slow = self.asked.values().filter(overdue).count();
-        let over = self.asked.values().filter(|asked| asked.over).count();
-        let good = usize::from(self.view.package.threshold())
-            - self.missing.min(self.view.package.threshold().into());
-        let useless = slow + over.saturating_sub(good);
-        let in_hand = self.asked.len() - over - slow;
-        let wanted = (self.missing + useless / 2).saturating_sub(in_hand);
-        // Everybody begins with somebody else.
-        let members = self.view.members.len();
-        let order = (0..members).map(|at| (at + self.reader + self.attempt as usize) % members);
-        let next: Vec<[u8; 32]> = order
-            .map(|at| self.view.members[at])
-            .filter(|member| !self.asked.contains_key(member))
-            .take(wanted)
-            .collect();
-        for member in &next {
-            let asked = Asked {
-                since: now_ms,
-                over: false,
-            };
-            self.asked.insert(*member, asked);
         }
         let request = Request::Reencrypt {
             result: Some(self.view.version),
@@ -242,9 +227,8 @@ impl Run {
 
     fn restart(&mut self) {
         self.opening.restart(self.view.package.clone()).unwrap();
-        self.missing = self.view.package.threshold().into();
-        self.asked.clear();
         self.attempt += 1;
+        self.hand = hand(&self.view, self.reader, self.attempt);
     }
 
     /// Where it is: shares of an earlier round are of no use any more, as in the product's race.
@@ -253,48 +237,71 @@ impl Run {
     }
 
     /// A member's answer, or that there is none. `round`: in which a share was asked for.
-    pub fn heard(&mut self, from: [u8; 32], round: Option<Round>, answer: Option<Answer>) {
+    pub fn heard(
+        &mut self,
+        from: [u8; 32],
+        round: Option<Round>,
+        answer: Option<Answer>,
+        now_ms: u64,
+    ) {
         if self.stage != Stage::Opening || round.is_some_and(|round| round != self.round()) {
             return;
         }
-        let shared = round.is_some();
-        let index = self.view.members.iter().position(|member| *member == from);
-        match answer {
-            Some(Answer::KeyCertificate { certificate, .. }) if !shared => {
-                let public_key = *self.view.package.public_key().as_bytes();
-                if let Ok(certificate) = KeyCertificate::verify(&certificate, &public_key)
-                    && ResultVersion::from(certificate.result()) > self.view.version
-                {
-                    self.view = View::of(&certificate);
-                    self.restart();
-                }
+        if round.is_none() {
+            if let Some(Answer::KeyCertificate { certificate, .. }) = answer {
+                self.look_at(&certificate);
             }
-            _ if !shared => {}
-            Some(Answer::Share { share, newest }) => {
+            return;
+        }
+        let Some(node) = self.view.members.iter().position(|member| *member == from) else {
+            return;
+        };
+        let silent = CallError::TimedOut {
+            after: Duration::from_millis(ANSWER_MS),
+        };
+        match Heard::from(answer.ok_or(silent)) {
+            Heard::Share { share, newest } => {
                 self.newest = self.newest.max(newest);
-                let Some(index) = index else { return };
-                if let Some(asked) = self.asked.get_mut(&from) {
-                    asked.over = true;
-                }
-                match self.opening.add(u16::try_from(index + 1).unwrap(), &share) {
-                    Progress::Need(missing) => self.missing = missing,
+                self.hand.answered(node, moment(now_ms));
+                match self.opening.add(u16::try_from(node + 1).unwrap(), &share) {
+                    Progress::Need(missing) => self.hand.missing(missing),
                     Progress::Opened(secret) => {
                         self.opened = Some(secret.expose().to_vec());
                         self.stage = Stage::Opened;
                     }
                     Progress::InvalidWrappedKey | Progress::Finished => {}
                 }
-                let blamed = self.opening.culprits().iter();
-                let cheated = blamed.filter(|culprit| culprit.reason.is_misbehaviour());
-                let members = &self.view.members;
-                self.culprits
-                    .extend(cheated.map(|Culprit { index, .. }| members[usize::from(*index) - 1]));
-            }
-            _ => {
-                if let Some(asked) = self.asked.get_mut(&from) {
-                    asked.over = true;
+                for Culprit { index, reason } in self.opening.culprits() {
+                    let node = usize::from(*index) - 1;
+                    let reason = (reason.to_string(), reason.is_misbehaviour());
+                    self.hand
+                        .found_out(node, Outcome::Cheated { reason: reason.0 });
+                    if reason.1 {
+                        self.culprits.insert(self.view.members[node]);
+                    }
                 }
+            }
+            Heard::Nothing { outcome, pause } => {
+                self.hand.failed(node, outcome, pause, moment(now_ms));
             }
         }
     }
+
+    /// Follows the key to newer members.
+    fn look_at(&mut self, certificate: &[u8]) {
+        let public_key = *self.view.package.public_key().as_bytes();
+        if let Ok(certificate) = KeyCertificate::verify(certificate, &public_key)
+            && ResultVersion::from(certificate.result()) > self.view.version
+        {
+            self.follow(View::of(&certificate));
+        }
+    }
+}
+
+/// Everybody begins with somebody else.
+fn hand(view: &View, reader: usize, attempt: u32) -> Hand {
+    let members = view.members.len();
+    let first = reader + attempt as usize;
+    let order = (0..members).map(|at| (at + first) % members).collect();
+    Hand::new(order, view.package.threshold().into())
 }

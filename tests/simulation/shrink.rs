@@ -22,6 +22,8 @@ pub struct Outcome {
     pub opened: u64,
     /// Times that the power failed in the middle of a write.
     pub torn: u64,
+    /// Lies of members and leaders of ceremonies.
+    pub lies: u64,
     /// Results that nodes hold shares of in the end, made in this history.
     pub made: usize,
 }
@@ -45,6 +47,7 @@ pub fn play(seed: u64, plan: &Plan, keep: &[usize], plant: Option<Plant>, told: 
         released: world.monitor.released,
         opened: world.monitor.opened,
         torn: world.monitor.torn,
+        lies: world.monitor.lies,
         made: made.len(),
     }
 }

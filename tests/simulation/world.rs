@@ -5,6 +5,7 @@
 
 mod actors;
 mod conduct;
+mod dealing;
 mod messages;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,8 @@ use crate::plan::Step;
 use crate::plants::Plant;
 use crate::reader::{ANSWER_MS, Act, Round, Run, Stage, View};
 use crate::record_ledger::{Founders, GENESIS_MS};
+
+pub use dealing::{DEALINGS, LEADINGS};
 
 /// How often a node does what it does by itself, milliseconds.
 const WAKE_MS: u64 = 1_000;
@@ -388,6 +391,9 @@ impl World {
         for Out { to, request, why } in outs {
             let place = self.nodes.iter().position(|node| node.identity() == to);
             let Some(place) = place else { continue };
+            let Some(request) = self.lead_falsely(at, to, request) else {
+                continue;
+            };
             let caller = Caller {
                 spki: self.nodes[at].identity().to_vec(),
                 member: Some(self.nodes[at].identity()),

@@ -3,11 +3,11 @@
 //! A secret leaks in many forms: raw, in hexadecimal, in base64, or as the list of numbers that a derived `Debug` prints.
 //! [`Secrets`] holds what must not be seen and looks for every form of it.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use memchr::memmem;
 use zeroize::Zeroizing;
 
 /// The shortest secret that is looked for: shorter ones are found by chance.
@@ -95,18 +95,45 @@ impl Secrets {
         });
     }
 
-    /// Looks through one text or memory image.
+    /// Looks through one text or memory image, once for all secrets: images are large, and secrets are many.
     #[must_use]
     pub fn search(&self, file: &Path, haystack: &[u8]) -> Vec<Leak> {
-        let leak = |needle: &Needle| {
-            memmem::find(haystack, &needle.bytes).map(|offset| Leak {
+        let mut by_start: HashMap<[u8; 2], Vec<usize>> = HashMap::new();
+        let mut starts = vec![false; 1 << 16];
+        for (number, needle) in self.needles.iter().enumerate() {
+            if let Some(start) = needle.bytes.first_chunk::<2>() {
+                by_start.entry(*start).or_default().push(number);
+                if let Some(one) = starts.get_mut(usize::from(u16::from_be_bytes(*start))) {
+                    *one = true;
+                }
+            }
+        }
+        let mut found: BTreeMap<usize, usize> = BTreeMap::new();
+        for (offset, pair) in haystack.array_windows::<2>().enumerate() {
+            if !starts
+                .get(usize::from(u16::from_be_bytes(*pair)))
+                .is_some_and(|it| *it)
+            {
+                continue;
+            }
+            let rest = haystack.get(offset..).unwrap_or_default();
+            for number in by_start.get(pair).into_iter().flatten() {
+                let needle = self.needles.get(*number);
+                if needle.is_some_and(|needle| rest.starts_with(&needle.bytes)) {
+                    found.entry(*number).or_insert(offset);
+                }
+            }
+        }
+        let leak = |(number, offset): (usize, usize)| {
+            let needle = self.needles.get(number)?;
+            Some(Leak {
                 secret: needle.name.clone(),
                 form: needle.form,
                 file: file.to_owned(),
                 offset,
             })
         };
-        self.needles.iter().filter_map(leak).collect()
+        found.into_iter().filter_map(leak).collect()
     }
 
     /// Looks through all files below a folder. Gives what was found, and how many bytes were read.

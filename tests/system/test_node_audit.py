@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from peer import cbor
-from peer.node_audit import AuditRefused, Record, origin_of, verify_export
+from peer.node_audit import AuditRefused, OperatorRecord, Record, origin_of, verify_export
 from peer.transparency import Checkpoint, leaf_hash, root, sign
 
 NODE = Ed25519PrivateKey.generate()
@@ -80,3 +80,19 @@ def test_records_have_one_encoding() -> None:
             Record.parse(damaged)
     with pytest.raises(AuditRefused):
         Record.parse(cbor.encode({**item, "client": bytes(31)}))
+
+
+def test_words_of_the_operator_stand_between_the_shares() -> None:
+    reason = "ceremony 65e78b5b for the key 0e082b40, in place of 2189250b"
+    words = [
+        cbor.encode({"action": action, "reason": reason, "subject": bytes([9]) * 32, "time_ms": 1_800_000_000_000})
+        for action in ("propose-policy", "accept-policy", "suspend-key")
+    ]
+    leaves = [LEAVES[0], *words, LEAVES[1]]
+    head, records = verify_export(export(leaves), "node-1", IDENTITY)
+    assert (head.size, len(records)) == (5, 2)
+    assert OperatorRecord.parse(words[1]).action == "accept-policy"
+    with pytest.raises(AuditRefused):
+        verify_export([line.replace("accept-policy".encode().hex(), "reject-policy".encode().hex()) for line in export(leaves)], "node-1", IDENTITY)
+    with pytest.raises(AuditRefused):
+        OperatorRecord.parse(cbor.encode({"action": "accept-policy", "reason": "x" * 1025, "subject": bytes(32), "time_ms": 1}))

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
-use benches::{ceremony, latency, read, sweep};
+use benches::{ceremony, latency, read, record, sweep};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -11,6 +11,9 @@ fn main() -> ExitCode {
     let own_name = words.next();
     let mut rest: Vec<OsString> = words.collect();
     if let Some(status) = latency::run_as_role(&rest) {
+        return status;
+    }
+    if let Some(status) = record::run_as_member(&rest) {
         return status;
     }
     match rest.first().and_then(|first| first.to_str()) {
@@ -41,10 +44,14 @@ fn instrument(words: Vec<OsString>) -> ExitCode {
             let arguments = read::Arguments::parse_from(words);
             on_runtime(async move { read::run(&arguments).await })
         }
+        Some("record") => {
+            let arguments = record::Arguments::parse_from(words);
+            on_runtime(async move { record::run(&arguments).await })
+        }
         other => {
             let other = other.unwrap_or_default();
             anstream::eprintln!(
-                "there is no instrument {other:?}; there are latency, read and ceremony"
+                "there is no instrument {other:?}; there are latency, read, ceremony and record"
             );
             ExitCode::from(2)
         }

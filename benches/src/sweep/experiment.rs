@@ -78,6 +78,7 @@ const READY: &[(&str, &str)] = &[
         "approvals",
         include_str!("../../experiments/approvals.toml"),
     ),
+    ("record", include_str!("../../experiments/record.toml")),
     (
         "record-share",
         include_str!("../../experiments/record-share.toml"),

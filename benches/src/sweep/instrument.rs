@@ -25,6 +25,8 @@ pub(super) enum Instrument {
     Read,
     /// Key generations, in one process or of real nodes.
     Ceremony,
+    /// What the golden record makes final among organisations' peers, beside the bare order.
+    Record,
     /// This project's operations beside others': a crate outside the workspace, built when it is first needed.
     Peers,
 }
@@ -53,6 +55,7 @@ impl Instrument {
             Self::Latency => "latency",
             Self::Read => "read",
             Self::Ceremony => "ceremony",
+            Self::Record => "record",
             Self::Peers => "peers",
         }
     }
@@ -63,6 +66,7 @@ impl Instrument {
             Self::Latency => Some(crate::latency::Arguments::command()),
             Self::Read => Some(crate::read::Arguments::command()),
             Self::Ceremony => Some(crate::ceremony::Arguments::command()),
+            Self::Record => Some(crate::record::Arguments::command()),
             Self::Peers => None,
         }
     }

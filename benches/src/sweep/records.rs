@@ -62,7 +62,18 @@ pub(super) type Labelled = BTreeMap<BTreeMap<String, String>, BTreeMap<u32, Run>
 #[derive(Deserialize)]
 struct Document {
     #[serde(default)]
-    runs: Vec<Facts>,
+    runs: Vec<Told>,
+}
+
+/// The facts of a run. Without a number the entries are numbered as they stand.
+#[derive(Deserialize)]
+struct Told {
+    run: Option<u32>,
+    /// Of which records: of those with at least these labels.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    #[serde(flatten)]
+    facts: Facts,
 }
 
 /// Reads one measurement: its records and its document.
@@ -83,10 +94,17 @@ pub(super) fn read(records: &Path, document: &Path) -> Result<Labelled, Failure>
         file: document.display().to_string(),
         reason: error.to_string(),
     })?;
-    for runs in all.values_mut() {
-        for (number, facts) in (1..).zip(&facts.runs) {
-            if let Some(run) = runs.get_mut(&number) {
-                run.facts = facts.clone();
+    for (labels, runs) in &mut all {
+        for (number, told) in (1..).zip(&facts.runs) {
+            let of_these = told
+                .labels
+                .iter()
+                .all(|(name, value)| labels.get(name) == Some(value));
+            if let Some(run) = runs
+                .get_mut(&told.run.unwrap_or(number))
+                .filter(|_| of_these)
+            {
+                run.facts = told.facts.clone();
             }
         }
     }

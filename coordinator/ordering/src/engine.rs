@@ -1,26 +1,26 @@
 //! A member: the library's parts put together, in a thread with a runtime of its own.
 
 use crate::{
-    Clock, Fault, Full, Judge, Settings,
+    Clock, Fault, Full, Judge, MAX_MEMBERS, Settings,
     application::{Orderer, Scheme},
     batch::{Batch, MAX_ITEM},
-    faults::{Faults, Watch},
-    gossip, network,
-    pool::Pool,
+    conductor::{Conductor, FETCH_AGAIN, FETCH_WITHIN, KEPT_VIEWS},
+    delivery::{Delivery, Out, PENDING, Used},
+    epochs::Epochs,
+    faults::{Bouncer, Faults},
+    gossip,
+    network::{self, Doorkeeper},
+    pool::{Origin, Pool},
 };
 use bytes::Bytes;
-use commonware_actor::Feedback;
 use commonware_broadcast::buffered;
 use commonware_codec::{Copying, DecodeExt as _};
-use commonware_consensus::{
-    Heightable as _, Reporter, Reporters,
-    marshal::{self, Start, Update, core::Actor, resolver::p2p as resolver, standard::Inline},
-    simplex::{self, Floor, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin},
-    types::{Epoch, FixedEpocher, ViewDelta},
+use commonware_consensus::marshal::{
+    self, Start, core::Actor, resolver::p2p as resolver, standard::Inline,
 };
 use commonware_cryptography::{
     Digested, Digestible as _,
-    certificate::{ConstantProvider, Verifier as _},
+    certificate::Verifier as _,
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_parallel::Sequential;
@@ -28,9 +28,7 @@ use commonware_runtime::{
     Runner as _, Spawner as _, Supervisor as _, buffer::paged::CacheRef, tokio as runtime,
 };
 use commonware_storage::archive::{Archive as _, Identifier, immutable};
-use commonware_utils::{Acknowledgement as _, acknowledgement::Exact, ordered::Set};
 use std::{
-    collections::HashMap,
     num::{NonZeroU16, NonZeroU64, NonZeroUsize},
     sync::{
         Arc, Mutex, PoisonError,
@@ -42,23 +40,14 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
-const MAILBOX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
-const BUFFER: NonZeroUsize = NonZeroUsize::new(1 << 20).unwrap();
+pub(crate) const MAILBOX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+pub(crate) const BUFFER: NonZeroUsize = NonZeroUsize::new(1 << 20).unwrap();
 const PAGE: NonZeroU16 = NonZeroU16::new(4096).unwrap();
 const PAGES: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 const SECTION: NonZeroU64 = NonZeroU64::new(4096).unwrap();
-/// Batches that may wait for the caller.
-const PENDING: NonZeroUsize = NonZeroUsize::new(16).unwrap();
 const REPAIR: NonZeroUsize = NonZeroUsize::new(16).unwrap();
-const KEPT_VIEWS: u64 = 256;
 /// Batches of each member that are kept until they are needed.
 const KEPT_BATCHES: usize = 16;
-const FETCH_WITHIN: Duration = Duration::from_secs(1);
-const FETCH_AGAIN: Duration = Duration::from_millis(100);
-/// A leader from whom nothing was heard for so long is not waited for.
-const ABSENT_AFTER: Duration = Duration::from_secs(8);
-/// All heights are of one epoch, until members can change.
-const EPOCH_LENGTH: NonZeroU64 = NonZeroU64::new(1 << 62).unwrap();
 const MIN_NAMESPACE: usize = 128;
 
 const VOTES: u64 = 0;
@@ -76,8 +65,8 @@ pub enum StartError {
         "a member's key is not a usable Ed25519 public key; compare the members' list with the others'"
     )]
     Key,
-    /// Listed twice, or not at all.
-    #[error("this member must be among the members, and every member's key must be there once")]
+    /// Nobody, too many, listed twice, or no epoch to be in.
+    #[error("an epoch has at least 2 batches and 1 to {MAX_MEMBERS} members, every one's key once")]
     Members,
     /// Too short to be told apart from other things that are signed.
     #[error("the namespace has fewer than {MIN_NAMESPACE} bytes")]
@@ -90,48 +79,23 @@ pub enum StartError {
     Thread(std::io::Error),
 }
 
-/// A batch that is final.
-#[derive(Debug)]
-pub struct Delivery {
-    /// Its height; the one before was delivered before.
-    pub height: u64,
-    /// Its time, milliseconds since the Unix epoch.
-    pub time_ms: u64,
-    /// What is in it.
-    pub items: Vec<Bytes>,
-    done: Option<Exact>,
-    forget: Forget,
-}
-
-#[derive(Clone)]
-struct Forget {
-    pool: Arc<Pool>,
-    delivered: Arc<AtomicU64>,
-}
-
-impl std::fmt::Debug for Forget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Forget")
-    }
-}
-
-impl Delivery {
-    /// Says that it was made use of, durably. One that is dropped instead stops the member: it cannot go on without.
-    pub fn done(self) {
-        self.forget.pool.forget(&self.items);
-        self.forget.delivered.store(self.height, Memory::Release);
-        if let Some(done) = self.done {
-            done.acknowledge();
-        }
-    }
+/// The part that a member has at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// Whether it votes there: it is one of the members. Who does not, follows.
+    pub votes: bool,
 }
 
 /// A member that runs.
 pub struct Ordering {
     outbox: mpsc::UnboundedSender<Bytes>,
     pool: Arc<Pool>,
-    me: usize,
+    me: Origin,
     faults: Faults,
+    epochs: Epochs,
+    epoch: Arc<AtomicU64>,
     running: Arc<AtomicBool>,
     stop: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
@@ -161,6 +125,17 @@ impl Ordering {
     #[must_use]
     pub fn faults(&self) -> Vec<Fault> {
         self.faults.list()
+    }
+
+    /// Which part it has.
+    #[must_use]
+    pub fn part(&self) -> Part {
+        let epoch = self.epoch.load(Memory::Acquire);
+        let roll = self.epochs.roll(epoch);
+        Part {
+            epoch,
+            votes: roll.is_some_and(|roll| roll.signs),
+        }
     }
 
     /// Whether it still runs. It stops when its disk fails, or when a delivery was dropped.
@@ -210,21 +185,17 @@ pub fn start(
     }
     let key = PrivateKey::decode(Copying(secret.as_slice())).map_err(|_| StartError::Key)?;
     drop(secret);
-    let members: Vec<_> = settings
-        .members
-        .iter()
-        .map(|member| Ok((network::public_key(member)?, *member)))
-        .collect::<Result<_, StartError>>()?;
-    let keys: Set<PublicKey> = members
-        .iter()
-        .map(|(key, _)| key.clone())
-        .collect::<Vec<_>>()
-        .try_into()
-        .map_err(|_| StartError::Members)?;
-    let scheme = Scheme::signer(&settings.namespace, keys.clone(), key.clone())
-        .ok_or(StartError::Members)?;
     let own = commonware_cryptography::Signer::public_key(&key);
-    let me = keys.position(&own).ok_or(StartError::Members)?;
+    let mut me = Origin::default();
+    me.copy_from_slice(own.as_ref());
+    let epochs = Epochs::new(
+        &settings.namespace,
+        key.clone(),
+        settings.epoch_length,
+        &settings.members,
+        settings.coming.clone(),
+        settings.delivered,
+    )?;
 
     let pool = Arc::new(Pool::new());
     let delivered = Arc::new(AtomicU64::new(settings.delivered));
@@ -233,13 +204,13 @@ pub fn start(
     let (stop, stopped) = oneshot::channel();
     let faults = Faults::default();
     let running = Arc::new(AtomicBool::new(true));
+    let epoch = Arc::new(AtomicU64::new(0));
     let parts = Parts {
         key,
         own,
-        keys,
         me,
-        members,
-        scheme,
+        epochs: epochs.clone(),
+        epoch: epoch.clone(),
         orderer: Orderer {
             pool: pool.clone(),
             judge,
@@ -250,9 +221,10 @@ pub fn start(
         out: Out {
             after: settings.delivered,
             deliveries,
-            forget: Forget {
+            used: Used {
                 pool: pool.clone(),
                 delivered,
+                epochs: epochs.clone(),
             },
         },
         told,
@@ -276,6 +248,8 @@ pub fn start(
         pool,
         me,
         faults,
+        epochs,
+        epoch,
         running,
         stop: Mutex::new(Some((stop, thread))),
     };
@@ -294,10 +268,9 @@ impl Drop for Alive {
 struct Parts {
     key: PrivateKey,
     own: PublicKey,
-    keys: Set<PublicKey>,
-    me: usize,
-    members: Vec<(PublicKey, crate::Member)>,
-    scheme: Scheme,
+    me: Origin,
+    epochs: Epochs,
+    epoch: Arc<AtomicU64>,
     orderer: Orderer,
     out: Out,
     told: mpsc::UnboundedReceiver<Bytes>,
@@ -305,74 +278,20 @@ struct Parts {
     settings: Settings,
 }
 
-/// Takes final batches from marshal and gives them to the caller.
-#[derive(Clone)]
-struct Out {
-    /// What is not above this the caller has already.
-    after: u64,
-    deliveries: mpsc::Sender<Delivery>,
-    forget: Forget,
-}
-
-impl Out {
-    /// Gives the caller the next batch from this member's own archive, and leaves room for as many as marshal gives at once.
-    async fn replay(&mut self, batch: &Batch) {
-        if let Ok(room) = self.deliveries.reserve_many(PENDING.get() + 1).await {
-            drop(room);
-            self.deliver(batch, None);
-        }
-        self.after = batch.height().get();
-    }
-
-    fn deliver(&self, batch: &Batch, done: Option<Exact>) -> Feedback {
-        let height = batch.height().get();
-        if height <= self.after || height == 0 {
-            if let Some(done) = done {
-                done.acknowledge();
-            }
-            return Feedback::Ok;
-        }
-        let delivery = Delivery {
-            height,
-            time_ms: batch.time_ms,
-            items: batch.items.clone(),
-            done,
-            forget: self.forget.clone(),
-        };
-        match self.deliveries.try_send(delivery) {
-            Ok(()) => Feedback::Ok,
-            Err(_) => Feedback::Closed,
-        }
-    }
-}
-
-impl Reporter for Out {
-    type Activity = Update<Batch>;
-
-    fn report(&mut self, update: Update<Batch>) -> Feedback {
-        match update {
-            Update::Tip(..) => Feedback::Ok,
-            Update::Block(batch, done) => self.deliver(batch.inner(), Some(done)),
-        }
-    }
-}
-
-async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver<()>) {
+async fn run(context: runtime::Context, parts: Parts, mut stopped: oneshot::Receiver<()>) {
     let Parts {
         key,
         own,
-        keys,
         me,
-        members,
-        scheme,
+        epochs,
+        epoch,
         orderer,
         mut out,
         told,
         faults,
         settings,
     } = parts;
-    let timing = settings.timing;
-    let (mut network, oracle) = network::network(&context, &settings, key, &members);
+    let (mut network, oracle) = network::network(&context, &settings, key);
     let votes = network.register(VOTES, network::quota(512));
     let certificates = network.register(CERTIFICATES, network::quota(512));
     let views = network.register(VIEWS, network::quota(128));
@@ -384,12 +303,16 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
     let cache = CacheRef::new(PAGE, PAGES);
     let genesis = Batch::genesis(&settings.namespace, settings.genesis_ms);
     let beginning = genesis.digest();
+    let bouncer = Bouncer {
+        oracle: oracle.clone(),
+        faults,
+    };
     let backfill = resolver::init(
         context.child("backfill"),
         resolver::Config {
             public_key: own.clone(),
             peer_provider: oracle.clone(),
-            blocker: oracle.clone(),
+            blocker: bouncer.clone(),
             mailbox_size: MAILBOX,
             fetch_timeout: non_zero(FETCH_WITHIN),
             fetch_retry_delay: FETCH_AGAIN,
@@ -430,7 +353,6 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
         tracing::error!(folder = %settings.folder.display(), "what was ordered cannot be read; restore the folder, or remove it and let the others send everything again");
         return;
     };
-    let epochs = FixedEpocher::new(EPOCH_LENGTH);
     // What the caller has lost comes out again; marshal may have been told that it was made use of.
     loop {
         let height = out.after + 1;
@@ -443,17 +365,22 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
             }
         }
     }
+    // The caller executes what came out again, and with it says who the members are: nothing can be verified of an epoch before.
+    tokio::select! {
+        _ = &mut stopped => return,
+        () = epochs.until_known(epochs.of(out.after.saturating_add(1))) => {}
+    }
     let (actor, mailbox, _) = Actor::init(
         context.child("marshal"),
         finalizations,
         blocks,
         marshal::Config {
-            provider: ConstantProvider::<_, Epoch>::new(scheme.clone()),
-            epocher: epochs.clone(),
+            provider: epochs.clone(),
+            epocher: epochs.epocher(),
             start: Start::Genesis(Digested::precomputed(genesis, beginning)),
             partition_prefix: "marshal".to_owned(),
             mailbox_size: MAILBOX,
-            view_retention: ViewDelta::new(KEPT_VIEWS),
+            view_retention: KEPT_VIEWS,
             prunable_items_per_section: SECTION,
             page_cache: cache.clone(),
             replay_buffer: BUFFER,
@@ -468,55 +395,40 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
     .await;
     let mut marshal = actor.start(out, buffer, backfill);
 
-    let inline = Inline::new(context.child("batches"), orderer.clone(), mailbox, epochs);
-    let watch = Watch {
-        faults,
-        scheme: scheme.clone(),
-        random: Arc::new(Mutex::new(context.child("faults"))),
-    };
-    let engine = simplex::Engine::new(
-        context.child("simplex"),
-        simplex::Config {
-            scheme,
-            elector: RoundRobin::<commonware_cryptography::Sha256>::default(),
-            blocker: oracle,
-            automaton: inline.clone(),
-            relay: inline.clone(),
-            reporter: Reporters::from((inline, watch)),
-            track_historical_votes: false,
-            strategy: Sequential,
-            partition: "votes".to_owned(),
-            mailbox_size: MAILBOX,
-            epoch: Epoch::zero(),
-            floor: Floor::Genesis(beginning),
-            replay_buffer: BUFFER,
-            write_buffer: BUFFER,
-            page_cache: cache,
-            leader_timeout: timing.leader,
-            certification_timeout: timing.certification,
-            timeout_retry: timing.certification,
-            view_retention: ViewDelta::new(KEPT_VIEWS),
-            skip: SkipPolicy::Enabled {
-                timeout: ABSENT_AFTER.max(2 * timing.certification),
-                budget: SkipBudget::Participants,
-            },
-            fetch_timeout: non_zero(FETCH_WITHIN),
-            fetch_retry_delay: FETCH_AGAIN,
-            forward: ForwardPolicy::SilentVoters,
-        },
+    // Marshal's own mark may be behind what the caller has, or missing with its folder.
+    let processed = mailbox.get_processed().await;
+    let processed = processed.map_or(0, |it| it.height().get());
+    let first = epochs
+        .of(processed.saturating_add(1))
+        .max(*epochs.reached().borrow());
+    let inline = Inline::new(
+        context.child("batches"),
+        orderer.clone(),
+        mailbox.clone(),
+        epochs.epocher(),
     );
-    let mut engine = engine.start(votes, certificates, views);
+    let conductor = Conductor {
+        context: context.child("epochs"),
+        epochs,
+        marshal: mailbox,
+        inline,
+        doorkeeper: Doorkeeper::new(oracle),
+        bouncer,
+        timing: settings.timing,
+        cache,
+        epoch,
+    };
+    let conducting = conductor.run(first, votes, certificates, views);
 
-    let places: HashMap<_, _> = keys.iter().cloned().zip(0..).collect();
     let (pool, judge) = (orderer.pool.clone(), orderer.judge.clone());
     let telling = gossip::tell(told, pool.clone(), me, items_out);
     let _tell = context.child("tell").spawn(|_| telling);
     let _hear = context
         .child("hear")
-        .spawn(|_| gossip::hear(pool, judge, places, items_in));
+        .spawn(|_| gossip::hear(pool, judge, items_in));
     tokio::select! {
         _ = stopped => return,
-        _ = &mut engine => {}
+        () = conducting => {}
         _ = &mut marshal => {}
         _ = &mut network => {}
     }
@@ -525,7 +437,7 @@ async fn run(context: runtime::Context, parts: Parts, stopped: oneshot::Receiver
     );
 }
 
-fn non_zero(time: Duration) -> commonware_utils::NonZeroDuration {
+pub(crate) fn non_zero(time: Duration) -> commonware_utils::NonZeroDuration {
     commonware_utils::NZDuration!(time)
 }
 

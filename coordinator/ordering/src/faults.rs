@@ -1,5 +1,5 @@
 //! Who voted for two things at once. Such votes are signed, so they are proof; the library stops talking to whoever sent them, and
-//! here it gets a name.
+//! here it gets a name. It also stops talking to who sent something else that breaks the rules; that gets a name too.
 
 use crate::application::Scheme;
 use commonware_actor::Feedback;
@@ -7,7 +7,8 @@ use commonware_consensus::{
     Reporter, Viewable as _,
     simplex::types::{Activity, Attributable as _},
 };
-use commonware_cryptography::sha256::Digest;
+use commonware_cryptography::{ed25519::PublicKey, sha256::Digest};
+use commonware_p2p::{BlockedSubscription, Blocker, authenticated::lookup::Oracle};
 use commonware_parallel::Sequential;
 use commonware_runtime::tokio::Context;
 use std::{
@@ -38,9 +39,47 @@ impl Faults {
         found.iter().map(fault).collect()
     }
 
+    /// Proof outweighs what was only seen.
     fn note(&self, member: [u8; 32], what: &'static str) -> bool {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        found.insert(member, what).is_none()
+        found
+            .insert(member, what)
+            .is_none_or(|before| before == SEEN)
+    }
+
+    fn suspect(&self, member: [u8; 32]) -> bool {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = !found.contains_key(&member);
+        found.entry(member).or_insert(SEEN);
+        new
+    }
+}
+
+/// Of what is no proof for others: this member saw it.
+const SEEN: &str =
+    "it sent what nobody sends who keeps the rules, and nothing is taken from it for an hour";
+
+/// Shuts out who breaks the rules, and says who.
+#[derive(Clone)]
+pub(crate) struct Bouncer {
+    pub(crate) oracle: Oracle<PublicKey>,
+    pub(crate) faults: Faults,
+}
+
+impl Blocker for Bouncer {
+    type PublicKey = PublicKey;
+
+    fn block(&mut self, peer: PublicKey) -> Feedback {
+        let mut member = [0; 32];
+        member.copy_from_slice(peer.as_ref());
+        if self.faults.suspect(member) {
+            tracing::error!(key = %peer, what = SEEN, "a member is faulty");
+        }
+        self.oracle.block(peer)
+    }
+
+    fn blocked(&mut self) -> BlockedSubscription<PublicKey> {
+        self.oracle.blocked()
     }
 }
 

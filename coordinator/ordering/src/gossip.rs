@@ -6,12 +6,12 @@
 use crate::{
     Judge,
     batch::MAX_ITEM,
-    pool::{Full, Pool},
+    pool::{Full, Origin, Pool},
 };
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Receiver, Recipients, Sender};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// Bytes of one message, at least one item.
@@ -27,7 +27,7 @@ fn put(message: &mut BytesMut, item: &[u8]) {
 }
 
 /// The items of a message, up to the first thing that is none.
-fn items(mut message: Bytes) -> Vec<Bytes> {
+pub(crate) fn items(mut message: Bytes) -> Vec<Bytes> {
     let mut items = Vec::new();
     while message.len() >= LENGTH && message.len() <= MAX_MESSAGE {
         let length = message.get_u32() as usize;
@@ -43,7 +43,7 @@ fn items(mut message: Bytes) -> Vec<Bytes> {
 pub(crate) async fn tell(
     mut outbox: mpsc::UnboundedReceiver<Bytes>,
     pool: Arc<Pool>,
-    me: usize,
+    me: Origin,
     mut sender: impl Sender<PublicKey = PublicKey>,
 ) {
     let mut held: Option<Bytes> = None;
@@ -81,21 +81,19 @@ pub(crate) async fn tell(
     }
 }
 
-/// Takes what the others tell.
+/// Takes what the others tell. The network lets in only members, and who is about to be one or was one.
 pub(crate) async fn hear(
     pool: Arc<Pool>,
     judge: Arc<dyn Judge>,
-    places: HashMap<PublicKey, usize>,
     mut receiver: impl Receiver<PublicKey = PublicKey>,
 ) {
     while let Ok((from, message)) = receiver.recv().await {
-        let Some(place) = places.get(&from).copied() else {
-            continue;
-        };
+        let mut origin = Origin::default();
+        origin.copy_from_slice(from.as_ref());
         for item in items(message.into()) {
             if judge.well_formed(&item)
                 && judge.admissible(&item)
-                && pool.offer(item, place) == Err(Full)
+                && pool.offer(item, origin) == Err(Full)
             {
                 tracing::debug!(%from, "a member sends more than is taken");
                 break;

@@ -26,7 +26,16 @@
 //! | `application` | building a batch, and judging one |
 //! | `gossip` | what was submitted here, told to the others |
 //! | `network`, `engine` | the library's parts, put together, in a thread with a runtime of its own |
+//! | `epochs`, `conductor` | who orders when; one instance of consensus after another |
+//! | `delivery` | what comes out |
 //! | `faults` | proof of who voted for two things at once |
+//!
+//! # Members come and go
+//!
+//! Heights are cut into *epochs* of a fixed length, and each epoch has an instance of consensus of its own, with its own members and its own journal of votes. Who
+//! the members of the next epoch are is decided by what was ordered: the caller says so after it made use of an epoch's last batch, which all do alike
+//! ([`Delivery::done`]). Only then does a member enter the next epoch. A member that is behind hears votes of a later epoch, and fetches the end of its own from whoever
+//! cast them. Who is not a member of an epoch follows it without a vote.
 //!
 //! # What a restart and a lost disk mean
 //!
@@ -35,18 +44,30 @@
 
 mod application;
 mod batch;
+mod conductor;
+mod delivery;
 mod engine;
+mod epochs;
 mod faults;
 mod gossip;
+#[doc(hidden)]
+pub mod hostile;
 mod network;
 mod pool;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MAX_ITEM};
-pub use engine::{Delivery, Ordering, StartError, start};
+pub use delivery::Delivery;
+pub use engine::{Ordering, Part, StartError, start};
 pub use faults::Fault;
 pub use pool::Full;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, num::NonZeroU64, path::PathBuf, sync::Arc,
+    time::Duration,
+};
+
+/// Members at most.
+pub const MAX_MEMBERS: usize = 64;
 
 /// Milliseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -56,8 +77,8 @@ pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 pub struct Member {
     /// Its Ed25519 public key.
     pub key: [u8; 32],
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens; none if that is not known here, and it has to call.
+    pub address: Option<SocketAddr>,
 }
 
 /// How long is waited for what. All members should have the same.
@@ -92,8 +113,13 @@ pub struct Settings {
     pub namespace: Vec<u8>,
     /// Time of the beginning, milliseconds since the Unix epoch. The same for all.
     pub genesis_ms: u64,
-    /// All members, this one too.
-    pub members: Vec<Member>,
+    /// Batches in an epoch, at least 2. The same for all, always.
+    pub epoch_length: NonZeroU64,
+    /// The members, by the first epoch that they order in: from epoch 0 through that of the batch after `delivered`. This member need not be among them: it
+    /// follows, and votes from the first epoch on in which it is.
+    pub members: BTreeMap<u64, Vec<Member>>,
+    /// Who is to order from the next epoch on, as things stand after `delivered`.
+    pub coming: Vec<Member>,
     /// Where this one listens.
     pub listen: SocketAddr,
     /// Its folder: votes and batches.

@@ -16,6 +16,8 @@ const MAX_WAITING: usize = 8 * MAX_BATCH_ITEMS;
 const MAX_WAITING_BYTES: usize = 8 * MAX_BATCH_BYTES;
 
 pub(crate) type ItemId = [u8; 32];
+/// The key of the member that sent something.
+pub(crate) type Origin = [u8; 32];
 
 pub(crate) fn item_id(item: &[u8]) -> ItemId {
     Sha256::digest(item).into()
@@ -32,14 +34,14 @@ struct Waiting {
     order: BTreeMap<u64, ItemId>,
     items: HashMap<ItemId, Item>,
     /// Number and bytes of what each member sent.
-    taken: HashMap<usize, (usize, usize)>,
+    taken: HashMap<Origin, (usize, usize)>,
     next: u64,
 }
 
 struct Item {
     place: u64,
     bytes: Bytes,
-    origin: usize,
+    origin: Origin,
     since: Instant,
 }
 
@@ -61,7 +63,7 @@ impl Pool {
     }
 
     /// Takes what the member at `origin` sent; says whether it is new.
-    pub(crate) fn offer(&self, bytes: Bytes, origin: usize) -> Result<bool, Full> {
+    pub(crate) fn offer(&self, bytes: Bytes, origin: Origin) -> Result<bool, Full> {
         let id = item_id(&bytes);
         let mut waiting = self.lock();
         if waiting.items.contains_key(&id) {
@@ -147,12 +149,16 @@ impl Pool {
             if let Some((number, size)) = waiting.taken.get_mut(&item.origin) {
                 *number = number.saturating_sub(1);
                 *size = size.saturating_sub(item.bytes.len());
+                // Members come and go: nothing is kept of one of whom nothing waits.
+                if *number == 0 {
+                    waiting.taken.remove(&item.origin);
+                }
             }
         }
     }
 
     /// What a member sent that has waited for longer than this, oldest first and at most so many.
-    pub(crate) fn stale(&self, origin: usize, age: Duration, limit: usize) -> Vec<Bytes> {
+    pub(crate) fn stale(&self, origin: Origin, age: Duration, limit: usize) -> Vec<Bytes> {
         let waiting = self.lock();
         let items = waiting
             .order
@@ -171,6 +177,9 @@ impl Pool {
 mod tests {
     use super::*;
 
+    const ONE: Origin = [1; 32];
+    const TWO: Origin = [2; 32];
+
     fn item(number: usize) -> Bytes {
         Bytes::from(number.to_be_bytes().to_vec())
     }
@@ -179,20 +188,20 @@ mod tests {
     fn one_member_cannot_take_the_room_of_another() {
         let pool = Pool::new();
         for number in 0..MAX_WAITING {
-            assert_eq!(pool.offer(item(number), 1), Ok(true));
+            assert_eq!(pool.offer(item(number), ONE), Ok(true));
         }
-        assert_eq!(pool.offer(item(MAX_WAITING), 1), Err(Full));
-        assert_eq!(pool.offer(item(0), 1), Ok(false));
-        assert_eq!(pool.offer(item(MAX_WAITING), 2), Ok(true));
+        assert_eq!(pool.offer(item(MAX_WAITING), ONE), Err(Full));
+        assert_eq!(pool.offer(item(0), ONE), Ok(false));
+        assert_eq!(pool.offer(item(MAX_WAITING), TWO), Ok(true));
         pool.forget([&item(0)]);
-        assert_eq!(pool.offer(item(MAX_WAITING + 1), 1), Ok(true));
+        assert_eq!(pool.offer(item(MAX_WAITING + 1), ONE), Ok(true));
     }
 
     #[test]
     fn a_batch_takes_what_fits_and_is_not_on_the_way() {
         let pool = Pool::new();
         for number in 0..MAX_BATCH_ITEMS + 10 {
-            pool.offer(item(number), 0).unwrap();
+            pool.offer(item(number), ONE).unwrap();
         }
         let on_the_way = HashSet::from([item_id(&item(0)), item_id(&item(2))]);
         let picked = pool.pick(&on_the_way);
@@ -207,7 +216,7 @@ mod tests {
         let none = HashSet::new();
         let (picked, offered) = tokio::join!(pool.next(&none, Duration::from_secs(30)), async {
             tokio::task::yield_now().await;
-            pool.offer(item(1), 0)
+            pool.offer(item(1), ONE)
         });
         assert_eq!((picked, offered), (vec![item(1)], Ok(true)));
         pool.forget([&item(1)]);

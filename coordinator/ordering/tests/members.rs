@@ -21,6 +21,7 @@ use commonware_cryptography::{
 use commonware_p2p::{
     Address, AddressableManager as _, Receiver as _, Recipients, Sender as _,
     authenticated::lookup::{self, Network},
+    utils::mux,
 };
 use commonware_runtime::{Quota, Runner as _, Supervisor as _, tokio as runtime};
 use commonware_stream::{
@@ -29,8 +30,9 @@ use commonware_stream::{
 };
 use commonware_utils::ordered::{Map, Set};
 use ordering::{Clock, Judge, Member, Ordering, Settings, Timing, start};
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -117,7 +119,7 @@ impl Site {
     fn members(&self) -> Vec<Member> {
         let member = |(number, address): (usize, &SocketAddr)| Member {
             key: public(number),
-            address: *address,
+            address: Some(*address),
         };
         self.addresses.iter().enumerate().map(member).collect()
     }
@@ -126,7 +128,9 @@ impl Site {
         let settings = Settings {
             namespace: namespace(),
             genesis_ms: 1_000,
-            members: self.members(),
+            epoch_length: NonZeroU64::new(1 << 62).unwrap(),
+            members: BTreeMap::from([(0, self.members())]),
+            coming: self.members(),
             listen: self.addresses[member],
             folder: self.folder.path().join(member.to_string()),
             delivered: 0,
@@ -135,6 +139,7 @@ impl Site {
         let secret = Zeroizing::new(seed(member));
         let (ordering, mut deliveries) = start(settings, secret, judge, clock).unwrap();
         let (out, delivered) = mpsc::channel();
+        let members = self.members();
         std::thread::spawn(move || {
             let mut last = (0, 0);
             while let Some(delivery) = deliveries.blocking_recv() {
@@ -144,7 +149,7 @@ impl Site {
                 for item in &delivery.items {
                     let _ = out.send((delivery.height, item.clone()));
                 }
-                delivery.done();
+                delivery.done(&members);
             }
         });
         Running {
@@ -294,7 +299,7 @@ fn equivocate(
         let addresses: Map<PublicKey, Address> = Map::from_iter_dedup(
             members
                 .iter()
-                .map(|it| (public(it), Address::Symmetric(it.address))),
+                .map(|it| (public(it), Address::Symmetric(it.address.unwrap()))),
         );
         let _ = oracle.track(0, addresses);
         let quota = || Quota::per_second(NonZeroU32::new(512).unwrap());
@@ -305,8 +310,9 @@ fn equivocate(
         loop {
             let message = tokio::select! {
                 _ = &mut stopped => return,
-                message = certified.recv() => message.unwrap().1,
+                message = certified.recv() => mux::parse(message.unwrap().1),
             };
+            let Ok((0, message)) = message else { continue };
             let known = Certificate::<Scheme, Digest>::decode_cfg(
                 message,
                 &scheme.certificate_codec_config(),
@@ -320,7 +326,9 @@ fn equivocate(
                     let proposal = Proposal::new(round, View::new(view), Sha256::hash(&[payload]));
                     let vote = Notarize::sign(&scheme, proposal).unwrap();
                     let vote = Vote::<Scheme, Digest>::Notarize(vote).encode();
-                    votes.send(Recipients::All, vote, true);
+                    // Epoch 0, as a varint, is in front of it.
+                    let vote: Vec<u8> = [0].into_iter().chain(vote).collect();
+                    votes.send(Recipients::All, Bytes::from(vote), true);
                 }
             }
         }

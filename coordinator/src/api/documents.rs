@@ -104,7 +104,7 @@ pub(super) async fn prepare_write(
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     query: Result<Asked<UploadQuery>, Problem>,
     request: Request,
-) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+) -> Response {
     // What is no text is no media type either: the record's own sentence refuses it.
     let content_type = request
         .headers()
@@ -141,19 +141,23 @@ pub(super) async fn prepare_write(
             prepared.map_err(Problem::from)
         }
     };
-    match prepared {
+    let mut answer = match prepared {
         Ok(prepared) => {
             let view = PreparedView {
                 id: prepared.id,
                 transaction: prepared.transaction.to_bytes(),
             };
-            Ok((StatusCode::CREATED, Json(view)))
+            (StatusCode::CREATED, Json(view)).into_response()
         }
         Err(problem) => {
             drain(body).await;
-            Err(problem)
+            problem.into_response()
         }
-    }
+    };
+    // The connection's buffer has the end of the body in it, and is wiped with the connection.
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
 }
 
 /// Puts a prepared upload onto the record, with its author's signature.

@@ -47,8 +47,13 @@ const COUNTING: [HeaderName; 3] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
 ];
-/// Headers of an answer that belong to it.
-const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::CACHE_CONTROL, header::ETAG];
+/// Headers of an answer that belong to it; one that ends its connection ends that of a repetition too.
+const KEPT: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::ETAG,
+    header::CONNECTION,
+];
 
 impl From<AnswersError> for Problem {
     fn from(e: AnswersError) -> Self {

@@ -51,7 +51,6 @@ fn status(code: &str) -> u8 {
         | "profile"
         | "key-file"
         | "no-user"
-        | "peer-addresses"
         | "peer-file"
         | "peer-not-joined"
         | "peer-token" => exit::CONFIGURATION,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use cryptonode::randomness;
 
 use super::operator::PassphraseSource;
 use super::output::field;
@@ -15,14 +16,19 @@ use crate::master_key::SealedMasterKey;
 use crate::organisations;
 use crate::peer::run::{PeerReady, read_token};
 use crate::peer::settings::PeerSettings;
-use crate::peer::{ask::AskedPeer, run, setup};
+use crate::peer::{
+    ask::AskedPeer,
+    run,
+    setup::{self, WantedChange},
+};
 use crate::platform::now_ms;
 use crate::record::{
-    Author, Identifier, TenantRegister, Transaction, UnsignedTransaction, wire::Submitted,
+    Author, Identifier, OrganisationEndorse, TenantRegister, Transaction, UnsignedTransaction,
+    wire::Submitted,
 };
 
-/// How long a registration is valid.
-const REGISTRATION_LIFETIME_MS: u64 = 60_000;
+/// How long what an organisation signs here may take to be ordered.
+const LIFETIME_MS: u64 = 60_000;
 
 /// Which peer.
 #[derive(Debug, Args)]
@@ -30,6 +36,30 @@ pub(super) struct PeerDir {
     /// The peer's folder.
     #[arg(long, value_name = "DIR", env = "COORDINATOR_PEER_DIR")]
     dir: PathBuf,
+}
+
+/// What changes: one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Change {
+    /// The organisation of this organisation.json takes part.
+    #[arg(long, value_name = "FILE")]
+    admit: Option<PathBuf>,
+    /// The organisation of this organisation.json gets the keys in it.
+    #[arg(long, value_name = "FILE")]
+    rekey: Option<PathBuf>,
+    /// The organisation leaves.
+    #[arg(long, value_name = "NAME")]
+    remove: Option<Identifier>,
+}
+
+impl Change {
+    fn wanted(self) -> Option<WantedChange> {
+        let admit = self.admit.map(WantedChange::Admit);
+        let rekey = || self.rekey.map(WantedChange::Rekey);
+        let remove = || self.remove.map(WantedChange::Remove);
+        admit.or_else(rekey).or_else(remove)
+    }
 }
 
 /// Commands about a peer.
@@ -71,6 +101,10 @@ Example:
         /// How many organisations must approve a read.
         #[arg(long, value_name = "M")]
         approvals: u16,
+        /// Batches of the order in an epoch: who orders changes only
+        /// between two. An idle batch takes about a second.
+        #[arg(long, value_name = "N", default_value_t = 512)]
+        epoch_batches: u32,
         /// The organisations' files; with 3f + 1 of them f may fail in any way.
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
@@ -83,6 +117,29 @@ Example:
         /// The folder that `peer found` made.
         #[arg(long, value_name = "DIR")]
         exchange: PathBuf,
+        /// The organisation, or its new keys, come later than the ledger's
+        /// beginning: the others admit them on the record.
+        #[arg(long)]
+        newcomer: bool,
+    },
+    /// Endorse a change of the organisations; with a quorum of them it happens.
+    #[command(after_help = "\
+From the next epoch of the order on the organisations that are on the record
+order. An address in a file is noted in peer.toml.
+
+Examples:
+  coordinator peer endorse --dir A --admit F/organisation.json
+  coordinator peer endorse --dir A --remove dogwood")]
+    Endorse {
+        #[command(flatten)]
+        dir: PeerDir,
+        #[command(flatten)]
+        change: Change,
+        /// Where the peer's API answers, if not where peer.toml says.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        #[command(flatten)]
+        passphrase: PassphraseSource,
     },
     /// Run the peer until SIGTERM or Ctrl-C.
     #[command(after_help = "\
@@ -161,9 +218,10 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             out,
             name,
             approvals,
+            epoch_batches,
             files,
         } => {
-            let made = setup::found(&out, &name, approvals, &files)?;
+            let made = setup::found(&out, &name, approvals, epoch_batches, &files)?;
             let lines = [
                 field("ledger", &made.ledger),
                 field("for all organisations", made.exchange.display()),
@@ -171,12 +229,15 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             ];
             output.result(&made, &lines)
         }
-        PeerCommand::Join { dir, exchange } => {
-            let made = setup::join(&dir.dir, &exchange)?;
-            let names: Vec<_> = made.organisations.iter().map(Identifier::as_str).collect();
+        PeerCommand::Join {
+            dir,
+            exchange,
+            newcomer,
+        } => {
+            let made = setup::join(&dir.dir, &exchange, newcomer)?;
             let lines = [
                 field("ledger", &made.ledger),
-                field("organisations", names.join(", ")),
+                field("organisations", join(&made.organisations)),
                 "compare both with the other organisations, then: coordinator peer run".to_owned(),
             ];
             output.result(&made, &lines)
@@ -205,41 +266,79 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             url,
             passphrase,
         } => {
-            let folder = Folder::open_peer(&dir.dir)?;
-            let settings = PeerSettings::read(&folder)?;
             let public_key = match (public_key, key) {
                 (Some(hexadecimal), _) => public_key_of(&hexadecimal)?,
                 (None, Some(path)) => user_key::read(&path)?.verifying_key().to_bytes(),
                 (None, None) => return Err(wrong_key()),
             };
-            let master = SealedMasterKey::open(&folder.master_key(), &passphrase.obtain(false)?)?;
-            let operator =
-                organisations::signing_key(&folder, &master, &settings.organisation, "operator")?;
-            let unsigned = UnsignedTransaction {
-                ledger: setup::read_genesis(&folder.genesis())?.id(),
-                author: Author::Organisation(settings.organisation.clone()),
-                nonce: rand::random(),
-                expires_ms: now_ms().saturating_add(REGISTRATION_LIFETIME_MS),
-                transaction: Transaction::TenantRegister(TenantRegister {
-                    tenant: name.clone(),
-                    administrator: administrator.clone(),
-                    public_key,
-                }),
-            };
-            let url = url.unwrap_or_else(|| format!("http://{}", settings.api));
-            let token = read_token(&folder)?;
-            let signed = unsigned.sign(&operator);
-            let submitted =
-                block_on(async { Ok(AskedPeer::new(url, token)?.submit(&signed).await?) })?;
-            match &submitted {
-                Submitted::Recorded { height, .. } => {
-                    let line = format!("{name}, administrator {administrator}, block {height}");
-                    output.result(&submitted, &[field("tenant", line)])
-                }
-                Submitted::Refused { code, message } => {
-                    Err(Failure::new(exit::REFUSED, code.as_str(), message.as_str()))
-                }
-            }
+            let folder = Folder::open_peer(&dir.dir)?;
+            let transaction = Transaction::TenantRegister(TenantRegister {
+                tenant: name.clone(),
+                administrator: administrator.clone(),
+                public_key,
+            });
+            let submitted = submit(&folder, url, &passphrase, transaction)?;
+            recorded(&submitted, output, |height| {
+                let line = format!("{name}, administrator {administrator}, block {height}");
+                field("tenant", line)
+            })
+        }
+        PeerCommand::Endorse {
+            dir,
+            change,
+            url,
+            passphrase,
+        } => {
+            let folder = Folder::open_peer(&dir.dir)?;
+            let wanted = change.wanted().ok_or_else(|| {
+                let message = "say what changes: --admit, --rekey or --remove";
+                Failure::new(exit::CONFIGURATION, "change", message)
+            })?;
+            let change = setup::change(&folder, &wanted)?;
+            let transaction = Transaction::OrganisationEndorse(OrganisationEndorse { change });
+            let submitted = submit(&folder, url, &passphrase, transaction)?;
+            recorded(&submitted, output, |height| {
+                field(
+                    "endorsed",
+                    format!("block {height}; see coordinator peer status"),
+                )
+            })
+        }
+    }
+}
+
+/// Signs with the organisation's operator key, and has it ordered.
+fn submit(
+    folder: &Folder,
+    url: Option<String>,
+    passphrase: &PassphraseSource,
+    transaction: Transaction,
+) -> Result<Submitted, Failure> {
+    let settings = PeerSettings::read(folder)?;
+    let master = SealedMasterKey::open(&folder.master_key(), &passphrase.obtain(false)?)?;
+    let operator = organisations::signing_key(folder, &master, &settings.organisation, "operator")?;
+    let unsigned = UnsignedTransaction {
+        ledger: setup::read_genesis(&folder.genesis())?.id(),
+        author: Author::Organisation(settings.organisation.clone()),
+        nonce: randomness::public(),
+        expires_ms: now_ms().saturating_add(LIFETIME_MS),
+        transaction,
+    };
+    let url = url.unwrap_or_else(|| format!("http://{}", settings.api));
+    let token = read_token(folder)?;
+    let signed = unsigned.sign(&operator);
+    block_on(async { Ok(AskedPeer::new(url, token)?.submit(&signed).await?) })
+}
+
+fn recorded(
+    submitted: &Submitted,
+    output: &Output,
+    line: impl FnOnce(u64) -> String,
+) -> Result<(), Failure> {
+    match submitted {
+        Submitted::Recorded { height, .. } => output.result(submitted, &[line(*height)]),
+        Submitted::Refused { code, message } => {
+            Err(Failure::new(exit::REFUSED, code.as_str(), message.as_str()))
         }
     }
 }
@@ -257,7 +356,27 @@ fn status(dir: &Path, url: Option<String>, output: &Output) -> Result<(), Failur
         field("transactions", status.transactions),
         field("state", status.state_root.as_deref().unwrap_or("none yet")),
         field("batch of the order", status.ordered),
+        field(
+            "epoch",
+            format!(
+                "{}{}",
+                status.epoch,
+                if status.votes {
+                    ""
+                } else {
+                    ", without a vote: it follows"
+                }
+            ),
+        ),
+        field("organisations", join(&status.organisations)),
     ];
+    lines.extend(status.changes.iter().map(|it| {
+        let endorsed = join(&it.endorsed_by);
+        field(
+            "undecided",
+            format!("{} {}, endorsed by {endorsed}", it.change, it.organisation),
+        )
+    }));
     lines.extend(status.fault.iter().map(|fault| field("fault", fault)));
     let accused = status.accused.iter();
     lines.extend(accused.map(|it| {
@@ -267,6 +386,11 @@ fn status(dir: &Path, url: Option<String>, output: &Output) -> Result<(), Failur
         )
     }));
     output.result(&status, &lines)
+}
+
+fn join(names: &[Identifier]) -> String {
+    let names: Vec<_> = names.iter().map(Identifier::as_str).collect();
+    names.join(", ")
 }
 
 fn wrong_key() -> Failure {

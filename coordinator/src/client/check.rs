@@ -5,6 +5,7 @@
 //! length or content, a wrapped key with another label. The checksum is over the encrypted body, which the platform
 //! made; it can be checked where the body is in the transaction, and where nothing is encrypted.
 
+use cryptonode::randomness;
 use reencrypt::WrappedKey;
 use sha2::{Digest as _, Sha256};
 
@@ -141,7 +142,7 @@ impl Meant<'_> {
             KeyWrapping::Threshold { wrapped_key } => {
                 let label = wrapped_key_label(&write.name(), self.author);
                 let wrapped = WrappedKey::parse(wrapped_key)
-                    .and_then(|wrapped| wrapped.verify(&mut rand::rng()));
+                    .and_then(|wrapped| wrapped.verify(&mut randomness::system()));
                 let wrapped =
                     wrapped.map_err(|e| differs("the wrapped key", "valid", &e.to_string()))?;
                 same(

@@ -22,6 +22,7 @@ pub mod user_key;
 
 use std::time::Duration;
 
+use cryptonode::randomness;
 use cryptonode::wire::v1::TraceParent;
 use ed25519_dalek::SigningKey;
 use reqwest::{Method, RequestBuilder, Response};
@@ -295,7 +296,7 @@ impl Client {
         let unsigned = UnsignedTransaction {
             ledger,
             author,
-            nonce: rand::random(),
+            nonce: randomness::public(),
             expires_ms,
             transaction,
         };

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
+use cryptonode::randomness;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
-use rand_core::Rng as _;
-use zeroize::Zeroizing;
 
 use super::ClientError;
 use crate::folder;
@@ -38,9 +37,7 @@ pub fn read(path: &Path) -> Result<SigningKey, ClientError> {
 }
 
 fn generate() -> SigningKey {
-    let mut seed = Zeroizing::new([0; 32]);
-    rand::rng().fill_bytes(seed.as_mut());
-    SigningKey::from_bytes(&seed)
+    SigningKey::from_bytes(&randomness::secret())
 }
 
 #[cfg(test)]

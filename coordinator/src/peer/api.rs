@@ -13,7 +13,7 @@
 
 use crate::record::{
     ApprovalRefusal, MAX_TRANSACTION, Member, RecordError, SignedTransaction,
-    wire::{BlocksView, ErrorView, PeerStatusView, Submitted},
+    wire::{BlocksView, ChangeView, ErrorView, PeerStatusView, Submitted},
 };
 use axum::{
     Json, Router,
@@ -107,6 +107,13 @@ async fn health(State(api): State<Arc<PeerApi>>) -> Response {
 async fn status(State(api): State<Arc<PeerApi>>) -> Json<PeerStatusView> {
     let status = api.member.status();
     let header = api.member.replica().header();
+    let (organisations, changes) = api.member.replica().with_state(|state| {
+        let names = state.organisations().map(|it| it.name.clone()).collect();
+        let pending = state.pending_changes();
+        let changes = pending
+            .map(|(_, pending)| ChangeView::new(&pending.change, pending.endorsed_by.iter()));
+        (names, changes.collect())
+    });
     Json(PeerStatusView {
         transactions: header.map_or(0, |header| header.size),
         state_root: header.map(|header| hex::encode(header.state_root)),
@@ -115,6 +122,10 @@ async fn status(State(api): State<Arc<PeerApi>>) -> Json<PeerStatusView> {
         ledger: api.ledger.clone(),
         height: status.height,
         ordered: status.ordered,
+        epoch: status.epoch,
+        votes: status.votes,
+        organisations,
+        changes,
         fault: status.fault,
         accused: api.member.accused(),
     })

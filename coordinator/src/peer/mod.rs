@@ -6,6 +6,10 @@
 //!   └ A/organisation.json ─────────────┴───────────────────────────→ peer found --out E …
 //! peer join --dir A --exchange E     peer join --dir B --exchange E
 //! peer run --dir A                   peer run --dir B
+//!
+//! later: peer init --dir F           peer endorse --dir A --admit F/organisation.json, and so a quorum of them
+//!        peer join --dir F --exchange E --newcomer
+//!        peer run --dir F            from the next epoch on it votes
 //! ```
 //!
 //! A peer's folder holds its organisation's keys, sealed under a passphrase of its own, the genesis, its copy of the record and its part of the order. Two
@@ -60,7 +64,7 @@ pub enum PeerProcessError {
     },
     /// Joining what does not have this organisation, with these keys.
     #[error(
-        "the genesis has no organisation {0} with the keys in this folder; found the ledger with this folder's organisation.json"
+        "the genesis has no organisation {0} with the keys in this folder; found the ledger with this folder's organisation.json, or join with --newcomer and have the organisations admit it"
     )]
     NotFounding(Identifier),
     /// There is a genesis already.

@@ -12,10 +12,15 @@ use crate::{
     folder::{self, Folder},
     master_key::{Passphrase, SealedMasterKey},
     organisations,
-    record::{Member, MemberOptions},
+    record::{Addresses, Identifier, Member, MemberOptions},
 };
 use serde::Serialize;
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
@@ -73,9 +78,9 @@ pub async fn run(
         ..MemberOptions::default()
     };
     let starting = tokio::task::spawn_blocking({
-        let (folder, listen, members) =
-            (folder.record(), settings.listen, settings.members.clone());
-        move || Member::start(&folder, &genesis, keys, listen, &members, &options)
+        let (record, listen) = (folder.record(), settings.listen);
+        let addresses = addresses(folder.clone(), settings.members.clone());
+        move || Member::start(&record, &genesis, keys, listen, addresses, &options)
     });
     let member = starting.await.map_err(std::io::Error::other)??;
     let api = Arc::new(PeerApi {
@@ -101,6 +106,21 @@ pub async fn run(
     closed.await.map_err(std::io::Error::other)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The addresses in peer.toml, as they stand there whenever members change; as they stood before if it cannot be read then.
+fn addresses(folder: Folder, at_start: BTreeMap<Identifier, SocketAddr>) -> Addresses {
+    let last = Mutex::new(at_start);
+    Arc::new(move || {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        match PeerSettings::read(&folder) {
+            Ok(settings) => *last = settings.members,
+            Err(error) => {
+                tracing::error!(%error, "the addresses of the members stay as they were; correct peer.toml");
+            }
+        }
+        last.clone()
+    })
 }
 
 /// The token that a peer's API wants to be shown.

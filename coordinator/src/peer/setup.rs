@@ -1,4 +1,4 @@
-//! How organisations that each have their own keys found a ledger together.
+//! How organisations that each have their own keys found a ledger together, and how others join it later.
 
 use super::{
     PeerProcessError,
@@ -9,8 +9,9 @@ use crate::{
     master_key::{Passphrase, SealedMasterKey},
     organisations,
     platform::now_ms,
-    record::{Genesis, Identifier, MAX_GENESIS, Organisation},
+    record::{Genesis, Identifier, MAX_GENESIS, Organisation, OrganisationChange},
 };
+use cryptonode::randomness;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
@@ -40,6 +41,23 @@ pub struct OrganisationFile {
     pub certificate: String,
     /// Where its peer will listen.
     pub address: SocketAddr,
+}
+
+impl OrganisationFile {
+    /// What stands on the record of it.
+    fn organisation(&self, path: &Path) -> Result<Organisation, PeerProcessError> {
+        let issuers = certs::Organisation::from_pem(self.name.as_str(), &[&self.certificate]);
+        let issuers = issuers.map_err(|error| PeerProcessError::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Organisation {
+            name: self.name.clone(),
+            operator_key: self.operator_key,
+            head_key: self.head_key,
+            issuers: issuers.issuers.into_iter().map(Into::into).collect(),
+        })
+    }
 }
 
 /// What `peer init` made.
@@ -83,7 +101,7 @@ pub fn init(
     }
     let master = SealedMasterKey::create(&folder.master_key(), passphrase)?;
     let made = organisations::create(&folder, &master, organisation, now_ms() / 1000)?;
-    let token: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+    let token = randomness::secret::<32>();
     let token = Zeroizing::new(hex::encode(token.as_slice()));
     folder::write_private(&folder.peer_token(), token.as_bytes())?;
     let certificate = folder::read_limited(
@@ -126,6 +144,7 @@ pub fn found(
     out: &Path,
     name: &Identifier,
     approvals: u16,
+    epoch_batches: u32,
     files: &[PathBuf],
 ) -> Result<FoundOutcome, PeerProcessError> {
     let mut told: Vec<OrganisationFile> = files
@@ -146,17 +165,7 @@ pub fn found(
     for file in told {
         let path = organisations::certificate_file(&folder, &file.name);
         folder::write_private(&path, file.certificate.as_bytes())?;
-        let issuers = certs::Organisation::from_pem(file.name.as_str(), &[&file.certificate]);
-        let issuers = issuers.map_err(|error| PeerProcessError::File {
-            path,
-            reason: error.to_string(),
-        })?;
-        organisations.push(Organisation {
-            name: file.name.clone(),
-            operator_key: file.operator_key,
-            head_key: file.head_key,
-            issuers: issuers.issuers.into_iter().map(Into::into).collect(),
-        });
+        organisations.push(file.organisation(&path)?);
         members.insert(file.name, file.address);
     }
     let policy = organisations::policy_text(&folder, &organisations, approvals)?;
@@ -165,9 +174,10 @@ pub fn found(
     folder::write_private(&folder.verifiers(), verifiers.as_bytes())?;
     let genesis = Genesis {
         name: name.clone(),
-        nonce: rand::random(),
+        nonce: randomness::public(),
         time_ms: now_ms(),
         organisations,
+        epoch_batches: Some(epoch_batches),
     };
     genesis.state()?;
     write_json(&folder.root().join(MEMBERS), &members)?;
@@ -179,27 +189,28 @@ pub fn found(
     })
 }
 
-/// Takes a ledger's beginning into a peer's folder.
+/// Takes a ledger's beginning into a peer's folder. A newcomer's organisation, or its new keys, need not be in it: the others admit it on the record.
 ///
 /// # Errors
 /// [`PeerProcessError`]
-pub fn join(dir: &Path, exchange: &Path) -> Result<FoundOutcome, PeerProcessError> {
+pub fn join(dir: &Path, exchange: &Path, newcomer: bool) -> Result<FoundOutcome, PeerProcessError> {
     let folder = Folder::open_peer(dir)?;
     let _lock = folder.lock()?;
     let mut settings = PeerSettings::read(&folder)?;
     let genesis = read_genesis(&exchange.join("genesis.cbor"))?;
-    let members: BTreeMap<Identifier, SocketAddr> = read_json(&exchange.join(MEMBERS))?;
+    let mut members: BTreeMap<Identifier, SocketAddr> = read_json(&exchange.join(MEMBERS))?;
     let own: OrganisationFile = read_json(&folder.root().join(ORGANISATION))?;
     let here = genesis.organisations.iter().any(|it| {
         it.name == own.name && it.head_key == own.head_key && it.operator_key == own.operator_key
     });
-    if !here {
+    if !here && !newcomer {
         return Err(PeerProcessError::NotFounding(own.name));
     }
     if folder.genesis().exists() && read_genesis(&folder.genesis())? != genesis {
         return Err(PeerProcessError::Joined(folder.genesis()));
     }
-    settings.members = members;
+    members.insert(own.name, own.address);
+    settings.members.append(&mut members);
     settings.write(&folder)?;
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
     Ok(FoundOutcome {
@@ -207,6 +218,39 @@ pub fn join(dir: &Path, exchange: &Path) -> Result<FoundOutcome, PeerProcessErro
         ledger: hex::encode(genesis.id()),
         organisations: settings.members.into_keys().collect(),
     })
+}
+
+/// A change of the organisations that one of them wants.
+#[derive(Debug, Clone)]
+pub enum WantedChange {
+    /// The organisation of this file takes part.
+    Admit(PathBuf),
+    /// The organisation of this file gets the keys in it.
+    Rekey(PathBuf),
+    /// The organisation leaves.
+    Remove(Identifier),
+}
+
+/// The change as it stands on the record. The address of who comes is noted in peer.toml, so that this peer can call it; every organisation does so for itself.
+///
+/// # Errors
+/// [`PeerProcessError`]
+pub fn change(
+    folder: &Folder,
+    wanted: &WantedChange,
+) -> Result<OrganisationChange, PeerProcessError> {
+    let (path, change): (_, fn(Organisation) -> OrganisationChange) = match wanted {
+        WantedChange::Remove(name) => return Ok(OrganisationChange::Remove(name.clone())),
+        WantedChange::Admit(path) => (path, OrganisationChange::Admit),
+        WantedChange::Rekey(path) => (path, OrganisationChange::Rekey),
+    };
+    let file: OrganisationFile = read_json(path)?;
+    let organisation = file.organisation(path)?;
+    let mut settings = PeerSettings::read(folder)?;
+    if settings.members.insert(file.name, file.address) != Some(file.address) {
+        settings.write(folder)?;
+    }
+    Ok(change(organisation))
 }
 
 /// Reads a genesis.

@@ -28,8 +28,8 @@ mod write;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use cryptonode::randomness;
 use cryptonode::telemetry::Telemetry;
-use rand_core::Rng as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
@@ -223,12 +223,10 @@ impl Platform {
 
     /// A transaction for its author to sign, valid while the platform keeps what belongs to it.
     fn unsigned(&self, author: UserName, transaction: Transaction) -> UnsignedTransaction {
-        let mut nonce = [0; 16];
-        rand::rng().fill_bytes(&mut nonce);
         UnsignedTransaction {
             ledger: self.record.ledger(),
             author: Author::User(author),
-            nonce,
+            nonce: randomness::public(),
             expires_ms: now_ms()
                 .saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
             transaction,

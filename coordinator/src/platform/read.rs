@@ -17,8 +17,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use cryptonode::randomness;
 use cryptonode::telemetry::{Kind, OpenPart, Span};
 use cryptonode::wire::v1::TraceParent;
+use rand::RngExt as _;
 use reencrypt::{EphemeralSecret, VerifiedWrappedKey, WrappedKey};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
@@ -206,7 +208,7 @@ impl Platform {
         } = &self.tracing;
         match trace {
             Some(parent) => telemetry.below("read", Kind::Server, parent, start),
-            None if rand::random::<f64>() < *sample_ratio => {
+            None if randomness::system().random::<f64>() < *sample_ratio => {
                 telemetry.root("read", Kind::Server, start)
             }
             None => None,
@@ -488,7 +490,7 @@ impl Threshold {
         let refused = |e: reencrypt::WrappedKeyError| PlatformError::WrappedKey {
             reason: e.to_string(),
         };
-        let rng = &mut rand::rng();
+        let rng = &mut randomness::system();
         let wrapped = WrappedKey::parse(wrapped_key)
             .and_then(|wrapped| wrapped.verify(rng))
             .map_err(refused)?;

@@ -11,10 +11,9 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use rand_core::Rng as _;
+use cryptonode::randomness;
 use subtle::ConstantTimeEq as _;
 use tokio::sync::mpsc;
-use zeroize::Zeroizing;
 
 use super::PlatformError;
 use crate::body_store::{BodyStore, Pointer};
@@ -217,8 +216,7 @@ struct Fingerprints {
 
 impl Fingerprints {
     fn new(place: &Place) -> Result<Self, EnvelopeError> {
-        let mut key = Zeroizing::new([0; 32]);
-        rand::rng().fill_bytes(key.as_mut());
+        let key = randomness::secret::<32>();
         let cipher =
             UnboundKey::new(&AES_256_GCM, key.as_slice()).map_err(|_| EnvelopeError::Cipher)?;
         Ok(Self {

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use cryptonode::randomness;
 use futures_util::{Stream, StreamExt as _};
 use reencrypt::Point;
 use uuid::Uuid;
@@ -79,8 +80,8 @@ impl Platform {
         let _turn = self.turn().await?;
         let keys = (encryption != Encryption::None).then(|| {
             (
-                BodyKey::generate(&mut rand::rng()),
-                DocumentKey::generate(&mut rand::rng()),
+                BodyKey::generate(&mut randomness::system()),
+                DocumentKey::generate(&mut randomness::system()),
             )
         });
 
@@ -98,8 +99,13 @@ impl Platform {
         let (wrapped_dek1, key, document_key) = match keys {
             None => (Vec::new(), KeyWrapping::None, None),
             Some((body_key, document_key)) => {
-                let wrapped =
-                    document_key.wrap_body_key(&body_key, &name, &sealed, &[], &mut rand::rng())?;
+                let wrapped = document_key.wrap_body_key(
+                    &body_key,
+                    &name,
+                    &sealed,
+                    &[],
+                    &mut randomness::system(),
+                )?;
                 let key = self
                     .wrap_document_key(&document_key, encryption, &name, &request.author)
                     .await?;
@@ -274,7 +280,7 @@ impl Platform {
             Some(key) => Sealer::Stream(Box::new(BodySealer::new(
                 key,
                 sink.name,
-                &mut rand::rng(),
+                &mut randomness::system(),
                 &mut sink.buffer,
             )?)),
             None => Sealer::Plain(digest::Context::new(&digest::SHA256), 0),
@@ -326,8 +332,9 @@ impl Platform {
                 let refused = |reason: String| PlatformError::WrappedKey { reason };
                 let point = Point::from_bytes(&public_key).map_err(|e| refused(e.to_string()))?;
                 let label = wrapped_key_label(name, author);
-                let wrapped = reencrypt::wrap(&point, &label, key.expose(), &mut rand::rng())
-                    .map_err(|e| refused(e.to_string()))?;
+                let wrapped =
+                    reencrypt::wrap(&point, &label, key.expose(), &mut randomness::system())
+                        .map_err(|e| refused(e.to_string()))?;
                 Ok(KeyWrapping::Threshold {
                     wrapped_key: wrapped.as_bytes().to_vec(),
                 })
@@ -345,14 +352,14 @@ impl Platform {
     ) -> Result<Vec<u8>, PlatformError> {
         let pointer = pointer.as_bytes();
         if let Some(key) = key {
-            return Ok(key.seal_pointer(pointer, name, body, &mut rand::rng())?);
+            return Ok(key.seal_pointer(pointer, name, body, &mut randomness::system())?);
         }
-        let key = DocumentKey::generate(&mut rand::rng());
+        let key = DocumentKey::generate(&mut randomness::system());
         let wrapped = self
             .master_key
             .wrap(key.expose(), &document_key_context(name))
             .await?;
-        let sealed = key.seal_pointer(pointer, name, body, &mut rand::rng())?;
+        let sealed = key.seal_pointer(pointer, name, body, &mut randomness::system())?;
         let internal = |_| PlatformError::Internal {
             reason: "a wrapped key is far too long".into(),
         };

@@ -20,6 +20,9 @@ pub const MAX_GENESIS: usize = 4 * 1024 * 1024;
 /// Organisations on one ledger.
 pub const MAX_ORGANISATIONS: usize = certs::MAX_ORGANISATIONS;
 
+/// Batches that an epoch of the order may have.
+pub const EPOCH_BATCHES: std::ops::RangeInclusive<u32> = 4..=1_000_000;
+
 /// The beginning of a ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Genesis {
@@ -32,6 +35,9 @@ pub struct Genesis {
     pub time_ms: u64,
     /// The founding organisations, by name, ascending.
     pub organisations: Vec<Organisation>,
+    /// Batches of the order in an epoch: those who order change only between two of them. Without it they never do. Under the engine `solo` there are no epochs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch_batches: Option<u32>,
 }
 
 /// Why a genesis, or a change of the organisations, is not possible.
@@ -63,6 +69,12 @@ pub enum OrganisationsError {
         organisation: Identifier,
         /// How many.
         found: usize,
+    },
+    /// Epochs that are too short to agree within, or too long to change anything.
+    #[error("an epoch has {} to {} batches, not {found}", EPOCH_BATCHES.start(), EPOCH_BATCHES.end())]
+    Epochs {
+        /// Asked for.
+        found: u32,
     },
     /// The certificates do not make an approval policy.
     #[error("the approval certificates cannot be used: {0}")]
@@ -111,6 +123,9 @@ impl Genesis {
             return Err(OrganisationsError::Order);
         }
         check_organisations(&self.organisations)?;
+        if let Some(found) = self.epoch_batches.filter(|it| !EPOCH_BATCHES.contains(it)) {
+            return Err(OrganisationsError::Epochs { found });
+        }
         let mut state = State::empty(self.id());
         for organisation in &self.organisations {
             state.organisations.put(

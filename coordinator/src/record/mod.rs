@@ -59,13 +59,15 @@ pub use apply::apply;
 pub use block::{Block, BlockContext, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt};
 pub use canonical::DecodeError;
 pub use engine::simplex::{
-    FollowError, FollowOptions, Followed, Member, MemberError, MemberOptions, MemberStatus,
-    PeerAddress, wire,
+    Addresses, FollowError, FollowOptions, Followed, Member, MemberError, MemberOptions,
+    MemberStatus, PeerAddress, wire,
 };
 pub use engine::solo::{Clock, Solo, SoloOpenError, SoloOptions};
 pub use engine::{ApprovalOutcome, Engine, PeerStatus, RecordError, RecordHandle};
 pub use event::Event;
-pub use genesis::{Genesis, MAX_GENESIS, MAX_ORGANISATIONS, OrganisationsError, quorum};
+pub use genesis::{
+    EPOCH_BATCHES, Genesis, MAX_GENESIS, MAX_ORGANISATIONS, OrganisationsError, quorum,
+};
 pub use identifier::{
     DatasetName, DocumentName, Identifier, IdentifierError, LinkName, UserName, VersionName,
 };

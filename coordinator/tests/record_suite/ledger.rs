@@ -118,6 +118,7 @@ impl Founders {
             nonce: [7; 32],
             time_ms: GENESIS_MS,
             organisations,
+            epoch_batches: None,
         };
         Self {
             genesis,

@@ -205,3 +205,23 @@ fn a_genesis_without_order_or_with_shared_keys_founds_nothing() {
         founders.genesis
     );
 }
+
+#[test]
+fn the_length_of_epochs_is_part_of_the_genesis_and_bounded() {
+    let founders = Founders::four();
+    let with = |batches| {
+        let mut genesis = founders.genesis.clone();
+        genesis.epoch_batches = batches;
+        genesis
+    };
+    for fit in [None, Some(4), Some(512), Some(1_000_000)] {
+        let genesis = with(fit);
+        assert!(genesis.state().is_ok());
+        let again = coordinator::record::Genesis::from_bytes(&genesis.to_bytes()).unwrap();
+        assert_eq!(again.epoch_batches, fit);
+        assert_eq!(genesis.id() == founders.genesis.id(), fit.is_none());
+    }
+    for unfit in [0, 3, 1_000_001, u32::MAX] {
+        assert!(with(Some(unfit)).state().is_err());
+    }
+}

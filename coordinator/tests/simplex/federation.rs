@@ -1,9 +1,10 @@
 //! Organisations with a peer process each, on loopback.
 
+use certs::note::NoteKey;
 use coordinator::folder::Folder;
 use coordinator::master_key::{Passphrase, SealedMasterKey};
 use coordinator::organisations;
-use coordinator::peer::{ask::AskedPeer, run::read_token, setup};
+use coordinator::peer::{ask::AskedPeer, run::read_token, settings::PeerSettings, setup};
 use coordinator::platform::now_ms;
 use coordinator::record::head::SignedHead;
 use coordinator::record::wire::{PeerStatusView, Submitted};
@@ -11,11 +12,12 @@ use coordinator::record::{
     Author, Genesis, Identifier, SignedTransaction, TenantRegister, Transaction,
     UnsignedTransaction,
 };
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,6 +53,7 @@ pub(crate) struct PeerProcess {
     child: Option<Child>,
     pub(crate) url: String,
     operator: SigningKey,
+    head: NoteKey,
     token: zeroize::Zeroizing<String>,
 }
 
@@ -78,43 +81,96 @@ pub(crate) fn success(command: &mut Command) -> Value {
 impl Federation {
     /// Founded, with keys and addresses; no peer runs.
     pub(crate) fn found(number: usize) -> Self {
+        Self::found_with(number, 512)
+    }
+
+    /// The same, with epochs of so many batches.
+    pub(crate) fn found_with(number: usize, epoch_batches: u32) -> Self {
         let base = tempfile::tempdir().unwrap();
         let passphrase = base.path().join("passphrase");
         std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
         let exchange = base.path().join("exchange");
         let mut found = command(&["peer", "found", "--approvals", "2"]);
+        found.args(["--epoch-batches", &epoch_batches.to_string()]);
         found.arg("--out").arg(&exchange);
         let mut dirs = Vec::new();
-        for (name, address) in NAMES.iter().zip(free_addresses(number)) {
-            let dir = base.path().join(name);
-            let mut init = command(&["peer", "init", "--organisation", name]);
-            init.args(["--listen", &address.to_string(), "--api", "127.0.0.1:0"]);
-            init.arg("--dir").arg(&dir);
-            let made = success(init.arg("--passphrase-file").arg(&passphrase));
-            found.arg(made["organisation_file"].as_str().unwrap());
+        for (name, addresses) in NAMES.iter().zip(free_addresses(2 * number).chunks(2)) {
+            let dir = init(base.path(), name, addresses);
+            found.arg(dir.join("organisation.json"));
             dirs.push((id(name), dir));
         }
         success(&mut found);
-        let join = |(name, dir): (Identifier, PathBuf)| {
-            let mut join = command(&["peer", "join"]);
-            success(join.arg("--dir").arg(&dir).arg("--exchange").arg(&exchange));
-            let folder = Folder::open_peer(&dir).unwrap();
-            let operator = signing_key(&folder, &name, "operator");
-            PeerProcess {
-                token: read_token(&folder).unwrap(),
-                operator,
-                name,
-                dir,
-                child: None,
-                url: String::new(),
-            }
-        };
-        let peers = dirs.into_iter().map(join).collect();
+        let peers = dirs
+            .into_iter()
+            .map(|(name, dir)| join(base.path(), name, dir, false))
+            .collect();
         let genesis = setup::read_genesis(&exchange.join("genesis.cbor")).unwrap();
         Self {
             base,
             peers,
             genesis,
+        }
+    }
+
+    /// A newcomer's peer, which has joined and does not run; its place among the peers. Nobody has admitted it yet.
+    pub(crate) fn newcomer(&mut self) -> usize {
+        let name = NAMES[self.peers.len()];
+        let dir = init(self.base.path(), name, &free_addresses(2));
+        let peer = join(self.base.path(), id(name), dir, true);
+        self.peers.push(peer);
+        self.peers.len() - 1
+    }
+
+    /// A second peer with a peer's keys, elsewhere; its place among the peers, and where it listens.
+    pub(crate) fn twin(&mut self, of: usize) -> (usize, SocketAddr) {
+        let one = &self.peers[of];
+        let dir = self.base.path().join(format!("{}-again", one.name));
+        copy(&one.dir, &dir);
+        let addresses = free_addresses(2);
+        let folder = Folder::open_peer(&dir).unwrap();
+        let mut settings = PeerSettings::read(&folder).unwrap();
+        settings.listen = addresses[0];
+        settings.api = addresses[1];
+        settings.write(&folder).unwrap();
+        let twin = PeerProcess {
+            name: one.name.clone(),
+            dir,
+            child: None,
+            url: String::new(),
+            operator: one.operator.clone(),
+            head: one.head.clone(),
+            token: one.token.clone(),
+        };
+        self.peers.push(twin);
+        (self.peers.len() - 1, addresses[0])
+    }
+
+    /// Has these organisations endorse a change, with the operator's command.
+    pub(crate) fn endorse(&self, by: &[usize], change: &[&str]) {
+        for peer in by {
+            let process = &self.peers[*peer];
+            let mut endorse = command(&["peer", "endorse"]);
+            endorse.args(change).args(["--url", &process.url]);
+            endorse.arg("--dir").arg(&process.dir);
+            endorse.arg("--passphrase-file");
+            success(endorse.arg(self.base.path().join("passphrase")));
+        }
+    }
+
+    /// Waits until what a peer says of itself is so.
+    pub(crate) async fn until(
+        &self,
+        peer: usize,
+        holds: impl Fn(&PeerStatusView) -> bool,
+    ) -> PeerStatusView {
+        let started = Instant::now();
+        loop {
+            let status = self.status(peer).await;
+            if holds(&status) {
+                return status;
+            }
+            assert!(started.elapsed() < PATIENCE, "{status:?}; {}", self.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
@@ -128,9 +184,10 @@ impl Federation {
     }
 
     pub(crate) fn log_file(&self, peer: usize) -> PathBuf {
-        self.base
-            .path()
-            .join(format!("{}.log", self.peers[peer].name))
+        self.base.path().join(format!(
+            "{}.log",
+            self.peers[peer].dir.file_name().unwrap().display()
+        ))
     }
 
     /// Everything that the peers said, for a test that failed.
@@ -226,7 +283,8 @@ impl Federation {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-        let keys: Vec<_> = self.genesis.state().unwrap().head_keys().collect();
+        let mut keys: Vec<_> = self.peers.iter().map(|it| it.head.clone()).collect();
+        keys.dedup_by(|a, b| a.name() == b.name());
         let mut notes = Vec::new();
         for peer in peers {
             let note = self.asked(*peer).signed_head().await.unwrap();
@@ -243,6 +301,54 @@ impl Federation {
         let signed = SignedHead::parse(&merged).unwrap();
         assert_eq!(signed.signers(&keys).unwrap().len(), peers.len());
         signed.claimed().to_text().unwrap()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let mut private = std::fs::DirBuilder::new();
+    private.mode(0o700).create(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// A peer's folder with keys.
+fn init(base: &Path, name: &str, addresses: &[SocketAddr]) -> PathBuf {
+    let dir = base.join(name);
+    let [listen, api] = [addresses[0].to_string(), addresses[1].to_string()];
+    let mut init = command(&["peer", "init", "--organisation", name]);
+    init.args(["--listen", &listen, "--api", &api]);
+    init.arg("--dir").arg(&dir);
+    success(init.arg("--passphrase-file").arg(base.join("passphrase")));
+    dir
+}
+
+/// Takes the ledger's beginning into it.
+fn join(base: &Path, name: Identifier, dir: PathBuf, newcomer: bool) -> PeerProcess {
+    let mut join = command(&["peer", "join"]);
+    join.args(newcomer.then_some("--newcomer"));
+    let exchange = base.join("exchange");
+    success(join.arg("--dir").arg(&dir).arg("--exchange").arg(exchange));
+    let folder = Folder::open_peer(&dir).unwrap();
+    let public = std::fs::read_to_string(dir.join("organisation.json")).unwrap();
+    let public: Value = serde_json::from_str(&public).unwrap();
+    let mut head = [0; 32];
+    hex::decode_to_slice(public["head_key"].as_str().unwrap(), &mut head).unwrap();
+    let head = VerifyingKey::from_bytes(&head).unwrap();
+    PeerProcess {
+        token: read_token(&folder).unwrap(),
+        operator: signing_key(&folder, &name, "operator"),
+        head: NoteKey::new(name.as_str(), head).unwrap(),
+        name,
+        dir,
+        child: None,
+        url: String::new(),
     }
 }
 

@@ -6,7 +6,9 @@
     clippy::panic
 )]
 
+mod epochs;
 mod federation;
 mod liar;
 mod order;
 mod platform;
+mod twins;

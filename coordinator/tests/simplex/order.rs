@@ -4,7 +4,7 @@ use super::federation::Federation;
 use coordinator::record::wire::Submitted;
 use futures_util::future::join_all;
 
-fn recorded(submitted: &Submitted) -> u64 {
+pub(crate) fn recorded(submitted: &Submitted) -> u64 {
     match submitted {
         Submitted::Recorded { height, .. } => *height,
         Submitted::Refused { message, .. } => panic!("{message}"),

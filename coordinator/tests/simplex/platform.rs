@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_coordinator");
 
-struct Platform {
+pub(crate) struct Platform {
     dir: PathBuf,
     child: Child,
     url: String,
@@ -24,7 +24,7 @@ impl Drop for Platform {
 
 impl Platform {
     /// Made for the federation's record, with its tenant registered at the first peer; it runs.
-    fn start(federation: &Federation) -> Self {
+    pub(crate) fn start(federation: &Federation) -> Self {
         let urls: Vec<_> = federation.peers.iter().map(|it| it.url.clone()).collect();
         Self::start_at(federation, &urls)
     }
@@ -98,7 +98,7 @@ impl Platform {
         command
     }
 
-    fn cli(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
         success(&mut self.command(arguments))
     }
 }

@@ -98,6 +98,8 @@ pub enum Command {
         /// Y in hexadecimal, or the head of it; the only key if absent.
         public_key: Option<String>,
     },
+    /// What an authority is to sign so that the node presents its certificate; answered with `request`, PEM.
+    CertificateRequest {},
     /// Checks every share against its public share; answered with a list of [`KeyHealth`].
     KeyCheck {},
     /// Gives no shares of a key, or for a document, from now on; answered with a [`SuspensionView`].

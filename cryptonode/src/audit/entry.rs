@@ -8,17 +8,17 @@ use super::record::{self, AuditRecord, MAX_RECORD, RecordError};
 /// Longest reason that an operator may give, in bytes.
 pub const MAX_REASON: usize = 1_024;
 
-/// Something that the operator did to what the node gives: suspended a key, and so on.
+/// Something that the operator did to what the node gives: suspended a key, agreed to another policy, and so on.
 ///
 /// The encoding is CBOR in core deterministic form, like that of [`AuditRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorRecord {
-    /// `suspend-key`, `resume-key`, `suspend-document` or `resume-document`.
+    /// `suspend-key`, `resume-key`, `suspend-document`, `resume-document`, `propose-policy` or `accept-policy`.
     pub action: String,
-    /// Why, in the operator's words.
+    /// Why, in the operator's words; of a policy, which ceremony gives it to which key, and in place of which.
     pub reason: String,
-    /// Y, or the SHA-256 of the document's wrapped key.
+    /// Y, the SHA-256 of the document's wrapped key, or that of the policy.
     #[serde(with = "serde_bytes")]
     pub subject: [u8; 32],
     /// When, in milliseconds since the Unix epoch.
@@ -42,7 +42,7 @@ impl OperatorRecord {
         Ok(bytes)
     }
 
-    fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, RecordError> {
         let record: Self =
             ciborium::from_reader(bytes).map_err(|error| RecordError::Malformed {
                 reason: error.to_string(),

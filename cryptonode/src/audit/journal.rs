@@ -9,6 +9,7 @@ use certs::checkpoint::Checkpoint;
 use certs::merkle::{self, Tree};
 
 use super::AuditError;
+use super::Said;
 use super::head::{
     CHECKPOINT_FILE, COSIGNED_FILE, CheckpointKey, hold_against, read_kept, write_note,
 };
@@ -40,6 +41,7 @@ pub struct Journal {
     pub(super) signed_size: Option<u64>,
     pub(super) durable: Arc<Mutex<Durable>>,
     pub(super) torn: u64,
+    pub(super) said: Said,
 }
 
 impl std::fmt::Debug for Journal {
@@ -68,9 +70,11 @@ impl Journal {
             .map_err(|error| disk("create", folder, &error))?;
         let mut tree = Tree::new();
         let mut locations = Vec::new();
+        let mut said = Said::default();
         let scanned = segment::scan(&*files, folder, |_, location, record| {
             tree.push(merkle::leaf_hash(record));
             locations.push(location);
+            said.note(record);
             Ok(())
         })?;
         let (note, signed) = read_kept(&*files, folder, CHECKPOINT_FILE, &key.public)?;
@@ -104,7 +108,14 @@ impl Journal {
                 failure: None,
             })),
             torn: scanned.torn,
+            said,
         })
+    }
+
+    /// What the records said of the node's own state when the log was opened.
+    #[must_use]
+    pub fn said(&self) -> &Said {
+        &self.said
     }
 
     /// Number of durable records.

@@ -15,7 +15,7 @@ use super::head::{COSIGNED_FILE, CheckpointKey, hold_against, write_note};
 use super::journal::{Durable, Journal, lock};
 use super::segment::{self, Location, disk};
 use super::writer::{Job, Writer};
-use super::{AuditError, AuditRecord, OperatorRecord};
+use super::{AuditError, AuditRecord, OperatorRecord, Said};
 use crate::disk::{Disk, SystemDisk};
 
 /// Most jobs that wait for the writer. What comes above is shed at once: a disk that hangs must not gather memory.
@@ -31,6 +31,7 @@ pub struct AuditLog {
     folder: PathBuf,
     origin: String,
     torn: u64,
+    said: Said,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -59,6 +60,7 @@ impl AuditLog {
         let files = Arc::clone(&journal.files);
         let durable = Arc::clone(&journal.durable);
         let (origin, torn) = (journal.key.origin().to_owned(), journal.torn);
+        let said = journal.said().clone();
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
@@ -81,6 +83,7 @@ impl AuditLog {
             folder: folder.to_owned(),
             origin,
             torn,
+            said,
             writer: Mutex::new(Some(handle)),
         })
     }
@@ -161,6 +164,12 @@ impl AuditLog {
             .iter()
             .map(|(path, location)| segment::read_at(&*self.files, path, *location))
             .collect()
+    }
+
+    /// What the records said of the node's own state when the log was opened.
+    #[must_use]
+    pub fn said(&self) -> &Said {
+        &self.said
     }
 
     /// Number of acknowledged records.

@@ -41,6 +41,8 @@ mod log;
 #[cfg(feature = "node")]
 mod prove;
 #[cfg(feature = "node")]
+mod said;
+#[cfg(feature = "node")]
 mod segment;
 #[cfg(feature = "node")]
 mod verify;
@@ -63,6 +65,8 @@ pub use journal::Journal;
 pub use log::AuditLog;
 #[cfg(feature = "node")]
 pub use prove::{ProveError, Wanted, prove_consistency, prove_record};
+#[cfg(feature = "node")]
+pub use said::Said;
 #[cfg(feature = "node")]
 pub use verify::{Verified, export, verify_folder, verify_folder_on};
 

@@ -105,6 +105,28 @@ impl AuditRecord {
     }
 }
 
+/// The epoch and the key of a share's record, without decoding all of it: the first field, and one at a fixed distance from the end
+/// in the canonical encoding. `None` for other records.
+#[cfg(feature = "node")]
+pub(super) fn epoch_and_key(bytes: &[u8]) -> Option<(u64, [u8; 32])> {
+    // A map of seven, "epoch".
+    let rest = bytes.strip_prefix(b"\xa7\x65epoch")?;
+    let epoch = match rest.split_first()? {
+        (small @ 0..=0x17, _) => u64::from(*small),
+        (0x18, rest) => u64::from(*rest.first()?),
+        (0x19, rest) => u16::from_be_bytes(*rest.first_chunk()?).into(),
+        (0x1a, rest) => u32::from_be_bytes(*rest.first_chunk()?).into(),
+        (0x1b, rest) => u64::from_be_bytes(*rest.first_chunk()?),
+        _ => return None,
+    };
+    // "public_key", 32 bytes, "ephemeral_point", 32 bytes.
+    const BEHIND: usize = 16 + 2 + 32;
+    let key = bytes.get(..bytes.len().checked_sub(BEHIND)?)?;
+    let (head, key) = key.split_last_chunk()?;
+    head.ends_with(b"\x6apublic_key\x58\x20")
+        .then_some((epoch, *key))
+}
+
 /// A record as JSON for people and scripts: bytes in hexadecimal.
 #[must_use]
 pub fn as_json(record: &AuditRecord) -> serde_json::Value {

@@ -129,7 +129,7 @@ impl Ceremonies {
             &key.share,
             &made.certified,
             certificate.as_deref(),
-            &mut rand::rng(),
+            &mut crate::randomness::system(),
         );
         Ok(answer?)
     }
@@ -224,8 +224,9 @@ impl Ceremonies {
         let mut stopping = self.stopping.subscribe();
         let (answers, mut answered) = mpsc::channel::<Heard>(64);
         let mut questions = JoinSet::new();
-        let mut session = SigningSession::new(made.certified.clone(), &mut rand::rng());
-        let mut effects = session.poll(clock_s(), &mut rand::rng());
+        let mut session =
+            SigningSession::new(made.certified.clone(), &mut crate::randomness::system());
+        let mut effects = session.poll(clock_s(), &mut crate::randomness::system());
         let mut asked = 0usize;
         loop {
             for effect in effects {
@@ -262,7 +263,7 @@ impl Ceremonies {
                 () = stopped(&mut stopping) => return Ok(()),
                 Some(heard) = answered.recv() => {
                     asked -= 1;
-                    let (now, rng) = (clock_s(), &mut rand::rng());
+                    let (now, rng) = (clock_s(), &mut crate::randomness::system());
                     match heard.what {
                         Ok(reply) => session.handle_reply(&heard.from, &heard.question, &reply, now, rng),
                         Err(reason) => {
@@ -272,7 +273,7 @@ impl Ceremonies {
                     }
                 }
                 () = tokio::time::sleep(std::time::Duration::from_secs(rest)) => {
-                    session.poll(clock_s(), &mut rand::rng())
+                    session.poll(clock_s(), &mut crate::randomness::system())
                 }
             };
         }

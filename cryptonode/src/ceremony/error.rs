@@ -1,5 +1,6 @@
 //! Why something about a ceremony was not done, for operators.
 
+use crate::audit::AuditError;
 use crate::store::{RecordsError, StoreError};
 use crate::tls::TlsError;
 
@@ -170,6 +171,9 @@ pub enum CeremonyError {
     /// What is in the store.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// Consent to a policy is recorded before it is given.
+    #[error("nothing was agreed to, since the audit log takes no record of it: {0}")]
+    Audit(AuditError),
     /// The node's own identity cannot be used for connections.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -216,6 +220,7 @@ impl CeremonyError {
             Self::Fault(fault) => fault.code(),
             Self::State { .. } => "ceremony-state",
             Self::Store(_) | Self::Records(_) => "store",
+            Self::Audit(error) => error.code(),
             Self::Tls(_) => "own-identity",
             Self::Stopping => "stopping",
         }

@@ -48,6 +48,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use crate::audit::AuditLog;
 use crate::client::{Dialer, PeerOptions};
 use crate::config::LiveConfig;
 use crate::daemon::clock_s;
@@ -76,6 +77,8 @@ pub(crate) struct Surroundings {
     pub(crate) live: Arc<LiveConfig>,
     pub(crate) store: Arc<Store>,
     pub(crate) keyring: Arc<Keyring>,
+    /// Remembers which policies this node's operator agreed to.
+    pub(crate) audit: Arc<AuditLog>,
     /// The node was restored from its phrase, and has forgotten what it promised: it serves reads and nothing else.
     pub(crate) restored: bool,
 }
@@ -228,9 +231,14 @@ impl Ceremonies {
         let proposal = seat.with(|machine| machine.proposal().cloned()).flatten();
         if let Some(proposal) = proposal.filter(|_| undecided) {
             self.check_consent(&proposal, consent)?;
+            if self.changes_policy(&proposal) {
+                self.record_consent("accept-policy", &proposal).await?;
+            }
         }
-        self.decide(id, |machine| machine.accept(clock_s(), &mut rand::rng()))
-            .await
+        self.decide(id, |machine| {
+            machine.accept(clock_s(), &mut crate::randomness::system())
+        })
+        .await
     }
 
     /// Rejects a proposal, or withdraws from it.

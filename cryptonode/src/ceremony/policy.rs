@@ -12,6 +12,8 @@ use std::time::Duration;
 use dkg::{LocalNode, Member, MemberStage, Proposal};
 
 use super::{Ceremonies, CeremonyError, CeremonyId, CeremonyView, Surroundings, blocking, lock};
+use crate::audit::OperatorRecord;
+use crate::daemon::clock_ms;
 use crate::wire::v1::{Answer, Request};
 
 /// For the answer of the member that has the policy.
@@ -138,6 +140,33 @@ impl Ceremonies {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Has the audit log remember that this node's operator proposes or accepts another policy for a key. Nothing of it leaves the node
+    /// before that is durable.
+    pub(super) async fn record_consent(
+        &self,
+        action: &str,
+        proposal: &Proposal,
+    ) -> Result<(), CeremonyError> {
+        let key = proposal.base().map(|base| base.name().public_key);
+        let entry = key.and_then(|key| self.around.keyring.entry(&key));
+        let held = entry.and_then(|entry| entry.current().map(|key| key.policy.hash()));
+        let in_place_of = held.map_or(String::new(), |hash| {
+            format!(", in place of {}", hex::encode(hash))
+        });
+        let record = OperatorRecord {
+            action: action.to_owned(),
+            reason: format!(
+                "ceremony {} for the key {}{in_place_of}",
+                hex::encode(proposal.id()),
+                hex::encode(key.unwrap_or_default()),
+            ),
+            subject: *proposal.policy_hash(),
+            time_ms: clock_ms(),
+        };
+        let appended = self.around.audit.append_operator(record).await;
+        appended.map(drop).map_err(CeremonyError::Audit)
     }
 
     /// The policy that governs a key, and the one that a ceremony would give it: of the ceremony whose id begins so, else of the key whose

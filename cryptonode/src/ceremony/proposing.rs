@@ -45,6 +45,9 @@ impl Ceremonies {
             return Err(CeremonyError::Restored);
         }
         let (proposal, policy) = self.proposal_for(&wish)?;
+        if wish.policy.is_some() {
+            self.record_consent("propose-policy", &proposal).await?;
+        }
         let created = proposal.created();
         let id = proposal.id();
         let led = Arc::new(Led::new(
@@ -106,7 +109,10 @@ impl Ceremonies {
             allow_few_members: wish.allow_few_members,
             software: SOFTWARE.to_owned(),
         };
-        Ok((Proposal::new(terms, &mut rand::rng())?, policy))
+        Ok((
+            Proposal::new(terms, &mut crate::randomness::system())?,
+            policy,
+        ))
     }
 
     pub(super) fn members_called(

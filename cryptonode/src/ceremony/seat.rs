@@ -252,14 +252,18 @@ impl Ceremonies {
         let alone = proposed || seat.is_reshare(&message);
         let _one = alone.then(|| lock(&self.resharing));
         let outcome = self.advance(&id, &seat, |machine| {
-            let output = self
-                .desk
-                .handle(machine, from, message, clock_s(), &mut rand::rng())?;
+            let output = self.desk.handle(
+                machine,
+                from,
+                message,
+                clock_s(),
+                &mut crate::randomness::system(),
+            )?;
             if proposed
                 && machine.stage() == MemberStage::Proposed
                 && self.accepts_by_itself(machine)
             {
-                return machine.accept(clock_s(), &mut rand::rng());
+                return machine.accept(clock_s(), &mut crate::randomness::system());
             }
             Ok(output)
         });

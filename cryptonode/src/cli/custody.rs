@@ -90,7 +90,7 @@ fn split(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let phrase = read_phrase(phrase_file)?;
-    let made = custody::split(&phrase, needed, pieces, &mut rand::rng())?;
+    let made = custody::split(&phrase, needed, pieces, &mut crate::randomness::system())?;
     std::fs::create_dir_all(out_dir)?;
     let mut files = Vec::new();
     for piece in &made {

@@ -5,6 +5,7 @@ use crate::admin::AdminError;
 use crate::audit::AuditError;
 use crate::config::{CardError, ConfigError, PolicyFileError};
 use crate::daemon::StartError;
+use crate::set_back::SetBackError;
 use crate::store::{FolderError, PassphraseError, RecordsError, StoreError};
 
 /// Why a command failed.
@@ -129,6 +130,10 @@ impl From<StartError> for Failure {
             StartError::Records(error) => error.into(),
             StartError::Audit(error) => error.into(),
             StartError::PublicIdentity(error) => error.into(),
+            StartError::SetBack(SetBackError::Records(error)) => error.into(),
+            StartError::SetBack(error @ SetBackError::Older { .. }) => {
+                Self::new(exit::DAMAGED, "store-set-back", error.to_string())
+            }
             other => {
                 let exit = if other.code() == "other-identity" {
                     exit::CONFIGURATION

@@ -12,7 +12,7 @@ use super::output::field;
 use super::{Failure, Output, PassphraseSource, exit};
 use crate::config::{CONFIG_FILE, Card, Config};
 use crate::node_files::PublicIdentity;
-use crate::store::{Cost, Folder, NodeIdentity, Passphrase, STORE_FILE, Store, write_private};
+use crate::store::{Cost, Folder, NodeIdentity, STORE_FILE, Store, write_private};
 
 /// Arguments of `init`.
 #[derive(Debug, Args)]
@@ -58,10 +58,10 @@ pub(super) fn run(command: &Init, output: &mut Output) -> Result<(), Failure> {
         let message = "give --phrase-out FILE: with --json the recovery phrase is not shown";
         return Err(Failure::new(exit::USAGE, "phrase-out", message));
     }
-    let passphrase = Passphrase::obtain(command.passphrase.passphrase_file.as_deref(), true)?;
+    let passphrase = command.passphrase.obtain(true)?;
     let cost = cost(command.argon2_memory_kib);
     let folder = Folder::create(&command.dir)?;
-    let phrase = RecoveryPhrase::generate(&mut rand::rng());
+    let phrase = RecoveryPhrase::generate(&mut crate::randomness::system());
     let keys = phrase.node_keys();
     let identity = NodeIdentity {
         signing: keys.identity,

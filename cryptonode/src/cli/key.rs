@@ -365,6 +365,23 @@ pub(super) fn status(dir: &Path, output: &mut Output) -> Result<(), Failure> {
         );
     }
     lines.extend(status.not_ready.iter().cloned());
+    for (name, failure) in [
+        ("config.toml is not taken", &status.config_failure),
+        ("no health page", &status.health_failure),
+        ("memory is not locked", &status.memory_failure),
+    ] {
+        lines.extend(failure.iter().map(|failure| field(name, failure)));
+    }
+    if !status.restart_needed.is_empty() {
+        let settings = status.restart_needed.join(", ");
+        lines.push(field("taken at the next start", settings));
+    }
+    lines.extend(status.suspended.iter().map(|suspended| {
+        field(
+            "suspended",
+            format!("{}: {}", suspended.subject, suspended.reason),
+        )
+    }));
     lines.extend(status.keys.iter().map(|key| field("key", line(key))));
     lines.extend(
         status

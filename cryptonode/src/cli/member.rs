@@ -25,6 +25,15 @@ pub(super) enum MemberCommand {
         #[arg(required = true, value_name = "CARD")]
         cards: Vec<String>,
     },
+    /// Remove members by their names: nodes that have no share any more. Keys that they share are not touched: a reshare takes a node out.
+    #[command(after_help = "Example:\n  cryptonode member remove --dir n1 n5")]
+    Remove {
+        #[command(flatten)]
+        dir: Dir,
+        /// Their names.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
     /// List the configured members.
     List(Dir),
 }
@@ -41,6 +50,7 @@ impl From<ReloadError> for Failure {
         match error {
             ReloadError::Config(error) => error.into(),
             ReloadError::Policy(error) => error.into(),
+            ReloadError::Tls(error) => Self::new(exit::CONFIGURATION, "tls", error.to_string()),
         }
     }
 }
@@ -71,6 +81,7 @@ pub(super) fn card(dir: &Path, output: &mut Output) -> Result<(), Failure> {
 pub(super) fn member(command: &MemberCommand, output: &mut Output) -> Result<(), Failure> {
     match command {
         MemberCommand::Add { dir, cards } => add(&dir.dir, cards, output),
+        MemberCommand::Remove { dir, names } => remove(&dir.dir, names, output),
         MemberCommand::List(Dir { dir }) => {
             let (config, _) = open(dir)?;
             let lines: Vec<String> = config
@@ -83,14 +94,37 @@ pub(super) fn member(command: &MemberCommand, output: &mut Output) -> Result<(),
     }
 }
 
+fn text_of(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| ConfigError::Io {
+        what: "read",
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn remove(dir: &Path, names: &[String], output: &mut Output) -> Result<(), Failure> {
+    open(dir)?;
+    let path = dir.join(CONFIG_FILE);
+    let mut text = text_of(&path)?;
+    for name in names {
+        text = Config::without_member(dir, &text, name)?.ok_or_else(|| {
+            let message = format!("no member is called {name:?}: `cryptonode member list` shows them; nothing was changed");
+            Failure::new(exit::CONFIGURATION, "no-such-member", message)
+        })?;
+    }
+    write_private(&path, text.as_bytes(), true)?;
+    output.result(
+        &json!({ "removed": names }),
+        &[field("removed", listed(names))],
+    )?;
+    output.note("A running node takes the change by itself within a few seconds.");
+    Ok(())
+}
+
 fn add(dir: &Path, cards: &[String], output: &mut Output) -> Result<(), Failure> {
     let (_, own) = open(dir)?;
     let path = dir.join(CONFIG_FILE);
-    let mut text = fs::read_to_string(&path).map_err(|error| ConfigError::Io {
-        what: "read",
-        path: path.clone(),
-        reason: error.to_string(),
-    })?;
+    let mut text = text_of(&path)?;
     let (mut added, mut known) = (Vec::new(), Vec::new());
     for argument in cards {
         for card in read_cards(argument)? {

@@ -6,6 +6,7 @@
 
 mod audit;
 mod ceremony;
+mod certificate;
 mod custody;
 mod doctor;
 pub mod exit;
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::store::{self, Passphrase, PassphraseCommand, PassphraseError};
 use failure::Failure;
 use output::Output;
 
@@ -72,6 +74,9 @@ enum Command {
     /// The configuration.
     #[command(subcommand)]
     Config(member::ConfigCommand),
+    /// The certificate that the node presents, if an authority of its operator is to issue it.
+    #[command(subcommand)]
+    Certificate(certificate::CertificateCommand),
     /// Key generation with the other members.
     #[command(subcommand)]
     Ceremony(ceremony::CeremonyCommand),
@@ -118,6 +123,24 @@ struct PassphraseSource {
     /// `passphrase`, or a prompt.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// Command that prints the passphrase, for the shell: the tool of a key management service, of a token, of a secrets
+    /// manager.
+    #[arg(long, value_name = "COMMAND", conflicts_with = "passphrase_file")]
+    passphrase_command: Option<String>,
+}
+
+impl PassphraseSource {
+    /// The passphrase; `None` if there is no source and nobody to ask. Asked twice for at a terminal if it is `new`.
+    fn find(&self, new: bool) -> Result<Option<Passphrase>, PassphraseError> {
+        match &self.passphrase_command {
+            Some(command) => store::first_of(&[&PassphraseCommand(command.clone())]),
+            None => Passphrase::find(self.passphrase_file.as_deref(), new),
+        }
+    }
+
+    fn obtain(&self, new: bool) -> Result<Passphrase, PassphraseError> {
+        self.find(new)?.ok_or(PassphraseError::NoSource)
+    }
 }
 
 /// Runs the command line `args`, the first of which is the program's name, and returns its exit status.
@@ -159,6 +182,7 @@ fn dispatch(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Member(command) => member::member(&command, output),
         Command::Policy(command) => policy::run(command, output),
         Command::Config(command) => member::config(&command, output),
+        Command::Certificate(command) => certificate::run(&command, output),
         Command::Ceremony(command) => ceremony::run(command, output),
         Command::Key(command) => key::run(command, output),
         Command::Restore(command) => restore::run(&command, output),

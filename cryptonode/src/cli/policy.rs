@@ -96,6 +96,9 @@ Examples:
         /// How long one of those named by --absent is waited for once all others have accepted, in seconds [default: 30].
         #[arg(long, value_name = "SECONDS")]
         patience_s: Option<u32>,
+        /// Allow fewer than 2t − 1 members, although some of them falling silent then loses the key.
+        #[arg(long)]
+        allow_few_members: bool,
         /// Return when the proposal is decided.
         #[arg(long)]
         wait: bool,
@@ -187,6 +190,7 @@ pub(super) fn run(command: PolicyCommand, output: &mut Output) -> Result<(), Fai
             after_attempt,
             open_for_s,
             patience_s,
+            allow_few_members,
             wait,
         } => {
             let policy = read_policy(&file)?;
@@ -200,7 +204,7 @@ pub(super) fn run(command: PolicyCommand, output: &mut Output) -> Result<(), Fai
                 open_for_s,
                 may_be_absent: 0,
                 patience_s,
-                allow_few_members: false,
+                allow_few_members,
             };
             propose(&dir, &command, wait, output)
         }

@@ -22,8 +22,7 @@ use crate::config::{CONFIG_FILE, Config, policy_text, read_policy};
 use crate::keyring::ActiveKey;
 use crate::node_files::PublicIdentity;
 use crate::store::{
-    Change, Folder, NodeIdentity, Passphrase, STORE_FILE, Store, key_change, restored_change,
-    write_private,
+    Change, Folder, NodeIdentity, STORE_FILE, Store, key_change, restored_change, write_private,
 };
 use crate::tls::TlsIdentity;
 use crate::wire::v1::{Answer, Request};
@@ -306,7 +305,7 @@ fn write(command: &Restore, phrase: &RecoveryPhrase, keys: &[ActiveKey]) -> Resu
         .unwrap_or_else(|| command.listen.to_string());
     let text = Config::template(name, command.listen, &advertise);
     let config = Config::parse(dir, &text)?;
-    let passphrase = Passphrase::obtain(command.passphrase.passphrase_file.as_deref(), true)?;
+    let passphrase = command.passphrase.obtain(true)?;
     // What was fetched is written out: the operator wants to see what the node goes by, and the next restore asks for it.
     let policy = match (&command.policy, keys) {
         (Some(path), _) => std::fs::read(path)?,

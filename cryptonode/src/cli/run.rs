@@ -9,7 +9,6 @@ use super::output::field;
 use super::{Failure, Output, PassphraseSource, exit};
 use crate::daemon::{self, Event, RunOptions};
 use crate::process;
-use crate::store::Passphrase;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -28,7 +27,7 @@ pub(super) struct Run {
     #[command(flatten)]
     passphrase: PassphraseSource,
     /// Start sealed, and wait for `cryptonode unseal`; so does a node that finds no passphrase and nobody at a terminal.
-    #[arg(long, conflicts_with = "passphrase_file")]
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_command"])]
     sealed: bool,
     /// Stop when standard input is closed: with a pipe from the supervisor, nothing is left running when that dies.
     #[arg(long)]
@@ -42,7 +41,7 @@ pub(super) fn run(command: &Run, output: &mut Output) -> Result<(), Failure> {
     let passphrase = if command.sealed {
         None
     } else {
-        Passphrase::find(command.passphrase.passphrase_file.as_deref(), false)?
+        command.passphrase.find(false)?
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -7,7 +7,6 @@ use clap::Args;
 use super::output::field;
 use super::{Failure, Output, PassphraseSource, exit};
 use crate::admin;
-use crate::store::Passphrase;
 
 /// Arguments of `unseal`.
 #[derive(Debug, Args)]
@@ -28,7 +27,7 @@ pub(super) struct Unseal {
 
 pub(super) fn run(command: &Unseal, output: &mut Output) -> Result<(), Failure> {
     crate::process::forbid_core_dumps();
-    let passphrase = Passphrase::obtain(command.passphrase.passphrase_file.as_deref(), false)?;
+    let passphrase = command.passphrase.obtain(false)?;
     let opened = admin::unseal(&command.dir, &passphrase).map_err(|error| {
         let wrong = error.code() == "wrong-passphrase";
         let failure = Failure::from(error);

@@ -1,31 +1,22 @@
 //! Asking enough nodes at once, and others as soon as one is slow, refuses, fails or cheats.
 //!
-//! At every moment as many nodes are *in hand* as answers are missing: asked, and not yet overdue. A node that fails
-//! leaves the hand at once, a slow one when its hedging delay is over (it may still answer, and then counts), and the
-//! next in the order takes its place. So a healthy read asks exactly t nodes, a dead node costs one hedging delay, and a
-//! refusal nothing but its round trip. For every two nodes that were of no use one more than needed is in hand, or nodes that
-//! stall one after the other would use up the deadline: so the hand grows, and their delays overlap. Asking in addition to slow nodes is bounded over all reads of a client
-//! (`load`). The race ends when the collector has enough, when nobody is left to ask, or at
-//! the deadline.
+//! Whom to ask, and when, is decided by [`Hand`]; here are the calls, the clock, and what the nodes' records learn of it. Asking in
+//! addition to slow nodes is bounded over all reads of a client (`load`). The race ends when the collector has enough, when
+//! nobody is left to ask, or at the deadline.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use reencrypt::{Culprit, PublicKeyPackage};
 
-use super::call_error::CallError;
 use super::cluster::ClientOptions;
+use super::hand::{Hand, Heard, Turn};
 use super::load::Load;
 use super::outcome::{NodeOutcome, Outcome};
 use super::view::Member;
-use crate::wire::v1::{Answer, MAX_SHARE_ANSWER, ResultVersion};
+use crate::wire::v1::{MAX_SHARE_ANSWER, ResultVersion};
 
-/// A node that is busy is asked this many times at most.
-const MOST_TRIES: u8 = 3;
-/// Longest time that a node may ask to be left alone for.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Shortest time until a read that may not ask further nodes looks again whether it may.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest hedging delay, whatever a node's record.
@@ -53,24 +44,6 @@ pub(super) enum Progress {
     Finished,
 }
 
-/// Where a node stands in this race.
-enum Run {
-    Waiting,
-    Asked { since: Instant, overdue: bool },
-    Over { outcome: Outcome, took: Duration },
-}
-
-impl Run {
-    /// It was asked, and another had to be asked in its place.
-    fn was_of_no_use(&self) -> bool {
-        match self {
-            Self::Waiting => false,
-            Self::Asked { overdue, .. } => *overdue,
-            Self::Over { outcome, .. } => *outcome != Outcome::Answered,
-        }
-    }
-}
-
 /// Runs the race until the collector is finished or nobody is left, and says what each member did.
 pub(super) async fn race<C: Collector>(
     members: &[Member],
@@ -81,95 +54,72 @@ pub(super) async fn race<C: Collector>(
     deadline: Instant,
     collector: &mut C,
 ) -> Vec<NodeOutcome> {
-    let mut queue = VecDeque::from(order);
-    let mut resting: Vec<(Instant, usize)> = Vec::new();
-    let mut runs: Vec<Run> = members.iter().map(|_| Run::Waiting).collect();
-    let mut tries = vec![0_u8; members.len()];
+    let mut hand = Hand::new(order, needed);
     let mut asked = FuturesUnordered::new();
-    let mut missing = needed;
+    let is_down = |node: usize| members.get(node).is_some_and(|it| it.peer().is_down());
+    let hedge_after = |node: usize| {
+        let member = members.get(node);
+        member.map_or(LONGEST_HEDGE, |member| hedge_after(member, options))
+    };
 
     loop {
         let now = Instant::now();
-        resting.retain(|&(when, node)| {
-            let still = when > now;
-            if !still {
-                queue.push_back(node);
-            }
-            still
-        });
-        let mut in_hand = runs
-            .iter()
-            .filter(|run| matches!(run, Run::Asked { overdue: false, .. }))
-            .count();
-        let useless = runs.iter().filter(|run| run.was_of_no_use()).count();
         let mut held_back = false;
-        while in_hand < missing + useless / 2 && !queue.is_empty() {
-            let in_flight = if asked.len() < missing {
-                load.call()
-            } else if let Some(hedge) = load.hedge(members.len()) {
-                hedge
+        while hand.wants_another(now) {
+            let in_flight = if hand.is_hedging() {
+                match load.hedge(members.len()) {
+                    Some(hedge) => hedge,
+                    None => {
+                        held_back = true;
+                        break;
+                    }
+                }
             } else {
-                held_back = true;
-                break;
+                load.call()
             };
-            let Some(node) = queue.pop_front() else { break };
-            let (Some(member), Some(run), Some(tried)) =
-                (members.get(node), runs.get_mut(node), tries.get_mut(node))
+            let Some((node, member)) = hand
+                .ask(now, is_down)
+                .and_then(|node| Some((node, members.get(node)?)))
             else {
                 continue;
             };
-            // One that could not be reached a moment ago is asked beside the others, not in the place of one: it may be
-            // back, and waiting to find out would cost a hedging delay for each that is not.
-            let down = member.peer().is_down();
-            *run = Run::Asked {
-                since: now,
-                overdue: down,
-            };
-            *tried += 1;
-            in_hand += usize::from(!down);
             asked.push(async move {
                 let answer = member.peer().call_encoded(request, MAX_SHARE_ANSWER).await;
                 drop(in_flight);
                 (node, answer)
             });
         }
-        if asked.is_empty() && queue.is_empty() && resting.is_empty() {
+        if hand.is_over() {
             break;
         }
 
-        let mut wake = next_wake(members, &runs, &resting, deadline, options);
+        let mut wake = hand.wake(hedge_after, deadline);
         if held_back {
             wake = wake.min(now + options.hedge_after.max(SHORTEST_PAUSE));
         }
         tokio::select! {
             biased;
             Some((node, result)) = asked.next() => {
-                let (Some(member), Some(run), Some(&tried)) = (members.get(node), runs.get_mut(node), tries.get(node))
-                else { continue };
+                let Some(member) = members.get(node) else { continue };
                 let now = Instant::now();
-                let took = match run {
-                    Run::Asked { since, .. } => now - *since,
-                    Run::Waiting | Run::Over { .. } => Duration::ZERO,
-                };
-                let (outcome, rest) = judge(result, collector);
-                match outcome {
-                    Ok(share) => {
-                        member.standing().answered(took, now);
-                        *run = Run::Over { outcome: Outcome::Answered, took };
+                match Heard::from(result) {
+                    Heard::Share { share, newest } => {
+                        if let Some(newest) = newest {
+                            collector.heard_of(newest);
+                        }
+                        member.standing().answered(hand.answered(node, now), now);
                         let progress = collector.add(member.index(), &share);
-                        blame(members, &mut runs, collector.culprits(), now);
+                        blame(members, &mut hand, collector.culprits(), now);
                         match progress {
-                            Progress::Missing(more) => missing = more,
+                            Progress::Missing(more) => hand.missing(more),
                             Progress::Finished => break,
                         }
                     }
-                    Err(outcome) => {
-                        if !matches!(outcome, Outcome::Refused { .. }) {
+                    Heard::Nothing { outcome, pause } => {
+                        let refused = matches!(outcome, Outcome::Refused { .. });
+                        let took = hand.failed(node, outcome, pause, now);
+                        if !refused {
                             member.standing().kept_waiting(took, now);
-                        }
-                        *run = Run::Over { outcome, took };
-                        if let Some(pause) = rest.filter(|_| tried < MOST_TRIES) {
-                            resting.push((now + pause, node));
                         }
                     }
                 }
@@ -179,87 +129,48 @@ pub(super) async fn race<C: Collector>(
                 if now >= deadline {
                     break;
                 }
-                for (member, run) in members.iter().zip(&mut runs) {
-                    if let Run::Asked { since, overdue } = run {
-                        *overdue = *overdue || now >= *since + hedge_after(member, options);
-                    }
-                }
+                hand.look(now, hedge_after);
             }
         }
     }
     let timed_out = Instant::now() >= deadline;
     members
         .iter()
-        .zip(runs)
-        .map(|(member, run)| finish(member, run, timed_out, options))
+        .zip(hand.nodes())
+        .map(|(member, turn)| finish(member, turn, timed_out, options))
         .collect()
-}
-
-/// What an answer means: a share or an outcome, and for how long the node wants to be left alone if it is busy.
-fn judge<C: Collector>(
-    result: Result<Answer, CallError>,
-    collector: &mut C,
-) -> (Result<Vec<u8>, Outcome>, Option<Duration>) {
-    match result {
-        Ok(Answer::Share { share, newest }) => {
-            if let Some(newest) = newest {
-                collector.heard_of(newest);
-            }
-            (Ok(share.into_vec()), None)
-        }
-        Ok(Answer::Refused {
-            code,
-            message,
-            retry_after_ms,
-        }) => {
-            let rest = retry_after_ms.map(|ms| Duration::from_millis(ms).min(LONGEST_PAUSE));
-            (Err(Outcome::Refused { code, message }), rest)
-        }
-        Ok(other) => {
-            let error = CallError::OtherAnswer {
-                expected: "share",
-                found: other.name(),
-            };
-            (Err(Outcome::of_error(&error)), None)
-        }
-        Err(error) => (Err(Outcome::of_error(&error)), None),
-    }
 }
 
 /// Names those whose shares were of no use. A share of another epoch is no cheating: the cluster was reshared, and this
 /// client's descriptor or that node is behind.
-fn blame(members: &[Member], runs: &mut [Run], culprits: &[Culprit], now: Instant) {
-    for culprit in culprits {
-        for (member, run) in members
-            .iter()
-            .zip(runs.iter_mut())
-            .filter(|(member, _)| member.index() == culprit.index)
-        {
-            let Run::Over { outcome, .. } = run else {
-                continue;
-            };
-            if *outcome != Outcome::Answered {
-                continue;
+fn blame(members: &[Member], hand: &mut Hand, culprits: &[Culprit], now: Instant) {
+    for Culprit { index, reason } in culprits {
+        let mut places = members.iter().enumerate();
+        let Some((node, member)) = places.find(|(_, member)| member.index() == *index) else {
+            continue;
+        };
+        let cheated = reason.is_misbehaviour();
+        let what = if cheated {
+            Outcome::Cheated {
+                reason: reason.to_string(),
             }
-            let reason = culprit.reason.to_string();
-            *outcome = if culprit.reason.is_misbehaviour() {
-                member.standing().cheated(now);
-                Outcome::Cheated { reason }
-            } else {
-                Outcome::Failed {
-                    code: culprit.reason.code().to_owned(),
-                    reason,
-                }
-            };
+        } else {
+            Outcome::Failed {
+                code: reason.code().to_owned(),
+                reason: reason.to_string(),
+            }
+        };
+        if hand.found_out(node, what) && cheated {
+            member.standing().cheated(now);
         }
     }
 }
 
-fn finish(member: &Member, run: Run, timed_out: bool, options: &ClientOptions) -> NodeOutcome {
-    let (what, took) = match run {
-        Run::Waiting => (Outcome::NotAsked, None),
-        Run::Over { outcome, took } => (outcome, Some(took)),
-        Run::Asked { since, .. } => {
+fn finish(member: &Member, turn: &Turn, timed_out: bool, options: &ClientOptions) -> NodeOutcome {
+    let (what, took) = match turn {
+        Turn::Waiting => (Outcome::NotAsked, None),
+        Turn::Over { outcome, took } => (outcome.clone(), Some(*took)),
+        Turn::Asked { since, .. } => {
             let (now, waited) = (Instant::now(), since.elapsed());
             member.standing().kept_waiting(waited, now);
             if timed_out {
@@ -292,26 +203,4 @@ fn hedge_after(member: &Member, options: &ClientOptions) -> Duration {
     usual
         .max(options.hedge_after)
         .min(LONGEST_HEDGE.max(options.hedge_after))
-}
-
-fn next_wake(
-    members: &[Member],
-    runs: &[Run],
-    resting: &[(Instant, usize)],
-    deadline: Instant,
-    options: &ClientOptions,
-) -> Instant {
-    let hedges = members
-        .iter()
-        .zip(runs)
-        .filter_map(|(member, run)| match run {
-            Run::Asked {
-                since,
-                overdue: false,
-            } => Some(*since + hedge_after(member, options)),
-            _ => None,
-        });
-    hedges
-        .chain(resting.iter().map(|&(when, _)| when))
-        .fold(deadline, Instant::min)
 }

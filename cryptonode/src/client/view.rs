@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use rand::RngExt as _;
 use reencrypt::{KeyCertificate, ResultName};
 
 use super::descriptor::{Cluster, ClusterDescriptor, DescriptorError, MemberDescriptor};
 use super::outcome::{NodeOutcome, Outcome};
 use super::peer::{Dialer, Peer};
 use super::standing::Standing;
+use crate::randomness;
 use crate::tls::TlsError;
 use crate::wire::v1::ResultVersion;
 
@@ -177,7 +179,12 @@ impl View {
             .enumerate()
             .map(|(node, member)| {
                 let down = member.peer().is_down();
-                (member.standing().rank(down, rand::random(), now), node)
+                (
+                    member
+                        .standing()
+                        .rank(down, randomness::system().random(), now),
+                    node,
+                )
             })
             .collect();
         ranked

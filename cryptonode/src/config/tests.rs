@@ -202,3 +202,35 @@ fn a_policy_file_is_read_or_told_what_is_wrong() {
         );
     }
 }
+
+#[test]
+fn a_member_is_removed_and_nothing_else() {
+    let folder = Path::new("D");
+    let mut text = template();
+    let cards = [2, 3, 4].map(card);
+    for card in &cards {
+        text = Config::with_member(folder, &text, card).unwrap().unwrap();
+    }
+    let before = format!(
+        "{text}# my words\n[[clients.client]]\nfingerprint = \"{}\"\n",
+        "ab".repeat(32)
+    );
+    let name = &cards[1].name;
+    let after = Config::without_member(folder, &before, name)
+        .unwrap()
+        .unwrap();
+    let config = Config::parse(folder, &after).unwrap();
+    assert_eq!(config.members, [cards[0].clone(), cards[2].clone()]);
+    assert_eq!(config.clients.named.len(), 1);
+    assert!(after.contains("# my words") && !after.contains(&format!("{name:?}")));
+    let gone = before.lines().count() - after.lines().count();
+    assert!((5..=6).contains(&gone), "{gone} lines");
+    assert!(
+        Config::without_member(folder, &after, name)
+            .unwrap()
+            .is_none()
+    );
+    // Written in another way, it is left to the operator.
+    let odd = after.replace("[[members]]", "[[ members ]]");
+    assert!(Config::without_member(folder, &odd, &cards[0].name).is_err());
+}

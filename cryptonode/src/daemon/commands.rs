@@ -155,6 +155,19 @@ impl Node {
                         .map_err(|error| CommandError::new(error.code(), error.to_string()))?;
                     Ok(json!({ "note": note }))
                 }
+                Command::CertificateRequest {} => {
+                    let config = self.live.now();
+                    let host = config
+                        .advertise
+                        .rsplit_once(':')
+                        .map_or(config.advertise.as_str(), |(host, _)| host);
+                    let host = host.trim_matches(['[', ']']);
+                    let request = self.presenter.certificate_request(&config.name, host);
+                    let request = request.map_err(|error| {
+                        CommandError::new("certificate-request", error.to_string())
+                    })?;
+                    Ok(json!({ "request": request }))
+                }
                 Command::AuditWitness {} => to_value(&self.witnesses.view()),
                 Command::Phases {} => to_value(&self.counters.phases.snapshot()),
             }

@@ -205,18 +205,18 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     (ip, address.port()).into()
 }
 
-/// The keys of a node that does not run, if its store can be opened.
+/// The keys of a node that does not run; `None` if its store cannot be opened, which is told.
 pub(super) fn keys(
     findings: &mut Findings,
     folder: &Path,
     passphrase: Option<&Passphrase>,
-) -> Vec<KeyHealth> {
+) -> Option<Vec<KeyHealth>> {
     const CHECK: &str = "share";
     let Some(passphrase) = passphrase else {
         let message =
             "the store is sealed: give --passphrase-file, or start the node and ask again";
         findings.skip(CHECK, "", message);
-        return Vec::new();
+        return None;
     };
     let opened = Folder::open(folder)
         .map_err(|error| error.to_string())
@@ -228,16 +228,20 @@ pub(super) fn keys(
             Ok(keys)
         });
     match opened {
-        Ok(keys) => keys.iter().map(KeyHealth::of).collect(),
+        Ok(keys) => Some(keys.iter().map(KeyHealth::of).collect()),
         Err(reason) => {
             findings.fail(CHECK, "", reason);
-            Vec::new()
+            None
         }
     }
 }
 
 pub(super) fn shares(findings: &mut Findings, keys: &[KeyHealth]) {
     const CHECK: &str = "share";
+    if keys.is_empty() {
+        let message = "this node holds no share: make a key by a ceremony, or have a reshare bring the node in";
+        findings.fail(CHECK, "", message);
+    }
     for key in keys {
         let about = key.public_key.get(..16).unwrap_or_default();
         match &key.failure {
@@ -246,6 +250,69 @@ pub(super) fn shares(findings: &mut Findings, keys: &[KeyHealth]) {
                 findings.ok(CHECK, about, message);
             }
             Some(failure) => findings.fail(CHECK, about, failure.as_str()),
+        }
+    }
+}
+
+/// The certificate that the operator's authority has issued for the node. Nobody is refused for it: members and clients look at the key.
+pub(super) fn certificate(findings: &mut Findings, config: &Config) {
+    const CHECK: &str = "certificate";
+    let Some(certificate) = &config.certificate else {
+        return;
+    };
+    let (now, about) = (clock_s(), certificate.path.display().to_string());
+    let days = certificate.not_after.saturating_sub(now) / 86_400;
+    if certificate.not_after <= now {
+        findings.fail(
+            CHECK,
+            &about,
+            "it has expired: have the authority issue another (`cryptonode certificate request`)",
+        );
+    } else if certificate.not_after - now < EXPIRES_SOON_S {
+        let message = format!(
+            "it expires in {days} days: have the authority issue another (`cryptonode certificate request`)"
+        );
+        findings.warn(CHECK, &about, message);
+    } else {
+        findings.ok(CHECK, &about, format!("it is valid for {days} days"));
+    }
+}
+
+/// The authorities' revocation lists, as the running node has them: what an authority covers does not count without a good one.
+pub(super) fn revocation(findings: &mut Findings, config: &Config, running: &Running) {
+    const CHECK: &str = "revocation";
+    let Running::Yes(status) = running else {
+        if !config.revocation.is_empty() {
+            findings.skip(CHECK, "", "the running node knows how its lists are");
+        }
+        return;
+    };
+    let now = clock_s();
+    for list in &status.revocation {
+        let failure = list.failure.as_deref().unwrap_or("it could not be read");
+        let minutes = list.usable_until.unwrap_or(now).saturating_sub(now) / 60;
+        let entries = list.entries.unwrap_or(0);
+        let message =
+            format!("{entries} certificates are revoked; it is good for {minutes} minutes");
+        match (list.usable, list.usable_until, &list.failure) {
+            (true, _, None) => findings.ok(CHECK, &list.source, message),
+            (true, ..) => findings.warn(
+                CHECK,
+                &list.source,
+                format!("{message}, and no newer one comes: {failure}"),
+            ),
+            (false, None, _) => findings.fail(
+                CHECK,
+                &list.source,
+                format!("there is no list, so that what this authority covers does not count: {failure}"),
+            ),
+            (false, Some(_), _) => findings.fail(
+                CHECK,
+                &list.source,
+                format!(
+                    "the list is stale, so that what this authority covers does not count: {failure}; have the authority publish a new one"
+                ),
+            ),
         }
     }
 }

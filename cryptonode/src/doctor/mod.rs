@@ -99,12 +99,17 @@ pub async fn examine(folder: &Path, passphrase: Option<&Passphrase>) -> Vec<Find
                 "",
                 "the node is sealed: open it with `cryptonode unseal`, then ask again",
             );
-            Vec::new()
+            None
         }
         Running::No => local::keys(&mut findings, folder, passphrase),
     };
-    local::shares(&mut findings, &keys);
+    if let Some(keys) = &keys {
+        local::shares(&mut findings, keys);
+    }
+    let keys = keys.unwrap_or_default();
     local::issuers(&mut findings, policy.as_ref(), &keys);
+    local::certificate(&mut findings, &config);
+    local::revocation(&mut findings, &config, &running);
     let tolerance_s = policy.as_ref().map_or(30, certs::Policy::tolerance_s);
     members::examine(&mut findings, &config, &identity, &keys, tolerance_s).await;
     findings.0
@@ -160,19 +165,19 @@ fn running(findings: &mut Findings, folder: &Path) -> Running {
     }
 }
 
-fn from_node(findings: &mut Findings, folder: &Path) -> Vec<KeyHealth> {
+fn from_node(findings: &mut Findings, folder: &Path) -> Option<Vec<KeyHealth>> {
     let answer = admin::request(folder, &Command::KeyCheck {}, |_| {})
         .map_err(|error| error.to_string())
         .and_then(|value| serde_json::from_value(value).map_err(|error| error.to_string()));
     match answer {
-        Ok(keys) => keys,
+        Ok(keys) => Some(keys),
         Err(reason) => {
             findings.fail(
                 "share",
                 "",
                 format!("the node cannot check its shares: {reason}"),
             );
-            Vec::new()
+            None
         }
     }
 }

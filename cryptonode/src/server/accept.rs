@@ -14,7 +14,7 @@ use tracing::{debug, info};
 use super::admission::{Admission, Place, Rooms};
 use super::counters::{Open, count};
 use super::limits::{Limits, LiveLimits};
-use super::request::answer_stream;
+use super::request::{answer_stream, enter};
 use super::serving::Serving;
 use crate::tls;
 
@@ -210,7 +210,10 @@ async fn connection(
             }
             stream = next_stream(&connection, &client) => match stream {
                 Ok((send, receive)) => {
-                    streams.spawn(answer_stream(Arc::clone(&shared), Arc::clone(&client), send, receive));
+                    // Here, and not in the stream's own task: a client that asks too often must rest before its next request is
+                    // taken, or all that it has sent would come in at once when the rest is over.
+                    let entered = enter(&shared, &client);
+                    streams.spawn(answer_stream(Arc::clone(&shared), Arc::clone(&client), entered, send, receive));
                 }
                 Err(error) => {
                     debug!(%error, "a connection ended");

@@ -11,6 +11,7 @@ use quinn::{
 use sha2::{Digest, Sha256};
 
 use super::limits::Limits;
+use crate::randomness;
 use crate::tls::{self, TlsError, TlsIdentity};
 use crate::wire::v1::MAX_REQUEST;
 
@@ -44,22 +45,81 @@ pub fn bind(
     identity: &ed25519_dalek::SigningKey,
     limits: &Limits,
 ) -> Result<Endpoint, BindError> {
-    let crypto = tls::server_config(&TlsIdentity::from_signing_key(identity)?)?;
+    Ok(Presenter::bind(address, identity, None, limits)?.endpoint)
+}
+
+/// What a running node presents to whoever connects.
+pub(crate) struct Presenter {
+    endpoint: Endpoint,
+    identity: ed25519_dalek::SigningKey,
+}
+
+impl Presenter {
+    /// Opens the socket as [`bind`] does, with a certificate that somebody else has issued, if there is one.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        identity: &ed25519_dalek::SigningKey,
+        certificate: Option<&[u8]>,
+        limits: &Limits,
+    ) -> Result<Self, BindError> {
+        let config = configuration(identity, certificate, limits)?;
+        let socket = |reason| BindError::Socket { address, reason };
+        let udp = std::net::UdpSocket::bind(address).map_err(socket)?;
+        let endpoint = Endpoint::new(
+            endpoint_config(identity),
+            Some(config),
+            udp,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(socket)?;
+        Ok(Self {
+            endpoint,
+            identity: identity.clone(),
+        })
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Everything for presenting another certificate, or why not.
+    pub(crate) fn prepare(
+        &self,
+        certificate: Option<&[u8]>,
+        limits: &Limits,
+    ) -> Result<quinn::ServerConfig, TlsError> {
+        configuration(&self.identity, certificate, limits)
+    }
+
+    /// Presents it from the next connection on. Those that are open stay.
+    pub(crate) fn present(&self, prepared: quinn::ServerConfig) {
+        self.endpoint.set_server_config(Some(prepared));
+    }
+
+    /// What an authority is to sign.
+    pub(crate) fn certificate_request(&self, name: &str, host: &str) -> Result<String, TlsError> {
+        tls::certificate_request(&self.identity, name, host)
+    }
+}
+
+fn configuration(
+    identity: &ed25519_dalek::SigningKey,
+    certificate: Option<&[u8]>,
+    limits: &Limits,
+) -> Result<quinn::ServerConfig, TlsError> {
+    let own = TlsIdentity::from_signing_key(identity)?;
+    let presented = match certificate {
+        Some(certificate) => own.presenting(certificate)?,
+        None => own,
+    };
+    let crypto = tls::server_config(&presented)?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(limits)));
     // What waits to be accepted: a small multiple of the handshakes that may go on, with room for a ClientHello each.
     config.max_incoming(4 * limits.validate_above_handshakes.max(64));
     config.incoming_buffer_size(16 * 1024);
     config.incoming_buffer_size_total(8 * 1024 * 1024);
-    let socket = |reason| BindError::Socket { address, reason };
-    let udp = std::net::UdpSocket::bind(address).map_err(socket)?;
-    Endpoint::new(
-        endpoint_config(identity),
-        Some(config),
-        udp,
-        Arc::new(TokioRuntime),
-    )
-    .map_err(socket)
+    Ok(config)
 }
 
 /// The same for the same node at every start: it must make the reset tokens that it announced for its connection ids
@@ -81,7 +141,7 @@ struct RandomIds;
 
 impl ConnectionIdGenerator for RandomIds {
     fn generate_cid(&mut self) -> ConnectionId {
-        ConnectionId::new(&rand::random::<[u8; CONNECTION_ID]>())
+        ConnectionId::new(&randomness::public::<CONNECTION_ID>())
     }
 
     fn cid_len(&self) -> usize {

@@ -37,6 +37,7 @@ mod serving;
 pub use self::accept::serve;
 pub use self::clients::{ClientLimits, ClientRules, Clients};
 pub use self::counters::{Counters, Snapshot};
+pub(crate) use self::endpoint::Presenter;
 pub use self::endpoint::{BindError, bind};
 pub use self::gate::{Gate, Suspended};
 pub use self::limits::{Limits, LiveLimits};

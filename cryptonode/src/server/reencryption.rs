@@ -36,7 +36,12 @@ pub(super) async fn answer(
         watch.lap(Phase::Turn);
         let mut observer = Measuring { watch, measures };
         let time_ms = (serving.clock_ms)();
-        admitted.prepare(&serving.gate, time_ms, &mut rand::rng(), &mut observer)?
+        admitted.prepare(
+            &serving.gate,
+            time_ms,
+            &mut crate::randomness::system(),
+            &mut observer,
+        )?
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     let recording = Open::new(&measures.recording);

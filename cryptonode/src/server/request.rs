@@ -58,6 +58,7 @@ struct Abandoned;
 pub(super) async fn answer_stream(
     shared: Arc<Shared>,
     client: Arc<ClientKey>,
+    mut entered: Result<Held, Refusal>,
     mut send: SendStream,
     mut receive: RecvStream,
 ) {
@@ -69,7 +70,6 @@ pub(super) async fn answer_stream(
     let mut received = since;
     let mut watch = Stopwatch::start(&counters.phases);
     let mut trace = None;
-    let mut entered = enter(&shared, &client);
     let result = match &mut entered {
         Err(refusal) => Err(refusal.clone()),
         Ok(held) => match read(&shared, &client, held, &mut receive).await {
@@ -157,7 +157,7 @@ pub(super) async fn answer_stream(
 }
 
 /// A place for one request, if the operator's rules give this client one.
-fn enter(shared: &Shared, client: &ClientKey) -> Result<Held, Refusal> {
+pub(super) fn enter(shared: &Shared, client: &ClientKey) -> Result<Held, Refusal> {
     let rules = shared.serving.gate.clients.rules();
     if rules.deny.contains(&client.fingerprint) {
         return Err(Refusal::ClientDenied);

@@ -10,10 +10,11 @@
 //! record unsealed. So a wrong passphrase, a torn or altered file and a store of another version are told apart while the file on the
 //! disk is still untouched; redb's own repair, which may go back to an earlier commit, never runs on a damaged file. Two things no
 //! check of one file can see: an older copy of the whole file, and a flip of the one bit that says which of the last two commits
-//! holds. Whoever can do either can also put back an older folder, and is stopped by the disk's own protection or not at all.
+//! holds. The first is found when the store is held against the audit log ([`crate::set_back`]), and an older copy of the whole folder by the
+//! other members; who can do the second is stopped by the disk's own protection or not at all.
 //!
 //! **Erasure.** A copy-on-write file keeps old pages until they are used again. The secrets of an undecided ceremony
-//! (n_j, e_i, the polynomials) must not outlive it, nor a share its epoch. So each such record has a key of its own in a small file
+//! (n_j and what follows from it, the polynomials) must not outlive it, nor a share its epoch. So each such record has a key of its own in a small file
 //! beside the store, which is overwritten and removed when the record is erased ([`Table::Ceremony`], [`Table::Key`]). On a medium that remaps blocks the
 //! old bytes may survive out of reach of any program: use an encrypted disk below.
 
@@ -29,9 +30,13 @@ mod unsealing;
 pub use folder::{Folder, FolderError, write_private};
 pub use key_records::{entry_changes, key_change};
 pub use passphrase::{Passphrase, PassphraseError};
-pub use records::{NodeIdentity, RecordsError, audit_head_change, policy_change, restored_change};
+pub use records::{
+    NodeIdentity, RecordsError, audit_head_change, opened_change, policy_change, restored_change,
+};
 pub use seal::Cost;
-pub use unsealing::{PassphraseFile, PassphraseSource, SystemdCredential, Terminal, first_of};
+pub use unsealing::{
+    PassphraseCommand, PassphraseFile, PassphraseSource, SystemdCredential, Terminal, first_of,
+};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,10 +79,12 @@ pub enum Table {
     Suspended,
     /// What this node, as a witness, has seen of others' audit logs, by identity.
     Witnessed,
+    /// How often store and audit log were opened and closed together; one record.
+    Opened,
 }
 
 impl Table {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Identity,
         Self::Key,
         Self::KeyState,
@@ -90,6 +97,7 @@ impl Table {
         Self::AuditHead,
         Self::Suspended,
         Self::Witnessed,
+        Self::Opened,
     ];
 
     fn name(self) -> &'static str {
@@ -106,6 +114,7 @@ impl Table {
             Self::AuditHead => "audit-head",
             Self::Suspended => "suspended",
             Self::Witnessed => "witnessed",
+            Self::Opened => "opened",
         }
     }
 

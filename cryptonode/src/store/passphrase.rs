@@ -49,9 +49,19 @@ pub enum PassphraseError {
     /// Empty.
     #[error("the passphrase is empty: put one line into the file given with --passphrase-file")]
     Empty,
+    /// The program did not give it.
+    #[error(
+        "the passphrase command {command:?} gave no passphrase: {reason}; run it by itself to see why"
+    )]
+    Command {
+        /// The command line.
+        command: String,
+        /// What was wrong.
+        reason: String,
+    },
     /// Nobody to ask.
     #[error(
-        "no passphrase: give --passphrase-file FILE, or the systemd credential `passphrase`, or start in a terminal"
+        "no passphrase: give --passphrase-file FILE or --passphrase-command COMMAND, or the systemd credential `passphrase`, or start in a terminal"
     )]
     NoSource,
     /// The prompt failed.

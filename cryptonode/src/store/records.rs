@@ -129,6 +129,16 @@ pub fn audit_head_change(head: &Checkpoint) -> Change {
     )
 }
 
+/// The change that remembers how often the store was opened and closed with its audit log.
+#[must_use]
+pub fn opened_change(times: u64) -> Change {
+    Change::put(
+        Table::Opened,
+        ONLY,
+        Zeroizing::new(times.to_be_bytes().to_vec()),
+    )
+}
+
 /// The change that keeps the policy that a ceremony is held under: the key gets it, whatever is configured by then.
 #[must_use]
 pub fn policy_change(policy: &certs::Policy) -> Change {
@@ -152,6 +162,21 @@ impl Store {
     /// [`RecordsError`] if that cannot be read.
     pub fn is_restored(&self) -> Result<bool, RecordsError> {
         Ok(self.get(Table::Restored, ONLY)?.is_some())
+    }
+
+    /// How often the store was opened and closed with its audit log.
+    ///
+    /// # Errors
+    /// [`RecordsError`] if that cannot be read.
+    pub fn opened(&self) -> Result<u64, RecordsError> {
+        let Some(bytes) = self.get(Table::Opened, ONLY)? else {
+            return Ok(0);
+        };
+        let times = bytes.as_slice().try_into().map(u64::from_be_bytes);
+        times.map_err(|_| RecordsError::Unreadable {
+            what: "how often the store was opened",
+            reason: "it has another length".to_owned(),
+        })
     }
 
     /// The node's long-term keys.

@@ -8,12 +8,12 @@
 use argon2::{Algorithm, Argon2, Params, Version};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use rand_core::Rng;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Passphrase;
+use crate::randomness;
 
 const NONCE: usize = 24;
 /// Bounds on the cost that a header may ask for: a damaged one must not take all memory.
@@ -72,18 +72,7 @@ pub(super) enum HeaderError {
 }
 
 /// The key of all records. Zeroized on drop, never printed.
-pub(super) struct DataKey(Zeroizing<[u8; 32]>);
-
-/// Bytes from the operating system's generator.
-///
-/// # Panics
-/// Never on a system with a working `getrandom`; without one the process must not go on.
-pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    let mut rng = rand::rng();
-    rng.fill_bytes(&mut bytes);
-    bytes
-}
+pub(super) struct DataKey(Box<Zeroizing<[u8; 32]>>);
 
 impl Header {
     /// A new data key, and the header that opens it again.
@@ -91,9 +80,9 @@ impl Header {
         passphrase: &Passphrase,
         cost: Cost,
     ) -> Result<(Self, DataKey), HeaderError> {
-        let salt: [u8; 16] = random_bytes();
+        let salt: [u8; 16] = randomness::public();
         let master = master_key(passphrase, cost, &salt)?;
-        let data = DataKey(Zeroizing::new(random_bytes()));
+        let data = DataKey::random();
         let sealed = seal(&master, &HEADER_PLACE, data.0.as_slice())
             .ok_or(HeaderError::Damaged("the cost is impossible"))?;
         let mut header = Self {
@@ -124,9 +113,7 @@ impl Header {
             .map_err(|_| HeaderError::Damaged("the sealed data key is not hexadecimal"))?;
         let master = master_key(passphrase, *cost, &salt)?;
         let data = open(&master, &HEADER_PLACE, &sealed).ok_or(HeaderError::WrongPassphrase)?;
-        let key = <[u8; 32]>::try_from(data.as_slice())
-            .map_err(|_| HeaderError::Damaged("the data key's length"))?;
-        Ok(DataKey(Zeroizing::new(key)))
+        DataKey::from_bytes(&data).ok_or(HeaderError::Damaged("the data key's length"))
     }
 
     fn sum(&self) -> String {
@@ -185,7 +172,7 @@ impl Place<'_> {
 }
 
 fn seal(key: &[u8; 32], place: &Place<'_>, plain: &[u8]) -> Option<Vec<u8>> {
-    let nonce: [u8; NONCE] = random_bytes();
+    let nonce: [u8; NONCE] = randomness::public();
     let aad = place.associated_data();
     let cipher = XChaCha20Poly1305::new(key.into());
     let sealed = cipher
@@ -222,15 +209,15 @@ fn open(key: &[u8; 32], place: &Place<'_>, sealed: &[u8]) -> Option<Zeroizing<Ve
 impl DataKey {
     /// A fresh random key.
     pub(super) fn random() -> Self {
-        Self(Zeroizing::new(random_bytes()))
+        Self(randomness::secret())
     }
 
     /// A key read back from where it was sealed.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        bytes
-            .try_into()
-            .ok()
-            .map(|bytes| Self(Zeroizing::new(bytes)))
+        let bytes: &[u8; 32] = bytes.try_into().ok()?;
+        let mut key = Box::new(Zeroizing::new([0; 32]));
+        key.copy_from_slice(bytes);
+        Some(Self(key))
     }
 
     pub(super) fn expose(&self) -> &[u8; 32] {

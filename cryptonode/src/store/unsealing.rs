@@ -1,14 +1,15 @@
 //! Where a passphrase can come from.
 //!
 //! A [`PassphraseSource`] gives the passphrase, or says that it has none, or that it should have one and cannot give it. What is here
-//! reads files, systemd's credentials and the terminal. A source that unwraps the passphrase by a key management service or a
-//! PKCS #11 token is another implementation of the trait, and nothing else changes: the store is sealed under a passphrase
-//! either way, and the recovery phrase stays the way back.
+//! reads files, systemd's credentials, the terminal, and what a program prints: by that, a key management service or a PKCS #11 token
+//! unwraps it with its own command-line tool. One that speaks to such a service itself is another implementation of the trait,
+//! and nothing else changes: the store is sealed under a passphrase either way, and the recovery phrase stays the way back.
 
 use std::fs;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use zeroize::Zeroizing;
 
@@ -63,6 +64,42 @@ impl PassphraseSource for SystemdCredential {
             read(&path).map(Some)
         } else {
             Ok(None)
+        }
+    }
+}
+
+/// A program that prints the passphrase, run by the shell: the tool of a key management service, of a token, of a secrets manager.
+#[derive(Debug)]
+pub struct PassphraseCommand(pub String);
+
+impl PassphraseSource for PassphraseCommand {
+    fn obtain(&self) -> Result<Option<Passphrase>, PassphraseError> {
+        let failed = |reason: String| PassphraseError::Command {
+            command: self.0.clone(),
+            reason,
+        };
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &self.0])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        // Room for all of it from the start: what grows leaves copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(2 * MAX_PASSPHRASE as usize));
+        // Closed at the end of this block: a program that says more is not waited for.
+        let read = match child.stdout.take() {
+            Some(out) => out.take(MAX_PASSPHRASE + 1).read_to_string(&mut text),
+            None => Ok(0),
+        };
+        let status = child.wait().map_err(|error| failed(error.to_string()))?;
+        match read {
+            Ok(length) if length as u64 > MAX_PASSPHRASE => Err(failed(format!(
+                "it printed more than {MAX_PASSPHRASE} bytes"
+            ))),
+            _ if !status.success() => Err(failed(format!("it ended with {status}"))),
+            Ok(_) if text.trim_end().is_empty() => Err(failed("it printed nothing".to_owned())),
+            Ok(_) => Passphrase::new(&text).map(Some),
+            Err(error) => Err(failed(error.to_string())),
         }
     }
 }

@@ -6,6 +6,8 @@
 //!       ── whole-deals ──────────────────────────────▶ acknowledged, or complained
 //! ```
 //!
+//! Deals that were acknowledged and turn out to be made up are dropped for the true ones ([`crate::sums`], *The deals' signatures*).
+//!
 //! Once the whole deals have decided, a repeated `deals` is answered with the decision, and other sums of the same deals are refused as false.
 
 use rand_core::CryptoRng;
@@ -36,7 +38,10 @@ impl Running {
         }
         let attempt = self.attempt_of(number, "deals")?;
         let headers = deals.iter().map(|excerpt| &excerpt.header);
-        if let Some(seen) = self.stage.seen() {
+        let shown_others = self.shown_made_up(attempt, headers.clone());
+        if shown_others.is_none()
+            && let Some(seen) = self.stage.seen()
+        {
             seen.check_repeated(attempt, headers)?;
             if let Some(verified) = self.stage.verified()
                 && *verified.sums != *sums
@@ -49,8 +54,9 @@ impl Running {
             }
             return self.repeat_answer();
         }
-        let Stage::Dealt(dealing) = &self.stage else {
-            return Err(self.out_of_step("deals"));
+        let dealing = match (&self.stage, shown_others) {
+            (Stage::Dealt(dealing), _) | (_, Some(dealing)) => dealing,
+            _ => return Err(self.out_of_step("deals")),
         };
         let checker = self.checker(attempt, dealing, "deals")?;
         let verdict = checker.check_sums(deals, sums, rng)?;
@@ -58,6 +64,7 @@ impl Running {
         match verdict {
             SummedVerdict::Good(good) => self.acknowledge(node, dealing, headers, good, false)?,
             SummedVerdict::WholeDealsWanted => {
+                self.secrets.share = None;
                 self.stage = Stage::DealsWanted {
                     dealing,
                     headers,
@@ -82,13 +89,16 @@ impl Running {
         }
         let attempt = self.attempt_of(number, "whole-deals")?;
         let headers = deals.iter().map(|relayed| &relayed.header);
-        if let Some(seen) = self.stage.seen() {
+        let shown_others = self.shown_made_up(attempt, headers.clone());
+        if shown_others.is_none()
+            && let Some(seen) = self.stage.seen()
+        {
             seen.check_repeated(attempt, headers.clone())?;
         }
-        let (dealing, told) = match &self.stage {
-            Stage::Dealt(dealing) => (dealing, None),
-            Stage::DealsWanted { dealing, sums, .. } => (dealing, Some(sums.clone())),
-            stage if stage.seen().is_some() => return self.repeat_answer(),
+        let (dealing, told) = match (&self.stage, shown_others) {
+            (Stage::Dealt(dealing), _) | (_, Some(dealing)) => (dealing, None),
+            (Stage::DealsWanted { dealing, sums, .. }, _) => (dealing, Some(sums.clone())),
+            (stage, _) if stage.seen().is_some() => return self.repeat_answer(),
             _ => return Err(self.out_of_step("whole-deals")),
         };
         let checker = self.checker(attempt, dealing, "whole-deals")?;
@@ -104,6 +114,7 @@ impl Running {
             Verdict::Complain { set, complaints } => {
                 let (params, index) = (&attempt.params, self.own_index(attempt)?);
                 let complaints = Complaints::new(params, index, set, complaints, &node.identity);
+                self.secrets.share = None;
                 self.stage = Stage::Complained {
                     dealing,
                     headers,
@@ -116,6 +127,20 @@ impl Running {
             notice,
             ..self.changed(reply)
         })
+    }
+
+    /// What this member goes back to if the deals that it has acknowledged were made up, as those show that it is shown now. It has not verified
+    /// their signatures then, since the dealers acknowledge them too; those of whole deals it has.
+    fn shown_made_up<'a>(
+        &self,
+        attempt: &Attempt,
+        headers: impl ExactSizeIterator<Item = &'a DealHeader>,
+    ) -> Option<&Dealing> {
+        let (Stage::Acknowledged(verified), Some(seen)) = (&self.stage, self.stage.seen()) else {
+            return None;
+        };
+        let made_up = !verified.whole_deals && seen.were_made_up(attempt, headers);
+        made_up.then_some(&verified.dealing)
     }
 
     /// Two leaders, or one that lies, have told different sums of the same deals. The whole deals tell, once, which are false. Who has
@@ -160,6 +185,7 @@ impl Running {
             attempt,
             index: self.own_index(attempt)?,
             secret,
+            pairs: &self.secrets.pairs,
             own: dealing.deal.as_ref().map(|deal| &deal.header),
         })
     }

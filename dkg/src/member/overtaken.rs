@@ -3,7 +3,7 @@
 //! Who confirmed a result keeps its share until it sees the certificate. In a reshare that need not come: another attempt, or another
 //! proposal from the same base, is carried out meanwhile, and nobody follows the lower of two results of one key. Once a greater one is
 //! known and its overlap is over, all its members hold their shares, whoever asks is sent on to it, and a share of a lower one
-//! is of use to a thief only. The results of a create are keys of their own: none of them overtakes another.
+//! is of use to a thief only. With them go attempts that were not confirmed, and n_j. The results of a create are keys of their own: none of them overtakes another.
 
 use zeroize::Zeroizing;
 
@@ -14,6 +14,7 @@ use super::steps::result;
 use crate::base::{Base, BaseName, Holding, ResultName};
 use crate::certificate::CertifiedKey;
 use crate::fault::Fault;
+use crate::pairs::Pairs;
 
 impl Member {
     /// Forgets the shares of results of this key that are below `newest`, confirmed in this ceremony and not activated. Returns the state
@@ -51,10 +52,20 @@ impl Running {
             _ => None,
         };
         let overtaken = confirmed.is_some_and(|verified| !self.is_kept(verified, newest));
-        if overtaken && !self.fall_back() {
+        // Nothing comes of an attempt on a base that has been handed on.
+        let idle = !self.stage.keeps_share() && !matches!(self.stage, Stage::Closed { .. });
+        if (overtaken || idle) && !self.fall_back() {
             self.close(overtaken_by(newest).to_string(), false);
         }
-        overtaken || self.pending.len() < before
+        let had_key = self.erase_encryption();
+        overtaken || idle || had_key || self.pending.len() < before
+    }
+
+    /// Erases n_j, of which nothing more is asked. With the messages of the ceremony it opens what this member has dealt: in a reshare its
+    /// share of the base, which it must not outlive.
+    pub(super) fn erase_encryption(&mut self) -> bool {
+        self.secrets.pairs = Pairs::default();
+        self.secrets.encryption.take().is_some()
     }
 
     /// Whether this result is not below `newest`. What cannot be told is kept.

@@ -14,6 +14,7 @@ use crate::confirm::Confirmation;
 use crate::deal::{Deal, DealHeader};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
+use crate::pairs::Pairs;
 use crate::proposal::{Proposal, SignedProposal};
 use crate::sums::{decode_sums, encode_sums};
 
@@ -27,6 +28,8 @@ pub(super) struct Running {
     pub(super) exclusions: Vec<Exclusion>,
     /// Results of earlier attempts that this member has confirmed, oldest first: a certificate of one may exist.
     pub(super) pending: Vec<Pending>,
+    /// Hashes of the results that this member has activated before the one of its stage, 64 bytes each.
+    pub(super) activated: Vec<ByteBuf>,
     /// Follows from the stage's dealing; there is one if and only if there is a dealing.
     pub(super) attempt: Option<Attempt>,
     pub(super) secrets: Secrets,
@@ -40,6 +43,8 @@ pub(super) struct Running {
 pub(super) struct Secrets {
     /// n_j, from the acceptance on.
     pub(super) encryption: Option<SecretScalar>,
+    /// What n_j shares with the others of the attempt, as far as it was computed. Not written.
+    pub(super) pairs: Pairs,
     /// x_j, from the acknowledgement on; none in the seat of an old member that leaves.
     pub(super) share: Option<SecretScalar>,
     /// x_j of each pending result; none in the seat of an old member that leaves.
@@ -290,11 +295,12 @@ impl Seen<'_> {
                 return Err(Fault::DealCount { expected, got });
             }
             let digest = other.digest(&attempt.params);
-            if known.digest(&attempt.params) == digest {
+            let known_digest = known.digest(&attempt.params);
+            if known_digest == digest {
                 continue;
             }
             let seat = attempt.seat_of_dealer(known.index);
-            if other.is_signed(attempt, &digest) {
+            if other.is_signed(attempt, &digest) && known.is_signed(attempt, &known_digest) {
                 let evidence = Box::new((known.clone(), other.clone()));
                 return Err(Fault::TwoDeals {
                     dealer: seat,
@@ -307,5 +313,31 @@ impl Seen<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether those that were answered were made up: no dealer has signed them where they differ from what is shown now, which is signed.
+    pub(super) fn were_made_up<'a>(
+        &self,
+        attempt: &Attempt,
+        headers: impl ExactSizeIterator<Item = &'a DealHeader>,
+    ) -> bool {
+        if headers.len() != self.0.len() {
+            return false;
+        }
+        let mut differ = false;
+        for (known, other) in self.0.iter().zip(headers) {
+            let (before, now) = (known.digest(&attempt.params), other.digest(&attempt.params));
+            if before == now {
+                continue;
+            }
+            differ = true;
+            let replaced = known.index == other.index
+                && other.is_signed(attempt, &now)
+                && !known.is_signed(attempt, &before);
+            if !replaced {
+                return false;
+            }
+        }
+        differ
     }
 }

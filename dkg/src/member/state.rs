@@ -9,6 +9,7 @@
 //! the whole; what is restored is nevertheless checked, and a state that does not fit together is refused.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 use zeroize::Zeroizing;
 
 use super::LocalNode;
@@ -16,6 +17,7 @@ use super::lead::Watch;
 use super::stage::{Pending, Running, Secrets, Stage};
 use crate::attempt::Attempt;
 use crate::exclusion::Exclusion;
+use crate::pairs::Pairs;
 use crate::proposal::{ProposalError, SignedProposal};
 use crate::wire_v1::{self, WireError};
 use reencrypt::SecretScalar;
@@ -75,6 +77,7 @@ struct Written<'a> {
     stage: &'a Stage,
     exclusions: &'a [Exclusion],
     pending: &'a [Pending],
+    activated: &'a [ByteBuf],
     leader: u16,
     accused: &'a [Exclusion],
 }
@@ -86,6 +89,7 @@ struct Read {
     stage: Stage,
     exclusions: Vec<Exclusion>,
     pending: Vec<Pending>,
+    activated: Vec<ByteBuf>,
     leader: u16,
     accused: Vec<Exclusion>,
 }
@@ -96,6 +100,7 @@ pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
         stage: &running.stage,
         exclusions: &running.exclusions,
         pending: &running.pending,
+        activated: &running.activated,
         leader: running.watch.leader(),
         accused: &running.accused,
     });
@@ -134,6 +139,7 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
     };
     let secrets = Secrets {
         encryption: take(flags & HAS_ENCRYPTION != 0)?,
+        pairs: Pairs::default(),
         share: take(flags & HAS_SHARE != 0)?,
         pending: (0..flags / EACH_PENDING)
             .filter_map(|_| take(true).transpose())
@@ -157,6 +163,7 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
         stage: read.stage,
         exclusions: read.exclusions,
         pending: read.pending,
+        activated: read.activated,
         attempt,
         secrets,
         accused: read.accused,
@@ -170,15 +177,17 @@ pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateErr
 
 /// The secrets that the step needs are there and no others, and n_j belongs to the acceptance.
 fn is_consistent(running: &Running) -> bool {
+    let secrets = &running.secrets;
     let (encryption, share) = match running.stage {
+        // n_j goes when no other attempt can follow.
+        Stage::Confirmed { .. } => (secrets.encryption.is_some(), true),
         Stage::Proposed | Stage::Activated { .. } | Stage::Closed { .. } => (false, false),
         Stage::Accepted { .. }
         | Stage::Dealt(_)
         | Stage::DealsWanted { .. }
         | Stage::Complained { .. } => (true, false),
-        Stage::Acknowledged(_) | Stage::Confirmed { .. } => (true, true),
+        Stage::Acknowledged(_) => (true, true),
     };
-    let secrets = &running.secrets;
     // An old member that leaves gets no share.
     let share = share && !running.is_leaving();
     let pending = if running.is_leaving() {
@@ -223,8 +232,6 @@ mod tests {
         clippy::panic,
         missing_docs
     )]
-    use serde_bytes::ByteBuf;
-
     use super::super::stage::{Dealing, Verified};
     use super::*;
     use crate::acknowledge::{Acknowledgement, Complaint, Complaints};

@@ -16,9 +16,10 @@ use crate::attempt::{Acceptance, Attempt};
 use crate::base::Holding;
 use crate::certificate::{CertifiedKey, Known};
 use crate::confirm::AttemptResult;
-use crate::deal;
+use crate::deal::{self, Sealing};
 use crate::exclusion::{self, Exclusion};
 use crate::fault::Fault;
+use crate::pairs::Pairs;
 use crate::tags;
 use crate::wire_v1::{About, Message};
 
@@ -99,7 +100,7 @@ impl Running {
                 .dealing()
                 .and_then(|dealing| dealing.acceptance(self.index)),
         };
-        let Some(own) = own.cloned() else {
+        let Some(own) = own.cloned().filter(|_| self.secrets.encryption.is_some()) else {
             return Err(self.out_of_step("begin"));
         };
         let attempt =
@@ -109,16 +110,20 @@ impl Running {
         }
         check_base(&self.proposal, holding, number)?;
         let seat = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
+        let mut pairs = None;
         let deal = match attempt.dealer_in(seat) {
             Some(dealer) => {
                 let constant = constant(&self.proposal, dealer, holding)?;
-                Some(deal::deal(
-                    &attempt,
-                    dealer.index,
-                    constant,
-                    &node.identity,
-                    rng,
-                ))
+                let secret = self.secrets.encryption.as_ref();
+                let secret = secret.ok_or_else(|| self.out_of_step("begin"))?;
+                let members = attempt.encryption_keys.iter().take(attempt.members());
+                let sealing = Sealing {
+                    identity: &node.identity,
+                    secret,
+                    pairs: pairs.insert(Pairs::new(secret, members, &self.secrets.pairs)),
+                };
+                let deal = deal::deal(&attempt, dealer.index, constant, sealing, rng);
+                Some(deal.ok_or(Fault::NotListed)?)
             }
             None => None,
         };
@@ -129,6 +134,7 @@ impl Running {
         };
         let reply = self.dealt(&dealing);
         self.set_aside();
+        self.secrets.pairs = pairs.unwrap_or_default();
         self.attempt = Some(attempt);
         self.exclusions = begin.excluded;
         self.stage = Stage::Dealt(dealing);
@@ -294,10 +300,12 @@ impl Running {
         let sums = confirmed.and_then(|verified| verified.sums(self.proposal.threshold()));
         let known = Known {
             proposal: &self.proposal,
+            encoded: &self.signed.proposal,
             sums: sums.as_deref().unwrap_or_default(),
         };
         let key = CertifiedKey::verify_with(&certificate, known, public_shares, rng)?;
-        if done == Some(key.attempt()) {
+        let before = |hash: &ByteBuf| **hash == key.result_hash();
+        if done == Some(key.attempt()) || self.activated.iter().any(before) {
             return Ok(MemberOutput::repeat(reply));
         }
         let current = matches!(&self.stage, Stage::Confirmed { verified, .. } if verified.dealing.number == key.attempt());
@@ -336,6 +344,10 @@ impl Running {
             None if self.is_leaving() => None,
             None => return Err(Fault::OtherResult),
         };
+        if let Stage::Activated { verified, .. } = &self.stage {
+            let hash = result(&self.attempt_in(&verified.dealing)?, verified)?.hash();
+            self.activated.push(ByteBuf::from(hash.to_vec()));
+        }
         if !current {
             // What this member has confirmed since is kept; an attempt that it has not is not gone on with.
             self.set_aside();
@@ -352,7 +364,7 @@ impl Running {
             confirmation: pending.confirmation,
             certificate: ByteBuf::from(certificate),
         };
-        self.secrets.encryption = None;
+        self.erase_encryption();
         self.secrets.share = None;
         Ok(MemberOutput {
             activated,

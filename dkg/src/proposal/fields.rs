@@ -133,12 +133,22 @@ impl Fields {
             }
             identities
                 .push(signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?);
-            if Point::from_bytes(&member.recovery_public).is_err() {
-                return Err(key("recovery key"));
-            }
             previous = Some(member);
         }
         Ok(identities)
+    }
+
+    /// For who makes the proposal. To take part, a member must find its own key in it ([`crate::Fault::NotListed`]), which is a point.
+    pub(super) fn check_recovery_keys(&self) -> Result<(), ProposalError> {
+        let is_none =
+            |member: &&MemberIdentity| Point::from_bytes(&member.recovery_public).is_err();
+        match self.members.iter().find(is_none) {
+            Some(member) => Err(ProposalError::Key {
+                what: "recovery key",
+                name: member.name.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::cluster::{Cluster, NOW, Outcome, Step, terms};
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 
 /// 0-based: the member that cheats, and the member that is cheated. Neither leads.
 const CHEAT: usize = 1;
@@ -22,7 +22,8 @@ fn index(place: usize) -> u16 {
 
 /// A deal with a wrong share for the victim.
 fn wrong_share(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
-    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), 1);
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), secret, 1);
     let wrong = dealer.share(index(VICTIM)) + Scalar::ONE;
     dealer.encrypt(index(VICTIM), wrong, &acceptances[VICTIM].encryption_key);
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
@@ -30,7 +31,8 @@ fn wrong_share(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
 
 /// A deal whose dealer does not know the constant term.
 fn rogue_constant(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
-    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), 1);
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), secret, 1);
     dealer.commitments[0] = dealer.commitments[1];
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
 }
@@ -74,7 +76,7 @@ pub fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mu
 fn a_cheat_is_left_out_with_evidence_that_every_member_has_checked() {
     let cases: [(Cheat, &str, &str); 2] = [
         (wrong_share, "complaint", "deal-share"),
-        (rogue_constant, "void-deal", "deal-constant-proof"),
+        (rogue_constant, "void-deal", "deal-proof"),
     ];
     for (cheat, grounds, code) in cases {
         let mut cluster = Cluster::with_absent(3, 5, 1, 300);
@@ -118,7 +120,7 @@ fn without_leave_the_attempt_fails_by_name_as_before() {
             if place == 1 && own.len() == 5 {
                 **deal = rogue_constant(cluster, &own);
             } else {
-                deal.header.constant_proof[40] ^= 1;
+                deal.header.proof[40] ^= 1;
             }
         }
         _ => {}
@@ -315,7 +317,7 @@ fn a_leader_that_leaves_out_whom_it_likes_is_refused() {
                 ..
             }) = excluded.first_mut()
             {
-                accused.header.constant_proof[3] ^= 1;
+                accused.header.proof[3] ^= 1;
             }
         }),
         ("exclusion-count", |message| {

@@ -3,9 +3,10 @@
 
 use curve25519_dalek::{RistrettoPoint, Scalar};
 use dkg::{Acceptance, Deal, DealFault, Fault, MemberStage, Message};
+use reencrypt::Point;
 
 use crate::cluster::{Cluster, Step};
-use crate::dealer::{Dealer, excerpt, relay};
+use crate::dealer::{self, Dealer, encryption_secret, excerpt, relay};
 
 /// 0-based: the dealer that cheats, and the member that is cheated. Neither leads.
 const CHEAT: usize = 1;
@@ -95,17 +96,14 @@ fn assert_void(code: &str, cheat: &Cheat<'_>) {
 }
 
 /// What the signed part of a deal shows by itself.
-const SHOWN_BY_EXCERPTS: [&str; 3] = [
-    "deal-constant-proof",
-    "deal-ephemeral",
-    "deal-ephemeral-proof",
-];
+const SHOWN_BY_EXCERPTS: [&str; 1] = ["deal-proof"];
 
 fn dealer(cluster: &Cluster, acceptances: &[Acceptance], place: usize) -> Dealer {
     Dealer::new(
         &cluster.proposal,
         acceptances,
         index(place),
+        encryption_secret(cluster.nodes[place].state()),
         1000 + place as u64,
     )
 }
@@ -162,6 +160,87 @@ fn a_bad_share_is_complained_of_and_its_dealer_named() {
             reason: DealFault::Share { to: index(VICTIM) }
         }
     );
+}
+
+/// Whether c_ij opens under a pad from this point, to a share that fits the deal.
+fn opens(
+    params: &[u8],
+    acceptances: &[Acceptance],
+    deal: &Deal,
+    (from, to): (usize, usize),
+    shared: &[u8; 32],
+) -> bool {
+    let header = &deal.header;
+    let pad = dealer::pad(
+        params,
+        (index(from), index(to)),
+        (&header.constant, &header.commitments_hash),
+        (
+            &acceptances[from].encryption_key,
+            &acceptances[to].encryption_key,
+        ),
+        shared,
+    );
+    let ciphertext = deal.ciphertexts.as_chunks::<32>().0[to];
+    let share = Scalar::from_canonical_bytes(ciphertext).unwrap() - pad;
+    let point = |bytes: &[u8; 32]| *Point::from_bytes(bytes).unwrap().as_ristretto();
+    let rest = deal.commitments.as_chunks::<32>().0.iter().map(point);
+    let expected: RistrettoPoint = std::iter::once(point(&header.constant))
+        .chain(rest)
+        .rev()
+        .fold(RistrettoPoint::default(), |value, commitment| {
+            value * Scalar::from(index(to)) + commitment
+        });
+    RistrettoPoint::mul_base(&share) == expected
+}
+
+/// An opening gives away what the cheat and the victim have dealt to each other, which the cheat knows without it; of what
+/// anybody else has dealt or was dealt it says nothing.
+#[test]
+fn a_complaint_opens_nothing_that_the_cheat_did_not_know() {
+    let mut cluster = Cluster::new(3, 5, 13);
+    let (mut acceptances, mut opening): (Vec<Acceptance>, _) = (Vec::new(), None);
+    let (mut deals, mut secret) = (std::collections::BTreeMap::new(), None);
+    cluster.run_with(|cluster, step| match step {
+        Step::Question(
+            CHEAT,
+            Message::Begin {
+                acceptances: all, ..
+            },
+        ) => acceptances.clone_from(all),
+        Step::Answer(place, Message::Dealt { deal, .. }) => {
+            if place == CHEAT {
+                let mut cheat = dealer(cluster, &acceptances, CHEAT);
+                let wrong = cheat.share(index(VICTIM)) + Scalar::ONE;
+                cheat.encrypt(index(VICTIM), wrong, &acceptances[VICTIM].encryption_key);
+                **deal = cheat.finish(&cluster.nodes[CHEAT].local.identity);
+                secret = Some(cheat.secret);
+            }
+            deals.insert(place, deal.clone());
+        }
+        Step::Answer(CHEAT, reply @ Message::Refused { .. }) => {
+            *reply = Message::Pending {
+                ceremony: cluster.proposal.id(),
+            };
+        }
+        Step::Answer(VICTIM, Message::Complained { complaints, .. }) => {
+            assert_eq!(complaints.complaints.len(), 1, "of nobody else");
+            opening = Some(complaints.complaints[0].opening);
+        }
+        _ => {}
+    });
+    cluster.assert_failed_by(CHEAT, "deal-share");
+    let opening = opening.unwrap();
+    let of_victim = Point::from_bytes(&acceptances[VICTIM].encryption_key).unwrap();
+    let known = secret.unwrap() * of_victim.as_ristretto();
+    assert_eq!(known.compress().to_bytes(), opening, "the cheat knows it");
+    let params = dealer::params(&cluster.proposal, 1, &acceptances);
+    for (from, deal) in &deals {
+        for to in 0..5 {
+            let opened = opens(&params, &acceptances, deal, (*from, to), &opening);
+            assert_eq!(opened, (*from, to) == (VICTIM, CHEAT), "{from} to {to}");
+        }
+    }
 }
 
 #[test]
@@ -222,7 +301,7 @@ fn whole_deals_with_errors_that_cancel_in_the_sum_name_both_dealers() {
 #[test]
 fn a_constant_term_that_the_dealer_does_not_know_voids_the_deal() {
     // A_0 chosen as another point than the polynomial's: a rogue key.
-    assert_void("deal-constant-proof", &|cluster, acceptances| {
+    assert_void("deal-proof", &|cluster, acceptances| {
         let mut dealer = dealer(cluster, acceptances, CHEAT);
         let rogue = RistrettoPoint::mul_base(&Scalar::from(5u8))
             - RistrettoPoint::mul_base(&dealer.polynomial[0]);
@@ -230,48 +309,24 @@ fn a_constant_term_that_the_dealer_does_not_know_voids_the_deal() {
         dealer.finish(&cluster.nodes[CHEAT].local.identity)
     });
     // A proof that is no proof.
-    assert_void("deal-constant-proof", &|cluster, acceptances| {
-        let mut dealer = dealer(cluster, acceptances, CHEAT);
-        let ephemeral = dealer.ephemeral;
-        let secret = dealer.e;
-        let true_one = dealer.proof("cryptonode/v1/dkg-proof-ephemeral", secret, &ephemeral);
-        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, [255; 64], true_one)
+    assert_void("deal-proof", &|cluster, acceptances| {
+        let dealer = dealer(cluster, acceptances, CHEAT);
+        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, [255; 64])
     });
-}
-
-#[test]
-fn an_e_that_the_dealer_does_not_know_voids_the_deal() {
-    // E = c·E_k, made from another dealer's, so that complaints against it would open that dealer's shares.
-    assert_void("deal-ephemeral-proof", &|cluster, acceptances| {
-        let honest = dealer(cluster, acceptances, 3);
+    // Another's point as the constant term, with the one secret that it knows in the place of both.
+    assert_void("deal-proof", &|cluster, acceptances| {
         let mut dealer = dealer(cluster, acceptances, CHEAT);
-        dealer.ephemeral = RistrettoPoint::mul_base(&(honest.e * Scalar::from(3u8)))
-            .compress()
-            .to_bytes();
-        dealer.finish(&cluster.nodes[CHEAT].local.identity)
+        dealer.commitments[0] = acceptances[VICTIM].encryption_key;
+        let proof = dealer.proof(dealer.secret, dealer.secret);
+        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, proof)
     });
-    // E and its proof copied from another dealer, word for word.
-    assert_void("deal-ephemeral-proof", &|cluster, acceptances| {
+    // Constant term and proof copied from another dealer, word for word.
+    assert_void("deal-proof", &|cluster, acceptances| {
         let mut honest = dealer(cluster, acceptances, 3);
+        let copied = honest.finish(&cluster.nodes[3].local.identity).header;
         let mut dealer = dealer(cluster, acceptances, CHEAT);
-        let copied = honest
-            .finish(&cluster.nodes[3].local.identity)
-            .header
-            .ephemeral_proof;
-        dealer.ephemeral = honest.ephemeral;
-        let constant = dealer.commitments[0];
-        let known = dealer.polynomial[0];
-        let true_one = dealer.proof("cryptonode/v1/dkg-proof-constant", known, &constant);
-        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, true_one, copied)
-    });
-    // One proof serves one purpose: that of the constant term is none of e.
-    assert_void("deal-ephemeral-proof", &|cluster, acceptances| {
-        let mut dealer = dealer(cluster, acceptances, CHEAT);
-        dealer.e = dealer.polynomial[0];
-        dealer.ephemeral = dealer.commitments[0];
-        let (secret, point) = (dealer.e, dealer.ephemeral);
-        let proof = dealer.proof("cryptonode/v1/dkg-proof-constant", secret, &point);
-        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, proof, proof)
+        dealer.commitments[0] = copied.constant;
+        dealer.finish_with(&cluster.nodes[CHEAT].local.identity, copied.proof)
     });
 }
 
@@ -308,11 +363,6 @@ fn an_identity_commitment_voids_the_deal() {
             dealer.finish(&cluster.nodes[CHEAT].local.identity)
         });
     }
-    assert_void("deal-ephemeral", &|cluster, acceptances| {
-        let mut dealer = dealer(cluster, acceptances, CHEAT);
-        dealer.ephemeral = [0; 32];
-        dealer.finish(&cluster.nodes[CHEAT].local.identity)
-    });
 }
 
 #[test]

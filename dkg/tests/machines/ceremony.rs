@@ -290,6 +290,10 @@ fn a_member_that_confirmed_keeps_its_share_whatever_happens() {
     let from = cluster.leader_id();
     for node in &mut cluster.nodes {
         assert_eq!(node.member.stage(), MemberStage::Confirmed);
+        // All but the share goes: nothing else is dealt or opened.
+        let state = node.member.expire(NOW + 1_000_000).unwrap();
+        assert_eq!(state[1], 2, "x_j, and not n_j");
+        node.disk = Some(state.to_vec());
         assert!(node.member.expire(NOW + 1_000_000).is_none());
         assert!(matches!(
             node.member.reject("too late"),

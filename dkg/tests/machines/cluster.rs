@@ -65,6 +65,11 @@ impl Node {
         Ok(output)
     }
 
+    /// What the driver has written last.
+    pub fn state(&self) -> &[u8] {
+        self.disk.as_deref().unwrap()
+    }
+
     /// The driver writes.
     pub fn write(&mut self, output: &mut MemberOutput) {
         if let Some(state) = output.persist.take() {

@@ -15,8 +15,9 @@ pub struct Dealer {
     pub params: Vec<u8>,
     pub index: u16,
     pub polynomial: Vec<Scalar>,
-    pub e: Scalar,
-    pub ephemeral: [u8; 32],
+    /// n_i, and N_i as everybody knows it.
+    pub secret: Scalar,
+    pub encryption_key: [u8; 32],
     pub commitments: Vec<[u8; 32]>,
     pub ciphertexts: Vec<[u8; 32]>,
     rng: StdRng,
@@ -48,6 +49,8 @@ pub fn params(proposal: &Proposal, attempt: u32, acceptances: &[Acceptance]) -> 
                         .identity
                         .to_vec(),
                 );
+                let accepted = acceptances.iter().find(|one| one.index == old.seat);
+                items.push(accepted.unwrap().encryption_key.to_vec());
             }
         }
     }
@@ -102,17 +105,69 @@ fn root(leaves: &[[u8; 32]]) -> [u8; 32] {
     }
 }
 
-impl Dealer {
-    pub fn new(proposal: &Proposal, acceptances: &[Acceptance], index: u16, seed: u64) -> Self {
-        Self::with_constant(proposal, 1, acceptances, index, None, seed)
-    }
+/// n_j, from the state that a machine has written: 0x01 ‖ which secrets follow ‖ n_j ‖ ….
+pub fn encryption_secret(state: &[u8]) -> Scalar {
+    assert_eq!(state[1] & 1, 1, "it holds an encryption key");
+    Scalar::from_canonical_bytes(state[2..34].try_into().unwrap()).unwrap()
+}
 
-    /// A dealer of a reshare, or of any attempt.
-    pub fn with_constant(
+/// Member j's acceptance with this N.
+pub fn acceptance(
+    proposal: &Proposal,
+    index: u16,
+    encryption_key: [u8; 32],
+    identity: &SigningKey,
+) -> Acceptance {
+    let proposed = hash("cryptonode/v1/dkg-proposal", &[&proposal.to_bytes()]);
+    let items: [&[u8]; 3] = [&proposed, &index.to_le_bytes(), &encryption_key];
+    let signed = hash("cryptonode/v1/dkg-accept", &items);
+    Acceptance {
+        index,
+        signature: identity.sign(&signed).to_bytes(),
+        encryption_key,
+    }
+}
+
+/// pad_ij, from params, (i, j), (A_i0, commitments_hash), (N_i, N_j) and n_i·N_j.
+pub fn pad(
+    params: &[u8],
+    (from, to): (u16, u16),
+    (constant, commitments_hash): (&[u8; 32], &[u8; 64]),
+    keys: (&[u8; 32], &[u8; 32]),
+    shared: &[u8; 32],
+) -> Scalar {
+    let (from, to) = (from.to_le_bytes(), to.to_le_bytes());
+    let items: [&[u8]; 8] = [
+        params,
+        &from,
+        &to,
+        constant,
+        commitments_hash,
+        keys.0,
+        keys.1,
+        shared,
+    ];
+    hash_to_scalar("cryptonode/v1/dkg-pad", &items)
+}
+
+impl Dealer {
+    /// The dealer of this index in the first attempt of a create, whose acceptance was made with `secret`.
+    pub fn new(
         proposal: &Proposal,
-        attempt: u32,
         acceptances: &[Acceptance],
         index: u16,
+        secret: Scalar,
+        seed: u64,
+    ) -> Self {
+        Self::with_constant(proposal, acceptances, index, secret, None, seed)
+    }
+
+    /// The same, in a reshare if there is a constant.
+    pub fn with_constant(
+        proposal: &Proposal,
+        acceptances: &[Acceptance],
+        index: u16,
+        secret: Scalar,
         constant: Option<Scalar>,
         seed: u64,
     ) -> Self {
@@ -121,8 +176,7 @@ impl Dealer {
             .map(|_| random_scalar(&mut rng))
             .collect();
         polynomial[0] = constant.unwrap_or(polynomial[0]);
-        let e = random_scalar(&mut rng);
-        let params = params(proposal, attempt, acceptances);
+        let params = params(proposal, 1, acceptances);
         let acceptances: Vec<&Acceptance> = acceptances
             .iter()
             .filter(|one| usize::from(one.index) <= proposal.members().len())
@@ -135,8 +189,8 @@ impl Dealer {
                 .map(|coefficient| base(*coefficient))
                 .collect(),
             polynomial,
-            e,
-            ephemeral: base(e),
+            secret,
+            encryption_key: base(secret),
             ciphertexts: vec![[0; 32]; acceptances.len()],
             rng,
         };
@@ -154,18 +208,20 @@ impl Dealer {
             .fold(Scalar::ZERO, |value, c| value * Scalar::from(to) + c)
     }
 
+    pub fn commitments_hash(&self) -> [u8; 64] {
+        let rest = self.commitments[1..].iter();
+        let rest: Vec<&[u8]> = rest.map(<[u8; 32]>::as_slice).collect();
+        hash("cryptonode/v1/dkg-commitments", &rest)
+    }
+
     pub fn pad(&self, to: u16, encryption_key: &[u8; 32]) -> Scalar {
-        let shared = (self.e * decompress(encryption_key)).compress().to_bytes();
-        hash_to_scalar(
-            "cryptonode/v1/dkg-pad",
-            &[
-                &self.params,
-                &self.index.to_le_bytes(),
-                &to.to_le_bytes(),
-                &self.ephemeral,
-                encryption_key,
-                &shared,
-            ],
+        let shared = self.secret * decompress(encryption_key);
+        pad(
+            &self.params,
+            (self.index, to),
+            (&self.commitments[0], &self.commitments_hash()),
+            (&self.encryption_key, encryption_key),
+            shared.compress().as_bytes(),
         )
     }
 
@@ -175,87 +231,62 @@ impl Dealer {
     }
 
     pub fn digest(&self) -> [u8; 64] {
-        let rest: Vec<&[u8]> = self.commitments[1..]
-            .iter()
-            .map(<[u8; 32]>::as_slice)
-            .collect();
         hash(
             "cryptonode/v1/dkg-deal",
             &[
                 &self.params,
                 &self.index.to_le_bytes(),
                 &self.commitments[0],
-                &self.ephemeral,
-                &hash("cryptonode/v1/dkg-commitments", &rest),
+                &self.commitments_hash(),
                 &root(&self.ciphertexts),
             ],
         )
     }
 
-    pub fn proof(&mut self, tag: &str, secret: Scalar, point: &[u8; 32]) -> [u8; 64] {
+    /// A proof by these secrets, which is true if they are those of A_0 and N.
+    pub fn proof(&mut self, constant: Scalar, secret: Scalar) -> [u8; 64] {
         let nonce = random_scalar(&mut self.rng);
         let commitment = base(nonce);
-        let challenge = hash_to_scalar(
-            tag,
+        let c = hash_to_scalar(
+            "cryptonode/v1/dkg-proof",
             &[
                 &self.params,
                 &self.index.to_le_bytes(),
                 &self.digest(),
-                point,
+                &self.commitments[0],
+                &self.encryption_key,
                 &commitment,
             ],
         );
         let mut proof = [0; 64];
         proof[..32].copy_from_slice(&commitment);
-        proof[32..].copy_from_slice((nonce + challenge * secret).as_bytes());
+        proof[32..].copy_from_slice((nonce + c * constant + c * c * secret).as_bytes());
         proof
     }
 
-    /// The deal with true proofs of the polynomial's constant term and of e, as far as they fit the points.
+    /// The deal with a proof by the polynomial's constant term and the secret, as far as they fit the points.
     pub fn finish(&mut self, identity: &SigningKey) -> Deal {
-        let (constant_point, ephemeral_point) = (self.commitments[0], self.ephemeral);
-        let constant = self.proof(
-            "cryptonode/v1/dkg-proof-constant",
-            self.polynomial[0],
-            &constant_point,
-        );
-        let ephemeral = self.proof(
-            "cryptonode/v1/dkg-proof-ephemeral",
-            self.e,
-            &ephemeral_point,
-        );
-        self.finish_with(identity, constant, ephemeral)
+        let proof = self.proof(self.polynomial[0], self.secret);
+        self.finish_with(identity, proof)
     }
 
-    pub fn finish_with(
-        &self,
-        identity: &SigningKey,
-        constant_proof: [u8; 64],
-        ephemeral_proof: [u8; 64],
-    ) -> Deal {
-        let rest: Vec<&[u8]> = self.commitments[1..]
-            .iter()
-            .map(<[u8; 32]>::as_slice)
-            .collect();
+    pub fn finish_with(&self, identity: &SigningKey, proof: [u8; 64]) -> Deal {
         let signed = hash(
             "cryptonode/v1/dkg-deal-signature",
             &[
                 &self.params,
                 &self.index.to_le_bytes(),
                 &self.digest(),
-                &constant_proof,
-                &ephemeral_proof,
+                &proof,
             ],
         );
         Deal {
             header: DealHeader {
                 index: self.index,
                 constant: self.commitments[0],
-                ephemeral: self.ephemeral,
-                commitments_hash: hash("cryptonode/v1/dkg-commitments", &rest),
+                commitments_hash: self.commitments_hash(),
                 ciphertexts_root: root(&self.ciphertexts),
-                constant_proof,
-                ephemeral_proof,
+                proof,
                 signature: identity.sign(&signed).to_bytes(),
             },
             commitments: ByteBuf::from(self.commitments[1..].concat()),

@@ -123,7 +123,7 @@ impl FalseLeader {
                 other => panic!("{other:?}"),
             }
         }
-        let keys: Vec<u8> = new.iter().flat_map(|(_, one)| one.encryption_key).collect();
+        let keys: Vec<u8> = present.iter().flat_map(|one| one.encryption_key).collect();
         let certificate = Certificate {
             set: acknowledgements[0].set.to_vec(),
             sums,

@@ -9,7 +9,8 @@ use reencrypt::{Point, SecretScalar, hash};
 use serde_bytes::ByteBuf;
 
 use crate::cluster::{Cluster, Step};
-use crate::dealer::{Dealer, excerpt, sums};
+use crate::dealer::{Dealer, encryption_secret, excerpt, sums};
+use crate::encryption_keys::acceptance;
 
 /// 0-based: the member that cheats, and the member that is cheated. Neither leads.
 const CHEAT: usize = 1;
@@ -24,6 +25,7 @@ fn dealer(cluster: &Cluster, acceptances: &[Acceptance], place: usize) -> Dealer
         &cluster.proposal,
         acceptances,
         index(place),
+        encryption_secret(cluster.nodes[place].state()),
         1000 + place as u64,
     )
 }
@@ -45,13 +47,11 @@ fn a_leader_that_alters_a_relayed_deal_is_found_out_and_no_dealer_blamed() {
     }
     let cases: [(bool, Alter); 7] = [
         (false, |deals| of_excerpt(deals).ciphertext[0] ^= 1),
-        (false, |deals| {
-            of_excerpt(deals).header.constant_proof[3] ^= 1
-        }),
+        (false, |deals| of_excerpt(deals).header.proof[3] ^= 1),
         (false, |deals| of_excerpt(deals).path[3] ^= 1),
         (true, |deals| of_whole(deals).ciphertext[0] ^= 1),
         (true, |deals| of_whole(deals).commitments[3] ^= 1),
-        (true, |deals| of_whole(deals).header.constant_proof[3] ^= 1),
+        (true, |deals| of_whole(deals).header.proof[3] ^= 1),
         (true, |deals| of_whole(deals).path[3] ^= 1),
     ];
     let expected = "relay-altered";
@@ -76,7 +76,7 @@ fn a_leader_that_alters_a_relayed_deal_is_found_out_and_no_dealer_blamed() {
 }
 
 /// The victim answers with evidence and changes nothing; what the evidence proves.
-fn evidence_of(
+pub fn evidence_of(
     cluster: &mut Cluster,
     from: &[u8; 32],
     question: Message,
@@ -211,81 +211,6 @@ fn members_that_were_shown_different_deals_do_not_confirm() {
     assert_eq!(refused, Some(("other-deals".to_owned(), index(VICTIM))));
 }
 
-#[test]
-fn two_encryption_keys_of_one_member_are_evidence_against_it() {
-    let mut cluster = Cluster::new(2, 3, 11);
-    let rng = &mut StdRng::seed_from_u64(3);
-    let mut tried = false;
-    cluster.run_with(|cluster, step| {
-        if let Step::Question(VICTIM, Message::Acknowledgements { ceremony, .. }) = step {
-            let (ceremony, from) = (*ceremony, cluster.leader_id());
-            let acceptances: Vec<Acceptance> = (0..3)
-                .map(|place| acceptance(cluster, place, &SecretScalar::random(rng)))
-                .collect();
-            let question = Message::Begin {
-                ceremony,
-                attempt: 1,
-                excluded: Vec::new(),
-                acceptances,
-            };
-            let fault = evidence_of(cluster, &from, question, rng);
-            assert!(matches!(fault, Fault::TwoAcceptances { member: 1, .. }));
-            tried = true;
-        }
-    });
-    assert!(tried);
-    cluster.assert_completed();
-}
-
-/// An acceptance of a member with an encryption secret that the test knows.
-fn acceptance(cluster: &Cluster, place: usize, secret: &SecretScalar) -> Acceptance {
-    let encryption_key = *secret.public().as_bytes();
-    let signed = hash(
-        "cryptonode/v1/dkg-accept",
-        &[
-            cluster.proposal.hash(),
-            &index(place).to_le_bytes(),
-            &encryption_key,
-        ],
-    );
-    let signature = cluster.nodes[place].local.identity.sign(&signed).to_bytes();
-    Acceptance {
-        index: index(place),
-        encryption_key,
-        signature,
-    }
-}
-
-#[test]
-fn a_copied_encryption_key_is_refused() {
-    let mut cluster = Cluster::new(2, 3, 12);
-    let mut copied = None;
-    cluster.run_with(|cluster, step| match step {
-        Step::Answer(0, Message::Accepted { acceptance, .. }) => {
-            copied = Some(acceptance.encryption_key)
-        }
-        Step::Answer(CHEAT, Message::Accepted { acceptance, .. }) => {
-            let encryption_key = copied.unwrap();
-            let signed = hash(
-                "cryptonode/v1/dkg-accept",
-                &[
-                    cluster.proposal.hash(),
-                    &index(CHEAT).to_le_bytes(),
-                    &encryption_key,
-                ],
-            );
-            let signature = cluster.nodes[CHEAT].local.identity.sign(&signed).to_bytes();
-            *acceptance = Acceptance {
-                index: index(CHEAT),
-                encryption_key,
-                signature,
-            };
-        }
-        _ => {}
-    });
-    cluster.assert_failed_by(CHEAT, "encryption-key-taken");
-}
-
 /// A member complains of an honest dealer, opening its share truly or falsely.
 pub fn complain(seed: u64, truly: bool, may_be_absent: u16) -> Cluster {
     complain_of(seed, truly, may_be_absent, |complaint| vec![complaint])
@@ -331,7 +256,8 @@ pub fn complain_of(
                 } else {
                     SecretScalar::random(rng)
                 };
-                let one = complaint(&params, &deals, VICTIM, &author, &used, rng);
+                let known = (deals.as_slice(), acceptances.as_slice());
+                let one = complaint(&params, known, VICTIM, &author, &used, rng);
                 let complaints = sign_complaints(&params, &deals, make(one), &author);
                 *reply = Message::Complained {
                     ceremony,
@@ -339,7 +265,8 @@ pub fn complain_of(
                     complaints,
                 };
             } else if !acceptances.is_empty() && matches!(reply, Message::Refused { .. }) {
-                let deal = dealer(cluster, &acceptances, CHEAT)
+                let (proposal, known) = (&cluster.proposal, *secret.expose());
+                let deal = Dealer::new(proposal, &acceptances, index(CHEAT), known, 1001)
                     .finish(&cluster.nodes[CHEAT].local.identity);
                 *reply = Message::Dealt {
                     ceremony,
@@ -364,7 +291,7 @@ pub struct Complainant<'a> {
 /// A complaint of the deal at this place, which opens it with this secret.
 pub fn complaint(
     params: &[u8],
-    deals: &[dkg::RelayedDeal],
+    (deals, acceptances): (&[dkg::RelayedDeal], &[Acceptance]),
     victim: usize,
     author: &Complainant<'_>,
     used: &SecretScalar,
@@ -373,13 +300,14 @@ pub fn complaint(
     let accused = &deals[victim];
     let header = &accused.header;
     let digests = digests(params, deals);
-    let ephemeral = Point::from_bytes(&header.ephemeral).unwrap();
-    let opening = Point::from_bytes(&used.diffie_hellman(&ephemeral)).unwrap();
+    let dealer = &acceptances[usize::from(header.index) - 1];
+    let dealer_key = Point::from_bytes(&dealer.encryption_key).unwrap();
+    let opening = Point::from_bytes(&used.diffie_hellman(&dealer_key)).unwrap();
     let (dealer, member) = (header.index.to_le_bytes(), author.index.to_le_bytes());
     let statement = Statement {
         purpose: "complaint",
         context: &[params, &dealer, &member, &digests[victim]],
-        bases: (Point::generator(), ephemeral),
+        bases: (Point::generator(), dealer_key),
         points: (author.encryption_key, opening),
     };
     let proof = EqualityProof::prove(&statement, used, rng).to_bytes();
@@ -398,11 +326,10 @@ fn digests(params: &[u8], deals: &[dkg::RelayedDeal]) -> Vec<[u8; 64]> {
         .map(|deal| {
             let header = &deal.header;
             let index = header.index.to_le_bytes();
-            let items: [&[u8]; 6] = [
+            let items: [&[u8]; 5] = [
                 params,
                 &index,
                 &header.constant,
-                &header.ephemeral,
                 &header.commitments_hash,
                 &header.ciphertexts_root,
             ];

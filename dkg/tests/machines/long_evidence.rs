@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 
 use crate::absence::cheat_once;
 use crate::cluster::{Cluster, NOW, Step};
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 use crate::false_words::complain_of;
 
 /// 0-based: the member that cheats. It does not lead.
@@ -17,9 +17,11 @@ const MUCH: usize = 100_000;
 
 /// A deal with more than half a mebibyte of commitments, truly signed.
 fn endless(cluster: &Cluster, acceptances: &[Acceptance]) -> Deal {
-    let mut dealer = Dealer::new(&cluster.proposal, acceptances, 2, 1);
-    dealer.commitments = vec![dealer.commitments[1]; 20_000];
-    dealer.commitments[0] = Dealer::new(&cluster.proposal, acceptances, 2, 1).commitments[0];
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, 2, secret, 1);
+    let again = dealer.commitments[1];
+    dealer.commitments.truncate(1);
+    dealer.commitments.resize(20_000, again);
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
 }
 

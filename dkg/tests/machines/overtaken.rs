@@ -59,10 +59,23 @@ fn a_share_of_an_overtaken_proposal_is_forgotten_and_no_earlier() {
     };
     let mut other = of_key(&world, result);
     other.public_key[0] ^= 1;
-    for newest in [of_key(&world, base), of_key(&world, itself), other] {
+    for newest in [of_key(&world, base), other] {
         for name in OLD {
             assert!(!forget(&mut world, name, &id, &newest), "{newest:?}");
         }
+    }
+    // The base has been handed on, and n_j opens what was dealt of it. The share is kept.
+    for name in OLD {
+        let newest = of_key(&world, itself);
+        let before = world.nodes[name].disks[&id][1];
+        let machine = world.nodes.get_mut(name).unwrap().machine_mut(&id).unwrap();
+        let state = machine.forget_below(&newest).unwrap();
+        assert_eq!((before & 1, state[1]), (1, before - 1), "{name}");
+        assert_eq!(machine.stage(), MemberStage::Confirmed);
+        assert!(machine.forget_below(&newest).is_none(), "once");
+        Member::restore(world.nodes[name].local.clone(), &state).unwrap();
+        let node = world.nodes.get_mut(name).unwrap();
+        node.disks.insert(id, state.to_vec());
     }
     let newest = of_key(&world, result);
     for name in OLD {

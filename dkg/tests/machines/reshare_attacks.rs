@@ -3,7 +3,7 @@
 use curve25519_dalek::Scalar;
 use dkg::{Acceptance, Deal, MemberStage, Message, Proposal, ResultName, Terms};
 
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 use crate::world::{Event, Run, World};
 
 const OLD: [&str; 4] = ["a", "b", "c", "d"];
@@ -45,7 +45,7 @@ impl Cheated {
     }
 
     /// The cheat deals this in the first attempt, and says of it whatever its machine says of its own.
-    fn run(&mut self, deal: impl Fn(&Proposal, &[Acceptance], u16, Scalar, u64) -> Dealer) -> Run {
+    fn run(&mut self, deal: impl Fn(&Proposal, &[Acceptance], u16, [Scalar; 2]) -> Dealer) -> Run {
         let mut run = self.world.propose(self.terms.clone());
         let proposal = run.proposal.clone();
         let (cheat, index) = (self.cheat.clone(), self.index);
@@ -66,7 +66,8 @@ impl Cheated {
                     acceptances,
                     ..
                 } => {
-                    let mut dealer = deal(&proposal, acceptances, index, share, 5);
+                    let secret = encryption_secret(&world.nodes[name].disks[&proposal.id()]);
+                    let mut dealer = deal(&proposal, acceptances, index, [secret, share]);
                     let identity = &world.nodes[name].local.identity;
                     let deal: Deal = dealer.finish(identity);
                     *reply = Some(Message::Dealt {
@@ -89,11 +90,10 @@ fn other_constant(
     proposal: &Proposal,
     acceptances: &[Acceptance],
     index: u16,
-    share: Scalar,
-    seed: u64,
+    [secret, share]: [Scalar; 2],
 ) -> Dealer {
     let constant = Some(share + Scalar::ONE);
-    Dealer::with_constant(proposal, 1, acceptances, index, constant, seed)
+    Dealer::with_constant(proposal, acceptances, index, secret, constant, 5)
 }
 
 /// A wrong share for the new member of index 2.
@@ -101,10 +101,9 @@ fn wrong_share(
     proposal: &Proposal,
     acceptances: &[Acceptance],
     index: u16,
-    share: Scalar,
-    seed: u64,
+    [secret, share]: [Scalar; 2],
 ) -> Dealer {
-    let mut dealer = Dealer::with_constant(proposal, 1, acceptances, index, Some(share), seed);
+    let mut dealer = Dealer::with_constant(proposal, acceptances, index, secret, Some(share), 5);
     let victim = acceptances.iter().find(|one| one.index == 2).unwrap();
     let wrong = dealer.share(2) + Scalar::ONE;
     dealer.encrypt(2, wrong, &victim.encryption_key);
@@ -113,7 +112,7 @@ fn wrong_share(
 
 #[test]
 fn a_corrupt_old_dealer_is_left_out_with_evidence_if_the_proposal_lets_it_be() {
-    type Cheat = fn(&Proposal, &[Acceptance], u16, Scalar, u64) -> Dealer;
+    type Cheat = fn(&Proposal, &[Acceptance], u16, [Scalar; 2]) -> Dealer;
     let cases: [(Cheat, &str, &str); 2] = [
         (other_constant, "void-deal", "deal-base-share"),
         (wrong_share, "complaint", "deal-share"),

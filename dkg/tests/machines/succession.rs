@@ -4,7 +4,7 @@ use curve25519_dalek::Scalar;
 use dkg::{Acceptance, Leader, LeaderEffect, LeaderPhase, MemberStage, Message};
 
 use crate::cluster::{Cluster, NOW};
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 
 const CHEAT: usize = 1;
 const VICTIM: usize = 2;
@@ -99,7 +99,8 @@ fn cheated(seed: u64, absent: u16, last: &str) -> Cluster {
 }
 
 fn wrong_share(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
-    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), 1);
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), secret, 1);
     let wrong = dealer.share(index(VICTIM)) + Scalar::ONE;
     dealer.encrypt(index(VICTIM), wrong, &acceptances[VICTIM].encryption_key);
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
@@ -187,7 +188,9 @@ fn two_deals_shown_to_two_leaders_convict_their_dealer() {
         |cluster, place, question, reply| {
             match (place, question) {
                 (CHEAT, Message::Begin { attempt: 1, .. }) => {
-                    let mut dealer = Dealer::new(&cluster.proposal, &acceptances, index(CHEAT), 7);
+                    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+                    let (proposal, index) = (&cluster.proposal, index(CHEAT));
+                    let mut dealer = Dealer::new(proposal, &acceptances, index, secret, 7);
                     Message::Dealt {
                         ceremony: cluster.proposal.id(),
                         attempt: 1,

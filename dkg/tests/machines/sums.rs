@@ -199,6 +199,7 @@ fn cheat(
         &cluster.proposal,
         acceptances,
         index(place),
+        dealer::encryption_secret(cluster.nodes[place].state()),
         1000 + place as u64,
     );
     for (to, error) in errors {
@@ -226,11 +227,10 @@ impl Conspiracy {
             .iter()
             .map(|deal| {
                 let header = &deal.header;
-                let items: [&[u8]; 6] = [
+                let items: [&[u8]; 5] = [
                     params,
                     &header.index.to_le_bytes(),
                     &header.constant,
-                    &header.ephemeral,
                     &header.commitments_hash,
                     &header.ciphertexts_root,
                 ];

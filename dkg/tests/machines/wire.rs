@@ -90,16 +90,19 @@ fn flip_every_byte(whole_too: bool) {
         }
         let (bytes, from) = (message.to_bytes(), cluster.leader_id());
         let state = cluster.nodes[1].disk.clone();
+        let machine = || match &state {
+            Some(state) => Member::restore(cluster.nodes[1].local.clone(), state).unwrap(),
+            None => Member::new(cluster.nodes[1].local.clone()),
+        };
+        let answered = machine().handle(&from, message.clone(), NOW, rng);
+        let answered = answered.unwrap().reply;
         for place in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[place] ^= 1 << (place % 8);
             let Ok(altered) = Message::from_bytes(&altered) else {
                 continue;
             };
-            let mut member = match &state {
-                Some(state) => Member::restore(cluster.nodes[1].local.clone(), state).unwrap(),
-                None => Member::new(cluster.nodes[1].local.clone()),
-            };
+            let mut member = machine();
             let altered_attempt = altered.attempt();
             match member.handle(&from, altered, NOW, rng) {
                 Err(fault) => assert!(!fault.code().is_empty() && !fault.to_string().is_empty()),
@@ -111,6 +114,10 @@ fn flip_every_byte(whole_too: bool) {
                 }
                 // Nobody has signed the sums; the whole deals will tell.
                 Ok(output) if matches!(output.reply, Message::DealsWanted { .. }) => {}
+                // The signature of a deal is looked at when something else is wrong: what is acknowledged are the same deals.
+                Ok(output)
+                    if matches!(output.reply, Message::Acknowledged { .. })
+                        && output.reply == answered => {}
                 // Nothing else of a question may be altered and yet be answered.
                 Ok(output) => panic!(
                     "byte {place} of `{}` altered, and answered `{}`",

@@ -80,7 +80,10 @@ impl World {
                     Handled::Now(answer) => {
                         self.monitor.replied(&self.nodes[at], at, &answer);
                         let answer = self.misbehave(at, answer, None);
-                        self.reply_bytes(at, call, answer);
+                        let said = self.answer_falsely(at, caller.member, &bytes, answer);
+                        if let Some(answer) = said {
+                            self.reply_bytes(at, call, answer);
+                        }
                     }
                     Handled::Later => {
                         self.seen.push((caller.clone(), Arc::clone(&bytes)));
@@ -208,7 +211,7 @@ impl World {
                 }
             }
             Asker::Member { run, to, round } => {
-                self.runs[run].heard(to, round, answer);
+                self.runs[run].heard(to, round, answer, self.now_ms);
                 self.opened(run)?;
                 self.tick(run);
             }

@@ -29,6 +29,7 @@ mod report;
 mod verify;
 mod workload;
 
+use std::alloc::System;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,16 +39,21 @@ use std::time::Duration;
 use clap::Parser;
 use serde_json::json;
 use threshold_exchange::site::{Exchange, Home, Program, Site, SitePlan, interruption};
+use zeroizing_alloc::ZeroAlloc;
 
 use faults::PLATFORM_DISK_MIB;
 use field::Field;
 use history::History;
 use lab::{Lab, PLATFORM};
-use plan::{NODES, ORGANISATIONS, Pace, Schedule, THRESHOLD};
+use plan::{KINDS, NODES, ORGANISATIONS, Pace, Schedule, THRESHOLD};
 use promises::Promises;
 use report::Report;
 use verify::Found;
 use workload::{Load, Workload, World};
+
+/// As in the programs that it is the child of.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Nodes that may be made in the place of lost ones.
 const SPARE_NODES: usize = 3;
@@ -182,7 +188,9 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
     };
     let cluster = field.first_cluster.clone();
     let workload = Workload::start(&field.world, seed, load, &cluster).await?;
-    let (mut faults, mut left_out) = (BTreeMap::new(), BTreeMap::new());
+    // All kinds, so that the report says also what never happened.
+    let mut faults: BTreeMap<&'static str, u64> = KINDS.iter().map(|kind| (*kind, 0)).collect();
+    let mut left_out = BTreeMap::new();
     let mut episodes = 0;
     let (begun, lasts) = (
         tokio::time::Instant::now(),

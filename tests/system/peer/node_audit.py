@@ -72,7 +72,7 @@ class Record:
 
 @dataclass(frozen=True)
 class OperatorRecord:
-    """Something that the node's operator did: a key or a document suspended or resumed."""
+    """Something that the node's operator did: a key or a document suspended or resumed, another policy proposed or accepted."""
 
     action: str
     reason: str

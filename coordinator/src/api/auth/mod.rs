@@ -17,8 +17,8 @@ mod scope;
 
 use std::path::Path;
 
+use cryptonode::randomness;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use rand_core::Rng as _;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -223,8 +223,7 @@ impl ApiKeys {
         if terms.expires_ms.is_some_and(|end| end <= now_ms) {
             return Err(AuthError::Terms("it would have expired already"));
         }
-        let mut id = [0; 8];
-        rand::rng().fill_bytes(&mut id);
+        let id: [u8; 8] = randomness::public();
         let record = KeyRecord {
             id: hex::encode(id),
             tenant: terms.tenant,

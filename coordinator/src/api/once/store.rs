@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKe
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use rand_core::Rng as _;
+use cryptonode::randomness;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -191,8 +191,7 @@ impl Answers {
     }
 
     fn seal(&self, slot: &Digest, request: &Digest, answer: &Answer) -> Option<Vec<u8>> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::rng().fill_bytes(&mut nonce);
+        let nonce: [u8; NONCE_LEN] = randomness::public();
         let mut sealed = answer.to_bytes();
         let aad = Aad::from([*slot, *request].concat());
         let cipher = &self.cipher;

@@ -27,6 +27,7 @@ mod store;
 pub use approve::ApprovalRefusal;
 pub(super) use chain::Follower;
 pub use mirror::{Mirror, MirrorError};
+pub use ordered::{Orderer, Orderers};
 pub use replica::Replica;
 pub use store::StoreError;
 pub(super) use store::StoredTransaction;

@@ -9,7 +9,7 @@ use dkg::{Leader, LeaderEffect, RecoveryPhrase};
 use futures_util::future::BoxFuture;
 
 use super::super::*;
-use crate::audit::{AuditError, AuditRecord};
+use crate::audit::{AuditError, AuditLog, AuditRecord, CheckpointKey};
 use crate::config::{Card, Config};
 use crate::server::{
     self, AuditSink, Clients, Counters, Gate, LiveLimits, Refusal, Serving, Witnessing,
@@ -202,6 +202,8 @@ impl Node {
         for entry in store.keys().unwrap() {
             keyring.put(entry);
         }
+        let key = CheckpointKey::of_node(&own.name, &signing).unwrap();
+        let audit = AuditLog::open(&dir.path().join("audit"), key, None).unwrap();
         let ceremonies = Ceremonies::open(Surroundings {
             own: own.clone(),
             signing: signing.clone(),
@@ -209,6 +211,7 @@ impl Node {
             live: Arc::clone(&live),
             store: Arc::new(store),
             keyring: Arc::clone(&keyring),
+            audit: Arc::new(audit),
             restored: false,
         })
         .unwrap();

@@ -107,7 +107,7 @@ pub(super) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
 
 pub(super) fn wrapped_key(path: &Path) -> Result<VerifiedWrappedKey, Failure> {
     WrappedKey::parse(&bytes(path)?)
-        .and_then(|wrapped| wrapped.verify(&mut rand::rng()))
+        .and_then(|wrapped| wrapped.verify(&mut crate::randomness::system()))
         .map_err(|error| file(path, error.code(), error))
 }
 
@@ -115,7 +115,7 @@ pub(super) fn ephemeral_secret(
     path: &Path,
     wrapped: &VerifiedWrappedKey,
 ) -> Result<EphemeralSecret, Failure> {
-    EphemeralSecret::from_bytes(&bytes(path)?, wrapped, &mut rand::rng())
+    EphemeralSecret::from_bytes(&bytes(path)?, wrapped, &mut crate::randomness::system())
         .map_err(|error| file(path, error.code(), error))
 }
 
@@ -124,7 +124,13 @@ pub(super) fn ephemeral_key(
     wrapped: &VerifiedWrappedKey,
 ) -> Result<VerifiedEphemeralKey, Failure> {
     EphemeralKey::parse(&bytes(path)?)
-        .and_then(|key| key.verify(&wrapped.public_key(), &wrapped.write_id(), &mut rand::rng()))
+        .and_then(|key| {
+            key.verify(
+                &wrapped.public_key(),
+                &wrapped.write_id(),
+                &mut crate::randomness::system(),
+            )
+        })
         .map_err(|error| file(path, error.code(), error))
 }
 

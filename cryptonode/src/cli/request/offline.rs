@@ -20,8 +20,13 @@ pub(super) fn wrap(command: &Wrap, output: &mut Output) -> Result<(), Failure> {
     let secret = files::bytes(&command.secret)?;
     let public_key = cluster.package().public_key();
     let label = command.label.as_bytes();
-    let wrapped = reencrypt::wrap(&public_key, label, &secret, &mut rand::rng())
-        .map_err(|error| Failure::new(exit::USAGE, "wrap", error.to_string()))?;
+    let wrapped = reencrypt::wrap(
+        &public_key,
+        label,
+        &secret,
+        &mut crate::randomness::system(),
+    )
+    .map_err(|error| Failure::new(exit::USAGE, "wrap", error.to_string()))?;
     write_private(&command.out, wrapped.as_bytes(), false)?;
     let (public_key, write_id) = (
         hex::encode(public_key.as_bytes()),
@@ -51,7 +56,7 @@ pub(super) fn prepare(command: &Prepare, output: &mut Output) -> Result<(), Fail
         ));
         client
     };
-    let secret = EphemeralSecret::new(&wrapped, &mut rand::rng());
+    let secret = EphemeralSecret::new(&wrapped, &mut crate::randomness::system());
     write_private(
         &command.ephemeral_secret,
         secret.to_bytes().as_slice(),

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::randomness;
+
 /// Length of a `traceparent` of version 00 in bytes.
 pub const TRACEPARENT: usize = 55;
 
@@ -89,7 +91,7 @@ impl TraceParent {
 
 fn nonzero<const N: usize>() -> [u8; N] {
     loop {
-        let id = rand::random();
+        let id = randomness::public();
         if id != [0; N] {
             return id;
         }

@@ -7,7 +7,7 @@ use serde_bytes::ByteBuf;
 use testkit::misbehaviour::Misbehaviour;
 
 use super::{PATIENCE, World};
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 use crate::false_words::{Complainant, complaint, sign_complaints};
 
 /// The ways to cheat, of the one vocabulary.
@@ -40,6 +40,10 @@ impl World {
     ) -> Option<Message> {
         let cheat = self.weather.cheat?;
         let index = u16::try_from(own + 1).unwrap();
+        let holds_it = |disk: &&Vec<u8>| disk[1] & 1 == 1;
+        if let Some(disk) = self.players[own].node.disk.as_ref().filter(holds_it) {
+            self.secret = Some(encryption_secret(disk));
+        }
         match (cheat, question) {
             (Misbehaviour::NoAnswer, _) => None,
             (
@@ -56,7 +60,8 @@ impl World {
                 } else {
                     1
                 };
-                let mut dealer = Dealer::new(&self.proposal, acceptances, index, seed);
+                let secret = self.secret.unwrap();
+                let mut dealer = Dealer::new(&self.proposal, acceptances, index, secret, seed);
                 if cheat == Misbehaviour::WrongShare {
                     let wrong = dealer.share(index + 1) + Scalar::ONE;
                     let key = &acceptances[own + 1].encryption_key;
@@ -154,7 +159,8 @@ impl World {
                 };
                 let victim = deals.iter().position(|deal| deal.header.index != index)?;
                 let used = SecretScalar::random(&mut self.rng);
-                let one = complaint(&params, deals, victim, &author, &used, &mut self.rng);
+                let known = (deals.as_slice(), acceptances.as_slice());
+                let one = complaint(&params, known, victim, &author, &used, &mut self.rng);
                 Some(Message::Complained {
                     attempt: *attempt,
                     ceremony: *ceremony,

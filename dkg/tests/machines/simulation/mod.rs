@@ -84,6 +84,8 @@ pub struct World {
     pub withheld: Vec<Vec<u8>>,
     /// Grounds against itself that the cheat tells everybody.
     endless: Option<dkg::Grounds>,
+    /// n of the cheat's acceptance, which it does not forget.
+    secret: Option<curve25519_dalek::Scalar>,
     /// What the cheat has said as a leader, by whom it was said to and its kind.
     told: BTreeMap<(usize, &'static str), Message>,
     /// When the cheat has called all back.
@@ -123,6 +125,7 @@ impl World {
             storm_ends,
             withheld: Vec::new(),
             endless: None,
+            secret: None,
             told: BTreeMap::new(),
             called: NOW,
             certificates: Vec::new(),

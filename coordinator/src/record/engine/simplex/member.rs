@@ -10,8 +10,8 @@ use crate::record::{
     genesis::Genesis,
     identifier::Identifier,
     peer::{
-        ApprovalRefusal, ApprovalTerms, CandidateOutcome, Peer, PeerError, PeerKeys, PeerOpenError,
-        Replica, StoreError,
+        ApprovalRefusal, ApprovalTerms, CandidateOutcome, Orderer, Orderers, Peer, PeerError,
+        PeerKeys, PeerOpenError, Replica, StoreError,
     },
     signed::{LedgerId, SignedTransaction, TransactionId},
 };
@@ -21,6 +21,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
     net::SocketAddr,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -38,6 +39,12 @@ const MAX_WAITING: usize = 16_384;
 /// What is signed in the order of one ledger begins with this. With the ledger's id in hexadecimal it has more than 128 bytes, see `ordering`.
 const NAMESPACE: &str =
     "coordinator/v1/the order of the golden record among its peers, of the ledger with the id ";
+
+/// Epochs of a ledger whose members never change.
+const ONE_EPOCH: NonZeroU64 = NonZeroU64::new(1 << 62).unwrap();
+
+/// Where the organisations' peers listen, as far as it is known. Asked again whenever members change.
+pub type Addresses = Arc<dyn Fn() -> BTreeMap<Identifier, SocketAddr> + Send + Sync>;
 
 /// Settings of a member.
 #[derive(Clone)]
@@ -88,16 +95,6 @@ pub enum MemberError {
     /// Its store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Its keys are others than those on the record.
-    #[error(
-        "the keys of {0} are not those on the record; give the peer the keys that the organisations agreed on"
-    )]
-    Keys(Identifier),
-    /// An organisation without an address, or the other way round.
-    #[error(
-        "{0} is an organisation of the record without an address among the members, or the other way round; compare the members' list with the others'"
-    )]
-    Addresses(Identifier),
     /// The order.
     #[error(transparent)]
     Order(#[from] StartError),
@@ -114,8 +111,6 @@ impl MemberError {
             Self::Folder { .. } => "record-folder",
             Self::Peer(PeerOpenError::Store(error)) | Self::Store(error) => error.code(),
             Self::Peer(_) => "record-peer",
-            Self::Keys(_) => "record-keys",
-            Self::Addresses(_) => "peer-addresses",
             Self::Order(_) => "peer-order",
             Self::Thread(_) => "record-thread",
         }
@@ -129,6 +124,10 @@ pub struct MemberStatus {
     pub height: u64,
     /// The last batch that it executed.
     pub ordered: u64,
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// Whether it votes there.
+    pub votes: bool,
     /// Why it takes no part any more.
     pub fault: Option<String>,
 }
@@ -146,11 +145,14 @@ enum Command {
 
 type Waiting = Arc<Mutex<HashMap<TransactionId, Vec<oneshot::Sender<CandidateOutcome>>>>>;
 
+/// Whose keys order, or ever did.
+type Names = Arc<Mutex<BTreeMap<[u8; 32], Identifier>>>;
+
 /// A peer that takes part. Dropping it stops it.
 pub struct Member {
     organisation: Identifier,
     replica: Arc<Replica>,
-    names: BTreeMap<[u8; 32], Identifier>,
+    names: Names,
     ordering: Ordering,
     waiting: Waiting,
     commands: Mutex<Option<mpsc::Sender<Command>>>,
@@ -168,7 +170,7 @@ impl std::fmt::Debug for Member {
 }
 
 impl Member {
-    /// Opens a peer in its folder and starts to order with the others. `addresses` are those of all organisations; it listens at `listen`.
+    /// Opens a peer in its folder and starts to order with the others; it listens at `listen`. Its organisation need not be on the record yet: it follows until it is.
     ///
     /// # Errors
     /// [`MemberError`]
@@ -177,7 +179,7 @@ impl Member {
         genesis: &Genesis,
         keys: PeerKeys,
         listen: SocketAddr,
-        addresses: &BTreeMap<Identifier, SocketAddr>,
+        addresses: Addresses,
         options: &MemberOptions,
     ) -> Result<Self, MemberError> {
         let lock = lock(folder)?;
@@ -190,27 +192,45 @@ impl Member {
             options.approvals,
         )?;
         if peer.keys_on_record() == Some(false) {
-            return Err(MemberError::Keys(organisation));
+            // They may be the newer ones: this copy of the record may be behind.
+            tracing::warn!(%organisation, "the record, as far as it is here, has other keys for this organisation: until it has these, the peer follows and does not vote");
         }
         peer.finalise_own();
-        let members = members(genesis, addresses)?;
+        let epoch_length = epoch_length(genesis);
         let delivered = peer.ordered()?;
+        let mut orderers = peer.orderers(genesis)?;
+        let epoch = delivered.saturating_add(1) / epoch_length;
+        if delivered.saturating_add(1) % epoch_length == 0 {
+            // It stopped between the last batch of an epoch and noting what follows from it.
+            peer.begin_epoch(&mut orderers, epoch)?;
+        }
         let replica = peer.replica();
         let ledger = genesis.id();
+        let now = addresses();
         let settings = Settings {
             namespace: format!("{NAMESPACE}{}", hex::encode(ledger)).into_bytes(),
             genesis_ms: genesis.time_ms,
-            members: members.iter().map(|(_, member)| *member).collect(),
+            epoch_length,
+            members: orderers
+                .range(..=epoch)
+                .map(|(first, orderers)| (*first, members(orderers, &now)))
+                .collect(),
+            coming: members(&peer.orderers_now(), &now),
             listen,
             folder: folder.join("order"),
             delivered,
             timing: options.timing,
         };
+        let names = Names::default();
+        for orderers in orderers.values().chain([&peer.orderers_now()]) {
+            name(&names, orderers);
+        }
         let judge = Arc::new(RecordJudge {
             ledger,
             replica: replica.clone(),
             clock: options.clock.clone(),
         });
+        let coming = settings.coming.clone();
         let (ordering, mut deliveries) =
             ordering::start(settings, secret, judge, options.clock.clone())?;
 
@@ -221,6 +241,10 @@ impl Member {
         let fault = Arc::new(Mutex::new(None));
         let executor = Executor {
             ledger,
+            coming,
+            orderers,
+            addresses,
+            names: names.clone(),
             peer,
             waiting: waiting.clone(),
             progress,
@@ -240,11 +264,10 @@ impl Member {
                 }
             }
         })?;
-        let names = members.into_iter().map(|(name, it)| (it.key, name));
         Ok(Self {
             organisation,
             replica,
-            names: names.collect(),
+            names,
             ordering,
             waiting,
             commands: Mutex::new(Some(commands)),
@@ -385,7 +408,10 @@ impl Member {
                 "its part in the order has ended; look at its log and start it again".to_owned()
             })
         };
+        let part = self.ordering.part();
         MemberStatus {
+            epoch: part.epoch,
+            votes: part.votes,
             height: *self.height.borrow(),
             ordered: self.ordered.load(atomic::Ordering::Acquire),
             fault: fault.or_else(ended),
@@ -396,10 +422,11 @@ impl Member {
     #[must_use]
     pub fn accused(&self) -> Vec<AccusedView> {
         let faults = self.ordering.faults().into_iter();
+        let names = lock_on(&self.names);
         faults
             .filter_map(|fault| {
                 Some(AccusedView {
-                    organisation: self.names.get(&fault.member)?.clone(),
+                    organisation: names.get(&fault.member)?.clone(),
                     fault: fault.what.to_owned(),
                 })
             })
@@ -432,23 +459,28 @@ fn lock_on<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Who orders: the organisations of the genesis, with the keys by which their peers sign, where they listen.
+fn epoch_length(genesis: &Genesis) -> NonZeroU64 {
+    let batches = genesis.epoch_batches.map(u64::from);
+    batches.and_then(NonZeroU64::new).unwrap_or(ONE_EPOCH)
+}
+
+/// Those who order, with the addresses that are known. One without is waited for until it calls.
 fn members(
-    genesis: &Genesis,
+    orderers: &[Orderer],
     addresses: &BTreeMap<Identifier, SocketAddr>,
-) -> Result<Vec<(Identifier, ordering::Member)>, MemberError> {
-    let known = |name: &Identifier| genesis.organisations.iter().any(|it| it.name == *name);
-    if let Some(stranger) = addresses.keys().find(|name| !known(name)) {
-        return Err(MemberError::Addresses(stranger.clone()));
-    }
-    let member = |organisation: &crate::record::Organisation| {
-        let name = organisation.name.clone();
-        let address = addresses.get(&name).copied();
-        let address = address.ok_or_else(|| MemberError::Addresses(name.clone()))?;
-        let key = organisation.head_key;
-        Ok((name, ordering::Member { key, address }))
+) -> Vec<ordering::Member> {
+    let member = |orderer: &Orderer| ordering::Member {
+        key: orderer.key,
+        address: addresses.get(&orderer.organisation).copied(),
     };
-    genesis.organisations.iter().map(member).collect()
+    orderers.iter().map(member).collect()
+}
+
+fn name(names: &Names, orderers: &[Orderer]) {
+    let mut names = lock_on(names);
+    for orderer in orderers {
+        names.insert(orderer.key, orderer.organisation.clone());
+    }
 }
 
 /// One process at a time has a folder.
@@ -485,6 +517,12 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
 struct Executor {
     ledger: LedgerId,
     peer: Peer,
+    /// Who orders, by the first epoch.
+    orderers: Orderers,
+    /// Who would order if an epoch began now.
+    coming: Vec<ordering::Member>,
+    addresses: Addresses,
+    names: Names,
     waiting: Waiting,
     progress: watch::Sender<u64>,
     ordered: Arc<AtomicU64>,
@@ -534,7 +572,23 @@ impl Executor {
         }
         self.ordered
             .store(delivery.height, atomic::Ordering::Release);
-        delivery.done();
+        self.follow_members(delivery.begins())?;
+        delivery.done(&self.coming);
+        Ok(())
+    }
+
+    /// Looks who is to order next: after every change of the organisations, and when an epoch begins, for then it counts.
+    fn follow_members(&mut self, begins: Option<u64>) -> Result<(), PeerError> {
+        let now = self.peer.orderers_now();
+        let known = self.coming.iter().map(|member| &member.key);
+        if begins.is_none() && now.iter().map(|orderer| &orderer.key).eq(known) {
+            return Ok(());
+        }
+        if let Some(epoch) = begins {
+            self.peer.begin_epoch(&mut self.orderers, epoch)?;
+        }
+        name(&self.names, &now);
+        self.coming = members(&now, &(self.addresses)());
         Ok(())
     }
 }

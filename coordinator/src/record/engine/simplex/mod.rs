@@ -10,7 +10,8 @@
 //!
 //! Approvals come from each peer's own state, as always. A peer that gives false heads is out of step with the quorum, and named.
 //!
-//! What is not decided by the engine: the members are the organisations of the genesis. A change of the organisations on the record does not change who orders.
+//! Who orders is on the record: the organisations that it has after the last batch of an epoch order in the next one ([`crate::record::Genesis::epoch_batches`]). A peer of
+//! an organisation that is not among them follows and has no vote.
 
 mod follow;
 mod follow_peer;
@@ -19,4 +20,4 @@ mod member;
 pub mod wire;
 
 pub use follow::{FollowError, FollowOptions, Followed, PeerAddress};
-pub use member::{Member, MemberError, MemberOptions, MemberStatus};
+pub use member::{Addresses, Member, MemberError, MemberOptions, MemberStatus};

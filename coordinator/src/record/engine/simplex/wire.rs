@@ -4,6 +4,7 @@ use crate::record::{
     block::{Block, Header},
     identifier::Identifier,
     signed::SignedTransaction,
+    transaction::OrganisationChange,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,11 +73,50 @@ pub struct PeerStatusView {
     pub state_root: Option<String>,
     /// The last batch of the order that it executed.
     pub ordered: u64,
+    /// The epoch of the order that it is in.
+    pub epoch: u64,
+    /// Whether it votes in that epoch. One that does not, follows.
+    pub votes: bool,
+    /// The organisations on the record; they order from the next epoch on.
+    pub organisations: Vec<Identifier>,
+    /// Changes of the organisations that a quorum has not endorsed yet.
+    pub changes: Vec<ChangeView>,
     /// Why it takes no part any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
     /// Members of whose faults it has proof.
     pub accused: Vec<AccusedView>,
+}
+
+/// A change of the organisations that is not decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeView {
+    /// `admit`, `remove` or `rekey`.
+    pub change: String,
+    /// Of whom.
+    pub organisation: Identifier,
+    /// Who has endorsed it.
+    pub endorsed_by: Vec<Identifier>,
+}
+
+impl ChangeView {
+    /// The view of a change.
+    #[must_use]
+    pub fn new<'a>(
+        change: &OrganisationChange,
+        endorsed_by: impl Iterator<Item = &'a Identifier>,
+    ) -> Self {
+        let (word, organisation) = match change {
+            OrganisationChange::Admit(it) => ("admit", &it.name),
+            OrganisationChange::Remove(name) => ("remove", name),
+            OrganisationChange::Rekey(it) => ("rekey", &it.name),
+        };
+        Self {
+            change: word.to_owned(),
+            organisation: organisation.clone(),
+            endorsed_by: endorsed_by.cloned().collect(),
+        }
+    }
 }
 
 /// A member of whose fault there is proof.

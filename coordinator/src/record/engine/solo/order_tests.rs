@@ -80,6 +80,7 @@ fn scene(manners: [Manner; 4]) -> Scene {
         nonce: [0; 32],
         time_ms: NOW_MS,
         organisations,
+        epoch_batches: None,
     };
     let folder = tempfile::tempdir().unwrap();
 

@@ -1,0 +1,31 @@
+//! `record`: how fast the golden record makes transactions final. Re-executed with the name of a role as its first argument, it is a
+//! member of the bare order, or the coordinator.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use benches::record::{self, Arguments};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    let own_name = words.next();
+    let rest: Vec<OsString> = words.collect();
+    if let Some(status) = record::run_as_member(&rest) {
+        return status;
+    }
+    if rest.first().is_some_and(|word| word == "coordinator") {
+        return threshold_exchange::cli::run(own_name.into_iter().chain(rest));
+    }
+    let arguments = Arguments::parse_from(own_name.into_iter().chain(rest));
+    match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(record::run(&arguments)),
+        Err(error) => {
+            anstream::eprintln!("cannot start the asynchronous runtime: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
