@@ -12,6 +12,7 @@
 //! record about each note: if the version holds this very encrypted pointer, only the note goes, else the body goes too.
 
 mod index;
+mod upload;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,16 +23,16 @@ use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
-use tokio::task::JoinHandle;
 
 use crate::config::BodiesConfig;
 use crate::envelope::hash_items;
 use crate::folder::{self, FolderError};
 use crate::record::{Identifier, VersionName};
 pub use index::{IndexError, Indexed};
+pub use upload::{BodyWriter, UncommittedBody};
 
 use index::BodyIndex;
 
@@ -290,13 +291,7 @@ impl BodyStore {
             .store
             .put_multipart(&note.pointer.object(&note.tenant))
             .await?;
-        Ok(BodyWriter {
-            store: self.clone(),
-            note: Some(note),
-            upload: Some(upload),
-            buffer: Vec::with_capacity(PART_SIZE),
-            in_flight: None,
-        })
+        Ok(BodyWriter::new(self.clone(), note, upload))
     }
 
     /// Takes a body whose transaction has committed into the list, and removes its note.
@@ -458,132 +453,6 @@ async fn remove_staged(local: &Path, object: &str) {
     while let Ok(Some(entry)) = entries.next_entry().await {
         if entry.file_name().to_string_lossy().starts_with(&prefix) {
             let _ = tokio::fs::remove_file(entry.path()).await;
-        }
-    }
-}
-
-type PartUpload = JoinHandle<object_store::Result<()>>;
-
-/// An upload under way. Holds one part in memory and one on its way; dropped unfinished, it removes what it wrote.
-pub struct BodyWriter {
-    store: BodyStore,
-    /// Present until the upload is finished.
-    note: Option<Note>,
-    upload: Option<Box<dyn MultipartUpload>>,
-    buffer: Vec<u8>,
-    in_flight: Option<PartUpload>,
-}
-
-impl BodyWriter {
-    /// Writes some more.
-    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), BodyStoreError> {
-        while self.buffer.len() + bytes.len() >= PART_SIZE {
-            let (filling, rest) = bytes.split_at(PART_SIZE - self.buffer.len());
-            self.buffer.extend_from_slice(filling);
-            bytes = rest;
-            self.send_part(PART_SIZE).await?;
-        }
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Completes the body: when this returns it is durable under its name.
-    pub async fn finish(mut self) -> Result<UncommittedBody, BodyStoreError> {
-        if !self.buffer.is_empty() {
-            self.send_part(0).await?;
-        }
-        self.settle().await?;
-        if let Some(mut upload) = self.upload.take() {
-            upload.complete().await?;
-        }
-        let note = self.note.take().ok_or(BodyStoreError::Missing)?;
-        let pointer = note.pointer;
-        Ok(UncommittedBody {
-            store: self.store.clone(),
-            pointer,
-            note: Some(note),
-        })
-    }
-
-    async fn send_part(&mut self, next_capacity: usize) -> Result<(), BodyStoreError> {
-        self.settle().await?;
-        self.store.room_for(self.buffer.len())?;
-        let part = std::mem::replace(&mut self.buffer, Vec::with_capacity(next_capacity));
-        if let Some(upload) = &mut self.upload {
-            self.in_flight = Some(tokio::spawn(upload.put_part(PutPayload::from(part))));
-        }
-        Ok(())
-    }
-
-    async fn settle(&mut self) -> Result<(), BodyStoreError> {
-        if let Some(part) = self.in_flight.take() {
-            part.await.map_err(|e| {
-                BodyStoreError::Store(object_store::Error::JoinError { source: e })
-            })??;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for BodyWriter {
-    fn drop(&mut self) {
-        let (Some(note), Ok(runtime)) = (self.note.take(), tokio::runtime::Handle::try_current())
-        else {
-            return;
-        };
-        let (store, upload, in_flight) = (
-            self.store.clone(),
-            self.upload.take(),
-            self.in_flight.take(),
-        );
-        runtime.spawn(async move {
-            if let Some(part) = in_flight {
-                let _ = part.await;
-            }
-            if let Some(mut upload) = upload {
-                let _ = upload.abort().await;
-            }
-            store.discard(&note).await;
-        });
-    }
-}
-
-/// A complete body that no transaction names yet; dropped, it is removed.
-pub struct UncommittedBody {
-    store: BodyStore,
-    pointer: Pointer,
-    note: Option<Note>,
-}
-
-impl UncommittedBody {
-    /// Where it lies.
-    pub fn pointer(&self) -> Pointer {
-        self.pointer
-    }
-
-    /// Adds the encrypted pointer to its note; from then on a restart can tell whether it was committed.
-    pub async fn seal(&mut self, sealed_pointer: &[u8]) -> Result<(), BodyStoreError> {
-        match &mut self.note {
-            Some(note) => {
-                note.sealed_pointer = sealed_pointer.to_vec();
-                self.store.write_note(note).await
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Its note: whoever takes it sees to it that the body is committed or removed.
-    pub fn into_note(mut self) -> Option<Note> {
-        self.note.take()
-    }
-}
-
-impl Drop for UncommittedBody {
-    fn drop(&mut self) {
-        if let (Some(note), Ok(runtime)) = (self.note.take(), tokio::runtime::Handle::try_current())
-        {
-            let store = self.store.clone();
-            runtime.spawn(async move { store.discard(&note).await });
         }
     }
 }

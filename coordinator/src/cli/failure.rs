@@ -89,7 +89,7 @@ impl From<ClientError> for Failure {
                 failure.exit = match status {
                     403 | 409 | 410 | 422 => exit::REFUSED,
                     404 if failure.code.starts_with("unknown-") => exit::REFUSED,
-                    503 => exit::UNREACHABLE,
+                    429 | 503 => exit::UNREACHABLE,
                     _ => exit::FAILED,
                 };
             }

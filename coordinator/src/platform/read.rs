@@ -28,13 +28,10 @@ use uuid::Uuid;
 
 use super::byte_range::ByteRange;
 use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
-use super::stored_body::{Place, SealedPart, Times, VerifiedBody};
+use super::stored_body::{Opened, Place, Times, verified};
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
-use crate::envelope::{
-    BodyKey, BodyReader, DocumentKey, EnvelopeError, SealedBody, document_key_context,
-    encrypted_length,
-};
+use crate::envelope::{DocumentKey, EnvelopeError, SealedBody, document_key_context};
 use crate::record::{
     Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption,
     SignedTransaction, Transaction, TransactionId, UnsignedTransaction, UserName, VersionName,
@@ -102,32 +99,6 @@ pub struct CommitRead {
     pub range: Option<ByteRange>,
     /// The caller's span, if it does this in one.
     pub trace: Option<TraceParent>,
-}
-
-/// A body, or a range of it, that may be released.
-enum Opened {
-    Whole(VerifiedBody, Option<BodyReader>),
-    /// Of a body that is not encrypted.
-    Plain(VerifiedBody, Range<u64>),
-    Sealed(Box<SealedPart>),
-}
-
-impl Opened {
-    async fn stream(
-        self,
-        to: &mpsc::Sender<Bytes>,
-        idle: Duration,
-        times: &mut Times,
-        before_last: impl FnOnce(&Times),
-    ) -> Result<(), PlatformError> {
-        match self {
-            Self::Whole(body, reader) => body.stream(reader, to, idle, times, before_last).await,
-            Self::Plain(body, range) => {
-                body.stream_range(range, to, idle, times, before_last).await
-            }
-            Self::Sealed(part) => part.stream(to, idle, times, before_last).await,
-        }
-    }
 }
 
 /// A read in progress: what the report will say.
@@ -511,37 +482,6 @@ impl Platform {
             result
         });
         (parts, report, end)
-    }
-}
-
-/// The first half of step 6. Of an encrypted body only the blocks of a range are looked at; what is not encrypted has no tags, and is
-/// verified as a whole.
-async fn verified(
-    place: Place,
-    key: Option<BodyKey>,
-    name: VersionName,
-    body: SealedBody,
-    range: Option<Range<u64>>,
-    times: &mut Times,
-) -> Result<Opened, PlatformError> {
-    match (key, range) {
-        (Some(key), Some(range)) => {
-            let part = SealedPart::open(place, &key, &name, body.length, range, times).await?;
-            Ok(Opened::Sealed(Box::new(part)))
-        }
-        (Some(key), None) => {
-            let stored = encrypted_length(body.length);
-            let verified = VerifiedBody::verify(place, body, stored, times).await?;
-            let reader = BodyReader::new(key, name, body.length);
-            Ok(Opened::Whole(verified, Some(reader)))
-        }
-        (None, range) => {
-            let verified = VerifiedBody::verify(place, body, body.length, times).await?;
-            Ok(match range {
-                Some(range) => Opened::Plain(verified, range),
-                None => Opened::Whole(verified, None),
-            })
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Two passes, as `docs/protocol/envelope.md` section 8 says and why. The next part is fetched while the current one is
 //! worked on, so at most five parts of 1 MiB are in memory, and 16 bytes for each part: how the second pass knows it again.
 
+mod opened;
 mod part;
 
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use crate::body_store::{BodyStore, Pointer};
 use crate::envelope::{BodyReader, EnvelopeError, SealedBody};
 use crate::record::Identifier;
 
-pub(super) use part::SealedPart;
+pub(super) use opened::{Opened, verified};
+use part::SealedPart;
 
 /// Bytes that are fetched at once.
 const PART_SIZE: u64 = 1024 * 1024;

@@ -399,6 +399,29 @@ async fn what_is_erased_is_gone_and_stays_gone() {
         "erased"
     );
 
+    // A read that was prepared before, and is signed after, comes too late.
+    {
+        let plain = Plain::of(&site);
+        let path = "/datasets/designs/documents/tunnel/reads";
+        let asked = plain
+            .ask(Method::POST, path)
+            .json(&json!({ "reader": "admin" }));
+        let (_, prepared) = plain.told(asked).await;
+        site.cli(&["erase", "designs", "tunnel"]);
+        let bytes = hex::decode(prepared["transaction"].as_str().unwrap()).unwrap();
+        let key = Profile::read(&site.profile()).unwrap().key.unwrap();
+        let signed = UnsignedTransaction::from_bytes(&bytes)
+            .unwrap()
+            .sign(&user_key::read(&key).unwrap());
+        let commit = format!("/reads/{}", prepared["id"].as_str().unwrap());
+        let commit = plain
+            .ask(Method::POST, &commit)
+            .body(signed.as_bytes().to_vec());
+        let (status, problem) = plain.told(commit).await;
+        assert_eq!((status, &problem["code"]), (410, &json!("erased")));
+        written(&site, "designs", "tunnel-2", 5000).await;
+    }
+
     // A document over HTTP, by an owner alone, and only as it was seen.
     let kept: Vec<_> = site
         .bodies()
@@ -475,7 +498,7 @@ async fn what_is_erased_is_gone_and_stays_gone() {
     let shown = site.cli(&owned);
     assert_eq!(
         (&shown["erased"], &shown["documents"]),
-        (&json!(false), &json!(["designs/tunnel", "plans/valley"]))
+        (&json!(false), &json!(["designs/tunnel-2", "plans/valley"]))
     );
     assert_eq!(site.bodies().len(), 2);
     let key = site.file("alice.pem");
@@ -491,7 +514,7 @@ async fn what_is_erased_is_gone_and_stays_gone() {
     assert_eq!(site.cli(&as_alice)["documents"], json!(["plans/valley"]));
     assert_eq!(site.bodies().len(), 1);
     let all = ["erase", "--all-owned", "--yes"];
-    assert_eq!(site.cli(&all)["documents"], json!(["designs/tunnel"]));
+    assert_eq!(site.cli(&all)["documents"], json!(["designs/tunnel-2"]));
     assert!(site.bodies().is_empty());
     assert_eq!(site.cli(&all)["documents"], json!([]));
 }

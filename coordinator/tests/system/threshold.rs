@@ -1,6 +1,6 @@
 //! Threshold encryption end to end: the record's approvals, the nodes' shares, the document.
 
-use coordinator::client::{ClientError, PutOptions};
+use coordinator::client::{ClientError, GetOptions, PutOptions};
 
 use crate::cluster::Cluster;
 use crate::site::{Site, id, plaintext};
@@ -64,6 +64,16 @@ async fn a_document_opens_with_approvals_and_enough_nodes_only() {
     );
     let phases = report.phases;
     assert!(phases.approvals_ms > 0.0 && phases.cluster_ms > 0.0);
+
+    // A range of it, by the same approvals and shares.
+    let (reader, mut out) = (site.client("reader"), Vec::new());
+    let options = GetOptions {
+        range: "65000-70000".parse().ok(),
+        ..GetOptions::default()
+    };
+    let got = reader.get_with(&designs, &bridge, options, &mut out).await;
+    assert_eq!(got.unwrap().length, 5001);
+    assert!(out == plain[65_000..=70_000]);
 
     match read("stranger").await {
         Err(ClientError::Problem {
