@@ -172,7 +172,7 @@ pub fn restore(backup: &Path, dir: &Path, now_ms: u64) -> Result<RestoreOutcome,
     let store = folder.root().join(store_name(&manifest.organisation));
     let until = mark_taken_back(&store, &genesis, &manifest.organisation, now_ms)
         .map_err(PeerProcessError::store)?;
-    let token: Zeroizing<[u8; 32]> = Zeroizing::new(rand::random());
+    let token = cryptonode::randomness::secret::<32>();
     let token = Zeroizing::new(hex::encode(token.as_slice()));
     folder::write_private(&folder.peer_token(), token.as_bytes())?;
     // The last file: without it the folder is none.
