@@ -22,8 +22,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use cryptonode::randomness;
 use futures_util::StreamExt as _;
-use rand_core::Rng as _;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
@@ -62,7 +62,13 @@ const COUNTING: [HeaderName; 3] = [
     header::IF_NONE_MATCH,
 ];
 /// Headers of an answer that belong to it.
-const KEPT: [HeaderName; 3] = [header::CONTENT_TYPE, header::CACHE_CONTROL, header::ETAG];
+// `Connection`: what brought a body is closed, whoever answers.
+const KEPT: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CACHE_CONTROL,
+    header::ETAG,
+    header::CONNECTION,
+];
 
 type Digest = [u8; 32];
 
@@ -233,8 +239,7 @@ impl Answers {
     }
 
     fn seal(&self, slot: &Digest, request: &Digest, answer: &Answer) -> Option<Vec<u8>> {
-        let mut nonce = [0; NONCE_LEN];
-        rand::rng().fill_bytes(&mut nonce);
+        let nonce: [u8; NONCE_LEN] = randomness::public();
         let mut sealed = answer.to_bytes();
         let aad = Aad::from([*slot, *request].concat());
         let cipher = &self.cipher;
