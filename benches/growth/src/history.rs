@@ -71,6 +71,7 @@ impl History {
             nonce: rng.random(),
             time_ms: GENESIS_MS,
             organisations: vec![organisation],
+            epoch_batches: None,
         };
         let cluster = SecretScalar::random(&mut rng).public();
         Ok(Self {

@@ -159,12 +159,13 @@ impl Dealer {
         secret: Scalar,
         seed: u64,
     ) -> Self {
-        Self::with_constant(proposal, acceptances, index, secret, None, seed)
+        Self::with_constant(proposal, 1, acceptances, index, secret, None, seed)
     }
 
-    /// The same, in a reshare if there is a constant.
+    /// The same in an attempt of this number, in a reshare if there is a constant.
     pub fn with_constant(
         proposal: &Proposal,
+        attempt: u32,
         acceptances: &[Acceptance],
         index: u16,
         secret: Scalar,
@@ -176,7 +177,7 @@ impl Dealer {
             .map(|_| random_scalar(&mut rng))
             .collect();
         polynomial[0] = constant.unwrap_or(polynomial[0]);
-        let params = params(proposal, 1, acceptances);
+        let params = params(proposal, attempt, acceptances);
         let acceptances: Vec<&Acceptance> = acceptances
             .iter()
             .filter(|one| usize::from(one.index) <= proposal.members().len())

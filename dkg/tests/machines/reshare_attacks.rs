@@ -93,7 +93,7 @@ fn other_constant(
     [secret, share]: [Scalar; 2],
 ) -> Dealer {
     let constant = Some(share + Scalar::ONE);
-    Dealer::with_constant(proposal, acceptances, index, secret, constant, 5)
+    Dealer::with_constant(proposal, 1, acceptances, index, secret, constant, 5)
 }
 
 /// A wrong share for the new member of index 2.
@@ -103,7 +103,7 @@ fn wrong_share(
     index: u16,
     [secret, share]: [Scalar; 2],
 ) -> Dealer {
-    let mut dealer = Dealer::with_constant(proposal, acceptances, index, secret, Some(share), 5);
+    let mut dealer = Dealer::with_constant(proposal, 1, acceptances, index, secret, Some(share), 5);
     let victim = acceptances.iter().find(|one| one.index == 2).unwrap();
     let wrong = dealer.share(2) + Scalar::ONE;
     dealer.encrypt(2, wrong, &victim.encryption_key);

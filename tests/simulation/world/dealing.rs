@@ -3,12 +3,13 @@
 //! Of a member's lies there are more in the key generation's own histories (`dkg/tests/machines/simulation`), where one ceremony is all that
 //! there is: complaints without a cause, deals without an end, calling back.
 
+use cryptonode::store::Table;
 use dkg::{Acceptance, Exclusion, Fault, Grounds, Message};
 use rand::RngExt;
 use reencrypt::Scalar;
 
 use super::*;
-use crate::dealer::Dealer;
+use crate::dealer::{Dealer, encryption_secret};
 
 /// The ways of a member that does not lead.
 pub const DEALINGS: [Misbehaviour; 4] = [
@@ -151,9 +152,22 @@ impl World {
                 Some(*key.share.secret().expose())
             }
         };
+        // n_i of its acceptance, as its machine has written it; the machine forgets it in the end.
+        let state = node
+            .running
+            .as_ref()?
+            .desk
+            .store
+            .get(Table::Ceremony, &ceremony)
+            .ok()??;
+        if state.get(1)? & 1 == 0 {
+            return None;
+        }
+        let secret = encryption_secret(&state);
         let equivocates = node.conduct == Some(Misbehaviour::Equivocation);
         let seed = if equivocates { self.rng.random() } else { 1 };
-        let mut dealer = Dealer::with_constant(proposal, attempt, acceptances, index, share, seed);
+        let mut dealer =
+            Dealer::with_constant(proposal, attempt, acceptances, index, secret, share, seed);
         let members = proposal.members().len();
         let victim = acceptances
             .iter()
