@@ -134,6 +134,7 @@ pub struct UserView {
 
 /// The certificate that a user is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "fingerprint": "c3d0…64 hexadecimal digits", "not_after_s": 1_826_000_000_u64 }))]
 pub struct CertificateView {
     /// SHA-256 of it, hexadecimal.
     pub fingerprint: String,
@@ -146,6 +147,10 @@ pub struct CertificateView {
 
 /// An authority that the tenant has registered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "key": "81aa…64 hexadecimal digits", "certificate": "3082…hexadecimal", "not_after_s": 1_900_000_000_u64,
+    "revocations": { "this_update_s": 1_795_000_000_u64, "next_update_s": 1_795_600_000_u64, "revoked": 2 }
+}))]
 pub struct AuthorityView {
     /// SHA-256 of its SubjectPublicKeyInfo, hexadecimal.
     pub key: String,
@@ -160,6 +165,7 @@ pub struct AuthorityView {
 
 /// A revocation list on the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "this_update_s": 1_795_000_000_u64, "next_update_s": 1_795_600_000_u64, "revoked": 2 }))]
 pub struct RevocationsView {
     /// When it was issued, seconds since the Unix epoch.
     pub this_update_s: u64,

@@ -77,6 +77,11 @@ impl AuditQuery {
 
 /// An answer in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({
+    "signed_head": "main/9f1c…\n812\n…\nstate …\n\n— alder …\n— birch …\n", "size": 812,
+    "rows": [{ "position": 811, "height": 790, "time_ms": 1_795_000_000_000_u64, "transaction_id": "5a0b…64 hexadecimal digits", "kind": "read", "author": "user acme/alice",
+    "about": ["tenant:acme", "user:acme/alice", "dataset:acme/designs", "document:acme/designs/bridge"], "transaction": "a267…hexadecimal", "path": ["77c1…64 hexadecimal digits"] }]
+}))]
 pub struct AuditView {
     /// The head under which the rows are proven: a C2SP signed note.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,6 +97,8 @@ pub struct AuditView {
 
 /// One row in JSON. Bytes are lower-case hexadecimal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(example = json!({ "position": 811, "height": 790, "time_ms": 1_795_000_000_000_u64, "transaction_id": "5a0b…64 hexadecimal digits", "kind": "read", "author": "user acme/alice",
+    "about": ["tenant:acme", "user:acme/alice", "dataset:acme/designs", "document:acme/designs/bridge"], "transaction": "a267…hexadecimal", "path": ["77c1…64 hexadecimal digits"] }))]
 pub struct AuditRowView {
     /// Its position on the record, from 0.
     pub position: u64,
