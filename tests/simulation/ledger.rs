@@ -142,20 +142,27 @@ impl PeerHost {
         let Some((tear, seed)) = blown else {
             return self.peer.as_mut().map(work);
         };
-        let before = contents(&self.path);
+        let note = self.path.with_extension("approving");
+        let (before, noted) = (contents(&self.path), std::fs::read(&note).ok());
         work(self.peer.as_mut()?);
         let after = contents(&self.path);
         self.fuse = None;
-        let left = match tear {
-            _ if before[0] != after[0] => after,
-            Tear::Kept => after,
-            Tear::Lost => before,
-            Tear::Torn => {
-                let [file, log] = after;
-                [file, log.map(|log| torn(before[1].as_deref(), log, seed))]
-            }
+        if before[0] != after[0] || matches!(tear, Tear::Kept) {
+            self.leave(&after);
+            return None;
+        }
+        let left = if matches!(tear, Tear::Lost) {
+            before
+        } else {
+            let [file, log] = after;
+            [file, log.map(|log| torn(before[1].as_deref(), log, seed))]
         };
         self.leave(&left);
+        // The note of approvals is written when the log is synced, so it has not come to it.
+        match noted {
+            Some(noted) => std::fs::write(&note, noted).unwrap(),
+            None => drop(std::fs::remove_file(&note)),
+        }
         None
     }
 
