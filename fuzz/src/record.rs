@@ -183,7 +183,9 @@ fn peer_answers() -> Vec<(String, Vec<u8>)> {
         .collect();
     let status = json!({
         "organisation": "alpha", "software": "1", "ledger": "00", "height": 1, "transactions": 1,
-        "ordered": 1, "accused": [{"organisation": "beta", "fault": "said two things"}],
+        "ordered": 1, "epoch": 0, "votes": true, "organisations": ["alpha", "beta"],
+        "changes": [{"change": "remove", "organisation": "beta", "endorsed_by": ["alpha"]}],
+        "accused": [{"organisation": "beta", "fault": "said two things"}],
     });
     let texts = [
         ("ok-blocks", json!({ "blocks": blocks })),
