@@ -150,8 +150,7 @@ async fn a_wrong_share_is_named_and_replaced() {
     );
     let client = client(&material, &places, patient());
     let mut caught = false;
-    // Whom nothing is known of is asked first.
-    for _ in 0..2 {
+    for _ in 0..20 {
         let opened = open(&material, &client).await;
         assert_opened(&opened);
         if matches!(opened.nodes[1].what, Outcome::Cheated { .. }) {
@@ -389,24 +388,27 @@ async fn a_busy_node_is_asked_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_with_another_identity_is_not_talked_to() {
-    let material = Material::new(2, 3, 3);
-    let nodes = honest(&material);
-    // node1's address leads to node2.
-    let places = [nodes[1].address, nodes[1].address, nodes[2].address];
-    let client = client(&material, &places, patient());
-    let mut named = false;
-    // Whom nothing is known of is asked first: node1 by the second read at the latest.
-    for _ in 0..2 {
+    for threshold in [2, 3] {
+        let material = Material::new(threshold, 3, 3);
+        let nodes = honest(&material);
+        // node1's address leads to node2.
+        let places = [nodes[1].address, nodes[1].address, nodes[2].address];
+        let client = client(&material, &places, patient());
         let opened = open(&material, &client).await;
-        assert_opened(&opened);
-        if let Outcome::Failed { code, reason } = &opened.nodes[0].what {
-            assert_eq!(code, "node-identity");
-            assert!(reason.contains("another identity key"), "{reason}");
-            named = true;
+        match (threshold, &opened.nodes[0].what) {
+            // The others are enough, whether or not it was asked.
+            (2, Outcome::Failed { .. } | Outcome::NotAsked | Outcome::Overtaken) => {
+                assert_opened(&opened);
+            }
+            (3, Outcome::Failed { code, reason }) => {
+                assert_eq!(code, "node-identity");
+                assert!(reason.contains("another identity key"), "{reason}");
+                assert_eq!(opened.result.unwrap_err().code(), "too-few-answers");
+            }
+            (_, other) => panic!("{other:?}"),
         }
+        assert_eq!(nodes[0].serving.counters.snapshot().connections, 0);
     }
-    assert!(named);
-    assert_eq!(nodes[0].serving.counters.snapshot().connections, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
