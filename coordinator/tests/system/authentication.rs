@@ -20,6 +20,8 @@ fn path(template: &str, tenant: &str) -> String {
         .replace("{of_tenant}", "main")
         .replace("{role}", "reader")
         .replace("{request}", &"5a".repeat(32))
+        .replace("{version}", "1")
+        .replace("{read}", &"5a".repeat(32))
 }
 
 /// A route of the OpenAPI file: method, path, and the scopes of which a key must have one.
