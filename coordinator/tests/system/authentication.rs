@@ -285,7 +285,7 @@ async fn keys_are_made_listed_rotated_and_revoked_over_the_api() {
 }
 
 /// Registers another tenant; its API key.
-fn success_of_tenant(site: &Site, key: &str) -> String {
+pub(crate) fn success_of_tenant(site: &Site, key: &str) -> String {
     let (dir, passphrase) = (site.dir(), site.passphrase());
     let made = site.cli(&[
         "tenant",

@@ -10,6 +10,7 @@ use reencrypt::{EphemeralSecret, WrappedKey};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
+use crate::authentication::success_of_tenant;
 use crate::cluster::Cluster;
 use crate::site::{Site, id, plaintext};
 
@@ -159,15 +160,16 @@ async fn a_reader_opens_what_the_platform_only_passes_on() {
         range: "300000-".parse().ok(),
         ..options()
     };
-    let refused = reader.get_end_to_end(&designs, &document, beyond, &mut Vec::new());
+    let mut out = Vec::new();
+    let refused = reader.get_end_to_end(&designs, &document, beyond, &mut out);
     assert!(matches!(refused.await, Err(ClientError::Range { length }) if length == LENGTH as u64));
 
     // A body that lies on the record, and one that only the platform opens.
-    let mut out = Vec::new();
-    let note = reader.get_end_to_end(&id("notes"), &id("note"), options(), &mut out);
+    let (notes, drafts, name) = (id("notes"), id("drafts"), id("note"));
+    let note = reader.get_end_to_end(&notes, &name, options(), &mut out);
     note.await.unwrap();
     assert_eq!(out, b"a short note");
-    let refused = reader.get_end_to_end(&id("drafts"), &id("note"), options(), &mut out);
+    let refused = reader.get_end_to_end(&drafts, &name, options(), &mut out);
     assert!(matches!(
         refused.await,
         Err(ClientError::NotEndToEnd { .. })
@@ -191,7 +193,7 @@ async fn a_reader_opens_what_the_platform_only_passes_on() {
     let (status, said, json) = site.fails(&command);
     assert_eq!(json["error"]["code"], "proof-head", "{said}");
     assert_eq!(status, 7);
-    let (status, _, json) = site.fails(&["get", "drafts", "note", "--end-to-end", "--out", "-"]);
+    let (status, _, json) = site.fails(&["get", "drafts", "note", "--end-to-end", "--out", to]);
     assert_eq!(
         (status, json["error"]["code"].as_str()),
         (8, Some("not-end-to-end"))
@@ -435,24 +437,9 @@ async fn a_large_document_is_opened_in_bounded_memory() {
 async fn a_user_of_another_tenant_reads_what_is_open_to_it() {
     let (site, _cluster) = exchange().await;
     let ada = site.file("ada.pem");
-    let made = site.operator(&[
-        "tenant",
-        "create",
-        "umbra",
-        "--organisation",
-        "birch",
-        "--administrator",
-        "ada",
-        "--new-key",
-        ada.to_str().unwrap(),
-    ]);
+    let api_key = success_of_tenant(&site, ada.to_str().unwrap());
     site.cli(&["grant", "designs", "reader", "umbra/ada"]);
-    let mut client = Client::new(
-        &site.url,
-        id("umbra"),
-        made["api_key"].as_str().unwrap().to_owned(),
-    )
-    .unwrap();
+    let mut client = Client::new(&site.url, id("umbra"), api_key).unwrap();
     client.sign_as(Signer::new(id("ada"), user_key::read(&ada).unwrap()));
     let keys = std::fs::read_to_string(site.dir().join("verifiers.txt")).unwrap();
     let keys = keys.lines().filter(|line| !line.starts_with('#'));
