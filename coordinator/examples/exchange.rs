@@ -94,10 +94,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = connect(std::env::var("COORDINATOR_PROFILE")?.as_ref())?;
     let (dataset, document) = (dataset.parse()?, document.parse()?);
     let version = write(&client, &dataset, &document, file.as_ref()).await?;
-    println!("version {version} is on the record");
+    eprintln!("version {version} is on the record");
     let opened_there = read(&client, &dataset, &document, version).await?;
     let (opened_here, writer) = read_end_to_end(&client, &dataset, &document, version).await?;
-    println!("{} bytes, written by {writer}", opened_here.len());
+    eprintln!("{} bytes, written by {writer}", opened_here.len());
     match opened_there == opened_here {
         true => Ok(()),
         false => Err("the platform gave something else than the record has".into()),

@@ -30,6 +30,9 @@ enum At {
     SealedBody,
 }
 
+/// What has passed.
+type Noted = Arc<Mutex<Vec<(At, Vec<u8>)>>>;
+
 type Lie = Arc<dyn Fn(At, Vec<u8>) -> Vec<u8> + Send + Sync>;
 
 /// What stands in between.
@@ -182,7 +185,7 @@ async fn nothing_that_a_lying_platform_exchanges_gets_through() {
     };
 
     // Everything that passes honestly, noted for later: a proof, an answer and a body of each version.
-    let noted: Arc<Mutex<Vec<(At, Vec<u8>)>>> = Arc::default();
+    let noted: Noted = Arc::default();
     let note = noted.clone();
     between.tell(move |at, bytes| {
         note.lock().unwrap().push((at, bytes.clone()));
@@ -209,8 +212,8 @@ async fn nothing_that_a_lying_platform_exchanges_gets_through() {
     let first_shares: Value = serde_json::from_slice(&first(At::Shares)).unwrap();
     let second_proof = {
         let noted = noted.lock().unwrap();
-        let proofs = noted.iter().filter(|(at, _)| *at == At::Proof);
-        serde_json::from_slice::<Value>(&proofs.last().unwrap().1).unwrap()
+        let mut proofs = noted.iter().filter(|(at, _)| *at == At::Proof);
+        serde_json::from_slice::<Value>(&proofs.next_back().unwrap().1).unwrap()
     };
 
     // The ephemeral key: in what is asked, and in what is prepared.
