@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::AuthError;
-use crate::platform::PlatformError;
+use crate::platform::{ManagedKeyError, PlatformError};
 
 /// What an error answer says.
 #[derive(Debug, Clone)]
@@ -178,7 +178,8 @@ impl From<AuthError> for Problem {
             AuthError::Missing | AuthError::Invalid | AuthError::Expired | AuthError::Revoked => {
                 StatusCode::UNAUTHORIZED
             }
-            AuthError::Scope(_) => StatusCode::FORBIDDEN,
+            AuthError::Scope(_) | AuthError::User(_) => StatusCode::FORBIDDEN,
+            AuthError::Author => StatusCode::BAD_REQUEST,
             AuthError::Unknown => StatusCode::NOT_FOUND,
             AuthError::Terms(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AuthError::Registry(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -225,6 +226,13 @@ fn status(e: &PlatformError) -> StatusCode {
             code if code.starts_with("unknown-") => StatusCode::NOT_FOUND,
             "erased" => StatusCode::GONE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
+        },
+        PlatformError::ManagedKey(e) => match e {
+            ManagedKeyError::NotManaged(_) | ManagedKeyError::Missing(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            ManagedKeyError::TooMany | ManagedKeyError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
         },
         PlatformError::OtherTransaction | PlatformError::Malformed { .. } => {
             StatusCode::UNPROCESSABLE_ENTITY

@@ -51,9 +51,17 @@ types! {
     "api-key-expired" 401 "the API key's time is over",
     "api-key-revoked" 401 "the API key was revoked",
     "api-key-scope" 403 "the API key lacks the scope that this needs",
+    "api-key-user" 403 "the API key is one user's alone, and another one is to act",
+    "author-missing" 400 "nobody says who acts: `author` (or `reader`) is missing, and the API key is bound to no user",
     "api-key-unknown" 404 "there is no API key with this id",
     "api-key-terms" 422 "a key as it was asked for cannot be made",
     "api-key-list" 503 "the list of API keys cannot be used: nobody is let in",
+    // Users whose keys the platform keeps.
+    "user-not-managed" 422 "the user holds its key itself, so the platform cannot sign for it",
+    "managed-key-missing" 422 "another platform keeps the user's key, or it was lost",
+    "managed-keys-waiting" 503 "the tenant made more managed keys than the record has taken over",
+    "managed-key-damaged" 500 "the kept key cannot be used",
+    "managed-key-store" 503 "the list of managed keys cannot be used",
     // Transfers.
     "upload-broken-off" 400 "the body did not arrive whole",
     "reader-gone" 400 "the reader closed the connection",
@@ -127,6 +135,7 @@ types! {
     "user-suspended" 403 "the user is suspended",
     "user-not-suspended" 422 "the user is not suspended",
     "user-expired" 403 "the user's time is over",
+    "key-custody" 422 "the transaction names another keeper of its author's key than the record",
     "not-administrator" 403 "this needs an administrator of the tenant",
     "own-account" 422 "nobody does this to its own account",
     "rotation-proof" 422 "the new key has not signed its rotation",
@@ -198,6 +207,7 @@ mod tests {
         let sources = [
             include_str!("auth/mod.rs"),
             include_str!("../platform/error.rs"),
+            include_str!("../platform/managed.rs"),
             include_str!("../envelope/error.rs"),
             include_str!("../body_store.rs"),
             include_str!("../master_key.rs"),

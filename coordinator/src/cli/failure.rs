@@ -51,6 +51,7 @@ fn status(code: &str) -> u8 {
         | "profile"
         | "key-file"
         | "no-user"
+        | "no-key"
         | "peer-file"
         | "peer-not-joined"
         | "peer-token" => exit::CONFIGURATION,

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::managed::ManagedKeyError;
 use super::report::{NodeReport, OrganisationReport};
 use crate::body_store::BodyStoreError;
 use crate::envelope::EnvelopeError;
@@ -116,6 +117,9 @@ pub enum PlatformError {
     /// The master key failed.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// The key of a user that this platform keeps, or does not.
+    #[error(transparent)]
+    ManagedKey(#[from] ManagedKeyError),
     /// Something of our own failed.
     #[error("the platform failed: {reason}")]
     Internal {
@@ -147,6 +151,7 @@ impl PlatformError {
             Self::Envelope(e) => e.code(),
             Self::Body(e) => e.code(),
             Self::MasterKey(e) => e.code(),
+            Self::ManagedKey(e) => e.code(),
             Self::Internal { .. } => "internal",
         }
         .to_owned()
@@ -177,7 +182,10 @@ impl PlatformError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Busy | Self::Cluster { .. } | Self::Record { .. }
+            Self::Busy
+                | Self::Cluster { .. }
+                | Self::Record { .. }
+                | Self::ManagedKey(ManagedKeyError::TooMany)
         )
     }
 }

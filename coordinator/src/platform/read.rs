@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::byte_range::ByteRange;
-use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
+use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf, ms};
 use super::stored_body::{Opened, Place, Times, verified};
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
@@ -68,9 +68,13 @@ pub struct ReadStream {
     pub range: Option<Range<u64>>,
     /// Media type, if the writer gave one.
     pub content_type: Option<String>,
-    /// What happened so far.
+    /// What happened so far: of a document of one part, all.
     pub report: ReadReport,
-    /// The plaintext in parts; an error breaks off.
+    /// Where the report of the whole read will be.
+    pub reports: ReportOf,
+    /// The first part of the plaintext, unless the document is empty.
+    pub first: Option<Bytes>,
+    /// The others; an error breaks off.
     pub parts: mpsc::Receiver<Bytes>,
     /// Says, once the parts have ended, whether that was all.
     pub end: tokio::task::JoinHandle<Result<(), PlatformError>>,
@@ -136,9 +140,26 @@ impl Progress {
         phases.total_ms = ms(self.started.elapsed());
         self.report.outcome = outcome.to_owned();
         if let Some(span) = &mut self.span
-            && !matches!(outcome, "streaming" | "complete")
+            && outcome != "streaming"
         {
-            span.failed(outcome);
+            if outcome != "complete" {
+                span.failed(outcome);
+            }
+            // Fetching, hashing and decrypting take turns, so they are sums and not parts.
+            let phases = &self.report.phases;
+            for (name, ms) in [
+                ("permission_ms", phases.record_ms),
+                ("approvals_ms", phases.approvals_ms),
+                ("reencryption_ms", phases.cluster_ms),
+                ("master_key_ms", phases.master_key_ms),
+                ("fetch_ms", phases.fetch_ms),
+                ("checksum_ms", phases.checksum_ms),
+                ("decrypt_ms", phases.decrypt_ms),
+                ("first_byte_ms", phases.first_byte_ms),
+                ("total_ms", phases.total_ms),
+            ] {
+                span.say(name, ms.to_string());
+            }
         }
         self.report.clone()
     }
@@ -269,20 +290,24 @@ impl Platform {
             .await;
         let opened =
             opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
-        let (parts, report, end) = self.stream(tenant.clone(), opened, progress, turn);
-        let mut stream = ReadStream {
+        let (mut parts, report, mut end) = self.stream(tenant.clone(), opened, progress, turn);
+        // What goes wrong before there is a byte is an answer of its own, and no document that breaks off.
+        let first = parts.recv().await;
+        if first.is_none() {
+            (&mut end).await??;
+            end = tokio::spawn(async { Ok(()) });
+        }
+        let reports = ReportOf::new(self.reports.clone(), tenant.clone());
+        Ok(ReadStream {
             length: body.length,
             range,
             content_type,
-            report,
+            report: reports.get(report.read_id).unwrap_or(report),
+            reports,
+            first,
             parts,
             end,
-        };
-        if body.length == 0 {
-            // There is no last byte to wait for.
-            while stream.parts.recv().await.is_some() {}
-        }
-        Ok(stream)
+        })
     }
 
     /// Steps 2 to 5, and the first half of 6.
@@ -326,7 +351,11 @@ impl Platform {
                 Some(key?)
             }
             (KeyWrapping::Platform { wrapped_key }, _) => {
-                Some(self.unwrap_by_master_key(wrapped_key, &name).await?)
+                let part = progress.begin("master-key", Kind::Internal);
+                let key = self.unwrap_by_master_key(wrapped_key, &name).await;
+                progress.end(part, &key);
+                progress.report.phases.master_key_ms = lap();
+                Some(key?)
             }
             _ => None,
         };

@@ -14,8 +14,8 @@ use crate::record::Identifier;
 /// Milliseconds that the phases of a read took. A phase that did not happen took none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "record_ms": 2.1, "approvals_ms": 0.8, "cluster_ms": 1.4, "fetch_ms": 0.6, "checksum_ms": 0.4, "decrypt_ms": 0.3,
-    "first_byte_ms": 5.4, "total_ms": 6.0
+    "record_ms": 2.1, "approvals_ms": 0.8, "cluster_ms": 1.4, "master_key_ms": 0.0, "fetch_ms": 0.6, "checksum_ms": 0.4,
+    "decrypt_ms": 0.3, "first_byte_ms": 5.4, "total_ms": 6.0
 }))]
 pub struct Phases {
     /// The record decides: permission, version, order, finality.
@@ -24,6 +24,9 @@ pub struct Phases {
     pub approvals_ms: f64,
     /// The crypto nodes re-encrypt, and the document key is opened.
     pub cluster_ms: f64,
+    /// The master key opens the document key, with platform encryption.
+    #[serde(default)]
+    pub master_key_ms: f64,
     /// The stored body is fetched from the body store, both times.
     pub fetch_ms: f64,
     /// The stored body's checksum is computed.
@@ -142,6 +145,30 @@ pub struct ReadReport {
     pub organisations: Vec<OrganisationReport>,
     /// Crypto nodes, in index order.
     pub nodes: Vec<NodeReport>,
+}
+
+/// The reports of one tenant, for whoever waits for the end of a read.
+#[derive(Clone)]
+pub struct ReportOf {
+    reports: Arc<Reports>,
+    tenant: Identifier,
+}
+
+impl ReportOf {
+    pub(super) fn new(reports: Arc<Reports>, tenant: Identifier) -> Self {
+        Self { reports, tenant }
+    }
+
+    /// The report of a read, if it is still remembered.
+    pub fn get(&self, read: Uuid) -> Option<ReadReport> {
+        self.reports.get(&self.tenant, read)
+    }
+}
+
+impl std::fmt::Debug for ReportOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReportOf({})", self.tenant)
+    }
 }
 
 /// The latest reads of all tenants, bounded.

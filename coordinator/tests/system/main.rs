@@ -15,6 +15,8 @@ mod cluster;
 mod command_line;
 mod damage;
 mod documents;
+mod managed;
+mod profiles;
 mod ranges;
 mod sharing;
 mod site;
