@@ -1,7 +1,8 @@
 //! An organisation's peer that takes part in the order: one thread executes what comes out, and decides on approvals.
 
 use super::{
-    judge::{self, RecordJudge},
+    executor::{Addresses, Command, Executor, Names, Waiting, lock_on, members, name},
+    judge::RecordJudge,
     wire::{AccusedView, BlockView, MAX_BLOCKS, Submitted},
 };
 use crate::record::{
@@ -10,21 +11,20 @@ use crate::record::{
     genesis::Genesis,
     identifier::Identifier,
     peer::{
-        ApprovalRefusal, ApprovalTerms, CandidateOutcome, FresherLists, Orderer, Orderers, Peer,
-        PeerError, PeerKeys, PeerOpenError, Replica, StoreError,
+        ApprovalRefusal, ApprovalTerms, FresherLists, Peer, PeerKeys, PeerOpenError, Replica,
+        StoreError,
     },
-    signed::{LedgerId, SignedTransaction, TransactionId},
+    signed::{SignedTransaction, TransactionId},
 };
 use bytes::Bytes;
-use ordering::{Clock, Delivery, Ordering, Settings, StartError, Timing};
+use ordering::{Clock, Ordering, Settings, StartError, Timing};
 use std::{
-    collections::{BTreeMap, HashMap},
     fs::File,
     net::SocketAddr,
     num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{self, AtomicU64},
         mpsc,
     },
@@ -42,9 +42,6 @@ const NAMESPACE: &str =
 
 /// Epochs of a ledger whose members never change.
 const ONE_EPOCH: NonZeroU64 = NonZeroU64::new(1 << 62).unwrap();
-
-/// Where the organisations' peers listen, as far as it is known. Asked again whenever members change.
-pub type Addresses = Arc<dyn Fn() -> BTreeMap<Identifier, SocketAddr> + Send + Sync>;
 
 /// Settings of a member.
 #[derive(Clone)]
@@ -134,22 +131,6 @@ pub struct MemberStatus {
     /// Why it takes no part any more.
     pub fault: Option<String>,
 }
-
-enum Command {
-    Execute(Delivery),
-    Approve {
-        read: TransactionId,
-        answer: oneshot::Sender<Result<Vec<u8>, ApprovalRefusal>>,
-    },
-    Head {
-        answer: oneshot::Sender<String>,
-    },
-}
-
-type Waiting = Arc<Mutex<HashMap<TransactionId, Vec<oneshot::Sender<CandidateOutcome>>>>>;
-
-/// Whose keys order, or ever did.
-type Names = Arc<Mutex<BTreeMap<[u8; 32], Identifier>>>;
 
 /// A peer that takes part. Dropping it stops it.
 pub struct Member {
@@ -462,32 +443,9 @@ impl Drop for Member {
     }
 }
 
-fn lock_on<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn epoch_length(genesis: &Genesis) -> NonZeroU64 {
     let batches = genesis.epoch_batches.map(u64::from);
     batches.and_then(NonZeroU64::new).unwrap_or(ONE_EPOCH)
-}
-
-/// Those who order, with the addresses that are known. One without is waited for until it calls.
-fn members(
-    orderers: &[Orderer],
-    addresses: &BTreeMap<Identifier, SocketAddr>,
-) -> Vec<ordering::Member> {
-    let member = |orderer: &Orderer| ordering::Member {
-        key: orderer.key,
-        address: addresses.get(&orderer.organisation).copied(),
-    };
-    orderers.iter().map(member).collect()
-}
-
-fn name(names: &Names, orderers: &[Orderer]) {
-    let mut names = lock_on(names);
-    for orderer in orderers {
-        names.insert(orderer.key, orderer.organisation.clone());
-    }
 }
 
 /// One process at a time has a folder.
@@ -518,85 +476,4 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle
         .name(name)
         .spawn(run)
         .map_err(MemberError::Thread)
-}
-
-/// The thread that executes.
-struct Executor {
-    ledger: LedgerId,
-    peer: Peer,
-    /// Who orders, by the first epoch.
-    orderers: Orderers,
-    /// Who would order if an epoch began now.
-    coming: Vec<ordering::Member>,
-    addresses: Addresses,
-    names: Names,
-    waiting: Waiting,
-    progress: watch::Sender<u64>,
-    ordered: Arc<AtomicU64>,
-    fault: Arc<Mutex<Option<String>>>,
-    clock: Clock,
-}
-
-impl Executor {
-    fn run(mut self, commands: &mpsc::Receiver<Command>) {
-        while let Ok(command) = commands.recv() {
-            match command {
-                Command::Execute(delivery) => {
-                    if let Err(error) = self.execute(delivery) {
-                        tracing::error!(%error, "the peer cannot execute what was ordered, and stops");
-                        lock_on(&self.fault).get_or_insert(error.to_string());
-                    }
-                }
-                Command::Approve { read, answer } => {
-                    let decided = self.peer.approve(&[read], (self.clock)()).pop();
-                    let unavailable = || {
-                        Err(ApprovalRefusal::Unavailable(
-                            self.peer.organisation().to_string(),
-                        ))
-                    };
-                    drop(answer.send(decided.unwrap_or_else(unavailable)));
-                }
-                Command::Head { answer } => drop(answer.send(self.peer.signed_head().to_owned())),
-            }
-        }
-    }
-
-    /// An error drops the delivery, which ends this member's part in the order: it must not go on without that batch.
-    fn execute(&mut self, delivery: Delivery) -> Result<(), PeerError> {
-        let decode = |item: &Bytes| judge::transaction(&self.ledger, item);
-        let candidates: Vec<_> = delivery.items.iter().filter_map(decode).collect();
-        let ids: Vec<_> = candidates.iter().map(SignedTransaction::id).collect();
-        if !candidates.is_empty() {
-            let (batch, time_ms) = (delivery.height, delivery.time_ms);
-            let outcomes = self.peer.execute_batch(batch, time_ms, candidates)?;
-            self.progress.send_replace(self.peer.tip().0);
-            let mut waiting = lock_on(&self.waiting);
-            for (id, outcome) in ids.iter().zip(outcomes) {
-                for answer in waiting.remove(id).into_iter().flatten() {
-                    drop(answer.send(outcome.clone()));
-                }
-            }
-        }
-        self.peer.has_come_to(delivery.time_ms);
-        self.ordered
-            .store(delivery.height, atomic::Ordering::Release);
-        self.follow_members(delivery.begins())?;
-        delivery.done(&self.coming);
-        Ok(())
-    }
-
-    /// Looks who is to order next: after every change of the organisations, and when an epoch begins, for then it counts.
-    fn follow_members(&mut self, begins: Option<u64>) -> Result<(), PeerError> {
-        let now = self.peer.orderers_now();
-        let known = self.coming.iter().map(|member| &member.key);
-        if begins.is_none() && now.iter().map(|orderer| &orderer.key).eq(known) {
-            return Ok(());
-        }
-        if let Some(epoch) = begins {
-            self.peer.begin_epoch(&mut self.orderers, epoch)?;
-        }
-        name(&self.names, &now);
-        self.coming = members(&now, &(self.addresses)());
-        Ok(())
-    }
 }

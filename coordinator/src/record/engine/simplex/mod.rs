@@ -13,11 +13,13 @@
 //! Who orders is on the record: the organisations that it has after the last batch of an epoch order in the next one ([`crate::record::Genesis::epoch_batches`]). A peer of
 //! an organisation that is not among them follows and has no vote.
 
+mod executor;
 mod follow;
 mod follow_peer;
 mod judge;
 mod member;
 pub mod wire;
 
+pub use executor::Addresses;
 pub use follow::{FollowError, FollowOptions, Followed, PeerAddress};
-pub use member::{Addresses, Member, MemberError, MemberOptions, MemberStatus};
+pub use member::{Member, MemberError, MemberOptions, MemberStatus};

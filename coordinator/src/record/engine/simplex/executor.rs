@@ -1,0 +1,147 @@
+//! The thread of a peer that executes what comes out of the order, decides on approvals, and looks who orders next.
+
+use super::judge;
+use crate::record::{
+    identifier::Identifier,
+    peer::{ApprovalRefusal, CandidateOutcome, Orderer, Orderers, Peer, PeerError},
+    signed::{LedgerId, SignedTransaction, TransactionId},
+};
+use bytes::Bytes;
+use ordering::{Clock, Delivery};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{self, AtomicU64},
+        mpsc,
+    },
+};
+use tokio::sync::{oneshot, watch};
+
+/// Where the organisations' peers listen, as far as it is known. Asked again whenever members change.
+pub type Addresses = Arc<dyn Fn() -> BTreeMap<Identifier, SocketAddr> + Send + Sync>;
+
+/// What the thread that executes is told.
+pub(super) enum Command {
+    Execute(Delivery),
+    Approve {
+        read: TransactionId,
+        answer: oneshot::Sender<Result<Vec<u8>, ApprovalRefusal>>,
+    },
+    Head {
+        answer: oneshot::Sender<String>,
+    },
+}
+
+/// Who waits to hear what became of a transaction.
+pub(super) type Waiting =
+    Arc<Mutex<HashMap<TransactionId, Vec<oneshot::Sender<CandidateOutcome>>>>>;
+
+/// Whose keys order, or ever did.
+pub(super) type Names = Arc<Mutex<BTreeMap<[u8; 32], Identifier>>>;
+
+/// The thread that executes.
+pub(super) struct Executor {
+    pub(super) ledger: LedgerId,
+    pub(super) peer: Peer,
+    /// Who orders, by the first epoch.
+    pub(super) orderers: Orderers,
+    /// Who would order if an epoch began now.
+    pub(super) coming: Vec<ordering::Member>,
+    pub(super) addresses: Addresses,
+    pub(super) names: Names,
+    pub(super) waiting: Waiting,
+    pub(super) progress: watch::Sender<u64>,
+    pub(super) ordered: Arc<AtomicU64>,
+    pub(super) fault: Arc<Mutex<Option<String>>>,
+    pub(super) clock: Clock,
+}
+
+impl Executor {
+    pub(super) fn run(mut self, commands: &mpsc::Receiver<Command>) {
+        while let Ok(command) = commands.recv() {
+            match command {
+                Command::Execute(delivery) => {
+                    if let Err(error) = self.execute(delivery) {
+                        tracing::error!(%error, "the peer cannot execute what was ordered, and stops");
+                        lock_on(&self.fault).get_or_insert(error.to_string());
+                    }
+                }
+                Command::Approve { read, answer } => {
+                    let decided = self.peer.approve(&[read], (self.clock)()).pop();
+                    let unavailable = || {
+                        Err(ApprovalRefusal::Unavailable(
+                            self.peer.organisation().to_string(),
+                        ))
+                    };
+                    drop(answer.send(decided.unwrap_or_else(unavailable)));
+                }
+                Command::Head { answer } => drop(answer.send(self.peer.signed_head().to_owned())),
+            }
+        }
+    }
+
+    /// An error drops the delivery, which ends this member's part in the order: it must not go on without that batch.
+    fn execute(&mut self, delivery: Delivery) -> Result<(), PeerError> {
+        let decode = |item: &Bytes| judge::transaction(&self.ledger, item);
+        let candidates: Vec<_> = delivery.items.iter().filter_map(decode).collect();
+        let ids: Vec<_> = candidates.iter().map(SignedTransaction::id).collect();
+        if !candidates.is_empty() {
+            let (batch, time_ms) = (delivery.height, delivery.time_ms);
+            let outcomes = self.peer.execute_batch(batch, time_ms, candidates)?;
+            self.progress.send_replace(self.peer.tip().0);
+            let mut waiting = lock_on(&self.waiting);
+            for (id, outcome) in ids.iter().zip(outcomes) {
+                for answer in waiting.remove(id).into_iter().flatten() {
+                    drop(answer.send(outcome.clone()));
+                }
+            }
+        }
+        self.peer.has_come_to(delivery.time_ms);
+        self.ordered
+            .store(delivery.height, atomic::Ordering::Release);
+        self.follow_members(delivery.begins())?;
+        delivery.done(&self.coming);
+        Ok(())
+    }
+
+    /// Looks who is to order next: after every change of the organisations, and when an epoch begins, for then it counts.
+    fn follow_members(&mut self, begins: Option<u64>) -> Result<(), PeerError> {
+        let now = self.peer.orderers_now();
+        let known = self.coming.iter().map(|member| &member.key);
+        if begins.is_none() && now.iter().map(|orderer| &orderer.key).eq(known) {
+            return Ok(());
+        }
+        if let Some(epoch) = begins {
+            self.peer.begin_epoch(&mut self.orderers, epoch)?;
+        }
+        name(&self.names, &now);
+        self.coming = members(&now, &(self.addresses)());
+        Ok(())
+    }
+}
+
+/// Those who order, with the addresses that are known. One without is waited for until it calls.
+pub(super) fn members(
+    orderers: &[Orderer],
+    addresses: &BTreeMap<Identifier, SocketAddr>,
+) -> Vec<ordering::Member> {
+    let member = |orderer: &Orderer| ordering::Member {
+        key: orderer.key,
+        address: addresses.get(&orderer.organisation).copied(),
+    };
+    orderers.iter().map(member).collect()
+}
+
+/// Notes whose keys these are.
+pub(super) fn name(names: &Names, orderers: &[Orderer]) {
+    let mut names = lock_on(names);
+    for orderer in orderers {
+        names.insert(orderer.key, orderer.organisation.clone());
+    }
+}
+
+pub(super) fn lock_on<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
