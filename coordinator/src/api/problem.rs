@@ -243,6 +243,7 @@ fn status(e: &PlatformError) -> StatusCode {
         PlatformError::Idle => StatusCode::REQUEST_TIMEOUT,
         PlatformError::NotApproved { .. } => StatusCode::FORBIDDEN,
         PlatformError::Busy
+        | PlatformError::NoAnswer { .. }
         | PlatformError::NoCluster { .. }
         | PlatformError::Cluster { .. }
         | PlatformError::Record { .. } => StatusCode::SERVICE_UNAVAILABLE,

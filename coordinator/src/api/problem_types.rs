@@ -69,6 +69,7 @@ types! {
     "busy" 503 "as many transfers are under way as are taken on",
     // Reads.
     "not-approved" 403 "not enough organisations approve the read; `more` has what each said",
+    "approvals-unavailable" 503 "no organisation's peer could approve the read in time; `more` has what each said",
     "cluster-unknown" 503 "the platform knows no cluster with the dataset's key",
     "too-few-answers" 503 "too few crypto nodes gave their share; `more` has what each did",
     "request" 503 "the request for the crypto nodes cannot be made",

@@ -84,6 +84,14 @@ pub enum PlatformError {
         /// What each said.
         organisations: Vec<OrganisationReport>,
     },
+    /// No organisation's peer said yes, and none said no for good.
+    #[error(
+        "no organisation's peer could approve this read in time: try again in a moment, and see `coordinator status` if it goes on"
+    )]
+    NoAnswer {
+        /// What each said.
+        organisations: Vec<OrganisationReport>,
+    },
     /// A dataset names a cluster that this platform was not told of.
     #[error(
         "the cluster with the key {key} is not known here: run `coordinator cluster add` with its cluster.json"
@@ -146,6 +154,7 @@ impl PlatformError {
             Self::Idle => "transfer-idle",
             Self::Busy => "busy",
             Self::NotApproved { .. } => "not-approved",
+            Self::NoAnswer { .. } => "approvals-unavailable",
             Self::NoCluster { .. } => "cluster-unknown",
             Self::WrappedKey { .. } => "wrapped-key-invalid",
             Self::Envelope(e) => e.code(),
@@ -170,7 +179,7 @@ impl PlatformError {
     /// What organisations or nodes said, for the answer.
     pub fn details(&self) -> Option<serde_json::Value> {
         match self {
-            Self::NotApproved { organisations, .. } => {
+            Self::NotApproved { organisations, .. } | Self::NoAnswer { organisations } => {
                 Some(json!({ "organisations": organisations }))
             }
             Self::Cluster { nodes, .. } => Some(json!({ "nodes": nodes })),
@@ -184,6 +193,7 @@ impl PlatformError {
             self,
             Self::Busy
                 | Self::Cluster { .. }
+                | Self::NoAnswer { .. }
                 | Self::Record { .. }
                 | Self::ManagedKey(ManagedKeyError::TooMany)
         )

@@ -22,8 +22,8 @@ use zeroize::Zeroizing;
 use super::{Platform, PlatformError};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::record::{
-    Author, Receipt, SignedTransaction, State, Transaction, UnsignedTransaction, UserName,
-    rotate_key,
+    Author, Receipt, RecordError, Rejection, SignedTransaction, State, Transaction,
+    UnsignedTransaction, UserName, rotate_key,
 };
 
 use store::{KeptKey, KeyName, Store};
@@ -128,17 +128,26 @@ impl ManagedKeys {
             user: user.clone(),
             public_key: key.public_key(),
         };
-        let sealed = self.master.wrap(secret.as_slice(), &context(&name)).await?;
-        let kept = KeptKey {
-            name,
-            sealed,
+        let bound_to = context(&name);
+        let mut master = self.master.id();
+        let wrap = || self.master.wrap(secret.as_slice(), &bound_to);
+        let mut kept = KeptKey {
+            name: name.clone(),
+            sealed: wrap().await?,
             made_ms: now_ms,
         };
-        if self.blocking(move |store| store.insert(&kept)).await? {
-            Ok(key)
-        } else {
-            Err(ManagedKeyError::TooMany)
+        let insert = kept.clone();
+        if !self.blocking(move |store| store.insert(&insert)).await? {
+            return Err(ManagedKeyError::TooMany);
         }
+        // If the master key was rotated meanwhile, `seal_anew` may have been here before this key was.
+        while master != self.master.id() {
+            master = self.master.id();
+            kept.sealed = wrap().await?;
+            let replace = kept.clone();
+            self.blocking(move |store| store.replace(&replace)).await?;
+        }
+        Ok(key)
     }
 
     /// Signs for a user by its key with this public half.
@@ -228,6 +237,23 @@ fn is_of_use(state: &State, kept: &KeptKey) -> bool {
     }
 }
 
+/// The key that signs for a user now. What the record would refuse in any case is not signed.
+fn signing_key_of(state: &State, name: &UserName) -> Result<[u8; 32], PlatformError> {
+    let known = state.user(name).filter(|user| user.managed);
+    let user = known.ok_or_else(|| ManagedKeyError::NotManaged(name.clone()))?;
+    let refused = if user.suspended {
+        Rejection::UserSuspended(name.clone())
+    } else if let Some(expires_ms) = user.expires_ms.filter(|end| *end <= state.time_ms()) {
+        Rejection::UserExpired {
+            user: name.clone(),
+            expires_ms,
+        }
+    } else {
+        return Ok(user.public_key);
+    };
+    Err(RecordError::from(refused).into())
+}
+
 impl Platform {
     /// Makes a key for a user of this platform's; see [`ManagedKeys::make`].
     ///
@@ -258,11 +284,9 @@ impl Platform {
                 return Err(PlatformError::Malformed { reason });
             }
         };
-        let present = self.record.with_state(|state| {
-            let managed = state.user(&user).filter(|user| user.managed);
-            managed.map(|user| user.public_key)
-        });
-        let public_key = present.ok_or_else(|| ManagedKeyError::NotManaged(user.clone()))?;
+        let public_key = self
+            .record
+            .with_state(|state| signing_key_of(state, &user))?;
         Ok(self
             .managed
             .sign(unsigned, KeyName { user, public_key })

@@ -146,18 +146,7 @@ impl Progress {
                 span.failed(outcome);
             }
             // Fetching, hashing and decrypting take turns, so they are sums and not parts.
-            let phases = &self.report.phases;
-            for (name, ms) in [
-                ("permission_ms", phases.record_ms),
-                ("approvals_ms", phases.approvals_ms),
-                ("reencryption_ms", phases.cluster_ms),
-                ("master_key_ms", phases.master_key_ms),
-                ("fetch_ms", phases.fetch_ms),
-                ("checksum_ms", phases.checksum_ms),
-                ("decrypt_ms", phases.decrypt_ms),
-                ("first_byte_ms", phases.first_byte_ms),
-                ("total_ms", phases.total_ms),
-            ] {
+            for (name, ms) in self.report.phases.named() {
                 span.say(name, ms.to_string());
             }
         }
@@ -382,6 +371,7 @@ impl Platform {
         report: &mut ReadReport,
     ) -> Result<Vec<Vec<u8>>, PlatformError> {
         let mut approvals = Vec::new();
+        let mut refused = false;
         for outcome in self.record.approvals(read).await {
             let organisation = outcome.organisation.to_string();
             let (code, message) = match outcome.result {
@@ -389,7 +379,10 @@ impl Platform {
                     approvals.push(certificate);
                     (None, None)
                 }
-                Err(refusal) => (Some(refusal.code().to_owned()), Some(refusal.to_string())),
+                Err(refusal) => {
+                    refused |= !refusal.is_transient();
+                    (Some(refusal.code().to_owned()), Some(refusal.to_string()))
+                }
             };
             let approved = code.is_none();
             report.organisations.push(OrganisationReport {
@@ -397,6 +390,11 @@ impl Platform {
                 approved,
                 code,
                 message,
+            });
+        }
+        if approvals.is_empty() && !refused {
+            return Err(PlatformError::NoAnswer {
+                organisations: report.organisations.clone(),
             });
         }
         if approvals.is_empty() {

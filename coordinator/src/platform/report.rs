@@ -39,6 +39,23 @@ pub struct Phases {
     pub total_ms: f64,
 }
 
+impl Phases {
+    /// They, by the names that they have in a span.
+    pub(super) fn named(&self) -> [(&'static str, f64); 9] {
+        [
+            ("coordinator.permission_ms", self.record_ms),
+            ("coordinator.approvals_ms", self.approvals_ms),
+            ("coordinator.reencryption_ms", self.cluster_ms),
+            ("coordinator.master_key_ms", self.master_key_ms),
+            ("coordinator.fetch_ms", self.fetch_ms),
+            ("coordinator.checksum_ms", self.checksum_ms),
+            ("coordinator.decrypt_ms", self.decrypt_ms),
+            ("coordinator.first_byte_ms", self.first_byte_ms),
+            ("coordinator.total_ms", self.total_ms),
+        ]
+    }
+}
+
 pub(super) fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }

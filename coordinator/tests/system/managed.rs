@@ -461,7 +461,7 @@ fn a_key_goes_into_the_platforms_hands_and_out_of_them() {
         (&json!(false), &taken["public_key"])
     );
     assert_eq!(kept(&site, "carol"), 0);
-    let (_, _, json) = crate::site::failure(as_carol(&["get", "designs", "bridge", "--out", "-"]));
+    let (_, _, json) = crate::site::failure(as_carol(&["get", "designs", "bridge", "--out", copy]));
     assert_eq!(json["error"]["code"], "user-not-managed");
     done(as_carol(&["--key", own, "put", "designs", "bridge", plan]));
     // She gives it back, and her file is of no use.
@@ -469,7 +469,10 @@ fn a_key_goes_into_the_platforms_hands_and_out_of_them() {
     done(as_carol(&["put", "designs", "bridge", plan]));
     let late = ["--key", own, "put", "designs", "bridge", plan];
     let (_, _, json) = crate::site::failure(as_carol(&late));
-    assert_eq!(json["error"]["code"], "key-custody");
+    assert_eq!(
+        json["error"]["code"], "not-what-was-meant",
+        "what the platform is to sign, she does not"
+    );
 
     // The record shows who held the key, version by version.
     let rows = site.cli(&["audit", "document", "designs", "bridge"]);
@@ -585,13 +588,11 @@ async fn nothing_of_a_person_is_on_the_ledger_but_the_names_that_were_chosen() {
     let new = json!({ "dataset": "files", "encryption": "platform", "storage": "off-chain" });
     admin.done(Method::POST, "datasets?author=admin", new).await;
     let body = b"Zebedee lives at 1 Magic Roundabout";
-    let headers = [
-        ("user-agent", "Zebedee"),
-        ("x-request-id", "Zebedee"),
-        ("idempotency-key", "Zebedee"),
-    ];
+    let headers = [("user-agent", "Zebedee"), ("x-request-id", "Zebedee")];
     for dataset in ["notes", "files"] {
         let path = format!("datasets/{dataset}/documents/d1/content?author=admin");
+        let key = format!("Zebedee-{dataset}");
+        let headers = [&headers[..], &[("idempotency-key", &key)]].concat();
         let written = admin
             .send(Method::PUT, &path, body.to_vec(), &headers)
             .await;

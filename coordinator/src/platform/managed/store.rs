@@ -31,6 +31,7 @@ pub(in crate::platform) struct KeyName {
 }
 
 /// A key as it is kept.
+#[derive(Clone)]
 pub(in crate::platform) struct KeptKey {
     pub(in crate::platform) name: KeyName,
     /// The private half under the master key.
