@@ -25,9 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How many read at once when everything is read back.
 const READERS: usize = 32;
 
-/// Whether a client may try the same again after this: the platform says so by its status (408, 429, 503), or the connection broke.
-pub(crate) fn is_retryable(error: &ClientError) -> bool {
+/// Whether a client may try the same again after this: the platform says so by its status (408, 429, 503), or the connection broke. Nobody else
+/// writes to a client's documents: if a later try finds its version taken, an earlier one is on the record although the answer was lost, and
+/// the next try writes the next version.
+pub(crate) fn is_retryable(error: &ClientError, tries: u32) -> bool {
     match error {
+        ClientError::Problem { code, .. } if code == "version" => tries > 1,
         ClientError::Problem { status, .. } => matches!(status, 408 | 429 | 503),
         ClientError::Unreachable { .. } | ClientError::BrokenOff { .. } => true,
         _ => false,
@@ -217,7 +220,7 @@ async fn is_there(client: &Client, dataset: &Identifier, promise: Promise) -> Op
         match read(client, dataset, &promise).await {
             Ok(true) => return None,
             Ok(false) => return Some(format!("{subject} came back with other bytes")),
-            Err(error) if is_retryable(&error) && Instant::now() < until => {
+            Err(error) if is_retryable(&error, 1) && Instant::now() < until => {
                 tokio::time::sleep(Duration::from_millis(PAUSE_MS.start)).await;
             }
             Err(error) => return Some(format!("{subject}: {}: {error}", error.code())),
@@ -307,7 +310,7 @@ impl Member {
                     return;
                 }
                 Err(error) => {
-                    if !self.again("write", &error, begun).await {
+                    if !self.again("write", &error, begun, tries).await {
                         return;
                     }
                 }
@@ -331,7 +334,7 @@ impl Member {
                     return;
                 }
                 Err(error) => {
-                    if !self.again("read", &error, begun).await {
+                    if !self.again("read", &error, begun, tries).await {
                         return;
                     }
                 }
@@ -350,11 +353,11 @@ impl Member {
     }
 
     /// Notes a failure, and waits if the same is to be tried again.
-    async fn again(&mut self, kind: &str, error: &ClientError, begun: Instant) -> bool {
+    async fn again(&mut self, kind: &str, error: &ClientError, begun: Instant, tries: u32) -> bool {
         let code = format!("{kind}: {}", error.code());
         {
             let mut inner = self.tally.lock();
-            if !is_retryable(error) {
+            if !is_retryable(error, tries) {
                 let said = format!("{code}: {error}");
                 *inner.failed.entry(said).or_default() += 1;
                 return false;
