@@ -25,6 +25,10 @@ soak SECONDS="600" *ARGS:
 soak-short:
     cargo test --package soak -- --include-ignored
 
+# 500 clients that write and read for a minute, while two crypto nodes and an organisation's peer are killed and started again: `just load --clients 100`
+load *ARGS:
+    cargo run --quiet --package soak --bin load -- {{ ARGS }}
+
 # format, lints, layers, licences
 check: layers deny
     cargo fmt --all --check

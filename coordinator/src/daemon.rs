@@ -25,7 +25,7 @@ use crate::client::profile::Profile;
 use crate::config::Config;
 use crate::folder::{Folder, FolderLock};
 use crate::master_key::{Passphrase, SealedMasterKey};
-use crate::platform::{Clusters, Parts, Platform, PlatformError, Tracing};
+use crate::platform::{Clusters, ManagedKeys, Parts, Platform, PlatformError, Tracing};
 use crate::record::RecordHandle;
 use crate::setup::{self, CLUSTER_CLIENT, SetupError};
 
@@ -256,9 +256,11 @@ async fn start_platform(
     let bodies = BodyStore::open(&config.bodies, &folder.bodies(), &folder.uploads())?
         .with_reserve(config.limits.free_bytes)
         .with_index(&folder.body_index())?;
+    let managed = ManagedKeys::open(&folder.managed_keys(), master.clone());
     let parts = Parts {
         record,
         bodies,
+        managed: managed.map_err(PlatformError::from)?,
         master_key: master,
         clusters,
         limits: config.limits.clone(),

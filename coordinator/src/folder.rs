@@ -13,6 +13,7 @@
 //! bodies/, uploads/      encrypted bodies, and notes about those not yet committed
 //! bodies.sqlite          which body belongs to which version; without it bodies of erased versions stay
 //! api-keys.sqlite        which API keys there are, without the keys
+//! managed-keys.sqlite    the keys of managed users, sealed; without it nobody can sign for them any more
 //! idempotency.sqlite     answers to requests that must not happen twice, sealed; without it they may
 //! users/, client.toml    the first administrator's key and a profile for the command line
 //! lock                   held by the process that uses the folder
@@ -201,6 +202,8 @@ impl Folder {
         body_index => "bodies.sqlite",
         /// The list of API keys, without the keys.
         api_keys => "api-keys.sqlite",
+        /// The keys of managed users, sealed.
+        managed_keys => "managed-keys.sqlite",
         /// Answers to requests that must not happen twice, sealed.
         answers => "idempotency.sqlite",
         /// Keys of users that `init` made.

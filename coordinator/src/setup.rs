@@ -5,8 +5,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cryptonode::randomness;
+use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -18,10 +20,10 @@ use crate::folder::{self, Folder, FolderError};
 use crate::master_key::{MasterKeyError, Passphrase, SealedMasterKey};
 use crate::organisations::{self, OrganisationError};
 use crate::peer::run::read_token_file;
-use crate::platform::now_ms;
+use crate::platform::{ManagedKeys, PlatformError, now_ms};
 use crate::record::{
     Author, FollowOptions, Followed, Genesis, Identifier, PeerAddress, RecordError, RecordHandle,
-    Solo, SoloOptions, TenantRegister, Transaction, UnsignedTransaction,
+    Solo, SoloOptions, TenantRegister, Transaction, UnsignedTransaction, UserName,
 };
 
 /// Name of the sealed file with the API's secret.
@@ -45,6 +47,8 @@ pub struct InitOptions {
     pub tenant: Identifier,
     /// The tenant's first administrator, whose key is made.
     pub administrator: Identifier,
+    /// Whether the platform keeps the administrator's key from the beginning, instead of writing it to a file. Not with `exchange`.
+    pub managed_administrator: bool,
     /// Where the API will listen.
     pub listen: SocketAddr,
     /// A record that exists already, or will, between peers elsewhere; then no organisations are made here.
@@ -85,8 +89,9 @@ pub struct InitOutcome {
     pub tenant: Identifier,
     /// Its administrator.
     pub administrator: Identifier,
-    /// The administrator's key.
-    pub administrator_key: PathBuf,
+    /// The administrator's key; none, if the platform keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub administrator_key: Option<PathBuf>,
     /// Its public part, hexadecimal.
     pub administrator_public_key: String,
     /// A profile for the command line, as that administrator.
@@ -154,6 +159,9 @@ pub enum SetupError {
     /// The administrator's key, or the profile.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The administrator's key, which the platform is to keep.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
     /// The API keys.
     #[error(transparent)]
     ApiKeys(#[from] auth::AuthError),
@@ -179,6 +187,7 @@ impl SetupError {
             Self::Organisation(e) => e.code(),
             Self::MasterKey(e) => e.code(),
             Self::Client(e) => e.code(),
+            Self::Platform(e) => return e.code(),
             Self::ApiKeys(e) => e.code(),
             Self::Config(e) => e.code(),
             Self::Folder(e) => e.code(),
@@ -208,14 +217,14 @@ pub async fn init(
         .prefix(".coordinator-init-")
         .tempdir_in(parent)
         .map_err(place(parent))?;
-    fill(&Folder::create(partial.path())?, &options, passphrase).await?;
+    let public_key = fill(&Folder::create(partial.path())?, &options, passphrase).await?;
     let partial = partial.keep();
     if let Err(source) = std::fs::rename(&partial, &dir) {
         let _ = std::fs::remove_dir_all(&partial);
         return Err(SetupError::Place { path: dir, source });
     }
     let folder = Folder::open(&dir)?;
-    outcome(&folder, &options)
+    outcome(&folder, &options, public_key)
 }
 
 fn check(options: &InitOptions) -> Result<(), SetupError> {
@@ -244,7 +253,7 @@ async fn fill(
     folder: &Folder,
     options: &InitOptions,
     passphrase: &Passphrase,
-) -> Result<(), SetupError> {
+) -> Result<[u8; 32], SetupError> {
     for dir in [
         folder.secrets(),
         folder.organisations(),
@@ -254,7 +263,7 @@ async fn fill(
     ] {
         folder::create_private_dir(&dir)?;
     }
-    let master = SealedMasterKey::create(&folder.master_key(), passphrase)?;
+    let master = Arc::new(SealedMasterKey::create(&folder.master_key(), passphrase)?);
     let genesis = match &options.exchange {
         Some(exchange) => take_exchange(folder, exchange)?,
         None => found(folder, &master, options)?,
@@ -271,7 +280,10 @@ async fn fill(
     )?;
 
     let key_name = format!("{}.pem", options.administrator);
-    let administrator = user_key::create(&folder.users().join(&key_name))?;
+    let administrator = match options.managed_administrator {
+        true => Box::new(user_key::generate()),
+        false => Box::new(user_key::create(&folder.users().join(&key_name))?),
+    };
     let keys = auth::ApiKeys::open(Zeroizing::new(secret.to_vec()), &folder.api_keys())
         .map_err(auth::AuthError::from)?;
     let first_key = |tenant: &str| -> Result<ApiKey, SetupError> {
@@ -279,6 +291,7 @@ async fn fill(
             tenant: tenant.to_owned(),
             name: "init".to_owned(),
             scopes: auth::Scopes::all(),
+            user: None,
             expires_ms: None,
         };
         Ok(ApiKey::new(keys.issue(terms, now_ms())?.key))
@@ -289,24 +302,25 @@ async fn fill(
         api_key: Some(first_key(options.tenant.as_str())?),
         operator_key: Some(first_key(OPERATOR)?),
         user: Some(options.administrator.clone()),
-        key: Some(Path::new("users").join(key_name)),
+        key: (!options.managed_administrator).then(|| Path::new("users").join(key_name)),
+        api_key_file: None,
         ledger: Some(hex::encode(genesis.id())),
         verifiers: Some("verifiers.txt".into()),
     };
     profile.write(&folder.client_profile())?;
 
+    let mut public_key = administrator.verifying_key().to_bytes();
     let text = match &options.exchange {
         // The tenant is registered by one of the organisations, at its own peer.
         Some(exchange) => Config::text_with_peers(options.listen, &exchange.peers),
         None => {
-            let public_key = administrator.verifying_key().to_bytes();
-            register(folder, &master, genesis, options, public_key).await?;
+            public_key = register(folder, &master, genesis, options, &administrator).await?;
             Config::text(options.listen)
         }
     };
     folder::write_private(&folder.config(), text.as_bytes())?;
     Config::read(&folder.config())?;
-    Ok(())
+    Ok(public_key)
 }
 
 /// Makes the organisations' keys and the record's beginning.
@@ -356,34 +370,56 @@ fn take_exchange(folder: &Folder, exchange: &Exchange) -> Result<Genesis, SetupE
     Ok(genesis)
 }
 
-/// The record's first transaction: the first organisation registers the tenant.
+/// The record's first transaction: the first organisation registers the tenant. A managed administrator gives its key away with the second. Returns the
+/// administrator's public key.
 async fn register(
     folder: &Folder,
-    master: &SealedMasterKey,
+    master: &Arc<SealedMasterKey>,
     genesis: Genesis,
     options: &InitOptions,
-    public_key: [u8; 32],
-) -> Result<(), SetupError> {
+    administrator: &SigningKey,
+) -> Result<[u8; 32], SetupError> {
+    let mut public_key = administrator.verifying_key().to_bytes();
     let Some(organisation) = options.organisations.first() else {
-        return Ok(());
+        return Ok(public_key);
     };
     let operator = organisations::signing_key(folder, master, organisation, "operator")?;
     let record = open_record(folder, master, genesis, &RecordConfig::default()).await?;
-    let unsigned = UnsignedTransaction {
+    let unsigned = |author, transaction| UnsignedTransaction {
         ledger: record.ledger(),
-        author: Author::Organisation(organisation.clone()),
+        author,
         nonce: randomness::public(),
         expires_ms: now_ms().saturating_add(REGISTRATION_LIFETIME_MS),
-        transaction: Transaction::TenantRegister(TenantRegister {
-            tenant: options.tenant.clone(),
-            administrator: options.administrator.clone(),
-            public_key,
-        }),
+        transaction,
     };
-    let registered = record.submit(unsigned.sign(&operator)).await;
+    let tenant = Transaction::TenantRegister(TenantRegister {
+        tenant: options.tenant.clone(),
+        administrator: options.administrator.clone(),
+        public_key,
+    });
+    let author = Author::Organisation(organisation.clone());
+    let mut registered = record
+        .submit(unsigned(author, tenant).sign(&operator))
+        .await;
+    if registered.is_ok() && options.managed_administrator {
+        let name = UserName {
+            tenant: options.tenant.clone(),
+            user: options.administrator.clone(),
+        };
+        let keys = ManagedKeys::open(&folder.managed_keys(), master.clone())
+            .map_err(PlatformError::from)?;
+        let key = keys
+            .make(&name, now_ms())
+            .await
+            .map_err(PlatformError::from)?;
+        let given = key.rotation(&record.ledger(), &name);
+        let given = unsigned(Author::User(name), given).sign(administrator);
+        registered = record.submit(given).await;
+        public_key = key.public_key();
+    }
     record.close().await;
     registered?;
-    Ok(())
+    Ok(public_key)
 }
 
 /// Reads the genesis of a folder.
@@ -427,12 +463,14 @@ pub fn api_keys(folder: &Folder, master: &SealedMasterKey) -> Result<auth::ApiKe
     Ok(auth::ApiKeys::open(secret, &folder.api_keys()).map_err(auth::AuthError::from)?)
 }
 
-fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupError> {
+fn outcome(
+    folder: &Folder,
+    options: &InitOptions,
+    public_key: [u8; 32],
+) -> Result<InitOutcome, SetupError> {
     let genesis = read_genesis(folder)?;
-    let administrator_key = folder
-        .users()
-        .join(format!("{}.pem", options.administrator));
-    let public_key = user_key::read(&administrator_key)?.verifying_key();
+    let key_name = format!("{}.pem", options.administrator);
+    let administrator_key = (!options.managed_administrator).then(|| folder.users().join(key_name));
     let organisations = genesis
         .organisations
         .iter()
@@ -456,7 +494,7 @@ fn outcome(folder: &Folder, options: &InitOptions) -> Result<InitOutcome, SetupE
         tenant: options.tenant.clone(),
         administrator: options.administrator.clone(),
         administrator_key,
-        administrator_public_key: hex::encode(public_key.as_bytes()),
+        administrator_public_key: hex::encode(public_key),
         profile: folder.client_profile(),
     })
 }

@@ -103,7 +103,7 @@ static HISTORY: LazyLock<Vec<Moment>> = LazyLock::new(|| {
 /// The key that somebody on the frozen record has in the beginning.
 fn key(author: &Author) -> SigningKey {
     let name = match author {
-        Author::User(name) => name.to_string(),
+        Author::User(name) | Author::Managed(name) => name.to_string(),
         Author::Organisation(name) => format!("operator {name}"),
     };
     SigningKey::from_bytes(&Sha256::digest(name).into())

@@ -375,6 +375,23 @@ impl Site {
         }
     }
 
+    /// Ends an organisation's peer as a loss of power would, by its place in the order of the organisations, if the peers are processes of their own.
+    ///
+    /// # Errors
+    /// As [`Process::kill`].
+    pub async fn kill_peer(&mut self, index: usize) -> Result<(), SiteError> {
+        self.peers.kill(index).await
+    }
+
+    /// Starts an organisation's peer, unless it runs.
+    ///
+    /// # Errors
+    /// As [`Program::start`].
+    pub async fn restart_peer(&mut self, index: usize) -> Result<(), SiteError> {
+        let (layout, program) = (&self.layout, &self.program);
+        self.peers.restart(layout, program, index).await
+    }
+
     /// Stops everything in order, the platform first, so that nothing that was accepted is cut off. Returns the names of
     /// those that had to be killed because they did not stop.
     ///

@@ -104,6 +104,7 @@ impl Desk {
             public_key: key.verifying_key().to_bytes(),
             role: UserRole::Member,
             expires_ms: None,
+            managed: false,
         });
         self.administrator
             .submit(register)

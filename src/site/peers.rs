@@ -20,7 +20,16 @@ pub enum RecordEngine {
 /// The organisations' peer processes.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    running: Vec<(String, PathBuf, Process, String)>,
+    all: Vec<Peer>,
+}
+
+/// An organisation's peer.
+#[derive(Debug)]
+struct Peer {
+    name: String,
+    folder: PathBuf,
+    process: Option<Process>,
+    url: String,
 }
 
 impl Peers {
@@ -67,29 +76,60 @@ impl Peers {
             let (folder, exchange) = (text(&layout.peer(name)), text(&layout.exchange()));
             let join = ["peer", "join", "--dir", &folder, "--exchange", &exchange];
             program.run(Tool::Coordinator, &join).await?;
-            let passphrase = text(&layout.passphrase(name));
-            let run = [
-                "peer",
-                "run",
-                "--dir",
-                &folder,
-                "--passphrase-file",
-                &passphrase,
-            ];
-            let (process, ready) = program
-                .start(name, Tool::Coordinator, &run, &layout.log(name))
-                .await?;
-            let url = ready.get("url").and_then(Value::as_str).unwrap_or_default();
-            let peer = (name.clone(), layout.peer(name), process, url.to_owned());
-            peers.running.push(peer);
+            peers.all.push(Peer {
+                name: name.clone(),
+                folder: layout.peer(name),
+                process: None,
+                url: String::new(),
+            });
+            peers.restart(layout, program, peers.all.len() - 1).await?;
         }
         Ok(peers)
+    }
+
+    /// Starts a peer that does not run, by its place in the order of the organisations.
+    pub(super) async fn restart(
+        &mut self,
+        layout: &Layout,
+        program: &Program,
+        index: usize,
+    ) -> Result<(), SiteError> {
+        let Some(peer) = self.all.get_mut(index).filter(|it| it.process.is_none()) else {
+            return Ok(());
+        };
+        let (folder, passphrase) = (text(&peer.folder), text(&layout.passphrase(&peer.name)));
+        let run = [
+            "peer",
+            "run",
+            "--dir",
+            &folder,
+            "--passphrase-file",
+            &passphrase,
+        ];
+        let (process, ready) = program
+            .start(&peer.name, Tool::Coordinator, &run, &layout.log(&peer.name))
+            .await?;
+        let url = ready.get("url").and_then(Value::as_str);
+        peer.url = url.unwrap_or_default().to_owned();
+        peer.process = Some(process);
+        Ok(())
+    }
+
+    /// Ends a peer as a loss of power would.
+    pub(super) async fn kill(&mut self, index: usize) -> Result<(), SiteError> {
+        match self.all.get_mut(index).and_then(|peer| peer.process.take()) {
+            Some(process) => process.kill().await,
+            None => Ok(()),
+        }
     }
 
     /// What tells `coordinator init` where they are.
     pub(super) fn init_arguments(&self, layout: &Layout) -> Vec<String> {
         let mut arguments = vec!["--exchange".to_owned(), text(&layout.exchange())];
-        for (name, folder, _, url) in &self.running {
+        for Peer {
+            name, folder, url, ..
+        } in &self.all
+        {
             let token = text(&folder.join("token"));
             arguments.extend(["--peer".to_owned(), format!("{name},{url},{token}")]);
         }
@@ -103,7 +143,7 @@ impl Peers {
         program: &Program,
         made: &Value,
     ) -> Result<(), SiteError> {
-        let Some((name, folder, ..)) = self.running.first() else {
+        let Some(Peer { name, folder, .. }) = self.all.first() else {
             return Ok(());
         };
         let said = |field: &str| made.get(field).and_then(Value::as_str).unwrap_or_default();
@@ -126,14 +166,13 @@ impl Peers {
 
     /// The processes, for those who count them.
     pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
-        self.running.iter().map(|(_, _, process, _)| process)
+        self.all.iter().filter_map(|peer| peer.process.as_ref())
     }
 
     /// The processes, for whoever stops them.
     pub(super) fn take(&mut self) -> impl Iterator<Item = Process> {
-        std::mem::take(&mut self.running)
-            .into_iter()
-            .map(|(_, _, process, _)| process)
+        let all = std::mem::take(&mut self.all).into_iter();
+        all.filter_map(|peer| peer.process)
     }
 }
 

@@ -97,6 +97,21 @@ fn reads_are_in_the_callers_trace_and_nodes_below_the_platform() {
             continue;
         };
         assert!(parts.iter().any(|part| part.name == "record"));
+        if read.failure.is_empty() {
+            // Where its time went, by phase.
+            for phase in [
+                "permission",
+                "approvals",
+                "reencryption",
+                "decrypt",
+                "total",
+            ] {
+                let name = format!("coordinator.{phase}_ms");
+                let said = read.attributes.iter().find(|(it, _)| *it == name);
+                let ms = said.and_then(|(_, ms)| ms.parse::<f64>().ok());
+                assert!(ms.is_some_and(|ms| ms > 0.0), "{name}: {read:#?}");
+            }
+        }
         let mut instances = BTreeSet::new();
         for node in below(&cluster.id) {
             assert_eq!(

@@ -285,6 +285,14 @@ def test_states_with_companies_certificates() -> None:
     assert tables >= {"authorities", "revocations"}
 
 
+def test_states_with_managed_users() -> None:
+    record, _, _ = of_vector("record-managed.jsonl")
+    carol = ("acme", "carol")
+    signed = [transaction.managed for transaction in record.transactions if transaction.author == carol]
+    assert signed == [True] * 6 + [False] * 2 + [True]
+    assert record.managed == {carol}
+
+
 def test_one_encoding() -> None:
     with pytest.raises(cbor.NotCanonical):
         Record().add(REGISTER_TENANT + b"\x00").verify()

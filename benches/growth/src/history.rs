@@ -141,6 +141,7 @@ impl History {
                 public_key: key.verifying_key().to_bytes(),
                 role: UserRole::Member,
                 expires_ms: None,
+                managed: false,
             });
             all.push(self.by(0, member, GENESIS_MS)?);
         }

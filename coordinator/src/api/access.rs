@@ -9,10 +9,11 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::auth::Caller;
 use super::changes::{AuthorQuery, ChangeView, prepared};
 use super::conditional::{Tag, tagged};
 use super::page::{Asked, limit, part};
-use super::views::{Page, PermissionsView};
+use super::views::{Page, PermissionsView, ReceiptView};
 use super::{Api, Problem, Tenant, json};
 use crate::record::{
     Access, AccessDecision, AccessKey, AccessRequest, AccessStatus, DatasetName, Identifier, Role,
@@ -141,10 +142,11 @@ pub(super) struct AccessBody {
 /// Prepares a request for access: the author asks for itself.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/access-requests", tag = "datasets",
     operation_id = "prepare_access_request", params(AuthorQuery), request_body = AccessBody,
-    responses((status = 202, body = ChangeView)))]
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn ask(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
     request: Request,
@@ -155,43 +157,49 @@ pub(super) async fn ask(
         dataset,
         role,
     });
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// Prepares that a request for access is granted; an owner signs.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/access-requests/{request}/grant", tag = "datasets",
-    operation_id = "prepare_access_grant", params(AuthorQuery), responses((status = 202, body = ChangeView)))]
+    operation_id = "prepare_access_grant", params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn grant(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, request)): Path<(String, Identifier, String)>,
     Asked(query): Asked<AuthorQuery>,
 ) -> Result<Response, Problem> {
     let decision = decision(&api, &tenant, dataset, &request)?;
-    Ok(prepared(
+    prepared(
         &api,
+        &caller,
         &tenant,
         query.author,
         Transaction::AccessGrant(decision),
-    ))
+    )
+    .await
 }
 
 /// Prepares that a request for access is declined; an owner signs.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/access-requests/{request}/decline", tag = "datasets",
-    operation_id = "prepare_access_refusal", params(AuthorQuery), responses((status = 202, body = ChangeView)))]
+    operation_id = "prepare_access_refusal", params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn decline(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, request)): Path<(String, Identifier, String)>,
     Asked(query): Asked<AuthorQuery>,
 ) -> Result<Response, Problem> {
     let decision = decision(&api, &tenant, dataset, &request)?;
-    Ok(prepared(
+    prepared(
         &api,
+        &caller,
         &tenant,
         query.author,
         Transaction::AccessDecline(decision),
-    ))
+    )
+    .await
 }
 
 /// A decision about the open request with this id.

@@ -1,8 +1,10 @@
-//! Changes of the record, prepared from JSON: whoever has no canonical CBOR at hand gets the transaction that says what he asked for,
+//! Changes of the record, from JSON: whoever has no canonical CBOR at hand gets the transaction that says what he asked for,
 //! checks it, signs it, and sends it to `transactions`.
 //!
-//! Nothing has happened when such an answer comes (202): the record decides when the signed transaction arrives. `If-Match` is
-//! held against the state now; configurations, whole roles and links carry their version in the transaction too, so for them
+//! Nothing has happened when such an answer comes (202): the record decides when the signed transaction arrives. For a user whose key
+//! this platform keeps there is nobody else who could sign, so the platform does, and answers when it is on the record (201).
+//!
+//! `If-Match` is held against the state now; configurations, whole roles and links carry their version in the transaction too, so for them
 //! nobody comes between.
 
 use std::sync::Arc;
@@ -14,12 +16,14 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::auth::Caller;
 use super::conditional::{Tag, may_change};
 use super::page::Asked;
+use super::views::ReceiptView;
 use super::{Api, Problem, Tenant, json};
 use crate::record::{
-    DatasetConfigure, DatasetCreate, DatasetName, Encryption, Erase, Identifier, PermissionEntry,
-    PermissionSet, Role, Storage, Transaction, UserName, UserRegister, UserRole,
+    Author, DatasetConfigure, DatasetCreate, DatasetName, Encryption, Erase, Identifier,
+    PermissionEntry, PermissionSet, Role, Storage, Transaction, UnsignedTransaction, UserName,
 };
 
 const MAX_JSON: usize = 64 * 1024;
@@ -40,34 +44,55 @@ pub struct ChangeView {
     pub expires_ms: u64,
 }
 
-/// Who will sign.
+/// Who acts.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct AuthorQuery {
-    /// The user who will sign.
-    #[param(value_type = String, example = "alice")]
-    pub(super) author: Identifier,
+    /// The user who acts: who will sign, or for whom the platform signs. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "alice")]
+    pub(super) author: Option<Identifier>,
 }
 
-/// The transaction for its author to sign.
-pub(super) fn prepared(
+/// Marks an answer that says what happened and not what waits: it is remembered as long as what happened stays true.
+#[derive(Clone)]
+pub(super) struct Settled;
+
+/// The transaction for its author to sign; for a user whose key this platform keeps, what became of it.
+pub(super) async fn prepared(
     api: &Api,
+    caller: &Caller,
     tenant: &Identifier,
-    author: Identifier,
+    author: Option<Identifier>,
     transaction: Transaction,
-) -> Response {
+) -> Result<Response, Problem> {
     let author = UserName {
         tenant: tenant.clone(),
-        user: author,
+        user: caller.acting(author)?,
     };
     let unsigned = api.platform.prepare_change(author, transaction);
+    if matches!(unsigned.author, Author::Managed(_)) {
+        signing(caller, &unsigned);
+        let receipt: ReceiptView = api.platform.submit_managed(unsigned).await?.into();
+        return Ok((StatusCode::CREATED, Extension(Settled), Json(receipt)).into_response());
+    }
     let view = ChangeView {
         transaction: unsigned.to_bytes(),
         transaction_id: hex::encode(unsigned.id()),
         expires_ms: unsigned.expires_ms,
     };
-    (StatusCode::ACCEPTED, Json(view)).into_response()
+    Ok((StatusCode::ACCEPTED, Json(view)).into_response())
+}
+
+/// The record shows that the platform signed; at whose request is in its log alone.
+pub(super) fn signing(caller: &Caller, unsigned: &UnsignedTransaction) {
+    tracing::info!(
+        api_key = caller.key_id,
+        author = %unsigned.author,
+        kind = unsigned.transaction.kind(),
+        transaction = hex::encode(unsigned.id()),
+        "signing for a managed user"
+    );
 }
 
 /// How a dataset's documents are protected and stored.
@@ -124,10 +149,11 @@ pub(super) struct NewDataset {
 
 /// Prepares a dataset; whoever signs owns it.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets", tag = "datasets", operation_id = "prepare_dataset",
-    params(AuthorQuery), request_body = NewDataset, responses((status = 202, body = ChangeView)))]
+    params(AuthorQuery), request_body = NewDataset, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn create_dataset(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<AuthorQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -138,17 +164,18 @@ pub(super) async fn create_dataset(
         encryption: asked.configuration.encryption()?,
         storage: asked.configuration.storage,
     });
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// Prepares a dataset's configuration for later writes. What is written stays as it is.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/configuration", tag = "datasets",
     operation_id = "prepare_configuration", params(AuthorQuery,
         ("If-Match" = Option<String>, Header, description = "The dataset's `ETag`.")),
-    request_body = Configuration, responses((status = 202, body = ChangeView)))]
+    request_body = Configuration, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn configure_dataset(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
     headers: HeaderMap,
@@ -175,7 +202,7 @@ pub(super) async fn configure_dataset(
         encryption: asked.encryption()?,
         storage: asked.storage,
     });
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// The users of a role.
@@ -191,10 +218,11 @@ pub(super) struct RoleUsers {
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}", tag = "datasets",
     operation_id = "prepare_role", params(AuthorQuery,
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
-    request_body = RoleUsers, responses((status = 202, body = ChangeView)))]
+    request_body = RoleUsers, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn set_role(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, role)): Path<(String, Identifier, Role)>,
     Asked(query): Asked<AuthorQuery>,
     headers: HeaderMap,
@@ -219,7 +247,7 @@ pub(super) async fn set_role(
         role,
         users,
     });
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 type EntryPath = Path<(String, Identifier, Role, Identifier, Identifier)>;
@@ -228,32 +256,34 @@ type EntryPath = Path<(String, Identifier, Role, Identifier, Identifier)>;
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}/{of_tenant}/{user}", tag = "datasets",
     operation_id = "prepare_grant", params(AuthorQuery,
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
-    responses((status = 202, body = ChangeView)))]
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn add_to_role(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     path: EntryPath,
     Asked(query): Asked<AuthorQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let transaction = Transaction::PermissionAdd(entry(&api, &tenant, path, &headers)?);
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// Prepares that a user loses a role.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}/{of_tenant}/{user}", tag = "datasets",
     operation_id = "prepare_revocation", params(AuthorQuery,
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
-    responses((status = 202, body = ChangeView)))]
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn remove_from_role(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     path: EntryPath,
     Asked(query): Asked<AuthorQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let transaction = Transaction::PermissionRemove(entry(&api, &tenant, path, &headers)?);
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 fn entry(
@@ -304,9 +334,9 @@ fn user_name(text: &str) -> Result<UserName, Problem> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EraseQuery {
-    /// The user who will sign: an owner of the dataset.
-    #[param(value_type = String, example = "alice")]
-    author: Identifier,
+    /// The user who acts: an owner of the dataset. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "alice")]
+    author: Option<Identifier>,
     /// The one version; if absent, all of them, and none can be written any more.
     version: Option<u64>,
 }
@@ -318,10 +348,11 @@ pub(super) struct EraseQuery {
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}", tag = "documents",
     operation_id = "prepare_erasure", params(EraseQuery,
         ("If-Match" = Option<String>, Header, description = "The document's `ETag`.")),
-    responses((status = 202, body = ChangeView)))]
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn erase(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     Asked(query): Asked<EraseQuery>,
     headers: HeaderMap,
@@ -337,81 +368,12 @@ pub(super) async fn erase(
     let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
     let present = present.ok_or_else(Problem::not_found)?;
     may_change(&headers, Some(&present))?;
-    Ok(prepared(
+    prepared(
         &api,
+        &caller,
         &tenant,
         query.author,
         Transaction::Erase(erase),
-    ))
-}
-
-/// A new user.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({ "user": "bob", "public_key": "3d40…64 hexadecimal digits", "role": "member" }))]
-pub(super) struct NewUser {
-    /// Its name, unique in the tenant for ever.
-    user: Identifier,
-    /// Its Ed25519 public key, 64 hexadecimal digits.
-    public_key: String,
-    /// What it may do in the tenant.
-    role: UserRole,
-    /// Milliseconds since the Unix epoch from which on it may sign nothing; never, if absent.
-    expires_ms: Option<u64>,
-}
-
-/// Prepares a user's registration; an administrator signs.
-#[utoipa::path(post, path = "/v1/tenants/{tenant}/users", tag = "users", operation_id = "prepare_user", params(AuthorQuery),
-    request_body = NewUser, responses((status = 202, body = ChangeView)))]
-pub(super) async fn register_user(
-    State(api): State<Arc<Api>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
-    Asked(query): Asked<AuthorQuery>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let asked: NewUser = json(request.into_body(), MAX_JSON).await?;
-    let mut public_key = [0; 32];
-    let wrong =
-        |_| Problem::bad_request("`public_key` is an Ed25519 public key, 64 hexadecimal digits");
-    hex::decode_to_slice(&asked.public_key, &mut public_key).map_err(wrong)?;
-    let transaction = Transaction::UserRegister(UserRegister {
-        tenant: tenant.clone(),
-        user: asked.user,
-        public_key,
-        role: asked.role,
-        expires_ms: asked.expires_ms,
-    });
-    Ok(prepared(&api, &tenant, query.author, transaction))
-}
-
-/// Prepares that a user may sign nothing until it is resumed.
-#[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/suspend", tag = "users", operation_id = "prepare_suspension",
-    params(AuthorQuery), responses((status = 202, body = ChangeView)))]
-pub(super) async fn suspend_user(
-    State(api): State<Arc<Api>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
-    Path((_, user)): Path<(String, Identifier)>,
-    Asked(query): Asked<AuthorQuery>,
-) -> Response {
-    let name = UserName {
-        tenant: tenant.clone(),
-        user,
-    };
-    prepared(&api, &tenant, query.author, Transaction::UserSuspend(name))
-}
-
-/// Prepares that a suspended user may sign again.
-#[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/resume", tag = "users", operation_id = "prepare_resumption",
-    params(AuthorQuery), responses((status = 202, body = ChangeView)))]
-pub(super) async fn resume_user(
-    State(api): State<Arc<Api>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
-    Path((_, user)): Path<(String, Identifier)>,
-    Asked(query): Asked<AuthorQuery>,
-) -> Response {
-    let name = UserName {
-        tenant: tenant.clone(),
-        user,
-    };
-    prepared(&api, &tenant, query.author, Transaction::UserResume(name))
+    )
+    .await
 }

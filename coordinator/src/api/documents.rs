@@ -12,23 +12,25 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cryptonode::wire::v1::TraceParent;
 use futures_util::{Stream, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use serde::Deserialize;
-use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinHandle;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::conditional::{Tag, may_change, tagged};
 use super::page::{Asked, NumberPageQuery, PageQuery, limit, part};
 use super::views::{DocumentView, Page, PreparedView, ReceiptView, VersionView};
-use super::{Api, Problem, Tenant, drain, json, record};
+use super::{Api, Problem, Tenant, drain, json, managed, record};
 use crate::platform::{
-    ByteRange, CommitRead, EndToEndRequest, NoRange, Phases, PlatformError, ReadReport,
-    ReadRequest, WriteRequest,
+    ByteRange, CommitRead, EndToEndRequest, NoRange, Phases, ReadReport, ReadRequest, ReadStream,
+    WriteRequest,
 };
 use crate::record::{DatasetName, DocumentName, Identifier, UserName};
 
 const MAX_JSON: usize = 16 * 1024;
+const SERVER_TIMING: &str = "server-timing";
 
 /// The documents of a dataset, by name.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents", tag = "documents",
@@ -85,9 +87,9 @@ pub(super) async fn versions(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UploadQuery {
-    /// The user who will sign.
-    #[param(value_type = String, example = "alice")]
-    author: Identifier,
+    /// The user who will sign. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "alice")]
+    author: Option<Identifier>,
     /// The version that must come next; refused if it is another.
     version: Option<u64>,
 }
@@ -105,15 +107,12 @@ pub(super) struct UploadQuery {
 pub(super) async fn prepare_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     query: Result<Asked<UploadQuery>, Problem>,
     request: Request,
 ) -> Response {
-    // What is no text is no media type either: the record's own sentence refuses it.
-    let content_type = request
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let content_type = media_type(request.headers());
     let name = DatasetName {
         tenant: tenant.clone(),
         dataset: dataset.clone(),
@@ -123,19 +122,23 @@ pub(super) async fn prepare_write(
     let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
     let fresh = may_change(request.headers(), present.as_ref());
     let mut body = request.into_body();
-    let prepared = match query.and_then(|Asked(query)| fresh.map(|()| query)) {
+    let author = query.and_then(|Asked(query)| {
+        fresh?;
+        Ok((query.version, caller.acting(query.author)?))
+    });
+    let prepared = match author {
         Err(problem) => Err(problem),
-        Ok(query) => {
+        Ok((version, author)) => {
             let request = WriteRequest {
                 dataset: DatasetName {
                     tenant: tenant.clone(),
                     dataset,
                 },
                 document,
-                version: query.version,
+                version,
                 author: UserName {
                     tenant,
-                    user: query.author,
+                    user: author,
                 },
                 content_type,
             };
@@ -171,10 +174,12 @@ pub(super) async fn prepare_write(
 pub(super) async fn commit_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
 ) -> Result<(StatusCode, Json<ReceiptView>), Problem> {
     let signed = record::signed(request.into_body()).await?;
+    managed::bound(&caller, signed.author())?;
     let receipt = api.platform.commit_write(&tenant, id, signed).await?;
     Ok((StatusCode::CREATED, Json(receipt.into())))
 }
@@ -196,8 +201,8 @@ pub(super) async fn discard_write(
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "reader": "bob", "version": 3 }))]
 pub(super) struct ReadBody {
-    /// The user who will sign.
-    reader: Identifier,
+    /// The user who will sign. If absent, the one that the API key is bound to.
+    reader: Option<Identifier>,
     /// The version; the latest if absent.
     version: Option<u64>,
     /// For a reader who opens the document itself: its ephemeral key for this read with the proof, 160 bytes, hexadecimal. The read is
@@ -216,6 +221,7 @@ pub(super) struct ReadBody {
 pub(super) async fn prepare_read(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
@@ -224,7 +230,7 @@ pub(super) async fn prepare_read(
         tenant: tenant.clone(),
         dataset,
     };
-    asked.prepare(&api, tenant, dataset.document(document))
+    asked.prepare(&api, &caller, tenant, dataset.document(document))
 }
 
 impl ReadBody {
@@ -232,6 +238,7 @@ impl ReadBody {
     pub(super) fn prepare(
         self,
         api: &Api,
+        caller: &Caller,
         tenant: Identifier,
         of: DocumentName,
     ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
@@ -241,7 +248,7 @@ impl ReadBody {
             version: self.version,
             reader: UserName {
                 tenant,
-                user: self.reader,
+                user: caller.acting(self.reader)?,
             },
         };
         let bytes = |what: &str, text: String| {
@@ -274,11 +281,14 @@ impl ReadBody {
 /// Nothing is sent before the record, the organisations and, with threshold encryption, the crypto nodes have agreed, and nothing of
 /// a block that does not verify. An answer that breaks off is no document: `reads/{id}` says why.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/reads/{id}", tag = "documents", operation_id = "commit_read",
-    params(("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`.")),
+    params(
+        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`."),
+        ("TE" = Option<String>, Header, description = "`trailers`: the answer is chunked, and ends with a `Server-Timing` of the whole read.")),
     request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
     responses(
         (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
-            ("Server-Timing" = String, description = "What the read's phases took."),
+            ("Server-Timing" = String, description = "What the read's phases took, as far as it was known before the first byte."),
+            ("x-read-id" = String, description = "Names the read: `reads/{id}` tells of it."),
             ("Accept-Ranges" = String, description = "`bytes`."))),
         (status = 206, description = "The bytes that were asked for.", content_type = "application/octet-stream",
             headers(("Content-Range" = String, description = "Which bytes of how many."))),
@@ -286,33 +296,46 @@ impl ReadBody {
 pub(super) async fn commit_read(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
 ) -> Result<Response, Problem> {
     let trace = trace_of(request.headers());
     let range = range_of(request.headers());
+    let trailers = wants_trailers(request.headers());
     let signed = record::signed(request.into_body()).await?;
+    managed::bound(&caller, signed.author())?;
     let commit = CommitRead {
         signed,
         range: range?,
         trace,
     };
     let read = api.platform.commit_read(&tenant, id, commit).await?;
+    Ok(answer(read, trailers))
+}
+
+/// The document as an answer. With `trailers` its length is not said beforehand, and the times of the whole read come behind it.
+pub(super) fn answer(read: ReadStream, trailers: bool) -> Response {
     let content_type = read
         .content_type
         .as_deref()
         .and_then(|kind| HeaderValue::from_str(kind).ok());
-    let timing = server_timing(&read.report.phases);
+    let timing = server_timing(&read.report);
     let range = read.range.clone();
     let bytes = range.as_ref().map_or(read.length, |it| it.end - it.start);
     let (length, whole) = (HeaderValue::from(bytes), read.length);
-    let mut response = Body::from_stream(parts(read.parts, read.end)).into_response();
+    let read_id = HeaderValue::from_str(&read.report.read_id.to_string());
+    let mut response = Body::new(StreamBody::new(frames(read, trailers))).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
         content_type.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream")),
     );
-    headers.insert(header::CONTENT_LENGTH, length);
+    if trailers {
+        headers.insert(header::TRAILER, HeaderValue::from_static(SERVER_TIMING));
+    } else {
+        headers.insert(header::CONTENT_LENGTH, length);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(
@@ -320,12 +343,30 @@ pub(super) async fn commit_read(
         HeaderValue::from_static("nosniff"),
     );
     if let Ok(timing) = HeaderValue::from_str(&timing) {
-        headers.insert("server-timing", timing);
+        headers.insert(SERVER_TIMING, timing);
+    }
+    if let Ok(read_id) = read_id {
+        headers.insert("x-read-id", read_id);
     }
     if let Some(range) = range {
         is_part(&mut response, &range, whole);
     }
-    Ok(response)
+    response
+}
+
+/// The media type of what is sent. What is no text is none either: the record's own sentence refuses it.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Whether the caller takes fields behind a body (RFC 9110 section 6.5).
+pub(super) fn wants_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TE).iter();
+    let words = lines.filter_map(|line| line.to_str().ok());
+    words
+        .flat_map(|line| line.split(','))
+        .any(|word| word.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// Says of an answer which bytes of how many it has.
@@ -363,38 +404,66 @@ pub(super) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
     TraceParent::from_header(text)
 }
 
-/// The phases that are over before the first byte, as `Server-Timing`.
-fn server_timing(phases: &Phases) -> String {
+/// The phases of a read as `Server-Timing` (W3C). Before a long document has left, what it took to decrypt and in all is not known, and not said.
+fn server_timing(report: &ReadReport) -> String {
     let Phases {
         record_ms,
         approvals_ms,
         cluster_ms,
+        master_key_ms,
         fetch_ms,
         checksum_ms,
-        ..
-    } = phases;
-    format!(
-        "record;dur={record_ms}, approvals;dur={approvals_ms}, cluster;dur={cluster_ms}, fetch;dur={fetch_ms}, \
-         checksum;dur={checksum_ms}"
-    )
+        decrypt_ms,
+        first_byte_ms,
+        total_ms,
+    } = &report.phases;
+    let mut text = format!("permission;dur={record_ms}");
+    for (name, ms) in [
+        ("approvals", approvals_ms),
+        ("reencryption", cluster_ms),
+        ("master-key", master_key_ms),
+    ] {
+        if *ms > 0.0 {
+            text.push_str(&format!(", {name};dur={ms}"));
+        }
+    }
+    text.push_str(&format!(
+        ", fetch;dur={fetch_ms}, checksum;dur={checksum_ms}"
+    ));
+    if report.outcome == "complete" {
+        text.push_str(&format!(", decrypt;dur={decrypt_ms}, total;dur={total_ms}"));
+    } else {
+        text.push_str(&format!(", first-byte;dur={first_byte_ms}"));
+    }
+    text
 }
 
 /// The parts of a document; an error breaks off the answer, so that nobody takes a part for the whole.
-pub(super) fn parts(
-    parts: Receiver<Bytes>,
-    end: JoinHandle<Result<(), PlatformError>>,
-) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some((parts, end)), async |state| {
-        let (mut parts, end) = state?;
-        if let Some(part) = parts.recv().await {
-            return Some((Ok(part), Some((parts, end))));
+fn frames(mut read: ReadStream, trailers: bool) -> impl Stream<Item = io::Result<Frame<Bytes>>> {
+    let first = read.first.take();
+    let rest = stream::unfold(Some(read), move |read| async move {
+        let mut read = read?;
+        if let Some(part) = read.parts.recv().await {
+            return Some((Ok(Frame::data(part)), Some(read)));
         }
-        match end.await {
+        match (&mut read.end).await {
+            Ok(Ok(())) if trailers => times(&read).map(|times| (Ok(times), None)),
             Ok(Ok(())) => None,
             Ok(Err(e)) => Some((Err(io::Error::other(e)), None)),
             Err(e) => Some((Err(io::Error::other(e)), None)),
         }
-    })
+    });
+    let first = first.map(|part| Ok(Frame::data(part)));
+    stream::StreamExt::chain(stream::iter(first), rest)
+}
+
+/// The times of the whole read, behind it.
+fn times(read: &ReadStream) -> Option<Frame<Bytes>> {
+    let report = read.reports.get(read.report.read_id)?;
+    let value = HeaderValue::from_str(&server_timing(&report)).ok()?;
+    let mut fields = HeaderMap::new();
+    fields.insert(SERVER_TIMING, value);
+    Some(Frame::trailers(fields))
 }
 
 /// What happened in a read: its phases, the organisations, the crypto nodes.

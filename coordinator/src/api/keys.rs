@@ -9,12 +9,15 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::auth::{AuthError, Caller, DEFAULT_GRACE_S, IssuedKey, KeyRecord, KeyTerms, Scopes};
+use super::auth::{
+    ApiKeys, AuthError, Caller, DEFAULT_GRACE_S, IssuedKey, KeyRecord, KeyTerms, Scopes,
+};
 use super::page::{Asked, KeyPageQuery, limit, part};
 use super::views::{IssuedKeyView, Page};
 use super::{Api, Problem, bounded, json, malformed};
 use crate::client::profile::ApiKey;
 use crate::platform::now_ms;
+use crate::record::Identifier;
 
 const MAX_JSON: usize = 4 * 1024;
 
@@ -26,7 +29,9 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     Asked(query): Asked<KeyPageQuery>,
 ) -> Result<Json<Page<KeyRecord>>, Problem> {
-    let keys = api.keys.list(&caller.tenant, query.after.as_deref())?;
+    let keys = api
+        .list_of_keys(move |keys| keys.list(&caller.tenant, query.after.as_deref()))
+        .await?;
     Ok(Json(part(keys, limit(query.limit), |key| key.id.clone())))
 }
 
@@ -41,9 +46,11 @@ pub(super) struct NewKey {
     scopes: Scopes,
     /// Seconds for which it opens anything; as long as the key that makes it, if absent.
     expires_in_s: Option<u64>,
+    /// The one user who may act through it; if absent the one of the key that makes it, and any of the tenant's if that has none.
+    user: Option<Identifier>,
 }
 
-/// Makes an API key, at most with the scopes and the life of the one that is used. The answer is the only time that it is shown.
+/// Makes an API key, at most with the scopes and the life of the one that is used, and for its user alone if it has one. The answer is the only time that it is shown.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "create_key", request_body = NewKey,
     responses((status = 201, body = IssuedKeyView)))]
 pub(super) async fn create(
@@ -58,13 +65,19 @@ pub(super) async fn create(
     // Nor does it last longer than the key that makes it.
     let asked_ms = asked.expires_in_s.map(lifetime);
     let expires_ms = [asked_ms, caller.expires_ms].into_iter().flatten().min();
+    let user = match (asked.user, &caller.user) {
+        (None, bound) => bound.clone(),
+        (Some(user), _) => Some(caller.acting(Some(user))?),
+    };
     let terms = KeyTerms {
         tenant: caller.tenant,
         name: asked.name,
         scopes: asked.scopes,
+        user,
         expires_ms,
     };
-    Ok(shown(api.keys.issue(terms, now_ms)?))
+    let issue = move |keys: &ApiKeys| keys.issue(terms, now_ms);
+    Ok(shown(api.list_of_keys(issue).await?))
 }
 
 /// How a key is replaced.
@@ -90,14 +103,14 @@ pub(super) async fn rotate(
         true => Rotation { grace_s: None },
         false => serde_json::from_slice(&bytes).map_err(malformed)?,
     };
-    within(&caller, api.keys.get(&caller.tenant, &id)?.scopes)?;
     let grace_s = asked.grace_s.unwrap_or(DEFAULT_GRACE_S);
-    Ok(shown(api.keys.rotate(
-        &caller.tenant,
-        &id,
-        grace_s,
-        now_ms(),
-    )?))
+    let rotate = move |keys: &ApiKeys| {
+        let old = keys.get(&caller.tenant, &id)?;
+        within(&caller, old.scopes)?;
+        of_its_user(&caller, &old)?;
+        keys.rotate(&caller.tenant, &id, grace_s, now_ms())
+    };
+    Ok(shown(api.list_of_keys(rotate).await?))
 }
 
 /// Revokes a key: from the next request on it opens nothing.
@@ -108,7 +121,11 @@ pub(super) async fn revoke(
     Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, String)>,
 ) -> Result<Json<KeyRecord>, Problem> {
-    Ok(Json(api.keys.revoke(&caller.tenant, &id, now_ms())?))
+    let revoke = move |keys: &ApiKeys| {
+        of_its_user(&caller, &keys.get(&caller.tenant, &id)?)?;
+        keys.revoke(&caller.tenant, &id, now_ms())
+    };
+    Ok(Json(api.list_of_keys(revoke).await?))
 }
 
 /// A key gives nobody more than it has itself.
@@ -116,6 +133,14 @@ fn within(caller: &Caller, scopes: Scopes) -> Result<(), AuthError> {
     match scopes.iter().find(|scope| !caller.scopes.contains(*scope)) {
         Some(scope) => Err(AuthError::Scope(scope)),
         None => Ok(()),
+    }
+}
+
+/// A key that is bound to a user has no power over the keys of others.
+fn of_its_user(caller: &Caller, key: &KeyRecord) -> Result<(), AuthError> {
+    match &caller.user {
+        Some(bound) if key.user != caller.user => Err(AuthError::User(bound.clone())),
+        _ => Ok(()),
     }
 }
 

@@ -9,10 +9,11 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth::Caller;
 use super::changes::{AuthorQuery, ChangeView, prepared};
 use super::conditional::{Tag, may_change, tagged};
 use super::page::{Asked, PageQuery, limit, part};
-use super::views::Page;
+use super::views::{Page, ReceiptView};
 use super::{Api, Problem, Tenant, json};
 use crate::platform::PlatformError;
 use crate::record::{
@@ -168,10 +169,11 @@ pub(super) struct LinkBody {
     params(AuthorQuery,
         ("If-Match" = Option<String>, Header, description = "The link's `ETag`: only if this is its version."),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such link yet.")),
-    request_body = LinkBody, responses((status = 202, body = ChangeView)))]
+    request_body = LinkBody, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, link)): LinkPath,
     Asked(query): Asked<AuthorQuery>,
     headers: HeaderMap,
@@ -194,7 +196,7 @@ pub(super) async fn put(
         to: asked.to.into_name(&tenant),
         relation: asked.relation,
     });
-    Ok(prepared(&api, &tenant, query.author, transaction))
+    prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// Proof that a transaction is on the record: it holds without this platform, against the organisations' keys.

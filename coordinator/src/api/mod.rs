@@ -18,9 +18,11 @@ mod documents;
 pub(crate) mod end_to_end;
 mod keys;
 mod links;
+mod managed;
 mod once;
 pub mod openapi;
 mod page;
+mod pki;
 mod problem;
 pub mod problem_types;
 mod rate;
@@ -28,6 +30,7 @@ mod record;
 mod schema;
 mod serve;
 mod shared;
+mod users;
 mod views;
 
 use std::sync::Arc;
@@ -51,6 +54,8 @@ pub use self::access::AccessView;
 pub use self::changes::ChangeView;
 pub use self::end_to_end::{ClusterKeyView, ClusterMemberView, HexBytes, SharesView, StandingView};
 pub use self::links::{EndView, LinkView, ProofView};
+pub use self::managed::WrittenView;
+use self::once::Lifetimes;
 pub use self::once::{Answers, AnswersError};
 pub use self::problem::Problem;
 pub use self::serve::serve;
@@ -77,11 +82,23 @@ const REQUEST_ID: &str = "x-request-id";
 /// What the handlers work with.
 pub struct Api {
     platform: Arc<Platform>,
-    keys: ApiKeys,
+    keys: Arc<ApiKeys>,
     rates: Rates,
     answers: Arc<Answers>,
     prepared_ms: u64,
     remembered_ms: u64,
+}
+
+impl Api {
+    /// Asks the list of keys, which lies on a disk, on a thread that may wait.
+    async fn list_of_keys<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&ApiKeys) -> Result<T, AuthError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let keys = self.keys.clone();
+        let asked = tokio::task::spawn_blocking(move || ask(&keys)).await;
+        Ok(asked.map_err(PlatformError::from)??)
+    }
 }
 
 /// The scopes of which a key must have one to use a route.
@@ -146,28 +163,37 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(AUDIT), routes!(record::export)),
         (for_scopes(ANY), routes!(record::status)),
         (once_for(SUBMIT), routes!(record::submit)),
-        (for_scopes(READ), routes!(record::users)),
-        (for_scopes(READ), routes!(record::authorities)),
+        (once_for(SUBMIT), routes!(managed::submit)),
+        (for_scopes(READ), routes!(users::list)),
+        (for_scopes(READ), routes!(users::get)),
+        (for_scopes(READ), routes!(pki::authorities)),
+        (prepares(MANAGE), routes!(pki::set_authorities)),
+        (prepares(MANAGE), routes!(pki::publish_revocations)),
+        (prepares(MANAGE), routes!(pki::bind)),
+        (prepares(MANAGE), routes!(pki::unbind)),
         (for_scopes(READ), routes!(record::datasets)),
         (for_scopes(READ), routes!(record::dataset)),
         (prepares(MANAGE), routes!(changes::create_dataset)),
-        (for_scopes(MANAGE), routes!(changes::configure_dataset)),
+        (prepares(MANAGE), routes!(changes::configure_dataset)),
         (for_scopes(READ), routes!(access::permissions)),
-        (for_scopes(MANAGE), routes!(changes::set_role)),
-        (for_scopes(MANAGE), routes!(changes::add_to_role)),
-        (for_scopes(MANAGE), routes!(changes::remove_from_role)),
+        (prepares(MANAGE), routes!(changes::set_role)),
+        (prepares(MANAGE), routes!(changes::add_to_role)),
+        (prepares(MANAGE), routes!(changes::remove_from_role)),
         (for_scopes(READ), routes!(access::list)),
         (prepares(READ), routes!(access::ask)),
         (prepares(MANAGE), routes!(access::grant)),
         (prepares(MANAGE), routes!(access::decline)),
-        (prepares(MANAGE), routes!(changes::register_user)),
-        (prepares(MANAGE), routes!(changes::suspend_user)),
-        (prepares(MANAGE), routes!(changes::resume_user)),
+        (prepares(MANAGE), routes!(users::register)),
+        (prepares(MANAGE), routes!(users::rotate)),
+        (prepares(MANAGE), routes!(users::suspend)),
+        (prepares(MANAGE), routes!(users::resume)),
+        (prepares(MANAGE), routes!(users::expire)),
+        (prepares(MANAGE), routes!(users::remove)),
         (for_scopes(READ), routes!(links::list)),
         (for_scopes(READ), routes!(links::get)),
-        (for_scopes(WRITE), routes!(links::put)),
+        (prepares(WRITE), routes!(links::put)),
         (for_scopes(READ), routes!(links::prove)),
-        (for_scopes(WRITE), routes!(changes::erase)),
+        (prepares(WRITE), routes!(changes::erase)),
         (for_scopes(AUDIT), routes!(record::checkpoint)),
         (for_scopes(AUDIT), routes!(record::audit)),
         (for_scopes(READ), routes!(documents::list)),
@@ -175,6 +201,8 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(WRITE), routes!(documents::prepare_write)),
         (once_for(WRITE), routes!(documents::commit_write)),
         (for_scopes(WRITE), routes!(documents::discard_write)),
+        (once_for(WRITE), routes!(managed::write)),
+        (for_scopes(READ), routes!(managed::read)),
         (prepares(READ), routes!(documents::prepare_read)),
         (for_scopes(READ), routes!(documents::commit_read)),
         (for_scopes(READ), routes!(documents::report)),
@@ -205,7 +233,7 @@ fn open_table() -> Vec<Described> {
 pub fn router(platform: Arc<Platform>, keys: ApiKeys, answers: Answers, limits: &Limits) -> Router {
     let api = Arc::new(Api {
         platform,
-        keys,
+        keys: Arc::new(keys),
         rates: Rates::new(limits.tenant_requests_s, limits.tenant_burst),
         answers: Arc::new(answers),
         prepared_ms: limits.prepared_s.saturating_mul(1000),
@@ -267,7 +295,7 @@ async fn enter(
         .iter()
         .find(|(name, _)| *name == "tenant")
         .map(|(_, value)| value);
-    let admitted = admit(&api.keys, header, tenant, door.needs);
+    let admitted = admit(&api, header, tenant, door.needs).await;
     let admitted = admitted.and_then(|(caller, tenant)| {
         let token = api.rates.take(&caller.tenant, Instant::now());
         token
@@ -280,17 +308,20 @@ async fn enter(
             if let Some(tenant) = tenant {
                 request.extensions_mut().insert(Tenant(tenant));
             }
-            let lifetime_ms = match door.once {
-                Once::WhilePrepared => api.prepared_ms,
-                Once::Remembered => api.remembered_ms,
-                Once::No => return Ok(next.run(request).await),
+            let lifetimes = Lifetimes {
+                usual_ms: match door.once {
+                    Once::WhilePrepared => api.prepared_ms,
+                    Once::Remembered => api.remembered_ms,
+                    Once::No => return Ok(next.run(request).await),
+                },
+                settled_ms: api.remembered_ms,
             };
             if !request.headers().contains_key(once::HEADER) {
                 return Ok(next.run(request).await);
             }
             let run = async move {
                 let run = |request| next.run(request);
-                once::once(&api.answers, &caller, request, lifetime_ms, run).await
+                once::once(&api.answers, &caller, request, lifetimes, run).await
             };
             Ok(tokio::spawn(run.in_current_span())
                 .await
@@ -305,13 +336,17 @@ async fn enter(
 
 /// Who asks, if its key opens a route of this tenant, or an operator's if there is no tenant in the path. A key of another tenant is
 /// not told what its scopes would be good for.
-fn admit(
-    keys: &ApiKeys,
+async fn admit(
+    api: &Api,
     header: Option<&[u8]>,
     tenant: Option<&str>,
     needs: Needs,
 ) -> Result<(Caller, Option<Identifier>), Problem> {
-    let caller = keys.verify(header, now_ms())?;
+    // Whoever has no key costs no thread.
+    let genuine = api.keys.check(header)?;
+    let caller = api
+        .list_of_keys(move |keys| keys.admit(&genuine, now_ms()))
+        .await?;
     let own = match (tenant, Identifier::new(&caller.tenant)) {
         (Some(asked), Ok(own)) if asked == own.as_str() => Some(own),
         (None, _) if caller.tenant == OPERATOR => None,

@@ -25,6 +25,7 @@ use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use super::auth::Caller;
+use super::changes::Settled;
 use super::{Problem, drain};
 use crate::envelope::hash_items;
 use crate::platform::now_ms;
@@ -73,12 +74,21 @@ struct Passing {
     ended: bool,
 }
 
-/// Carries out `run`, or gives the answer that it gave before. What is remembered is remembered for `lifetime_ms`.
+/// For how long answers are remembered.
+#[derive(Clone, Copy)]
+pub(super) struct Lifetimes {
+    /// What the route usually gives.
+    pub(super) usual_ms: u64,
+    /// What says that something has happened ([`Settled`]).
+    pub(super) settled_ms: u64,
+}
+
+/// Carries out `run`, or gives the answer that it gave before.
 pub(super) async fn once<F>(
     answers: &Arc<Answers>,
     caller: &Caller,
     request: Request,
-    lifetime_ms: u64,
+    lifetimes: Lifetimes,
     run: impl FnOnce(Request) -> F,
 ) -> Response
 where
@@ -148,6 +158,10 @@ where
         return response;
     };
     let (parts, body) = response.into_parts();
+    let lifetime_ms = match parts.extensions.get::<Settled>() {
+        Some(_) => lifetimes.settled_ms,
+        None => lifetimes.usual_ms,
+    };
     let Ok(body) = axum::body::to_bytes(body, MAX_ANSWER).await else {
         return Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -37,7 +37,11 @@ belongs to another does not exist for it (404). The roles named with a route are
 
 **Request ids.** Every answer has `x-request-id`, the caller's own if it sent a short plain word; the platform's logs have it too.
 
-**Not twice.** POST requests that make something take an `Idempotency-Key`. The same key with the same request gives the same \
+**Managed users.** A user can leave its key to the platform (`managed` in the list of users). Then the platform signs for it, as the record shows: \
+requests that prepare something for other users do it at once for a managed one (201), and documents are written and read in one request each (`content`). \
+An API key that is bound to a user is for that user alone, and names it where nobody else is named.
+
+**Not twice.** Requests that make or change something take an `Idempotency-Key`. The same key with the same request gives the same \
 answer, however often and after a restart too; with another body it is refused.
 
 **Versions.** What has versions has an `ETag`; `If-None-Match` saves a fetch, `If-Match` keeps a change from undoing another's.";
@@ -293,8 +297,10 @@ fn answers(operation: &mut Operation) {
         if let RefOr::T(response) = response {
             if response.description.is_empty() {
                 response.description = match status.as_str() {
-                    "201" => "It is made.",
-                    "202" => "A transaction to check, to sign, and to send to `transactions`.",
+                    "201" => "It is done.",
+                    "202" => {
+                        "A transaction to check, to sign, and to send to `transactions`; of a managed user it is done already (201)."
+                    }
                     _ => "What was asked for.",
                 }
                 .to_owned();

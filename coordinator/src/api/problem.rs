@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::AuthError;
-use crate::platform::PlatformError;
+use crate::platform::{ManagedKeyError, PlatformError};
 
 /// What an error answer says.
 #[derive(Debug, Clone)]
@@ -178,7 +178,8 @@ impl From<AuthError> for Problem {
             AuthError::Missing | AuthError::Invalid | AuthError::Expired | AuthError::Revoked => {
                 StatusCode::UNAUTHORIZED
             }
-            AuthError::Scope(_) => StatusCode::FORBIDDEN,
+            AuthError::Scope(_) | AuthError::User(_) => StatusCode::FORBIDDEN,
+            AuthError::Author => StatusCode::BAD_REQUEST,
             AuthError::Unknown => StatusCode::NOT_FOUND,
             AuthError::Terms(_) => StatusCode::UNPROCESSABLE_ENTITY,
             AuthError::Registry(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -231,12 +232,20 @@ fn status(e: &PlatformError) -> StatusCode {
         | PlatformError::NotEndToEnd { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         PlatformError::NoPointer => StatusCode::BAD_REQUEST,
         PlatformError::ReadOver => StatusCode::GONE,
+        PlatformError::ManagedKey(e) => match e {
+            ManagedKeyError::NotManaged(_) | ManagedKeyError::Missing(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            ManagedKeyError::TooMany | ManagedKeyError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        },
         PlatformError::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         PlatformError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         PlatformError::Upload { .. } | PlatformError::ReaderGone => StatusCode::BAD_REQUEST,
         PlatformError::Idle => StatusCode::REQUEST_TIMEOUT,
         PlatformError::NotApproved { .. } => StatusCode::FORBIDDEN,
         PlatformError::Busy
+        | PlatformError::NoAnswer { .. }
         | PlatformError::NoCluster { .. }
         | PlatformError::Cluster { .. }
         | PlatformError::Record { .. } => StatusCode::SERVICE_UNAVAILABLE,

@@ -15,14 +15,12 @@ use utoipa::ToSchema;
 use super::auth::{AuthError, Caller, Scope};
 use super::conditional::{Tag, tagged};
 use super::page::{Asked, PageQuery, limit, part};
-use super::views::{
-    AuthorityView, ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView, UserView,
-};
+use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView};
 use super::{Api, Problem, Tenant, bounded};
-use crate::platform::{PlatformError, now_ms};
+use crate::platform::PlatformError;
 use crate::record::audit::{AuditQuery, AuditView, Subject};
 use crate::record::{
-    Author, DatasetName, Identifier, MAX_TRANSACTION, RecordError, SignedTransaction, Transaction,
+    DatasetName, Identifier, MAX_TRANSACTION, RecordError, SignedTransaction, Transaction,
 };
 
 /// Longest signed transaction on the wire, in bytes.
@@ -115,9 +113,13 @@ pub(super) async fn submit(
     if !caller.scopes.contains(needed) {
         return Err(AuthError::Scope(needed).into());
     }
+    super::managed::bound(&caller, signed.author())?;
     // A key of one tenant is no way in for another one's users. An organisation answers for itself.
-    if matches!(signed.author(), Author::User(author) if author.tenant != tenant)
-        || elsewhere(&signed, &tenant)
+    if signed
+        .author()
+        .user()
+        .is_some_and(|author| author.tenant != tenant)
+        || elsewhere(signed.transaction(), &tenant)
     {
         return Err(Problem::not_found());
     }
@@ -126,8 +128,8 @@ pub(super) async fn submit(
 }
 
 /// Whether a user's transaction is about another tenant's things.
-fn elsewhere(signed: &SignedTransaction, tenant: &Identifier) -> bool {
-    let about = match signed.transaction() {
+pub(super) fn elsewhere(transaction: &Transaction, tenant: &Identifier) -> bool {
+    let about = match transaction {
         Transaction::UserRegister(it) => &it.tenant,
         Transaction::UserSuspend(it) | Transaction::UserResume(it) => &it.tenant,
         Transaction::UserExpire(it) => &it.tenant,
@@ -162,35 +164,6 @@ pub(super) async fn signed(body: Body) -> Result<SignedTransaction, Problem> {
         }
         .into()
     })
-}
-
-/// The tenant's users, by name.
-#[utoipa::path(get, path = "/v1/tenants/{tenant}/users", tag = "users", operation_id = "list_users", params(PageQuery),
-    responses((status = 200, body = Page<UserView>)))]
-pub(super) async fn users(
-    State(api): State<Arc<Api>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
-    Asked(query): Asked<PageQuery>,
-) -> Json<Page<UserView>> {
-    Json(api.platform.record().with_state(|state| {
-        let users = state.users(&tenant, query.after.as_ref());
-        let views = users.map(|(name, user)| UserView::of(state, name, user, now_ms()));
-        part(views, limit(query.limit), |view| view.user.to_string())
-    }))
-}
-
-/// The authorities of its own public-key infrastructure that the tenant has registered.
-#[utoipa::path(get, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "list_authorities",
-    responses((status = 200, body = Page<AuthorityView>)))]
-pub(super) async fn authorities(
-    State(api): State<Arc<Api>>,
-    Extension(Tenant(tenant)): Extension<Tenant>,
-) -> Json<Page<AuthorityView>> {
-    let items = api
-        .platform
-        .record()
-        .with_state(|state| AuthorityView::all(state, &tenant));
-    Json(Page { items, next: None })
 }
 
 /// The tenant's datasets, by name.

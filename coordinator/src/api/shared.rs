@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::auth::Caller;
 use super::documents::ReadBody;
 use super::end_to_end::proof_of;
 use super::links::ProofView;
@@ -107,6 +108,7 @@ pub(super) async fn versions(
 pub(super) async fn prepare_read(
     State(api): State<Arc<Api>>,
     Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, tenant, dataset, document)): SharedDocument,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
@@ -116,7 +118,7 @@ pub(super) async fn prepare_read(
         dataset,
         document,
     };
-    asked.prepare(&api, own, of)
+    asked.prepare(&api, &caller, own, of)
 }
 
 /// Proof of a version of such a document.

@@ -111,7 +111,7 @@ pub struct PreparedView {
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "user": "alice", "role": "member", "public_key": "3d40…64 hexadecimal digits", "key_version": 1, "suspended": false
+    "user": "alice", "role": "member", "public_key": "3d40…64 hexadecimal digits", "key_version": 1, "managed": false, "suspended": false
 }))]
 pub struct UserView {
     /// Its name.
@@ -122,6 +122,9 @@ pub struct UserView {
     pub public_key: String,
     /// 1 for the first key, one more with each rotation.
     pub key_version: u64,
+    /// Whether a platform keeps its key and signs for it.
+    #[serde(default)]
+    pub managed: bool,
     /// Whether it is suspended.
     pub suspended: bool,
     /// Milliseconds since the Unix epoch from which on it may sign nothing.
@@ -212,6 +215,7 @@ impl UserView {
             role: user.role,
             public_key: hex::encode(user.public_key),
             key_version: user.key_version,
+            managed: user.managed,
             suspended: user.suspended,
             expires_ms: user.expires_ms,
         }

@@ -1,27 +1,25 @@
 //! Which platform, which tenant, whose signature: from options, the environment, and a profile, in this order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::output::{field, table};
-use super::{Failure, Output, block_on, exit};
+use super::{Failure, Output, block_on, exit, profiles};
 use crate::client::profile::{ApiKey, Profile};
+use crate::client::profiles::{Profiles, is_name};
 use crate::client::{Client, Signer, user_key};
-use crate::folder;
 use crate::record::Identifier;
-
-const MAX_KEY_FILE: u64 = 4096;
 
 /// Options of every command that speaks to a platform.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Platform and user")]
 pub(super) struct Connect {
-    /// Profile with whatever of the following is not given.
-    #[arg(long, global = true, value_name = "FILE", env = "COORDINATOR_PROFILE")]
-    profile: Option<PathBuf>,
+    /// Profile with whatever of the following is not given: its name (`coordinator profile`), or a file.
+    #[arg(long, global = true, value_name = "NAME", env = "COORDINATOR_PROFILE")]
+    profile: Option<String>,
     /// Where the platform answers.
     #[arg(long, global = true, value_name = "URL", env = "COORDINATOR_URL")]
     url: Option<String>,
@@ -39,7 +37,7 @@ pub(super) struct Connect {
     key: Option<PathBuf>,
 }
 
-/// Commands about the profile.
+/// Commands about a profile in a file of its own.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClientCommand {
     /// Write a profile with what the options and the environment say, but for an operator's API key.
@@ -67,11 +65,22 @@ fn missing(what: &str, how: &str) -> Failure {
 }
 
 impl Connect {
-    /// What is known.
+    /// What is known, with the API key.
     pub(super) fn resolve(&self) -> Result<Profile, Failure> {
+        let mut profile = self.told()?;
+        profile.load_keys()?;
+        Ok(profile)
+    }
+
+    /// What is known, with the names of the files of keys.
+    fn told(&self) -> Result<Profile, Failure> {
         let mut profile = match &self.profile {
-            Some(path) => Profile::read(path)?,
-            None => Profile::default(),
+            Some(name) => self.named(name)?,
+            None => match Profiles::path() {
+                Some(path) => Profiles::read(&path)?.find(None, &path)?,
+                None => None,
+            }
+            .unwrap_or_default(),
         };
         // A key belongs to its user: naming another user takes another key.
         if self.user.is_some() && self.user != profile.user {
@@ -82,13 +91,42 @@ impl Connect {
         profile.user = self.user.clone().or(profile.user);
         profile.key = self.key.clone().or(profile.key);
         if let Some(path) = &self.api_key_file {
-            let bytes = folder::read_secret(path, MAX_KEY_FILE)?;
-            // A key that is no text is refused as an empty one is.
-            let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
-            profile.api_key = Some(ApiKey::new(Zeroizing::new(text.to_owned())));
+            profile.api_key = None;
+            profile.api_key_file = Some(path.clone());
         } else if let Ok(key) = std::env::var("COORDINATOR_API_KEY") {
             profile.api_key = Some(ApiKey::new(Zeroizing::new(key)));
         }
+        Ok(profile)
+    }
+
+    /// A profile by its name, or the one in a file.
+    pub(super) fn named(&self, name: &str) -> Result<Profile, Failure> {
+        if !is_name(name) {
+            return Ok(Profile::read(Path::new(name))?);
+        }
+        // What was a file before there were names, is one.
+        if Path::new(name).is_file() {
+            return Ok(Profile::read(Path::new(name))?);
+        }
+        let path = Profiles::path().unwrap_or_default();
+        let found = Profiles::read(&path)?.find(Some(name), &path)?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// What is known, to be kept: with absolute names of files, and without an operator's key, which opens the whole record.
+    pub(super) fn to_keep(&self) -> Result<Profile, Failure> {
+        let mut profile = self.told()?;
+        for file in [
+            &mut profile.key,
+            &mut profile.api_key_file,
+            &mut profile.verifiers,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            *file = std::path::absolute(&*file)?;
+        }
+        profile.operator_key = None;
         Ok(profile)
     }
 
@@ -112,8 +150,11 @@ impl Connect {
             .api_key
             .ok_or_else(|| missing("the tenant's API key", "--api-key-file"))?;
         let mut client = Client::new(&url, tenant, api_key.expose().to_owned())?;
-        if let (Some(user), Some(key)) = (profile.user, profile.key) {
-            client.sign_as(Signer::new(user, user_key::read(&key)?));
+        match (profile.user, profile.key) {
+            (Some(user), Some(key)) => client.sign_as(Signer::new(user, user_key::read(&key)?)),
+            // Then the platform has it, or says that it has not.
+            (Some(user), None) => client.sign_as(Signer::managed(user)),
+            _ => {}
         }
         if let Some(ledger) = profile.ledger {
             let mut id = [0; 32];
@@ -157,45 +198,16 @@ pub(super) fn client(
     connect: &Connect,
     output: &Output,
 ) -> Result<(), Failure> {
-    let mut profile = connect.resolve()?;
     match command {
         ClientCommand::Init { out } => {
-            for file in [&mut profile.key, &mut profile.verifiers]
-                .into_iter()
-                .flatten()
-            {
-                *file = std::path::absolute(&*file)?;
-            }
-            // An operator's key opens the whole record: it is not handed on by way of a profile in the environment.
-            profile.operator_key = None;
-            profile.write(out)?;
+            connect.to_keep()?.write(out)?;
             let next = format!("use it with: export COORDINATOR_PROFILE={}", out.display());
             output.result(
                 &json!({ "profile": out }),
                 &[field("profile", out.display()), next],
             )
         }
-        ClientCommand::Show => {
-            let known = |known: bool| if known { "known" } else { "not known" };
-            let value = json!({
-                "url": profile.url, "tenant": profile.tenant, "user": profile.user, "key": profile.key,
-                "ledger": profile.ledger, "api_key": profile.api_key.is_some(),
-                "operator_key": profile.operator_key.is_some(), "verifiers": profile.verifiers,
-            });
-            let file = |file: Option<PathBuf>| file.map(|file| file.display().to_string());
-            let text = |value: Option<String>| value.unwrap_or_else(|| "not known".to_owned());
-            let lines = [
-                field("url", text(profile.url)),
-                field("tenant", text(profile.tenant.map(|t| t.to_string()))),
-                field("user", text(profile.user.map(|u| u.to_string()))),
-                field("key", text(file(profile.key))),
-                field("ledger", text(profile.ledger)),
-                field("verifier keys", text(file(profile.verifiers))),
-                field("API key", known(profile.api_key.is_some())),
-                field("operator's API key", known(profile.operator_key.is_some())),
-            ];
-            output.result(&value, &lines)
-        }
+        ClientCommand::Show => profiles::show(&connect.resolve()?, output),
     }
 }
 

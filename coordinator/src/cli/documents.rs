@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::output::{field, table};
-use super::{Connect, Failure, Output, audit, block_on, datasets, exit};
+use super::{Connect, Failure, Output, audit, block_on, datasets, exit, output};
 use crate::client::{GetOptions, Got, OnProgress, PutOptions};
 use crate::platform::{ByteRange, ReadReport};
 use crate::record::Identifier;
@@ -193,11 +193,14 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
     let got = block_on(async {
         let bar = output.progress(document.as_str(), None);
         let progress = on_progress(&bar);
+        let known = bar.clone();
+        let on_length: OnProgress = Box::new(move |length| output::of_length(&known, length));
         let options = GetOptions {
             version: *version,
             range: *range,
             of_tenant: of_tenant.as_ref(),
             ask_nodes: *ask_nodes,
+            on_length: Some(&on_length),
             on_progress: Some(&progress),
         };
         let mut stdout = tokio::io::stdout();
@@ -279,6 +282,7 @@ fn phases(report: &ReadReport) -> Vec<String> {
         ("permission on the record", phases.record_ms),
         ("approvals of the organisations", phases.approvals_ms),
         ("re-encryption by the crypto nodes", phases.cluster_ms),
+        ("the master key", phases.master_key_ms),
         ("fetch of the body", phases.fetch_ms),
         ("checksum", phases.checksum_ms),
         ("decryption", phases.decrypt_ms),

@@ -52,6 +52,7 @@ fn status(code: &str) -> u8 {
         | "key-file"
         | "no-user"
         | "verifier-keys"
+        | "no-key"
         | "peer-file"
         | "peer-not-joined"
         | "peer-token" => exit::CONFIGURATION,

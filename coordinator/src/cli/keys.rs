@@ -25,6 +25,7 @@ pub(super) enum KeyCommand {
     #[command(after_help = "\
 Examples, over the API with a key that has the scope `keys`, and in the platform's folder:
   (umask 077; coordinator key create nightly --scope read > nightly.key)
+  (umask 077; coordinator key create app --for-user carol > carol.key)
   (umask 077; coordinator key create --dir D --for-tenant acme > acme.key)
   (umask 077; coordinator key create --dir D --operator > operator.key)")]
     Create {
@@ -37,6 +38,9 @@ Examples, over the API with a key that has the scope `keys`, and in the platform
         /// For how many days it opens anything; for ever, if not given.
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: Option<u32>,
+        /// The one user who may act through it; any of the tenant's, if not given.
+        #[arg(long, value_name = "USER")]
+        for_user: Option<Identifier>,
         #[command(flatten)]
         place: Place,
     },
@@ -113,6 +117,7 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
             name,
             scopes,
             days,
+            for_user,
             place,
         } => {
             let scopes = match scopes.is_empty() {
@@ -127,13 +132,15 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
                         tenant,
                         name: name.clone(),
                         scopes,
+                        user: for_user.clone(),
                         expires_ms: lifetime_s.map(|seconds| now_ms + seconds * 1000),
                     };
                     view(keys.issue(terms, now_ms)?)
                 }
                 None => {
                     let client = connect.client()?;
-                    block_on(async { Ok(client.create_key(name, scopes, lifetime_s).await?) })?
+                    let made = client.create_key(name, scopes, lifetime_s, for_user.as_ref());
+                    block_on(async { Ok(made.await?) })?
                 }
             };
             show(output, &issued)
@@ -148,7 +155,7 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
             };
             let now_ms = now_ms();
             let rows: Vec<_> = keys.iter().map(|key| row(key, now_ms)).collect();
-            let heading = ["key", "name", "scopes", "made", "state"];
+            let heading = ["key", "name", "scopes", "user", "made", "state"];
             output.result(&keys, &table(&heading, &rows))
         }
         KeyCommand::Rotate { id, grace_s, place } => {
@@ -205,6 +212,10 @@ fn row(key: &KeyRecord, now_ms: u64) -> Vec<String> {
         key.id.clone(),
         key.name.clone(),
         key.scopes.to_string(),
+        key.user
+            .as_ref()
+            .map_or("any", Identifier::as_str)
+            .to_owned(),
         instant(key.created_ms),
         state,
     ]

@@ -19,8 +19,10 @@ mod operator;
 mod output;
 mod peer;
 mod pki;
+mod profiles;
 mod reconcile;
 mod requests;
+mod up;
 mod users;
 
 use std::ffi::OsString;
@@ -60,7 +62,10 @@ enum Command {
     /// Make a new platform: its folder, the organisations' keys, the record, the first tenant.
     Init(operator::Init),
     /// Run the platform until SIGTERM or Ctrl-C.
+    #[command(visible_alias = "serve")]
     Run(operator::Run),
+    /// Make a platform of its own, if there is none, and run it: for a first try.
+    Up(up::Up),
     /// An organisation's peer of the record as a process of its own.
     #[command(subcommand)]
     Peer(peer::PeerCommand),
@@ -76,7 +81,10 @@ enum Command {
     /// The platform's settings.
     #[command(subcommand)]
     Config(operator::ConfigCommand),
-    /// The profile of this command line.
+    /// Named profiles of this command line: which platform, tenant, API key and user.
+    #[command(subcommand)]
+    Profile(profiles::ProfileCommand),
+    /// A profile of this command line in a file of its own.
     #[command(subcommand)]
     Client(connect::ClientCommand),
     /// How the platform, its record and its clusters are.
@@ -147,7 +155,7 @@ where
     let output = Output::new(cli.json);
     let (mut log, default) = (cli.log, "warn");
     match &cli.command {
-        Command::Run(_) => log = log.or_else(|| Some("info".to_owned())),
+        Command::Run(_) | Command::Up(_) => log = log.or_else(|| Some("info".to_owned())),
         // The consensus library tells of every message and every view: whoever wants that names it.
         Command::Peer(peer::PeerCommand::Run { .. }) => {
             let level = log.unwrap_or_else(|| "info".to_owned());
@@ -172,11 +180,13 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
     match command {
         Command::Init(it) => operator::init(it, output),
         Command::Run(it) => operator::run(&it, output),
+        Command::Up(it) => up::run(it, output),
         Command::Peer(it) => peer::run(it, output),
         Command::Cluster(it) => operator::cluster(&it, output),
         Command::Key(it) => keys::run(&it, connect, output),
         Command::Tenant(it) => operator::tenant(&it, connect, output),
         Command::Config(it) => operator::config(&it, output),
+        Command::Profile(it) => profiles::run(&it, connect, output),
         Command::Client(it) => connect::client(&it, connect, output),
         Command::Status => connect::status(connect, output),
         Command::User(it) => users::run(&it, connect, output),

@@ -115,6 +115,9 @@ pub(super) struct Init {
     /// The tenant's administrator, whose key is made.
     #[arg(long, value_name = "USER", default_value = "admin")]
     administrator: Identifier,
+    /// The platform keeps the administrator's key and signs for it, so that plain HTTP does everything; otherwise it is written to users/.
+    #[arg(long, conflicts_with = "exchange")]
+    managed_administrator: bool,
     /// Where the HTTP API will listen; a loopback address.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7710")]
     listen: SocketAddr,
@@ -144,6 +147,7 @@ pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
         approvals: command.approvals.unwrap_or_default(),
         tenant: command.first_tenant,
         administrator: command.administrator,
+        managed_administrator: command.managed_administrator,
         listen: command.listen,
         exchange: command.exchange.map(|dir| Exchange {
             dir,
@@ -207,12 +211,8 @@ pub(super) struct Run {
 
 pub(super) fn run(command: &Run, output: &Output) -> Result<(), Failure> {
     daemon::harden();
-    if command
-        .listen
-        .is_some_and(|address| !address.ip().is_loopback())
-    {
-        let message = "--listen must be a loopback address such as 127.0.0.1:7710, because the API is plain HTTP";
-        return Err(Failure::new(exit::CONFIGURATION, "config-value", message));
+    if let Some(address) = command.listen {
+        loopback(address)?;
     }
     // The folder is taken before the passphrase is asked for: nobody should type it in vain.
     let prepared = daemon::prepare(&command.dir.dir)?;
@@ -227,6 +227,16 @@ pub(super) fn run(command: &Run, output: &Output) -> Result<(), Failure> {
         }
     };
     block_on(async { Ok(daemon::run(prepared, passphrase, options, announce).await?) })
+}
+
+/// The API is plain HTTP.
+pub(super) fn loopback(address: SocketAddr) -> Result<(), Failure> {
+    if address.ip().is_loopback() {
+        return Ok(());
+    }
+    let message =
+        "--listen must be a loopback address such as 127.0.0.1:7710, because the API is plain HTTP";
+    Err(Failure::new(exit::CONFIGURATION, "config-value", message))
 }
 
 /// Commands about clusters.
@@ -345,6 +355,7 @@ pub(super) fn tenant(
         tenant: name.to_string(),
         name: "administrator".to_owned(),
         scopes: Scopes::all(),
+        user: None,
         expires_ms: None,
     };
     let api_key = setup::api_keys(&folder, &master)?

@@ -97,21 +97,28 @@ impl Output {
         if self.json || !std::io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
-        let (bar, template) = match length {
-            Some(length) => (
-                ProgressBar::new(length),
-                "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-            ),
-            None => (
-                ProgressBar::no_length(),
-                "{msg} {spinner} {bytes}, {bytes_per_sec}",
-            ),
-        };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+        let bar = ProgressBar::no_length();
+        match length {
+            Some(length) => of_length(&bar, length),
+            None => style(&bar, "{msg} {spinner} {bytes}, {bytes_per_sec}"),
         }
         bar.set_message(what.to_owned());
         bar
+    }
+}
+
+/// Says how many bytes there will be.
+pub(super) fn of_length(bar: &ProgressBar, length: u64) {
+    bar.set_length(length);
+    style(
+        bar,
+        "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+    );
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
     }
 }
 

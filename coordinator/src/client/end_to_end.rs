@@ -237,10 +237,7 @@ impl Client {
         ephemeral: &EphemeralSecret,
         own: Option<&ClientIdentity>,
     ) -> Result<(uuid::Uuid, SignedTransaction), ClientError> {
-        let (reader, signer) = (
-            self.user()?,
-            self.signer.as_ref().ok_or(ClientError::NoUser)?,
-        );
+        let (reader, key) = (self.user()?, self.own_key()?);
         let name = version.name();
         let asked = json!({
             "reader": reader.user, "version": name.version,
@@ -262,7 +259,7 @@ impl Client {
             now_ms: now_ms(),
         };
         meant.check_end_to_end_read(&unsigned, wrapped, ephemeral.public(), own)?;
-        Ok((prepared.id, unsigned.sign(&signer.key)))
+        Ok((prepared.id, unsigned.sign(key)))
     }
 
     async fn got(&self, opened: Opened, counted: Counted) -> Got {

@@ -154,9 +154,29 @@ pub enum ClientError {
         /// What is wrong.
         reason: String,
     },
+    /// A profile that is not there.
+    #[error(
+        "there is no profile {name:?} in {}: {}; keep one with `coordinator profile add {name} …`", path.display(),
+        if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) }
+    )]
+    NoProfile {
+        /// What was asked for.
+        name: String,
+        /// Where.
+        path: PathBuf,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// An operation that is signed, without a user.
-    #[error("this needs a user who signs: give --user and --key, or put them into the profile")]
+    #[error(
+        "this needs a user who acts: give --user, and --key unless the platform keeps the user's key, or put them into a profile"
+    )]
     NoUser,
+    /// Something that needs the user's own key, for a user whose key the platform keeps.
+    #[error(
+        "this needs the key of the user itself: give --key; a managed user has none here, and takes it over with `coordinator user rotate --new-key FILE`"
+    )]
+    NoKey,
     /// Something of the source or the destination failed.
     #[error("cannot {action}: {source}")]
     Io {
@@ -198,8 +218,9 @@ impl ClientError {
             Self::Envelope(e) => e.code(),
             Self::Range { .. } => "range-not-satisfiable",
             Self::KeyFile(_) => "key-file",
-            Self::Profile { .. } => "profile",
+            Self::Profile { .. } | Self::NoProfile { .. } => "profile",
             Self::NoUser => "no-user",
+            Self::NoKey => "no-key",
             Self::Io { .. } => "io",
             Self::Folder(e) => e.code(),
         }

@@ -15,7 +15,9 @@
 pub mod check;
 mod end_to_end;
 mod error;
+mod managed;
 pub mod profile;
+pub mod profiles;
 mod proven;
 mod sealed;
 mod transfer;
@@ -57,13 +59,20 @@ const LET_GO_AFTER: Duration = Duration::from_secs(15);
 /// A user who signs.
 pub struct Signer {
     user: Identifier,
-    key: SigningKey,
+    /// None, if the platform keeps the key and signs.
+    key: Option<SigningKey>,
 }
 
 impl Signer {
     /// A user of the client's tenant, with its key.
     pub fn new(user: Identifier, key: SigningKey) -> Self {
+        let key = Some(key);
         Self { user, key }
+    }
+
+    /// A user of the client's tenant whose key the platform keeps: it signs, and nothing that it signs is checked here.
+    pub fn managed(user: Identifier) -> Self {
+        Self { user, key: None }
     }
 }
 
@@ -156,6 +165,12 @@ impl Client {
         })
     }
 
+    /// The key of a user who signs by itself.
+    fn own_key(&self) -> Result<&SigningKey, ClientError> {
+        let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
+        signer.key.as_ref().ok_or(ClientError::NoKey)
+    }
+
     /// How the platform is.
     pub async fn status(&self) -> Result<StatusView, ClientError> {
         self.json(self.request(Method::GET, &["status"])).await
@@ -177,6 +192,12 @@ impl Client {
     /// The tenant's datasets.
     pub async fn datasets(&self) -> Result<Vec<DatasetView>, ClientError> {
         self.all(&["datasets"]).await
+    }
+
+    /// A user.
+    pub async fn user_view(&self, user: &Identifier) -> Result<UserView, ClientError> {
+        self.json(self.request(Method::GET, &["users", user.as_str()]))
+            .await
     }
 
     /// One dataset.
@@ -299,14 +320,17 @@ impl Client {
         self.all(&["keys"]).await
     }
 
-    /// Makes an API key for the tenant, at most with the scopes of the client's own; the answer is the only time that it is shown.
+    /// Makes an API key for the tenant, at most with the scopes of the client's own, and for one user alone if one is named; the answer is the only time
+    /// that it is shown.
     pub async fn create_key(
         &self,
         name: &str,
         scopes: Scopes,
         expires_in_s: Option<u64>,
+        user: Option<&Identifier>,
     ) -> Result<IssuedKeyView, ClientError> {
-        let body = json!({ "name": name, "scopes": scopes, "expires_in_s": expires_in_s });
+        let body =
+            json!({ "name": name, "scopes": scopes, "expires_in_s": expires_in_s, "user": user });
         self.json(self.request(Method::POST, &["keys"]).json(&body))
             .await
     }
@@ -326,9 +350,11 @@ impl Client {
 
     /// Signs a transaction as the user and puts it onto the record.
     pub async fn submit(&self, transaction: Transaction) -> Result<ReceiptView, ClientError> {
-        let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
-        self.submit_as(Author::User(self.user()?), &signer.key, transaction)
-            .await
+        if self.is_managed() {
+            return self.submit_managed(&transaction).await;
+        }
+        let author = Author::User(self.user()?);
+        self.submit_as(author, self.own_key()?, transaction).await
     }
 
     /// Signs a transaction as anybody, an organisation for example, and puts it onto the record.

@@ -12,6 +12,7 @@ use crate::folder;
 use crate::record::Identifier;
 
 const MAX_FILE: u64 = 64 * 1024;
+const MAX_KEY_FILE: u64 = 4096;
 
 /// An API key as it stands in a profile. Wiped when dropped, and never shown but in the profile itself.
 #[derive(Clone)]
@@ -54,6 +55,9 @@ pub struct Profile {
     /// The tenant's API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<ApiKey>,
+    /// The file of the tenant's API key, if the key is not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key_file: Option<PathBuf>,
     /// An operator's API key, for what concerns the whole platform.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator_key: Option<ApiKey>,
@@ -87,14 +91,38 @@ impl Profile {
         // Only the parser's message: its excerpt could show a key.
         let mut profile: Self =
             toml::from_str(text).map_err(|e| wrong(&e.message().replace('\n', " ")))?;
-        let parent = path.parent().unwrap_or(Path::new("."));
-        for file in [&mut profile.key, &mut profile.verifiers]
+        profile.lie_in(path.parent().unwrap_or(Path::new(".")));
+        Ok(profile)
+    }
+
+    /// Makes the names of files absolute, for a profile out of this folder.
+    pub(super) fn lie_in(&mut self, folder: &Path) {
+        for file in [&mut self.key, &mut self.api_key_file, &mut self.verifiers]
             .into_iter()
             .flatten()
         {
-            *file = parent.join(&*file);
+            *file = folder.join(&*file);
         }
-        Ok(profile)
+    }
+
+    /// Whether it has an API key, or a file of one.
+    pub fn has_api_key(&self) -> bool {
+        self.api_key.is_some() || self.api_key_file.is_some()
+    }
+
+    /// Reads the API key out of its file, unless it is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Folder`] if it cannot be read or others may read it.
+    pub fn load_keys(&mut self) -> Result<(), ClientError> {
+        if let (None, Some(path)) = (&self.api_key, &self.api_key_file) {
+            let bytes = folder::read_secret(path, MAX_KEY_FILE)?;
+            // A key that is no text is refused as an empty one is.
+            let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+            self.api_key = Some(ApiKey::new(Zeroizing::new(text.to_owned())));
+        }
+        Ok(())
     }
 
     /// Writes a profile; names of files in it go as they are.
@@ -131,9 +159,13 @@ impl Profile {
         }
         profile.url = Some(url.to_owned());
         let parent = path.parent().unwrap_or(Path::new("."));
-        for file in [&mut profile.key, &mut profile.verifiers]
-            .into_iter()
-            .flatten()
+        for file in [
+            &mut profile.key,
+            &mut profile.api_key_file,
+            &mut profile.verifiers,
+        ]
+        .into_iter()
+        .flatten()
         {
             if let Ok(relative) = file.strip_prefix(parent) {
                 *file = relative.to_owned();

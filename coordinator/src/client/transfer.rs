@@ -48,6 +48,8 @@ pub struct GetOptions<'o> {
     pub of_tenant: Option<&'o Identifier>,
     /// In an end-to-end read: ask the crypto nodes from here, and not through the platform.
     pub ask_nodes: bool,
+    /// Called once, with the number of bytes that will come.
+    pub on_length: Option<&'o OnProgress>,
     /// Called as bytes arrive.
     pub on_progress: Option<&'o OnProgress>,
 }
@@ -102,28 +104,21 @@ impl Counted {
     }
 }
 
-impl Client {
-    /// Writes a document: sends it, checks what the platform prepared, signs, and commits.
-    ///
-    /// # Errors
-    ///
-    /// [`ClientError::NotWhatWasMeant`] before anything is signed; otherwise what the platform or the source says.
-    pub async fn put(
-        &self,
-        dataset: &Identifier,
-        document: &Identifier,
+/// A document on its way out.
+pub(super) struct Outgoing {
+    counted: Arc<Mutex<Counted>>,
+    failure: Arc<Mutex<Option<std::io::Error>>>,
+}
+
+impl Outgoing {
+    /// A body that is counted and hashed as it leaves.
+    pub(super) fn of(
         source: impl AsyncRead + Send + 'static,
-        options: PutOptions,
-    ) -> Result<Written, ClientError> {
-        let (author, signer) = (
-            self.user()?,
-            self.signer.as_ref().ok_or(ClientError::NoUser)?,
-        );
-        let ledger = self.ledger().await?;
+        on_progress: Option<OnProgress>,
+    ) -> (Self, Body) {
         let counted = Arc::new(Mutex::new(Counted::default()));
-        let (count, on_progress) = (counted.clone(), options.on_progress);
         let failure: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
-        let failed = failure.clone();
+        let (count, failed) = (counted.clone(), failure.clone());
         let body = ReaderStream::with_capacity(source, PART_SIZE)
             .inspect_ok(move |part| {
                 let mut counted = count.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,6 +132,47 @@ impl Client {
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
                 told
             });
+        (Self { counted, failure }, Body::wrap_stream(body))
+    }
+
+    /// Whether the source could be read to its end.
+    pub(super) fn read(&self) -> Result<(), ClientError> {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure.take() {
+            None => Ok(()),
+            Some(source) => Err(ClientError::Io {
+                action: "read the document".into(),
+                source,
+            }),
+        }
+    }
+
+    /// How many bytes left, and their digest.
+    pub(super) fn sent(&self) -> (u64, [u8; 32]) {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        (counted.length, counted.digest.clone().finalize().into())
+    }
+}
+
+impl Client {
+    /// Writes a document: sends it, checks what the platform prepared, signs, and commits.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NotWhatWasMeant`] before anything is signed; otherwise what the platform or the source says.
+    pub async fn put(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        source: impl AsyncRead + Send + 'static,
+        options: PutOptions,
+    ) -> Result<Written, ClientError> {
+        if self.is_managed() {
+            return self.put_managed(dataset, document, source, options).await;
+        }
+        let (author, key) = (self.user()?, self.own_key()?);
+        let ledger = self.ledger().await?;
+        let (outgoing, body) = Outgoing::of(source, options.on_progress);
         let path = [
             "datasets",
             dataset.as_str(),
@@ -153,27 +189,13 @@ impl Client {
         if let Some(content_type) = &options.content_type {
             request = request.header(reqwest::header::CONTENT_TYPE, content_type);
         }
-        let prepared = self
-            .json::<PreparedView>(request.body(Body::wrap_stream(body)))
-            .await;
-        if let Some(source) = failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            return Err(ClientError::Io {
-                action: "read the document".into(),
-                source,
-            });
-        }
+        let prepared = self.json::<PreparedView>(request.body(body)).await;
+        outgoing.read()?;
         let prepared = prepared?;
         let unsigned =
             UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
 
-        let (length, digest) = {
-            let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
-            (counted.length, counted.digest.clone().finalize().into())
-        };
+        let (length, digest) = outgoing.sent();
         let meant = Meant {
             ledger: Some(ledger),
             author: &author,
@@ -196,7 +218,7 @@ impl Client {
                 return Err(e);
             }
         };
-        let signed = unsigned.sign(&signer.key);
+        let signed = unsigned.sign(key);
         let commit = self
             .request(Method::POST, &["uploads", &upload])
             .body(signed.as_bytes().to_vec());
@@ -260,17 +282,14 @@ impl Client {
         options: GetOptions<'_>,
         destination: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Got, ClientError> {
+        if self.is_managed() {
+            return self
+                .get_managed(dataset, document, options, destination)
+                .await;
+        }
         let name = self.document_name(dataset, document, &options);
-        let GetOptions {
-            version,
-            range,
-            on_progress,
-            ..
-        } = options;
-        let (reader, signer) = (
-            self.user()?,
-            self.signer.as_ref().ok_or(ClientError::NoUser)?,
-        );
+        let GetOptions { version, range, .. } = options;
+        let (reader, key) = (self.user()?, self.own_key()?);
         let ledger = self.ledger().await?;
         let path = self.document_path(&name);
         let path = [path.as_str(), "reads"];
@@ -290,7 +309,7 @@ impl Client {
             now_ms: now_ms(),
         };
         let version = meant.check_read(&unsigned)?.version;
-        let signed = unsigned.sign(&signer.key);
+        let signed = unsigned.sign(key);
         let read = prepared.id.to_string();
         let commit = self
             .request(Method::POST, &["reads", &read])
@@ -300,16 +319,42 @@ impl Client {
             None => commit,
         };
         let response = self.send(commit).await?;
+        let options = GetOptions {
+            version: Some(version),
+            ..options
+        };
+        self.arriving(response, prepared.id, options, destination)
+            .await
+    }
+
+    /// Takes a document in and holds it against the report of its read.
+    pub(super) async fn arriving(
+        &self,
+        response: Response,
+        read: uuid::Uuid,
+        options: GetOptions<'_>,
+        destination: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<Got, ClientError> {
+        let GetOptions {
+            version,
+            range,
+            on_length,
+            on_progress,
+            ..
+        } = options;
         let expected = response
             .content_length()
             .ok_or_else(|| self.answer(&"a document without a length"))?;
+        if let Some(on_length) = on_length {
+            on_length(expected);
+        }
 
         let mut counted = Counted::default();
         let received = self
             .receive(response, destination, &mut counted, on_progress)
             .await;
         // The report says why a document broke off.
-        let report = self.read_report(prepared.id).await;
+        let report = self.read_report(read).await;
         let broken = |reason: String| ClientError::BrokenOff {
             received: counted.length,
             expected,
@@ -330,8 +375,9 @@ impl Client {
         if let Some(report) = &report {
             as_recorded(report, range, expected, &sha256)?;
         }
+        let version = version.or_else(|| report.as_ref().map(|report| report.version));
         Ok(Got {
-            version,
+            version: version.unwrap_or_default(),
             length: expected,
             sha256,
             report,

@@ -36,7 +36,8 @@ pub fn read(path: &Path) -> Result<SigningKey, ClientError> {
     SigningKey::from_pkcs8_pem(text).map_err(|_| ClientError::KeyFile(path.to_owned()))
 }
 
-fn generate() -> SigningKey {
+/// A key that is kept nowhere yet.
+pub(crate) fn generate() -> SigningKey {
     SigningKey::from_bytes(&randomness::secret())
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::managed::ManagedKeyError;
 use super::report::{NodeReport, OrganisationReport};
 use crate::body_store::BodyStoreError;
 use crate::envelope::EnvelopeError;
@@ -83,6 +84,14 @@ pub enum PlatformError {
         /// What each said.
         organisations: Vec<OrganisationReport>,
     },
+    /// No organisation's peer said yes, and none said no for good.
+    #[error(
+        "no organisation's peer could approve this read in time: try again in a moment, and see `coordinator status` if it goes on"
+    )]
+    NoAnswer {
+        /// What each said.
+        organisations: Vec<OrganisationReport>,
+    },
     /// A dataset names a cluster that this platform was not told of.
     #[error(
         "the cluster with the key {key} is not known here: run `coordinator cluster add` with its cluster.json"
@@ -132,6 +141,9 @@ pub enum PlatformError {
     /// The master key failed.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
+    /// The key of a user that this platform keeps, or does not.
+    #[error(transparent)]
+    ManagedKey(#[from] ManagedKeyError),
     /// Something of our own failed.
     #[error("the platform failed: {reason}")]
     Internal {
@@ -158,6 +170,7 @@ impl PlatformError {
             Self::Idle => "transfer-idle",
             Self::Busy => "busy",
             Self::NotApproved { .. } => "not-approved",
+            Self::NoAnswer { .. } => "approvals-unavailable",
             Self::NoCluster { .. } => "cluster-unknown",
             Self::NotEndToEnd { .. } => "not-end-to-end",
             Self::NoPointer => "pointer-needed",
@@ -166,6 +179,7 @@ impl PlatformError {
             Self::Envelope(e) => e.code(),
             Self::Body(e) => e.code(),
             Self::MasterKey(e) => e.code(),
+            Self::ManagedKey(e) => e.code(),
             Self::Internal { .. } => "internal",
         }
         .to_owned()
@@ -184,7 +198,7 @@ impl PlatformError {
     /// What organisations or nodes said, for the answer.
     pub fn details(&self) -> Option<serde_json::Value> {
         match self {
-            Self::NotApproved { organisations, .. } => {
+            Self::NotApproved { organisations, .. } | Self::NoAnswer { organisations } => {
                 Some(json!({ "organisations": organisations }))
             }
             Self::Cluster { nodes, .. } => Some(json!({ "nodes": nodes })),
@@ -196,7 +210,11 @@ impl PlatformError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Busy | Self::Cluster { .. } | Self::Record { .. }
+            Self::Busy
+                | Self::Cluster { .. }
+                | Self::NoAnswer { .. }
+                | Self::Record { .. }
+                | Self::ManagedKey(ManagedKeyError::TooMany)
         )
     }
 }

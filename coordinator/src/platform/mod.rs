@@ -8,6 +8,7 @@
 //! | [`stored_body`] | a stored body is verified, then decrypted as it streams out |
 //! | [`byte_range`] | which bytes of a document |
 //! | [`clusters`] | which clusters there are, and a client for each |
+//! | [`managed`] | users whose keys the platform keeps, and signs with |
 //! | [`erase`] | bodies of erased versions are removed |
 //! | [`prepared`] | what waits for a signature |
 //! | [`report`] | what happened in a read, phase by phase |
@@ -21,13 +22,14 @@ mod clusters;
 mod end_to_end;
 mod erase;
 mod error;
+mod managed;
 mod prepared;
 mod read;
 mod report;
 mod stored_body;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cryptonode::randomness;
@@ -47,8 +49,9 @@ pub use byte_range::{ByteRange, NoRange};
 pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_clusters};
 pub use end_to_end::{EndToEndRequest, Relayed, SealedStream};
 pub use error::PlatformError;
+pub use managed::{ManagedKeyError, ManagedKeys, NewKey};
 pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
-pub use report::{NodeReport, OrganisationReport, Phases, ReadReport};
+pub use report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf};
 pub use write::{PreparedUpload, WriteRequest};
 
 /// How long a transfer waits for its turn before it is told to come back.
@@ -68,6 +71,8 @@ pub struct Parts {
     pub master_key: Arc<dyn MasterKey>,
     /// The clusters of crypto nodes.
     pub clusters: Clusters,
+    /// The keys of users that the platform keeps.
+    pub managed: ManagedKeys,
     /// Limits on what is taken on.
     pub limits: Limits,
     /// Where spans of reads go.
@@ -89,6 +94,9 @@ pub struct Platform {
     bodies: BodyStore,
     master_key: Arc<dyn MasterKey>,
     clusters: Clusters,
+    managed: ManagedKeys,
+    /// When all kept keys were last held against the record.
+    managed_swept: Mutex<Option<Instant>>,
     limits: Limits,
     transfers: Arc<Semaphore>,
     uploads: prepared::Prepared<write::Waiting>,
@@ -108,6 +116,7 @@ impl Platform {
             bodies,
             master_key,
             clusters,
+            managed,
             limits,
             tracing,
         } = parts;
@@ -122,6 +131,8 @@ impl Platform {
             bodies,
             master_key,
             clusters,
+            managed,
+            managed_swept: Mutex::default(),
             limits,
             tracing,
             erased: erase::Due::default(),
@@ -137,6 +148,7 @@ impl Platform {
             );
         }
         platform.remove_all_erased().await?;
+        platform.sweep_managed().await;
         Ok(Arc::new(platform))
     }
 
@@ -171,7 +183,9 @@ impl Platform {
             Transaction::Erase(it) => Some(it.name()),
             _ => None,
         };
+        let ended = self.keys_ended_by(&signed);
         let result = self.put_on_record(signed).await;
+        self.destroy_ended(ended).await;
         if let Some(name) = erased {
             // Somebody else may have erased it, or it is on the record although the answer did not come: the state tells.
             self.remove_erased(name).await;
@@ -197,6 +211,7 @@ impl Platform {
             self.give_up(waiting).await;
         }
         self.remove_due().await;
+        self.sweep_managed().await;
     }
 
     /// Closes connections to the crypto nodes, and sends the last spans.
@@ -229,9 +244,13 @@ impl Platform {
 
     /// A transaction for its author to sign, valid while the platform keeps what belongs to it.
     fn unsigned(&self, author: UserName, transaction: Transaction) -> UnsignedTransaction {
+        let author = match self.is_managed(&author) {
+            true => Author::Managed(author),
+            false => Author::User(author),
+        };
         UnsignedTransaction {
             ledger: self.record.ledger(),
-            author: Author::User(author),
+            author,
             nonce: randomness::public(),
             expires_ms: now_ms()
                 .saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
@@ -250,6 +269,10 @@ impl From<RecordError> for PlatformError {
             _ => Self::Record { code, message },
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Milliseconds since the Unix epoch.

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::byte_range::ByteRange;
-use super::report::{Begun, NodeReport, OrganisationReport, ReadReport, ms};
+use super::report::{Begun, NodeReport, OrganisationReport, ReadReport, ReportOf, ms};
 use super::stored_body::{Opened, Place, Times, verified};
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
@@ -70,9 +70,13 @@ pub struct ReadStream {
     pub range: Option<Range<u64>>,
     /// Media type, if the writer gave one.
     pub content_type: Option<String>,
-    /// What happened so far.
+    /// What happened so far: of a document of one part, all.
     pub report: ReadReport,
-    /// The plaintext in parts; an error breaks off.
+    /// Where the report of the whole read will be.
+    pub reports: ReportOf,
+    /// The first part of the plaintext, unless the document is empty.
+    pub first: Option<Bytes>,
+    /// The others; an error breaks off.
     pub parts: mpsc::Receiver<Bytes>,
     /// Says, once the parts have ended, whether that was all.
     pub end: tokio::task::JoinHandle<Result<(), PlatformError>>,
@@ -138,9 +142,15 @@ impl Progress {
         phases.total_ms = ms(self.started.elapsed());
         self.report.outcome = outcome.to_owned();
         if let Some(span) = &mut self.span
-            && !matches!(outcome, "streaming" | "complete" | "relayed")
+            && outcome != "streaming"
         {
-            span.failed(outcome);
+            if outcome != "complete" {
+                span.failed(outcome);
+            }
+            // Fetching, hashing and decrypting take turns, so they are sums and not parts.
+            for (name, ms) in self.report.phases.named() {
+                span.say(name, ms.to_string());
+            }
         }
         self.report.clone()
     }
@@ -290,20 +300,24 @@ impl Platform {
             .await;
         let opened =
             opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
-        let (parts, report, end) = self.stream(tenant.clone(), opened, progress, turn);
-        let mut stream = ReadStream {
+        let (mut parts, report, mut end) = self.stream(tenant.clone(), opened, progress, turn);
+        // What goes wrong before there is a byte is an answer of its own, and no document that breaks off.
+        let first = parts.recv().await;
+        if first.is_none() {
+            (&mut end).await??;
+            end = tokio::spawn(async { Ok(()) });
+        }
+        let reports = ReportOf::new(self.reports.clone(), tenant.clone());
+        Ok(ReadStream {
             length: body.length,
             range,
             content_type,
-            report,
+            report: reports.get(report.read_id).unwrap_or(report),
+            reports,
+            first,
             parts,
             end,
-        };
-        if body.length == 0 {
-            // There is no last byte to wait for.
-            while stream.parts.recv().await.is_some() {}
-        }
-        Ok(stream)
+        })
     }
 
     /// Steps 2 to 5, and the first half of 6.
@@ -347,7 +361,11 @@ impl Platform {
                 Some(key?)
             }
             (KeyWrapping::Platform { wrapped_key }, _) => {
-                Some(self.unwrap_by_master_key(wrapped_key, &name).await?)
+                let part = progress.begin("master-key", Kind::Internal);
+                let key = self.unwrap_by_master_key(wrapped_key, &name).await;
+                progress.end(part, &key);
+                progress.report.phases.master_key_ms = lap();
+                Some(key?)
             }
             _ => None,
         };
@@ -374,6 +392,7 @@ impl Platform {
         report: &mut ReadReport,
     ) -> Result<Vec<Vec<u8>>, PlatformError> {
         let mut approvals = Vec::new();
+        let mut refused = false;
         for outcome in self.record.approvals(read).await {
             let organisation = outcome.organisation.to_string();
             let (code, message) = match outcome.result {
@@ -381,7 +400,10 @@ impl Platform {
                     approvals.push(certificate);
                     (None, None)
                 }
-                Err(refusal) => (Some(refusal.code().to_owned()), Some(refusal.to_string())),
+                Err(refusal) => {
+                    refused |= !refusal.is_transient();
+                    (Some(refusal.code().to_owned()), Some(refusal.to_string()))
+                }
             };
             let approved = code.is_none();
             report.organisations.push(OrganisationReport {
@@ -389,6 +411,11 @@ impl Platform {
                 approved,
                 code,
                 message,
+            });
+        }
+        if approvals.is_empty() && !refused {
+            return Err(PlatformError::NoAnswer {
+                organisations: report.organisations.clone(),
             });
         }
         if approvals.is_empty() {

@@ -15,8 +15,8 @@ use crate::record::{DocumentVersion, Identifier, KeyWrapping, TransactionId, Ver
 /// Milliseconds that the phases of a read took. A phase that did not happen took none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
-    "record_ms": 2.1, "approvals_ms": 0.8, "cluster_ms": 1.4, "fetch_ms": 0.6, "checksum_ms": 0.4, "decrypt_ms": 0.3,
-    "first_byte_ms": 5.4, "total_ms": 6.0
+    "record_ms": 2.1, "approvals_ms": 0.8, "cluster_ms": 1.4, "master_key_ms": 0.0, "fetch_ms": 0.6, "checksum_ms": 0.4,
+    "decrypt_ms": 0.3, "first_byte_ms": 5.4, "total_ms": 6.0
 }))]
 pub struct Phases {
     /// The record decides: permission, version, order, finality.
@@ -25,6 +25,9 @@ pub struct Phases {
     pub approvals_ms: f64,
     /// The crypto nodes re-encrypt, and the document key is opened.
     pub cluster_ms: f64,
+    /// The master key opens the document key, with platform encryption.
+    #[serde(default)]
+    pub master_key_ms: f64,
     /// The stored body is fetched from the body store, both times.
     pub fetch_ms: f64,
     /// The stored body's checksum is computed.
@@ -35,6 +38,23 @@ pub struct Phases {
     pub first_byte_ms: f64,
     /// From the signed request to the last byte.
     pub total_ms: f64,
+}
+
+impl Phases {
+    /// They, by the names that they have in a span.
+    pub(super) fn named(&self) -> [(&'static str, f64); 9] {
+        [
+            ("coordinator.permission_ms", self.record_ms),
+            ("coordinator.approvals_ms", self.approvals_ms),
+            ("coordinator.reencryption_ms", self.cluster_ms),
+            ("coordinator.master_key_ms", self.master_key_ms),
+            ("coordinator.fetch_ms", self.fetch_ms),
+            ("coordinator.checksum_ms", self.checksum_ms),
+            ("coordinator.decrypt_ms", self.decrypt_ms),
+            ("coordinator.first_byte_ms", self.first_byte_ms),
+            ("coordinator.total_ms", self.total_ms),
+        ]
+    }
 }
 
 pub(super) fn ms(duration: Duration) -> f64 {
@@ -181,6 +201,30 @@ pub(super) struct Begun<'r> {
     pub(super) version: &'r DocumentVersion,
     pub(super) key: &'r KeyWrapping,
     pub(super) range: Option<&'r Range<u64>>,
+}
+
+/// The reports of one tenant, for whoever waits for the end of a read.
+#[derive(Clone)]
+pub struct ReportOf {
+    reports: Arc<Reports>,
+    tenant: Identifier,
+}
+
+impl ReportOf {
+    pub(super) fn new(reports: Arc<Reports>, tenant: Identifier) -> Self {
+        Self { reports, tenant }
+    }
+
+    /// The report of a read, if it is still remembered.
+    pub fn get(&self, read: Uuid) -> Option<ReadReport> {
+        self.reports.get(&self.tenant, read)
+    }
+}
+
+impl std::fmt::Debug for ReportOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReportOf({})", self.tenant)
+    }
 }
 
 /// The latest reads of all tenants, bounded.

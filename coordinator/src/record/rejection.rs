@@ -144,6 +144,17 @@ pub enum Rejection {
         /// When.
         expires_ms: u64,
     },
+    /// A signature in the name of another keeper of the key.
+    #[error(
+        "the key of {user} is {}: the transaction must name its author so",
+        if *managed { "kept by a platform (`managed`)" } else { "the user's own (`user`)" }
+    )]
+    Custody {
+        /// The user.
+        user: UserName,
+        /// Whether a platform keeps its key.
+        managed: bool,
+    },
     /// Not one who manages the tenant's users.
     #[error(
         "{author} does not manage the users of tenant {tenant}: its administrators do, and the organisation that registered it"
@@ -468,6 +479,7 @@ impl Rejection {
             Self::UserSuspended(_) => "user-suspended",
             Self::UserNotSuspended(_) => "user-not-suspended",
             Self::UserExpired { .. } => "user-expired",
+            Self::Custody { .. } => "key-custody",
             Self::NotAdministrator { .. } => "not-administrator",
             Self::OwnAccount(_) => "own-account",
             Self::RotationProof => "rotation-proof",

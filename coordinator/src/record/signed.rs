@@ -36,8 +36,21 @@ pub type LedgerId = [u8; 32];
 pub enum Author {
     /// An organisation, by its operator's key.
     Organisation(Identifier),
-    /// A user, by its own key.
+    /// A user, by a key that it holds itself.
     User(UserName),
+    /// A user, by a key that its platform keeps and signs with on the user's behalf.
+    Managed(UserName),
+}
+
+impl Author {
+    /// The user, whoever keeps its key.
+    #[must_use]
+    pub fn user(&self) -> Option<&UserName> {
+        match self {
+            Self::Organisation(_) => None,
+            Self::User(name) | Self::Managed(name) => Some(name),
+        }
+    }
 }
 
 impl fmt::Display for Author {
@@ -45,6 +58,7 @@ impl fmt::Display for Author {
         match self {
             Self::Organisation(name) => write!(f, "organisation {name}"),
             Self::User(name) => write!(f, "user {name}"),
+            Self::Managed(name) => write!(f, "managed user {name}"),
         }
     }
 }
@@ -227,12 +241,16 @@ pub fn certificate_statement(ledger: &LedgerId, user: &UserName, public_key: &[u
     hash::statement(hash::CERTIFICATE, &content)
 }
 
-/// The key rotation that the holder of `new_key` asks for, to be signed with the old key.
+/// The key rotation that the holder of `new_key`, the user itself, asks for, to be signed with the old key.
 #[must_use]
 pub fn rotate_key(ledger: &LedgerId, user: &UserName, new_key: &SigningKey) -> Transaction {
     let public_key = new_key.verifying_key().to_bytes();
     let proof = new_key
         .sign(&rotation_statement(ledger, user, &public_key))
         .to_bytes();
-    Transaction::UserRotateKey(super::transaction::UserRotateKey { public_key, proof })
+    Transaction::UserRotateKey(super::transaction::UserRotateKey {
+        public_key,
+        proof,
+        managed: false,
+    })
 }

@@ -19,7 +19,7 @@ use super::{
     table::Table,
     transaction::{
         Body, Encryption, KeyWrapping, Organisation, OrganisationChange, Reencryption, Role,
-        Storage, UserRole,
+        Storage, UserRole, is_false,
     },
 };
 use certs::checkpoint::NoteKey;
@@ -58,6 +58,9 @@ pub struct User {
     /// The certificate of its company that it is bound to, if it is: when that does not stand any more, it may sign nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<BoundCertificate>,
+    /// Whether a platform keeps its present key: then it signs as [`Author::Managed`](super::signed::Author::Managed), and otherwise never.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub managed: bool,
     /// Time of its block, milliseconds since the Unix epoch.
     pub registered_ms: u64,
 }
@@ -345,6 +348,12 @@ impl State {
     #[must_use]
     pub fn tenant(&self, name: &Identifier) -> Option<&Tenant> {
         self.tenants.get(name)
+    }
+
+    /// Time of the last block, milliseconds since the Unix epoch; 0 before the first.
+    #[must_use]
+    pub fn time_ms(&self) -> u64 {
+        self.chain.get(&()).map_or(0, |(_, time_ms, _)| *time_ms)
     }
 
     /// A user.

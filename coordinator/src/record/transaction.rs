@@ -10,7 +10,9 @@ pub use pki::{
     TenantAuthorities, UserCertify,
 };
 
+use super::canonical::{self, DecodeError};
 use super::identifier::{DocumentName, Identifier, LinkName, UserName, VersionName};
+use super::signed::MAX_TRANSACTION;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of the longest stored body on the record: 2 KiB of plaintext, and 64 bytes for the envelope around it.
@@ -87,6 +89,20 @@ pub enum Transaction {
 }
 
 impl Transaction {
+    /// Decodes the canonical encoding, at most [`MAX_TRANSACTION`] bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        canonical::from_bytes(bytes, MAX_TRANSACTION)
+    }
+
+    /// The canonical encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical::to_bytes(self)
+    }
+
     /// A stable name of the kind, as in the encoding.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -205,6 +221,18 @@ pub struct UserRegister {
     /// Milliseconds since the Unix epoch from which on it may sign nothing; never, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_ms: Option<u64>,
+    /// Whether a platform keeps the key and signs for the user.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub managed: bool,
+}
+
+/// What is left out of an encoding.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+pub(super) fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// See [`Transaction::UserRotateKey`]. The user is the author, who signs with the old key.
@@ -216,6 +244,9 @@ pub struct UserRotateKey {
     /// The new key's signature over [`super::signed::rotation_statement`]: whoever mistypes a key is not locked out.
     #[serde(with = "serde_bytes")]
     pub proof: [u8; 64],
+    /// Whether a platform keeps the new key: so a user gives its key into a platform's hands, or takes it out of them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub managed: bool,
 }
 
 /// See [`Transaction::UserExpire`].

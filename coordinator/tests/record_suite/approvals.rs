@@ -234,3 +234,28 @@ async fn a_transaction_larger_than_a_block_is_refused_and_hurts_nobody() {
     assert!(site.record.peers().iter().all(|peer| peer.fault.is_none()));
     site.read("acme/eve").await;
 }
+
+#[test]
+fn a_peer_that_was_away_has_not_refused() {
+    use coordinator::record::ApprovalRefusal as Refusal;
+    let elsewhere = |code: &str| Refusal::Elsewhere {
+        code: code.to_owned(),
+        message: String::new(),
+    };
+    let away = [
+        Refusal::Unavailable("alpha".to_owned()),
+        Refusal::CatchingUp,
+        Refusal::NotFinal,
+        elsewhere("unknown-read"),
+        elsewhere("peer-catching-up"),
+    ];
+    assert!(away.iter().all(Refusal::is_transient));
+    let refused = [
+        Refusal::NotNeeded,
+        Refusal::Expired,
+        elsewhere("not-permitted"),
+        elsewhere("user-suspended"),
+        elsewhere("a-code-of-tomorrow"),
+    ];
+    assert!(!refused.iter().any(Refusal::is_transient));
+}

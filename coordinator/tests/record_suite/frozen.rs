@@ -6,7 +6,7 @@ use coordinator::record::{
     AccessDecision, AccessRequest, Author, Body, DatasetConfigure, Encryption, Erase, KeyWrapping,
     Link, MAX_TRANSACTION_LIFETIME_MS, OrganisationChange, OrganisationEndorse,
     OrganisationWithdraw, PermissionSet, Role, Storage, Transaction, UnsignedTransaction,
-    UserExpire, Write, audit::verify_export, rotate_key,
+    UserExpire, UserRole, Write, audit::verify_export, rotate_key,
 };
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -83,6 +83,78 @@ async fn make_the_vector_of_certificates() {
     submit("acme/root", certify("acme/bob", None)).await;
     submit("rival/root", authorities("rival", &[])).await;
     site.record.export(Path::new(CERTIFICATES)).await.unwrap();
+}
+
+const MANAGED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/vectors/record-managed.jsonl"
+);
+
+/// Authors whose keys a platform keeps, which the records above do not have.
+#[test]
+fn a_record_of_old_with_managed_users_is_still_true() {
+    let keys = ORGANISATIONS.map(|name| {
+        let key = key(&format!("head {name}")).verifying_key();
+        certs::note::NoteKey::new(name, key).unwrap()
+    });
+    let verified = verify_export(Path::new(MANAGED), &keys).unwrap();
+    let kinds = &verified.report.kinds;
+    assert_eq!(kinds["user-rotate-key"], 3);
+    let carol = verified.state.user(&user("acme/carol")).unwrap();
+    assert!(carol.managed && carol.key_version == 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes the vector anew, after a deliberate change of the format"]
+async fn make_the_vector_of_managed_users() {
+    let site = Site::with_document().await;
+    // The author's name, whether a platform keeps the key, and the name of the key.
+    let submit = async |author: &str, managed: bool, by: &str, transaction: Transaction| {
+        site.pass(700);
+        let mut content = content_of(&site, author, transaction);
+        if managed {
+            content.author = Author::Managed(user(author));
+        }
+        site.record.submit(content.sign(&key(by))).await.unwrap();
+    };
+    let rotation = |to: &str, managed: bool| {
+        let name = user("acme/carol");
+        let mut rotation = rotate_key(&site.record.ledger(), &name, &key(to));
+        if let Transaction::UserRotateKey(rotation) = &mut rotation {
+            rotation.managed = managed;
+        }
+        rotation
+    };
+    let Transaction::UserRegister(mut carol) = user_register("acme/carol", UserRole::Member) else {
+        unreachable!()
+    };
+    carol.managed = true;
+    let (carol, one) = (Transaction::UserRegister(carol), "acme/carol");
+    submit("acme/root", false, "acme/root", carol).await;
+    let create = dataset_create("acme/plain", Encryption::None, Storage::Ledger);
+    submit(one, true, one, create).await;
+    submit(one, true, one, on_ledger(1, KeyWrapping::None, vec![])).await;
+    submit(
+        one,
+        true,
+        one,
+        grant("acme/plain", Role::Reader, "acme/eve"),
+    )
+    .await;
+    let read = Transaction::Read(plain_read(&version("acme/plain/note", 1)));
+    submit(one, true, one, read).await;
+    submit(one, true, one, rotation("the second", true)).await;
+    submit(one, true, "the second", rotation("her own", false)).await;
+    submit(
+        one,
+        false,
+        "her own",
+        on_ledger(2, KeyWrapping::None, vec![]),
+    )
+    .await;
+    submit(one, false, "her own", rotation("the third", true)).await;
+    submit(one, true, "the third", erase("acme/plain/note", None)).await;
+    site.record.export(Path::new(MANAGED)).await.unwrap();
 }
 
 fn content_of(site: &Site, author: &str, transaction: Transaction) -> UnsignedTransaction {

@@ -315,6 +315,7 @@ pub fn user_register(name: &str, role: UserRole) -> Transaction {
         public_key: public(name),
         role,
         expires_ms: None,
+        managed: false,
     })
 }
 

@@ -2,8 +2,9 @@
 
 use crate::ledger::*;
 use coordinator::record::{
-    Author, Encryption, Event, MAX_TRANSACTION_LIFETIME_MS, Storage, Transaction,
-    UnsignedTransaction, UserExpire, UserRegister, UserRole, UserRotateKey, rotate_key,
+    Author, Encryption, Event, MAX_TRANSACTION_LIFETIME_MS, SignedTransaction, Storage,
+    Transaction, UnsignedTransaction, UserExpire, UserRegister, UserRole, UserRotateKey,
+    rotate_key,
 };
 
 fn content(ledger: &Ledger, author: &str) -> UnsignedTransaction {
@@ -148,7 +149,10 @@ fn users_rotate_their_own_keys() {
     let ann = user("acme/ann");
     let new = key("ann's second key");
     let rotation = rotate_key(&ledger.id, &ann, &new);
-    let Transaction::UserRotateKey(UserRotateKey { public_key, proof }) = rotation.clone() else {
+    let Transaction::UserRotateKey(UserRotateKey {
+        public_key, proof, ..
+    }) = rotation.clone()
+    else {
         unreachable!()
     };
 
@@ -162,6 +166,7 @@ fn users_rotate_their_own_keys() {
     let bad = Transaction::UserRotateKey(UserRotateKey {
         public_key,
         proof: bad,
+        managed: false,
     });
     assert_eq!(ledger.refuse("acme/ann", bad), "rotation-proof");
     let same = rotate_key(&ledger.id, &ann, &key("acme/ann"));
@@ -169,6 +174,7 @@ fn users_rotate_their_own_keys() {
     let weak = Transaction::UserRotateKey(UserRotateKey {
         public_key: [0; 32],
         proof,
+        managed: false,
     });
     assert_eq!(ledger.refuse("acme/ann", weak), "public-key");
     assert_eq!(ledger.refuse("alpha", rotation.clone()), "wrong-author");
@@ -281,8 +287,95 @@ fn a_key_has_one_encoding() {
                 public_key,
                 role: UserRole::Member,
                 expires_ms: None,
+                managed: false,
             });
             assert_eq!(ledger.refuse("acme/root", register), "public-key");
         }
     }
+}
+
+/// Signs in the name of a user whose key a platform keeps.
+fn signed_as_managed(
+    ledger: &Ledger,
+    author: &str,
+    by: &str,
+    it: Transaction,
+) -> SignedTransaction {
+    let mut content = ledger.sign(author, it).content().clone();
+    content.author = Author::Managed(user(author));
+    content.sign(&key(by))
+}
+
+#[test]
+fn a_signature_says_who_keeps_the_key() {
+    let mut ledger = Ledger::with_users();
+    let Transaction::UserRegister(mut carol) = user_register("acme/carol", UserRole::Member) else {
+        unreachable!()
+    };
+    carol.managed = true;
+    ledger.accept("acme/root", Transaction::UserRegister(carol));
+    let create = |name: &str| dataset_create(name, Encryption::None, Storage::OffChain);
+
+    // Neither in the other's name.
+    assert_eq!(
+        ledger.refuse("acme/carol", create("acme/one")),
+        "key-custody"
+    );
+    let ann = signed_as_managed(&ledger, "acme/ann", "acme/ann", create("acme/one"));
+    assert_eq!(ledger.apply_signed(&ann).unwrap_err().code(), "key-custody");
+    let forged = signed_as_managed(&ledger, "acme/carol", "acme/ann", create("acme/one"));
+    assert_eq!(
+        ledger.apply_signed(&forged).unwrap_err().code(),
+        "signature"
+    );
+    let signed = signed_as_managed(&ledger, "acme/carol", "acme/carol", create("acme/one"));
+    assert_eq!(signed.author().to_string(), "managed user acme/carol");
+    ledger.apply_signed(&signed).unwrap();
+
+    // She takes her key into her own hands, and what she signs then is her own.
+    let own = key("carol's own key");
+    let taken = rotate_key(&ledger.id, &user("acme/carol"), &own);
+    let taken = signed_as_managed(&ledger, "acme/carol", "acme/carol", taken);
+    ledger.apply_signed(&taken).unwrap();
+    assert!(!ledger.state.user(&user("acme/carol")).unwrap().managed);
+    let late = signed_as_managed(&ledger, "acme/carol", "acme/carol", create("acme/two"));
+    assert_eq!(
+        ledger.apply_signed(&late).unwrap_err().code(),
+        "key-custody"
+    );
+    let content = ledger
+        .sign("acme/carol", create("acme/two"))
+        .content()
+        .clone();
+    ledger.apply_signed(&content.sign(&own)).unwrap();
+
+    // And gives one into a platform's.
+    let Transaction::UserRotateKey(mut given) =
+        rotate_key(&ledger.id, &user("acme/carol"), &key("acme/carol"))
+    else {
+        unreachable!()
+    };
+    given.managed = true;
+    let given = ledger.sign("acme/carol", Transaction::UserRotateKey(given));
+    ledger
+        .apply_signed(&given.content().clone().sign(&own))
+        .unwrap();
+    let row = ledger.state.user(&user("acme/carol")).unwrap();
+    assert!(row.managed && row.key_version == 3);
+}
+
+#[test]
+fn what_is_not_managed_says_nothing_of_it() {
+    let ledger = Ledger::with_users();
+    let plain = ledger.sign("acme/root", user_register("acme/new", UserRole::Member));
+    let text = String::from_utf8_lossy(plain.as_bytes()).into_owned();
+    assert!(!text.contains("managed"));
+    let managed = signed_as_managed(
+        &ledger,
+        "acme/root",
+        "acme/root",
+        user_register("acme/new", UserRole::Member),
+    );
+    let read = SignedTransaction::from_bytes(managed.as_bytes()).unwrap();
+    assert_eq!(read.author(), &Author::Managed(user("acme/root")));
 }

@@ -17,6 +17,8 @@ mod damage;
 mod documents;
 mod end_to_end;
 mod lying_platform;
+mod managed;
+mod profiles;
 mod ranges;
 mod sharing;
 mod site;

@@ -26,6 +26,11 @@ pub(crate) struct Site {
 impl Site {
     /// Three organisations, two approvals; not running.
     pub(crate) fn init() -> Self {
+        Self::init_with(&[])
+    }
+
+    /// The same with more options of `init`.
+    pub(crate) fn init_with(more: &[&str]) -> Self {
         let base = tempfile::tempdir().unwrap();
         let site = Self {
             base,
@@ -37,6 +42,7 @@ impl Site {
         for organisation in ["alder", "birch", "cedar"] {
             init.extend(["--organisation", organisation]);
         }
+        init.extend(more);
         site.operator(&init);
         site
     }

@@ -38,7 +38,8 @@ const RETRYABLE: &[&str] = &[
     "record-busy",
     "record-halted",
     "record-closing",
-    // Too few crypto nodes are there.
+    // Too few organisations' peers, or crypto nodes, are there.
+    "approvals-unavailable",
     "too-few-answers",
     "deadline",
     // Of nodes that are asked directly.

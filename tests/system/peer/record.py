@@ -133,6 +133,8 @@ class Transaction:
     time_ms: int
     content: dict[str, Any]
     signature: bytes
+    managed: bool = False
+    """Whether a platform keeps the author's key, as the author is named."""
 
     @classmethod
     def parse(cls, data: bytes, time_ms: int) -> Transaction:
@@ -140,7 +142,7 @@ class Transaction:
         item = cbor.fields(cbor.decode(data, MAX_TRANSACTION), content=dict, signature=bytes)
         content = cbor.fields(item["content"], nonce=bytes, author=dict, ledger=bytes, expires_ms=int, transaction=dict)
         [(author_kind, name)] = content["author"].items()
-        if author_kind == "user":
+        if author_kind in ("user", "managed"):
             name = cbor.fields(name, user=str, tenant=str)
             author: str | User = (name["tenant"], name["user"])
         elif author_kind == "organisation" and isinstance(name, str):
@@ -149,7 +151,7 @@ class Transaction:
             raise RecordRefused(f"an author of the kind {author_kind}")
         [(kind, body)] = content["transaction"].items()
         identifier = tagged_hash("coordinator/v1/transaction", content)
-        return cls(identifier, author, kind, body, time_ms, content, item["signature"])
+        return cls(identifier, author, kind, body, time_ms, content, item["signature"], author_kind == "managed")
 
     @property
     def version(self) -> VersionName:
@@ -166,6 +168,8 @@ class Ledger:
     state: State
     endorsements: dict[bytes, set[str]] = field(default_factory=dict)
     users: dict[User, bytes] = field(default_factory=dict)
+    managed: set[User] = field(default_factory=set)
+    """Users whose key a platform keeps."""
     transactions: list[Transaction] = field(default_factory=list)
     leaves: list[bytes] = field(default_factory=list)
     state_root: bytes = b""
@@ -209,6 +213,8 @@ class Ledger:
         key = {**keys, **self.users}.get(author)
         if key is None:
             raise RecordRefused(f"{author} is nobody that the record knows")
+        if isinstance(author, tuple) and transaction.managed != (author in self.managed):
+            raise RecordRefused(f"{author} signs in the name of another keeper of its key")
         message = statement("coordinator/v1/transaction", transaction.content)
         _verify(key, transaction.signature, message, f"a transaction {transaction.kind}")
         match transaction.kind:
@@ -216,12 +222,14 @@ class Ledger:
                 self._register((body["tenant"], body["administrator"]), body["public_key"])
             case "user-register":
                 self._register((body["tenant"], body["user"]), body["public_key"])
+                self._keeps((body["tenant"], body["user"]), body)
             case "user-rotate-key":
                 assert isinstance(author, tuple)
                 proved = [self.genesis.ledger, *author, body["public_key"]]
                 message = statement("coordinator/v1/key-rotation", proved)
                 _verify(body["public_key"], body["proof"], message, "a new key")
                 self.users[author] = body["public_key"]
+                self._keeps(author, body)
             case "organisation-endorse":
                 assert isinstance(author, str)
                 self._endorse(author, body["change"])
@@ -254,6 +262,15 @@ class Ledger:
         if user in self.users:
             raise RecordRefused(f"{user} is registered twice")
         self.users[user] = public_key
+
+    def _keeps(self, user: User, body: dict[str, Any]) -> None:
+        """Follows who keeps a user's key."""
+        if "managed" not in body:
+            self.managed.discard(user)
+        elif body["managed"] is True:
+            self.managed.add(user)
+        else:
+            raise RecordRefused("what is not managed says nothing of it")
 
     def verify_head(self, note: str) -> list[str]:
         """The organisations that signed this very head; a quorum of them, or it is refused."""

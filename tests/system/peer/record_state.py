@@ -92,16 +92,17 @@ class State:
         """Writes what an accepted transaction writes."""
         [(kind, it)] = content["transaction"].items()
         author = content["author"]
+        user = author.get("user") or author.get("managed")
         if kind.startswith("organisation-"):
             self._organisations(kind, it, author["organisation"])
         elif kind in ("tenant-authorities", "user-certify", "revocations-publish"):
             self._certificates(kind, it, author, time_ms)
         elif kind.startswith(("tenant-", "user-")):
-            self._users(kind, it, author, time_ms)
+            self._users(kind, it, author, user, time_ms)
         elif kind.startswith(("dataset-", "permission-", "access-")):
-            self._datasets(kind, it, author["user"], identifier, time_ms)
+            self._datasets(kind, it, user, identifier, time_ms)
         else:
-            self._documents(kind, it, author["user"], identifier, height, time_ms)
+            self._documents(kind, it, user, identifier, height, time_ms)
         self.put("unexpired", [content["expires_ms"], identifier], None)
 
     def _organisations(self, kind: str, it: Row, organisation: str) -> None:
@@ -132,7 +133,7 @@ class State:
         else:
             self.delete("pending-changes", change)
 
-    def _users(self, kind: str, it: Row, author: Row, time_ms: int) -> None:
+    def _users(self, kind: str, it: Row, author: Row, by: Row, time_ms: int) -> None:
         def registered(public_key: bytes, role: str) -> Row:
             row = {"public_key": public_key, "key_version": 1, "role": role}
             return {**row, "suspended": False, "registered_ms": time_ms}
@@ -145,10 +146,11 @@ class State:
                 self.put("users", administrator, registered(it["public_key"], "administrator"))
             case "user-register":
                 row = registered(it["public_key"], it["role"])
-                self.put("users", _name(it, "tenant", "user"), {**row, **_optional(it, "expires_ms")})
+                self.put("users", _name(it, "tenant", "user"), {**row, **_optional(it, "expires_ms", "managed")})
             case "user-rotate-key":
-                version = self.get("users", author["user"])["key_version"] + 1
-                self.update("users", author["user"], public_key=it["public_key"], key_version=version)
+                row = {field: value for field, value in self.get("users", by).items() if field != "managed"}
+                row |= {"public_key": it["public_key"], "key_version": row["key_version"] + 1}
+                self.put("users", by, {**row, **_optional(it, "managed")})
             case "user-suspend" | "user-resume":
                 self.update("users", it, suspended=kind == "user-suspend")
             case "user-expire":

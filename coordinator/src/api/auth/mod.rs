@@ -7,7 +7,8 @@
 //! A request is let in if the MAC is right, then if the list has the key, neither expired nor revoked, then if it has the scope of the
 //! route. Whoever cannot make the MAC learns nothing about which keys there are.
 //!
-//! A key opens the door of one tenant; what a user may do there is decided by the record, on that user's own signature.
+//! A key opens the door of one tenant; what a user may do there is decided by the record, on that user's own signature. A key can be
+//! bound to one user: then nobody else acts through it, and the platform signs for that one alone, if it keeps its key.
 //!
 //! Rotation makes a key of the same name and scopes, and lets the old one go on for a while, so that a fleet of programs can be given
 //! the new one without an interruption.
@@ -21,6 +22,8 @@ use cryptonode::randomness;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
+
+use crate::record::Identifier;
 
 pub use registry::{KeyRecord, MAX_KEYS, RegistryError};
 pub use scope::{NoScopes, Scope, Scopes};
@@ -58,6 +61,14 @@ pub enum AuthError {
     /// It may not be used for this.
     #[error("the API key may not be used for this: it needs the scope `{0}`")]
     Scope(Scope),
+    /// It is bound to somebody else.
+    #[error("this API key is for {0} alone: act as that user, or use another key")]
+    User(Identifier),
+    /// Nobody was named, and the key is bound to nobody.
+    #[error(
+        "say which user acts: add `?author=USER` (`?reader=USER` for a read), or use an API key that is bound to one"
+    )]
+    Author,
     /// There is no such key.
     #[error("there is no such API key")]
     Unknown,
@@ -78,6 +89,8 @@ impl AuthError {
             Self::Expired => "api-key-expired",
             Self::Revoked => "api-key-revoked",
             Self::Scope(_) => "api-key-scope",
+            Self::User(_) => "api-key-user",
+            Self::Author => "author-missing",
             Self::Unknown => "api-key-unknown",
             Self::Terms(_) => "api-key-terms",
             Self::Registry(_) => "api-key-list",
@@ -94,8 +107,31 @@ pub struct Caller {
     pub key_id: String,
     /// What the key may be used for.
     pub scopes: Scopes,
+    /// The one user who may act through it; any of the tenant's, if absent.
+    pub user: Option<Identifier>,
     /// From when on it opens nothing, milliseconds since the Unix epoch.
     pub expires_ms: Option<u64>,
+}
+
+impl Caller {
+    /// Who acts: the user who was asked for, or the one that the key is bound to.
+    ///
+    /// # Errors
+    /// [`AuthError::User`], [`AuthError::Author`]
+    pub fn acting(&self, asked: Option<Identifier>) -> Result<Identifier, AuthError> {
+        match (asked, &self.user) {
+            (Some(asked), Some(bound)) if asked != *bound => Err(AuthError::User(bound.clone())),
+            (Some(asked), _) => Ok(asked),
+            (None, Some(bound)) => Ok(bound.clone()),
+            (None, None) => Err(AuthError::Author),
+        }
+    }
+}
+
+/// A key whose MAC is right, and of which nothing else is known yet.
+pub struct Genuine {
+    tenant: String,
+    id: String,
 }
 
 /// What a new key is to be.
@@ -107,6 +143,8 @@ pub struct KeyTerms {
     pub name: String,
     /// What it may be used for.
     pub scopes: Scopes,
+    /// The one user who may act through it; any of the tenant's, if absent.
+    pub user: Option<Identifier>,
     /// From when on it opens nothing, milliseconds since the Unix epoch.
     pub expires_ms: Option<u64>,
 }
@@ -168,6 +206,7 @@ impl ApiKeys {
             tenant: old.tenant,
             name: old.name,
             scopes: old.scopes,
+            user: old.user,
             expires_ms,
         };
         let ends_ms = now_ms.saturating_add(grace_s.saturating_mul(1000));
@@ -229,6 +268,7 @@ impl ApiKeys {
             tenant: terms.tenant,
             name,
             scopes: terms.scopes,
+            user: terms.user,
             created_ms: now_ms,
             expires_ms: terms.expires_ms,
             revoked_ms: None,
@@ -254,6 +294,14 @@ impl ApiKeys {
     /// # Errors
     /// [`AuthError`]; everything but the first two is told to holders of a true key only.
     pub fn verify(&self, header: Option<&[u8]>, now_ms: u64) -> Result<Caller, AuthError> {
+        self.admit(&self.check(header)?, now_ms)
+    }
+
+    /// The first half of [`ApiKeys::verify`]: arithmetic alone.
+    ///
+    /// # Errors
+    /// [`AuthError::Missing`], [`AuthError::Invalid`]
+    pub fn check(&self, header: Option<&[u8]>) -> Result<Genuine, AuthError> {
         let header = header.ok_or(AuthError::Missing)?;
         if header.len() > MAX_HEADER {
             return Err(AuthError::Invalid);
@@ -272,6 +320,18 @@ impl ApiKeys {
         self.mac(tenant, id)
             .verify_slice(decoded.as_ref())
             .map_err(|_| AuthError::Invalid)?;
+        Ok(Genuine {
+            tenant: tenant.to_owned(),
+            id: id.to_owned(),
+        })
+    }
+
+    /// The second half: what the list says, which lies on a disk.
+    ///
+    /// # Errors
+    /// [`AuthError`]
+    pub fn admit(&self, key: &Genuine, now_ms: u64) -> Result<Caller, AuthError> {
+        let Genuine { tenant, id } = key;
         // A true key that is not on the list was made before the list was restored from a backup.
         let record = self.registry.get(tenant, id)?.ok_or(AuthError::Invalid)?;
         in_use(&record, now_ms)?;
@@ -279,6 +339,7 @@ impl ApiKeys {
             tenant: record.tenant,
             key_id: record.id,
             scopes: record.scopes,
+            user: record.user,
             expires_ms: record.expires_ms,
         })
     }
@@ -327,6 +388,7 @@ mod tests {
             tenant: tenant.to_owned(),
             name: "ci".to_owned(),
             scopes: Scopes::all(),
+            user: None,
             expires_ms,
         }
     }
@@ -406,6 +468,47 @@ mod tests {
         let again = own.rotate("acme", &first.record.id, 2, later).err();
         let code = again.map(|error| error.code());
         assert_eq!(code, Some("api-key-terms"), "it was rotated");
+    }
+
+    #[test]
+    fn a_key_that_is_bound_to_a_user_is_that_users_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = keys(&folder, 1);
+        let terms = KeyTerms {
+            user: Some("carol".parse().unwrap()),
+            ..terms("acme", None)
+        };
+        let first = own.issue(terms, NOW).unwrap();
+        // Its successor is bound as well, and another process knows it too.
+        let second = own.rotate("acme", &first.record.id, 2, NOW).unwrap();
+        let header = format!("Bearer {}", second.key.as_str());
+        let caller = keys(&folder, 1)
+            .verify(Some(header.as_bytes()), NOW)
+            .unwrap();
+        let name = |text: &str| Some(text.parse::<Identifier>().unwrap());
+        assert_eq!(caller.user, name("carol"));
+        assert_eq!(caller.acting(None).ok(), name("carol"));
+        assert_eq!(caller.acting(name("carol")).ok(), name("carol"));
+        let refused = caller.acting(name("alice")).unwrap_err();
+        assert_eq!(refused.code(), "api-key-user");
+        let free = Caller {
+            user: None,
+            ..caller
+        };
+        assert_eq!(free.acting(name("alice")).ok(), name("alice"));
+        assert_eq!(free.acting(None).unwrap_err().code(), "author-missing");
+    }
+
+    #[test]
+    fn a_list_from_before_keys_were_bound_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let issued = keys(&folder, 1).issue(terms("acme", None), NOW).unwrap();
+        let list = rusqlite::Connection::open(folder.path().join("api-keys.sqlite")).unwrap();
+        list.execute_batch("ALTER TABLE api_keys DROP COLUMN user")
+            .unwrap();
+        drop(list);
+        let header = format!("Bearer {}", issued.key.as_str());
+        assert_eq!(code(&keys(&folder, 1), &header, NOW), "ok");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, par
 use serde::{Deserialize, Serialize};
 
 use super::scope::Scopes;
+use crate::record::Identifier;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS api_keys (
@@ -21,7 +22,8 @@ const SCHEMA: &str = "
         created_ms INTEGER NOT NULL,
         expires_ms INTEGER,
         revoked_ms INTEGER,
-        replaced_by TEXT
+        replaced_by TEXT,
+        user TEXT
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS api_keys_by_tenant ON api_keys (tenant, created_ms);
 ";
@@ -42,6 +44,9 @@ pub struct KeyRecord {
     pub name: String,
     /// What it may be used for.
     pub scopes: Scopes,
+    /// The one user who may act through it; any of the tenant's, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<Identifier>,
     /// When it was made.
     pub created_ms: u64,
     /// From when on it opens nothing; never, if absent.
@@ -78,11 +83,12 @@ pub(super) struct Registry(Mutex<Connection>);
 impl Registry {
     /// Opens the list, or begins one.
     pub(super) fn open(path: &Path) -> Result<Self, RegistryError> {
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(std::time::Duration::from_secs(5))?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        with_users(&mut connection)?;
         Ok(Self(Mutex::new(connection)))
     }
 
@@ -132,14 +138,15 @@ impl Registry {
             return Ok(Inserted::TooMany);
         }
         transaction.execute(
-            "INSERT INTO api_keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL)",
+            "INSERT INTO api_keys (id, tenant, name, scopes, created_ms, expires_ms, user) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             params![
                 key.id,
                 key.tenant,
                 key.name,
                 key.scopes.to_string(),
                 integer(key.created_ms),
-                key.expires_ms.map(integer)
+                key.expires_ms.map(integer),
+                key.user.as_ref().map(Identifier::as_str)
             ],
         )?;
         if let Some((old, ends_ms)) = replaces {
@@ -176,6 +183,20 @@ fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// Lists from before keys could be bound to users get the column.
+fn with_users(connection: &mut Connection) -> Result<(), rusqlite::Error> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let known: i64 = transaction.query_row(
+        "SELECT count(*) FROM pragma_table_info('api_keys') WHERE name = 'user'",
+        [],
+        |row| row.get(0),
+    )?;
+    if known == 0 {
+        transaction.execute("ALTER TABLE api_keys ADD COLUMN user TEXT", [])?;
+    }
+    transaction.commit()
+}
+
 fn record(row: &Row<'_>) -> Result<KeyRecord, rusqlite::Error> {
     let time = |column: &str| -> Result<Option<u64>, rusqlite::Error> {
         Ok(row
@@ -183,6 +204,8 @@ fn record(row: &Row<'_>) -> Result<KeyRecord, rusqlite::Error> {
             .map(|it| u64::try_from(it).unwrap_or(0)))
     };
     let scopes: String = row.get("scopes")?;
+    let user: Option<String> = row.get("user")?;
+    let user = user.map(|user| user.parse()).transpose();
     Ok(KeyRecord {
         id: row.get("id")?,
         tenant: row.get("tenant")?,
@@ -190,6 +213,13 @@ fn record(row: &Row<'_>) -> Result<KeyRecord, rusqlite::Error> {
         scopes: scopes.parse().map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(
                 3,
+                rusqlite::types::Type::Text,
+                Box::new(error),
+            )
+        })?,
+        user: user.map_err(|error: crate::record::IdentifierError| {
+            rusqlite::Error::FromSqlConversionFailure(
+                8,
                 rusqlite::types::Type::Text,
                 Box::new(error),
             )

@@ -22,6 +22,8 @@
 //! Administrators manage users and get no data by it: nobody but the user replaces its key, and a name is never used for a second
 //! user, so an administrator cannot step into permissions that others have granted.
 //!
+//! A user whose key a platform keeps signs as `managed`, and nobody else does: so each transaction shows by itself whose hands the key was in.
+//!
 //! The cheap checks come first; signatures and group arithmetic when all else holds.
 
 mod access;
@@ -197,8 +199,15 @@ fn identify(
             let key = usable_key(&organisation.operator_key).ok_or(unusable)?;
             Ok((Actor::Organisation(name.clone()), key))
         }
-        Author::User(name) => {
+        Author::User(name) | Author::Managed(name) => {
             let user = active_user(state, name, block.time_ms)?;
+            // Every signature says who keeps the key, so an auditor need not know what else is on the record.
+            if user.managed != matches!(author, Author::Managed(_)) {
+                return Err(Rejection::Custody {
+                    user: name.clone(),
+                    managed: user.managed,
+                });
+            }
             let key = usable_key(&user.public_key).ok_or(unusable)?;
             Ok((Actor::User(name.clone(), user.role), key))
         }

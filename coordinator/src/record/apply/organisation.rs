@@ -105,6 +105,7 @@ impl Rules<'_> {
             suspended: false,
             expires_ms: None,
             certificate: None,
+            managed: false,
             registered_ms,
         };
         let state = &mut *self.state;

@@ -29,6 +29,7 @@ impl Rules<'_> {
             suspended: false,
             expires_ms: it.expires_ms,
             certificate: None,
+            managed: it.managed,
             registered_ms: self.block.time_ms,
         };
         self.put_user(user.clone(), row);
@@ -48,6 +49,7 @@ impl Rules<'_> {
         }
 
         user.public_key = it.public_key;
+        user.managed = it.managed;
         user.key_version += 1;
         let key_version = user.key_version;
         self.put_user(name.clone(), user);

@@ -40,6 +40,7 @@ pub(super) fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) ->
         suspended: false,
         expires_ms: None,
         certificate: None,
+        managed: false,
         registered_ms: 0,
     };
     let storage = Storage::OffChain;

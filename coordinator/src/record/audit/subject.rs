@@ -104,7 +104,7 @@ pub fn subjects_of(transaction: &SignedTransaction) -> Vec<Subject> {
     let mut found = Vec::new();
     match transaction.author() {
         Author::Organisation(name) => found.push(Subject::Organisation(name.clone())),
-        Author::User(name) => user(&mut found, name),
+        Author::User(name) | Author::Managed(name) => user(&mut found, name),
     }
     match transaction.transaction() {
         Transaction::OrganisationEndorse(it) => {

@@ -125,6 +125,22 @@ impl ApprovalRefusal {
     }
 }
 
+impl ApprovalRefusal {
+    /// Whether the same peer may well approve the same read a little later: it was away, late or hindered, and has not decided.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        // A peer elsewhere says its code alone. That it does not know the read means that it is behind, for the record has it.
+        matches!(
+            self.code(),
+            "peer-unavailable"
+                | "peer-catching-up"
+                | "read-not-final"
+                | "unknown-read"
+                | "approval-store"
+        )
+    }
+}
+
 /// What an approval says, apart from its time.
 struct Grounds {
     write_id: [u8; 32],

@@ -1,0 +1,311 @@
+//! Documents of users whose keys this platform keeps, in one request each: `curl -T` writes, `curl -o` reads.
+//!
+//! The same two flows as with signatures of the users' own, and the same rules of the record. Between its two steps the platform signs for the
+//! user, after the API key's scope and the user that it is bound to were looked at. A read is on the record for ever, whoever signs it,
+//! so nothing here is to be cached, and HEAD only says what the record says and reads nothing.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::{AuthError, Caller, Scope};
+use super::changes::{Settled, signing};
+use super::conditional::{Tag, may_change};
+use super::documents::{answer, media_type, range_of, trace_of, wants_trailers};
+use super::page::Asked;
+use super::record::elsewhere;
+use super::views::ReceiptView;
+use super::{Api, Problem, Tenant, bounded, drain};
+use crate::platform::{CommitRead, ManagedKeyError, PlatformError, ReadRequest, WriteRequest};
+use crate::record::{
+    Author, DatasetName, Identifier, MAX_TRANSACTION, Transaction, UserName, VersionName,
+};
+
+/// Puts a transaction onto the record that the platform signs for a user whose key it keeps.
+///
+/// The body is the canonical CBOR of `transaction` alone; ledger, nonce and expiry are the platform's. Writes and reads go by `content`. The scope that
+/// the key needs depends on the transaction, as with `transactions`.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/transactions", tag = "record", operation_id = "submit_for_user",
+    request_body(content_type = "application/octet-stream", description = "The transaction, canonical CBOR."),
+    responses((status = 201, body = ReceiptView)))]
+pub(super) async fn submit(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, user)): Path<(String, Identifier)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let bytes = bounded(request.into_body(), MAX_TRANSACTION).await?;
+    let transaction = Transaction::from_bytes(&bytes).map_err(|e| PlatformError::Malformed {
+        reason: format!("the body is not a transaction: {e}"),
+    })?;
+    let needed = Scope::of(&transaction);
+    if !caller.scopes.contains(needed) {
+        return Err(AuthError::Scope(needed).into());
+    }
+    if elsewhere(&transaction, &tenant) {
+        return Err(Problem::not_found());
+    }
+    let user = managed(&api, &caller, &tenant, Some(user))?;
+    let unsigned = api.platform.prepare_change(user, transaction);
+    signing(&caller, &unsigned);
+    let receipt: ReceiptView = api.platform.submit_managed(unsigned).await?.into();
+    Ok((StatusCode::CREATED, Extension(Settled), Json(receipt)).into_response())
+}
+
+/// The user for whom the platform signs, if it is one.
+fn managed(
+    api: &Api,
+    caller: &Caller,
+    tenant: &Identifier,
+    asked: Option<Identifier>,
+) -> Result<UserName, Problem> {
+    let user = UserName {
+        tenant: tenant.clone(),
+        user: caller.acting(asked)?,
+    };
+    let known = api
+        .platform
+        .record()
+        .with_state(|state| state.user(&user).is_some());
+    if !known {
+        let unknown = crate::record::Rejection::UnknownUser(user);
+        return Err(PlatformError::from(crate::record::RecordError::from(unknown)).into());
+    }
+    if !api.platform.is_managed(&user) {
+        return Err(PlatformError::from(ManagedKeyError::NotManaged(user)).into());
+    }
+    Ok(user)
+}
+
+/// What is written.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WriteQuery {
+    /// The managed user who writes. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "carol")]
+    author: Option<Identifier>,
+    /// The version that must come next; refused if it is another.
+    version: Option<u64>,
+}
+
+/// A version that is on the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "version": 3, "length": 1_048_576, "checksum": "77e0…64 hexadecimal digits",
+    "receipt": { "transaction_id": "5a0b…64 hexadecimal digits", "height": 813, "time_ms": 1_795_000_000_000_u64, "position": 2049 }
+}))]
+pub struct WrittenView {
+    /// Its number, from 1.
+    pub version: u64,
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// SHA-256 over the stored body, hexadecimal.
+    pub checksum: String,
+    /// What became of the transaction.
+    pub receipt: ReceiptView,
+}
+
+type DocumentPath = Path<(String, Identifier, Identifier)>;
+
+/// Writes a document, or a new version of it, for a user whose key the platform keeps.
+///
+/// The body streams. `Content-Type` is the document's media type and public on the record. Users with keys of their own take `uploads`.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
+    operation_id = "write_content", params(WriteQuery,
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
+    request_body(content_type = "application/octet-stream", description = "The document."),
+    responses((status = 201, body = WrittenView)))]
+pub(super) async fn write(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, dataset, document)): DocumentPath,
+    query: Result<Asked<WriteQuery>, Problem>,
+    request: Request,
+) -> Response {
+    let content_type = media_type(request.headers());
+    let dataset = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
+    };
+    let name = dataset.document(document.clone());
+    let record = api.platform.record();
+    let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
+    let fresh = may_change(request.headers(), present.as_ref());
+    let mut body = request.into_body();
+    let wish = query.and_then(|Asked(query)| {
+        fresh?;
+        Ok(WriteRequest {
+            dataset,
+            document,
+            version: query.version,
+            author: managed(&api, &caller, &tenant, query.author)?,
+            content_type,
+        })
+    });
+    let written = match wish {
+        Err(problem) => Err(problem),
+        Ok(wish) => {
+            let mut parts = body.into_data_stream();
+            let prepared = api.platform.prepare_write(wish, &mut parts).await;
+            body = Body::from_stream(parts);
+            match prepared {
+                Ok(prepared) => commit(&api, &caller, &tenant, prepared).await,
+                Err(e) => Err(e.into()),
+            }
+        }
+    };
+    let mut answer = match written {
+        Ok(view) => (StatusCode::CREATED, Extension(Settled), Json(view)).into_response(),
+        Err(problem) => {
+            drain(body).await;
+            problem.into_response()
+        }
+    };
+    // The connection's buffer has the end of the body in it, and is wiped with the connection.
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
+}
+
+async fn commit(
+    api: &Api,
+    caller: &Caller,
+    tenant: &Identifier,
+    prepared: crate::platform::PreparedUpload,
+) -> Result<WrittenView, Problem> {
+    let id = prepared.id;
+    signing(caller, &prepared.transaction);
+    let told = match &prepared.transaction.transaction {
+        Transaction::Write(write) => (write.version, write.length, write.checksum),
+        _ => (0, 0, [0; 32]),
+    };
+    let committed = match api.platform.sign_managed(prepared.transaction).await {
+        Ok(signed) => api.platform.commit_write(tenant, id, signed).await,
+        Err(e) => Err(e),
+    };
+    match committed {
+        Ok(receipt) => Ok(WrittenView {
+            version: told.0,
+            length: told.1,
+            checksum: hex::encode(told.2),
+            receipt: receipt.into(),
+        }),
+        Err(e) => {
+            // Nobody else can sign it. If it is on the record all the same, it stays.
+            let _ = api.platform.discard_write(tenant, id).await;
+            Err(e.into())
+        }
+    }
+}
+
+/// What is read.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReadQuery {
+    /// The managed user who reads. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "carol")]
+    reader: Option<Identifier>,
+    /// The version; the latest if absent.
+    version: Option<u64>,
+}
+
+/// Reads a document for a user whose key the platform keeps, and streams it.
+///
+/// The read is on the record before a byte of the document leaves. An answer that breaks off is no document: `reads/{id}` of `x-read-id` says
+/// why. Users with keys of their own take `reads`.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
+    operation_id = "read_content", params(ReadQuery,
+        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`.")),
+    responses(
+        (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
+            ("Server-Timing" = String, description = "What the read's phases took."),
+            ("x-read-id" = String, description = "Names the read: `reads/{id}` tells of it."),
+            ("Accept-Ranges" = String, description = "`bytes`."))),
+        (status = 206, description = "The bytes that were asked for.", content_type = "application/octet-stream",
+            headers(("Content-Range" = String, description = "Which bytes of how many."))),
+        (status = 416, description = "The document has no such bytes; `Content-Range` has its length.")))]
+pub(super) async fn read(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, dataset, document)): DocumentPath,
+    Asked(query): Asked<ReadQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let dataset = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
+    };
+    if request.method() == Method::HEAD {
+        return head(&api, &dataset, &document, query.version);
+    }
+    let reader = managed(&api, &caller, &tenant, query.reader)?;
+    let headers: &HeaderMap = request.headers();
+    let (range, trace) = (range_of(headers)?, trace_of(headers));
+    let trailers = wants_trailers(headers);
+    let prepared = api.platform.prepare_read(ReadRequest {
+        dataset,
+        document,
+        version: query.version,
+        reader,
+    })?;
+    signing(&caller, &prepared.transaction);
+    let commit = CommitRead {
+        signed: api.platform.sign_managed(prepared.transaction).await?,
+        range,
+        trace,
+    };
+    let read = api
+        .platform
+        .commit_read(&tenant, prepared.id, commit)
+        .await?;
+    Ok(answer(read, trailers))
+}
+
+/// What the record says of a version, without a read of it.
+fn head(
+    api: &Api,
+    dataset: &DatasetName,
+    document: &Identifier,
+    version: Option<u64>,
+) -> Result<Response, Problem> {
+    let name = dataset.document(document.clone());
+    let found = api.platform.record().with_state(|state| {
+        let latest = state.document(&name)?.latest;
+        let name: VersionName = name.version(version.unwrap_or(latest));
+        state.version(&name).cloned()
+    });
+    let version = found.ok_or_else(Problem::not_found)?;
+    let kind = version.content_type.as_deref();
+    let kind = kind.and_then(|kind| HeaderValue::from_str(kind).ok());
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            kind.unwrap_or_else(|| HeaderValue::from_static("application/octet-stream")),
+        ),
+        (header::CONTENT_LENGTH, HeaderValue::from(version.length)),
+        (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok(headers.into_response())
+}
+
+/// Whoever signs: an API key that is bound to a user sends nobody else's signature.
+pub(super) fn bound(caller: &Caller, author: &Author) -> Result<(), AuthError> {
+    match (&caller.user, author.user()) {
+        (Some(_), Some(author)) => caller.acting(Some(author.user.clone())).map(drop),
+        (Some(bound), None) => Err(AuthError::User(bound.clone())),
+        (None, _) => Ok(()),
+    }
+}

@@ -1,0 +1,166 @@
+//! A tenant's own public-key infrastructure: its authorities, their revocation lists, and the certificates that users are bound to.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use serde_bytes::ByteBuf;
+use utoipa::ToSchema;
+
+use super::auth::Caller;
+use super::changes::{AuthorQuery, ChangeView, prepared};
+use super::page::Asked;
+use super::views::{AuthorityView, Page, ReceiptView};
+use super::{Api, Problem, Tenant, json};
+use crate::record::{
+    Certification, Identifier, MAX_TRANSACTION, RevocationsPublish, TenantAuthorities, Transaction,
+    UserCertify,
+};
+
+/// Certificates and lists in hexadecimal, up to what a transaction can hold.
+const MAX_JSON: usize = 3 * MAX_TRANSACTION;
+
+/// The authorities of its own public-key infrastructure that the tenant has registered.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "list_authorities",
+    responses((status = 200, body = Page<AuthorityView>)))]
+pub(super) async fn authorities(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+) -> Json<Page<AuthorityView>> {
+    let items = api
+        .platform
+        .record()
+        .with_state(|state| AuthorityView::all(state, &tenant));
+    Json(Page { items, next: None })
+}
+
+fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
+    let wrong = |_| Problem::bad_request(format!("`{what}` is DER in hexadecimal"));
+    hex::decode(text).map_err(wrong)
+}
+
+fn all_bytes(what: &str, texts: &[String]) -> Result<Vec<ByteBuf>, Problem> {
+    let decoded = texts
+        .iter()
+        .map(|text| Ok(ByteBuf::from(bytes(what, text)?)));
+    decoded.collect()
+}
+
+/// All authorities of a tenant.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "certificates": ["3082…hexadecimal"] }))]
+pub(super) struct AuthoritiesBody {
+    /// Their certificates, DER in hexadecimal, in any order; none takes them all back.
+    certificates: Vec<String>,
+}
+
+/// Says which authorities the tenant stands by, all of them at once; an administrator acts.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "prepare_authorities",
+    params(AuthorQuery), request_body = AuthoritiesBody,
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn set_authorities(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: AuthoritiesBody = json(request.into_body(), MAX_JSON).await?;
+    let mut authorities = all_bytes("certificates", &asked.certificates)?;
+    authorities.sort_unstable();
+    let transaction = Transaction::TenantAuthorities(TenantAuthorities {
+        tenant: tenant.clone(),
+        authorities,
+    });
+    prepared(&api, &caller, &tenant, query.author, transaction).await
+}
+
+/// A revocation list.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "list": "3082…hexadecimal", "chain": [] }))]
+pub(super) struct RevocationsBody {
+    /// The list, DER in hexadecimal.
+    list: String,
+    /// Certificates of authorities, DER in hexadecimal, that of the list first, up to one that a registered authority issued; none if a registered
+    /// authority signed the list.
+    #[serde(default)]
+    chain: Vec<String>,
+}
+
+/// Publishes a revocation list; an administrator acts.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/revocations", tag = "users", operation_id = "prepare_revocation_list",
+    params(AuthorQuery), request_body = RevocationsBody,
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn publish_revocations(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: RevocationsBody = json(request.into_body(), MAX_JSON).await?;
+    let transaction = Transaction::RevocationsPublish(RevocationsPublish {
+        tenant: tenant.clone(),
+        chain: all_bytes("chain", &asked.chain)?,
+        list: bytes("list", &asked.list)?,
+    });
+    prepared(&api, &caller, &tenant, query.author, transaction).await
+}
+
+/// A certificate, and that its holder agrees.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "chain": ["3082…hexadecimal"], "proof": "3045…hexadecimal" }))]
+pub(super) struct CertificateBody {
+    /// Certificates, DER in hexadecimal, the holder's first, up to one that a registered authority issued.
+    chain: Vec<String>,
+    /// The holder's signature over the binding statement (`docs/protocol/golden-record.md` section 2), hexadecimal.
+    proof: String,
+}
+
+/// Binds a user to a certificate of its company; the user itself or an administrator acts.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/users/{user}/certificate", tag = "users", operation_id = "prepare_certificate",
+    params(AuthorQuery), request_body = CertificateBody,
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn bind(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, user)): Path<(String, Identifier)>,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let asked: CertificateBody = json(request.into_body(), MAX_JSON).await?;
+    let certificate = Certification {
+        chain: all_bytes("chain", &asked.chain)?,
+        proof: bytes("proof", &asked.proof)?,
+    };
+    let transaction = Transaction::UserCertify(UserCertify {
+        tenant: tenant.clone(),
+        user,
+        certificate: Some(certificate),
+    });
+    prepared(&api, &caller, &tenant, query.author, transaction).await
+}
+
+/// Takes a user's binding to a certificate away; an administrator acts.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/users/{user}/certificate", tag = "users", operation_id = "prepare_unbinding",
+    params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn unbind(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, user)): Path<(String, Identifier)>,
+    Asked(query): Asked<AuthorQuery>,
+) -> Result<Response, Problem> {
+    let transaction = Transaction::UserCertify(UserCertify {
+        tenant: tenant.clone(),
+        user,
+        certificate: None,
+    });
+    prepared(&api, &caller, &tenant, query.author, transaction).await
+}
