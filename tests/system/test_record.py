@@ -285,6 +285,11 @@ def test_states_with_companies_certificates() -> None:
     assert tables >= {"authorities", "revocations"}
 
 
+def test_states_with_rewraps() -> None:
+    record, _, _ = of_vector("record-rewraps.jsonl")
+    assert [transaction.kind for transaction in record.transactions].count("rewrap") == 2
+
+
 def test_one_encoding() -> None:
     with pytest.raises(cbor.NotCanonical):
         Record().add(REGISTER_TENANT + b"\x00").verify()

@@ -17,13 +17,16 @@ mod conditional;
 mod documents;
 mod keys;
 mod links;
+mod master;
 mod once;
 pub mod openapi;
 mod page;
+mod parts;
 mod problem;
 pub mod problem_types;
 mod rate;
 mod record;
+mod rewraps;
 mod schema;
 mod serve;
 mod views;
@@ -49,7 +52,9 @@ pub use self::access::AccessView;
 pub use self::changes::ChangeView;
 pub use self::links::{EndView, LinkView, ProofView};
 pub use self::once::{Answers, AnswersError};
+pub use self::parts::PartsView;
 pub use self::problem::Problem;
+pub use self::rewraps::{PendingRewrapView, RewrapStepView, RewrapView};
 pub use self::serve::serve;
 pub use self::views::{
     AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
@@ -141,6 +146,8 @@ type Described = UtoipaMethodRouter<Arc<Api>>;
 fn door_table() -> Vec<(Door, Described)> {
     vec![
         (for_scopes(AUDIT), routes!(record::export)),
+        (for_scopes(MANAGE), routes!(master::show)),
+        (once_for(MANAGE), routes!(master::rotate)),
         (for_scopes(ANY), routes!(record::status)),
         (once_for(SUBMIT), routes!(record::submit)),
         (for_scopes(READ), routes!(record::users)),
@@ -172,9 +179,18 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(WRITE), routes!(documents::prepare_write)),
         (once_for(WRITE), routes!(documents::commit_write)),
         (for_scopes(WRITE), routes!(documents::discard_write)),
+        (once_for(WRITE), routes!(parts::begin)),
+        (for_scopes(WRITE), routes!(parts::list)),
+        (for_scopes(WRITE), routes!(parts::status)),
+        (for_scopes(WRITE), routes!(parts::send)),
+        (for_scopes(WRITE), routes!(parts::complete)),
+        (for_scopes(WRITE), routes!(parts::discard)),
         (prepares(READ), routes!(documents::prepare_read)),
         (for_scopes(READ), routes!(documents::commit_read)),
         (for_scopes(READ), routes!(documents::report)),
+        (for_scopes(READ), routes!(rewraps::list)),
+        (prepares(MANAGE), routes!(rewraps::prepare)),
+        (for_scopes(MANAGE), routes!(rewraps::commit)),
         (for_scopes(KEYS), routes!(keys::list)),
         (once_for(KEYS), routes!(keys::create)),
         (once_for(KEYS), routes!(keys::rotate)),

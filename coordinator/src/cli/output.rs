@@ -115,6 +115,22 @@ impl Output {
     }
 }
 
+impl Output {
+    /// A progress bar for a number of things.
+    pub(super) fn progress_of_items(&self, what: &str, count: u64) -> ProgressBar {
+        if self.json || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(count);
+        let template = "{msg} {wide_bar} {pos} of {len}, {per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar
+    }
+}
+
 /// What organisations and nodes said, a line each.
 fn said(more: &serde_json::Value) -> Vec<String> {
     let text = |value: &serde_json::Value, name: &str| {

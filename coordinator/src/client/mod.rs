@@ -16,7 +16,9 @@
 
 pub mod check;
 mod error;
+mod parts;
 pub mod profile;
+mod rewrap;
 mod transfer;
 pub mod user_key;
 
@@ -31,6 +33,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
+pub use parts::{PartsOptions, PartsSource};
 pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 
 use crate::api::auth::{KeyRecord, Scopes};

@@ -95,11 +95,7 @@ impl Client {
         source: impl AsyncRead + Send + 'static,
         options: PutOptions,
     ) -> Result<Written, ClientError> {
-        let (author, signer) = (
-            self.user()?,
-            self.signer.as_ref().ok_or(ClientError::NoUser)?,
-        );
-        let ledger = self.ledger().await?;
+        let author = self.user()?;
         let counted = Arc::new(Mutex::new(Counted::default()));
         let (count, on_progress) = (counted.clone(), options.on_progress);
         let failure: Arc<Mutex<Option<std::io::Error>>> = Arc::default();
@@ -148,29 +144,45 @@ impl Client {
             });
         }
         let prepared = prepared?;
-        let unsigned =
-            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
-
         let (length, digest) = {
             let counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
             (counted.length, counted.digest.clone().finalize().into())
-        };
-        let meant = Meant {
-            ledger: Some(ledger),
-            author: &author,
-            tenant: self.tenant(),
-            dataset,
-            document,
-            version: options.version,
-            now_ms: now_ms(),
         };
         let sent = Sent {
             length,
             digest,
             content_type: options.content_type.as_deref(),
         };
+        self.sign_and_commit(dataset, document, options.version, &prepared, &sent)
+            .await
+    }
+
+    /// Checks what the platform prepared for what was sent, signs it, and puts it onto the record.
+    pub(super) async fn sign_and_commit(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        version: Option<u64>,
+        prepared: &PreparedView,
+        sent: &Sent<'_>,
+    ) -> Result<Written, ClientError> {
+        let (author, signer) = (
+            self.user()?,
+            self.signer.as_ref().ok_or(ClientError::NoUser)?,
+        );
+        let unsigned =
+            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
+        let meant = Meant {
+            ledger: Some(self.ledger().await?),
+            author: &author,
+            tenant: self.tenant(),
+            dataset,
+            document,
+            version,
+            now_ms: now_ms(),
+        };
         let upload = prepared.id.to_string();
-        let (version, checksum) = match meant.check_write(&unsigned, &sent) {
+        let (version, checksum) = match meant.check_write(&unsigned, sent) {
             Ok(write) => (write.version, hex::encode(write.checksum)),
             Err(e) => {
                 self.give_up(&upload).await;
@@ -192,8 +204,8 @@ impl Client {
         };
         Ok(Written {
             version,
-            length,
-            sha256: hex::encode(digest),
+            length: sent.length,
+            sha256: hex::encode(sent.digest),
             checksum,
             receipt,
         })

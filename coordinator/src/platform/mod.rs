@@ -8,7 +8,11 @@
 //! | [`byte_range`] | which bytes of a document |
 //! | [`clusters`] | which clusters there are, and a client for each |
 //! | [`erase`] | bodies of erased versions are removed |
+//! | [`master`] | rotation of the master key, and the rewrapping that follows from it |
+//! | [`rewrap`] | document keys are wrapped anew under another cluster key |
+//! | [`parts`] | uploads in parts, which go on after an interruption |
 //! | [`prepared`] | what waits for a signature |
+//! | [`version_keys`] | the platform's half of the keys of what is under platform encryption |
 //! | [`report`] | what happened in a read, phase by phase |
 //!
 //! The platform decides nothing about permission: it prepares transactions, the record accepts or refuses them, and each
@@ -19,12 +23,17 @@ mod byte_range;
 mod clusters;
 mod erase;
 mod error;
+mod master;
+mod parts;
 mod prepared;
 mod read;
 mod report;
+mod rewrap;
 mod stored_body;
+mod version_keys;
 mod write;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +44,7 @@ use uuid::Uuid;
 
 use crate::body_store::{BodyStore, Note};
 use crate::config::Limits;
+use crate::key_store::KeyStore;
 use crate::master_key::MasterKey;
 use crate::record::{
     Author, Body, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction,
@@ -44,8 +54,11 @@ use crate::record::{
 pub use byte_range::{ByteRange, NoRange};
 pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_clusters};
 pub use error::PlatformError;
+pub use master::{MasterKeyView, MasterKeysView, RewrapProgress, UnderMasterKey};
+pub use parts::{BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, piece_pointers};
 pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport};
+pub use rewrap::{PreparedRewrap, RewrapRequest, RewrapStep};
 pub use write::{PreparedUpload, WriteRequest};
 
 /// How long a transfer waits for its turn before it is told to come back.
@@ -61,8 +74,14 @@ pub struct Parts {
     pub record: RecordHandle,
     /// Where bodies lie.
     pub bodies: BodyStore,
-    /// Wraps the document keys of datasets with platform encryption.
+    /// Wraps the version keys of datasets with platform encryption.
     pub master_key: Arc<dyn MasterKey>,
+    /// The version keys, wrapped under the master key.
+    pub keys: KeyStore,
+    /// Where the list of uploads in parts lies.
+    pub parts_list: PathBuf,
+    /// What else is wrapped under the master key.
+    pub under_master_key: Vec<Box<dyn UnderMasterKey>>,
     /// The clusters of crypto nodes.
     pub clusters: Clusters,
     /// Limits on what is taken on.
@@ -85,11 +104,16 @@ pub struct Platform {
     record: RecordHandle,
     bodies: BodyStore,
     master_key: Arc<dyn MasterKey>,
+    keys: KeyStore,
+    under_master_key: Vec<Box<dyn UnderMasterKey>>,
+    rewrapping: master::Rewrapping,
+    parts: parts::Parts,
     clusters: Clusters,
     limits: Limits,
     transfers: Arc<Semaphore>,
     uploads: prepared::Prepared<write::Waiting>,
     reads: prepared::Prepared<read::Waiting>,
+    rewraps: prepared::Prepared<rewrap::Waiting>,
     reports: Arc<report::Reports>,
     tracing: Tracing,
     /// Erased documents whose bodies could not be removed yet.
@@ -103,6 +127,9 @@ impl Platform {
             record,
             bodies,
             master_key,
+            keys,
+            parts_list,
+            under_master_key,
             clusters,
             limits,
             tracing,
@@ -112,10 +139,15 @@ impl Platform {
             transfers: Arc::new(Semaphore::new(limits.transfers)),
             uploads: prepared::Prepared::new(limits.prepared, lifetime),
             reads: prepared::Prepared::new(limits.prepared, lifetime),
+            rewraps: prepared::Prepared::new(limits.prepared, lifetime),
             reports: report::Reports::new(REPORTS),
             record,
             bodies,
             master_key,
+            keys,
+            under_master_key,
+            rewrapping: master::Rewrapping::default(),
+            parts: parts::Parts::new(parts::List::open(&parts_list)?),
             clusters,
             limits,
             tracing,
@@ -131,6 +163,8 @@ impl Platform {
                 "removed bodies that were stored and never committed"
             );
         }
+        platform.remove_unfinished_pieces().await?;
+        platform.settle_all().await?;
         platform.remove_all_erased().await?;
         Ok(Arc::new(platform))
     }
@@ -164,6 +198,8 @@ impl Platform {
         }
         let erased = match signed.transaction() {
             Transaction::Erase(it) => Some(it.name()),
+            // What was under the platform's keys before is so no more.
+            Transaction::Rewrap(it) => Some(it.name().document_name()),
             _ => None,
         };
         let result = self.put_on_record(signed).await;
@@ -183,18 +219,27 @@ impl Platform {
         self.unsigned(author, transaction)
     }
 
-    /// Gives up what has waited for a signature for too long. To be called every now and then.
-    pub async fn sweep(&self) {
+    /// Gives up what has waited for a signature for too long, and goes on with what was broken off. To be called every now and then.
+    pub async fn sweep(self: &Arc<Self>) {
         let now = Instant::now();
         drop(self.reads.expired(now));
+        drop(self.rewraps.expired(now));
         for waiting in self.uploads.expired(now) {
             self.give_up(waiting).await;
         }
         self.remove_due().await;
+        if let Err(e) = self.keys.flush().await {
+            tracing::warn!(error = %e, "what was committed is noted later");
+        }
+        if let Err(e) = self.remove_old_parts().await {
+            tracing::warn!(error = %e, "uploads in parts that are over go later");
+        }
+        self.rewrap_if_needed();
     }
 
     /// Closes connections to the crypto nodes, and sends the last spans.
     pub async fn close(&self) {
+        self.rewrapping.stop();
         self.clusters.close().await;
         self.tracing.telemetry.flush(LAST_SPANS_WITHIN).await;
     }

@@ -5,7 +5,7 @@
 //! 2. The signed transaction goes onto the record: there every peer checks identity, permission and version.
 //! 3. Each organisation's peer issues its approval, or says why not.
 //! 4. The crypto nodes get wrapped key, ephemeral key and approvals; the first t good answers open the document key (DEK2). With
-//!    platform encryption the master key opens it.
+//!    platform encryption the version key opens it.
 //! 5. The document key opens the body key (DEK1), bound to name, length and checksum, and the pointer to the body.
 //! 6. The stored body is verified against the checksum, then decrypted block by block as it streams to the reader.
 //!
@@ -29,9 +29,10 @@ use uuid::Uuid;
 use super::byte_range::ByteRange;
 use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
 use super::stored_body::{Opened, Place, Times, verified};
+use super::version_keys::split_pointer;
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
-use crate::envelope::{DocumentKey, EnvelopeError, SealedBody, document_key_context};
+use crate::envelope::{DocumentKey, EnvelopeError, SealedBody};
 use crate::record::{
     Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption,
     SignedTransaction, Transaction, TransactionId, UnsignedTransaction, UserName, VersionName,
@@ -78,14 +79,14 @@ pub struct ReadStream {
 
 /// What waits.
 pub(super) struct Waiting {
-    transaction: TransactionId,
-    name: VersionName,
-    version: DocumentVersion,
-    content: Content,
-    threshold: Option<Threshold>,
+    pub(super) transaction: TransactionId,
+    pub(super) name: VersionName,
+    pub(super) version: DocumentVersion,
+    pub(super) content: Content,
+    pub(super) threshold: Option<Threshold>,
 }
 
-struct Threshold {
+pub(super) struct Threshold {
     wrapped: VerifiedWrappedKey,
     ephemeral: EphemeralSecret,
 }
@@ -151,6 +152,20 @@ impl Platform {
     ///
     /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
     pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
+        let (waiting, transaction) = self.look_up(request)?;
+        let tenant = waiting.name.tenant.clone();
+        let id = self
+            .reads
+            .insert(tenant.as_str(), waiting, Instant::now())
+            .map_err(|_| PlatformError::Busy)?;
+        Ok(PreparedRead { id, transaction })
+    }
+
+    /// What a read needs, and its transaction.
+    pub(super) fn look_up(
+        &self,
+        request: ReadRequest,
+    ) -> Result<(Waiting, UnsignedTransaction), PlatformError> {
         let document = request.dataset.document(request.document.clone());
         let missing = |what, name| PlatformError::NotFound { what, name };
         let (name, version) = self.record.with_state(|state| {
@@ -185,7 +200,6 @@ impl Platform {
             }),
         };
         let transaction = self.unsigned(request.reader, Transaction::Read(read));
-        let tenant = name.tenant.clone();
         let waiting = Waiting {
             transaction: transaction.id(),
             name,
@@ -193,11 +207,7 @@ impl Platform {
             content,
             threshold,
         };
-        let id = self
-            .reads
-            .insert(tenant.as_str(), waiting, Instant::now())
-            .map_err(|_| PlatformError::Busy)?;
-        Ok(PreparedRead { id, transaction })
+        Ok((waiting, transaction))
     }
 
     /// The span of a read, if it is recorded: below its caller's, or one that begins a trace.
@@ -326,7 +336,7 @@ impl Platform {
                 Some(key?)
             }
             (KeyWrapping::Platform { wrapped_key }, _) => {
-                Some(self.unwrap_by_master_key(wrapped_key, &name).await?)
+                Some(self.open_for_platform(wrapped_key, &name).await?)
             }
             _ => None,
         };
@@ -347,7 +357,7 @@ impl Platform {
     }
 
     /// Step 3.
-    async fn approvals(
+    pub(super) async fn approvals(
         &self,
         read: TransactionId,
         report: &mut ReadReport,
@@ -380,7 +390,7 @@ impl Platform {
     }
 
     /// Step 4, threshold. Whether the approvals are enough, the nodes decide.
-    async fn ask_cluster(
+    pub(super) async fn ask_cluster(
         &self,
         threshold: Threshold,
         approvals: Vec<Vec<u8>>,
@@ -405,21 +415,6 @@ impl Platform {
         DocumentKey::from_slice(secret.expose()).ok_or_else(reason)
     }
 
-    async fn unwrap_by_master_key(
-        &self,
-        wrapped: &[u8],
-        name: &VersionName,
-    ) -> Result<DocumentKey, PlatformError> {
-        let secret = self
-            .master_key
-            .unwrap(wrapped, &document_key_context(name))
-            .await?;
-        let reason = || PlatformError::WrappedKey {
-            reason: "it does not hold a document key".into(),
-        };
-        DocumentKey::from_slice(&secret).ok_or_else(reason)
-    }
-
     /// Step 5, the pointer.
     async fn place(
         &self,
@@ -432,11 +427,9 @@ impl Platform {
             (Body::OnLedger(bytes), _) => return Ok(Place::OnLedger(bytes.into())),
             (Body::OffChain { pointer }, Some(key)) => key.open_pointer(&pointer, name, sealed)?,
             (Body::OffChain { pointer }, None) => {
-                let parts = pointer.split_first_chunk::<2>().and_then(|(length, rest)| {
-                    rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
-                });
+                let parts = split_pointer(&pointer);
                 let (wrapped, sealed_pointer) = parts.ok_or(EnvelopeError::Pointer)?;
-                let key = self.unwrap_by_master_key(wrapped, name).await?;
+                let key = self.open_for_platform(wrapped, name).await?;
                 key.open_pointer(sealed_pointer, name, sealed)?
             }
         };
@@ -499,7 +492,7 @@ impl Threshold {
     }
 }
 
-fn report_of(id: Uuid, waiting: &Waiting, range: Option<&Range<u64>>) -> ReadReport {
+pub(super) fn report_of(id: Uuid, waiting: &Waiting, range: Option<&Range<u64>>) -> ReadReport {
     let encryption = match &waiting.content.key {
         KeyWrapping::None => "none",
         KeyWrapping::Platform { .. } => "platform",

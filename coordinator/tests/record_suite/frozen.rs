@@ -85,6 +85,45 @@ async fn make_the_vector_of_certificates() {
     site.record.export(Path::new(CERTIFICATES)).await.unwrap();
 }
 
+const REWRAPS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/vectors/record-rewraps.jsonl"
+);
+
+#[test]
+fn a_record_of_old_with_rewraps_is_still_true() {
+    let keys = ORGANISATIONS.map(|name| {
+        let key = key(&format!("head {name}")).verifying_key();
+        certs::note::NoteKey::new(name, key).unwrap()
+    });
+    let verified = verify_export(Path::new(REWRAPS), &keys).unwrap();
+    assert_eq!(verified.report.kinds["rewrap"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes the vector anew, after a deliberate change of the format"]
+async fn make_the_vector_of_rewraps() {
+    let site = Site::with_document().await;
+    let submit = async |author: &str, transaction: Transaction| {
+        site.pass(700);
+        site.submit(author, transaction).await.unwrap();
+    };
+    site.read("acme/eve").await;
+    for (number, y) in [(2, "another Y"), (3, "Y")] {
+        let configure = Transaction::DatasetConfigure(DatasetConfigure {
+            tenant: id("acme"),
+            dataset: id("data"),
+            version: number,
+            encryption: threshold(y),
+            storage: Storage::OffChain,
+        });
+        submit("acme/ann", configure).await;
+        submit("acme/ann", site.rewrap(y)).await;
+        site.read("acme/eve").await;
+    }
+    site.record.export(Path::new(REWRAPS)).await.unwrap();
+}
+
 fn content_of(site: &Site, author: &str, transaction: Transaction) -> UnsignedTransaction {
     let now_ms = site.now();
     let signed = signed(&site.record.ledger(), author, transaction, now_ms);
