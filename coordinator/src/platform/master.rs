@@ -3,10 +3,10 @@
 //!
 //! 1. The new key is durable and the present one; from then on nothing is wrapped under another ([`crate::key_store::KeyStore::put`] sees to
 //!    it).
-//! 2. The platform's own secrets are wrapped anew.
-//! 3. Keys on the record that are wrapped under an older master key itself, from before there were version keys, are opened and kept under the
+//! 2. Keys on the record that are wrapped under an older master key itself, from before there were version keys, are opened and kept under the
 //!    present one.
-//! 4. The version keys are wrapped anew, some at a time and not faster than the settings say.
+//! 3. The version keys are wrapped anew, some at a time and not faster than the settings say.
+//! 4. The platform's own secrets, and whatever else there is ([`UnderMasterKey`]), are wrapped anew.
 //! 5. Nothing is under the older keys any more: they are destroyed.
 //!
 //! Each step can be broken off anywhere and done again: it does what is still to be done. As long as there is an older key, every start and
@@ -34,7 +34,8 @@ const VERSIONS_AT_ONCE: usize = 1000;
 
 /// Something else that lies wrapped under the master key.
 pub trait UnderMasterKey: Send + Sync {
-    /// Wraps anew what is under an older key: how many secrets. Done again, it does what is still to be done.
+    /// Wraps anew what is under an older key: how many secrets. The older keys are destroyed when this returns. Done again, it does what is
+    /// still to be done; nothing may come under an older key once it has begun.
     fn rewrap(&self) -> BoxFuture<'_, Result<usize, MasterKeyError>>;
 }
 
@@ -179,15 +180,15 @@ impl Platform {
     async fn rewrap_all(&self) -> Result<(), PlatformError> {
         while self.master_key.keys().len() > 1 {
             let present = self.master_key.id();
-            for other in &self.under_master_key {
-                other.rewrap().await?;
-            }
             let counts = self.keys.counts().await?;
             let older = counts.iter().filter(|(master, _)| *master != present);
             let older = older.map(|(_, count)| *count).sum::<u64>();
             self.rewrapping.progress(|it| it.total = it.done + older);
             self.keep_direct_wrappings(present).await?;
             self.rewrap_rows(present).await?;
+            for other in &self.under_master_key {
+                other.rewrap().await?;
+            }
             // Nothing can come under an older key since the rotation; and of what there was nothing is left.
             let counts = self.keys.counts().await?;
             for old in self.master_key.keys().into_iter().skip(1) {
@@ -200,7 +201,7 @@ impl Platform {
         Ok(())
     }
 
-    /// Step 3.
+    /// Step 2.
     async fn keep_direct_wrappings(&self, present: KeyId) -> Result<(), PlatformError> {
         let mut after: Option<VersionName> = None;
         loop {
@@ -238,7 +239,7 @@ impl Platform {
         }
     }
 
-    /// Step 4.
+    /// Step 3.
     async fn rewrap_rows(&self, present: KeyId) -> Result<(), PlatformError> {
         let at_once = (self.limits.rewrap_s / 10).clamp(1, AT_ONCE);
         let (mut after, mut failed) = (None, None);
