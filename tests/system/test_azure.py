@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -28,17 +29,15 @@ KEY = base64.b64encode(b"a key of the test's own, 32 bytes").decode()
 LONG = 20 * 1024 * 1024 + 1
 
 
-def ask(port: int, method: str, path: str, query: str = "") -> bytes:
-    """A request of the service's own kind (Shared Key Lite), without a body."""
-    date = formatdate(usegmt=True)
-    headers = {"x-ms-date": date, "x-ms-version": "2021-08-06"}
-    resource = f"/{ACCOUNT}/{ACCOUNT}/{path}"
-    if "comp=list" in query:
-        resource += "?comp=list"
-    text = f"{method}\n\n\n\nx-ms-date:{date}\nx-ms-version:2021-08-06\n{resource}"
-    mac = hmac.digest(base64.b64decode(KEY), text.encode(), hashlib.sha256)
-    headers["Authorization"] = f"SharedKeyLite {ACCOUNT}:{base64.b64encode(mac).decode()}"
-    url = f"http://127.0.0.1:{port}/{ACCOUNT}/{path}{'?' if query else ''}{query}"
+def ask(port: int, method: str, path: str, **query: str) -> bytes:
+    """A request of the service's own kind (Shared Key), without a body."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    # Eleven headers that are not there, those of the service's own, the resource and what is asked of it.
+    lines = [method, *[""] * 11, *(f"{name}:{value}" for name, value in headers.items())]
+    lines += [f"/{ACCOUNT}/{ACCOUNT}/{path}", *(f"{name}:{query[name]}" for name in sorted(query))]
+    mac = hmac.digest(base64.b64decode(KEY), "\n".join(lines).encode(), hashlib.sha256)
+    headers["Authorization"] = f"SharedKey {ACCOUNT}:{base64.b64encode(mac).decode()}"
+    url = f"http://127.0.0.1:{port}/{ACCOUNT}/{path}?{urlencode(query)}"
     request = urllib.request.Request(url, method=method, headers=headers)
     with urllib.request.urlopen(request, timeout=10) as answer:
         return bytes(answer.read())
@@ -67,7 +66,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             return True
 
         eventually("Azurite answers", answers)
-        ask(port, "PUT", "documents", "restype=container")
+        ask(port, "PUT", "documents", restype="container")
         yield port
     finally:
         server.kill()
@@ -95,7 +94,7 @@ def test_documents_lie_in_the_container_and_come_back(azurite: int, tmp_path: Pa
         return program.json("coordinator", "--profile", folder / "client.toml", *arguments)
 
     def objects() -> bytes:
-        return ask(azurite, "GET", "documents", "restype=container&comp=list")
+        return ask(azurite, "GET", "documents", restype="container", comp="list")
 
     try:
         user("dataset", "create", "papers", "--encryption", "platform")
