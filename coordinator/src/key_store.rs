@@ -7,7 +7,8 @@
 //! rotation of the master key, too, concerns the rows here and not the record.
 //!
 //! Life of a row: it is durable before the transaction that needs it can be signed; it is marked once that is on the record; it goes when
-//! the version is erased or the write is given up. At a start the record is asked about every row that is not marked.
+//! the version is erased or the write is given up. A start asks the record about all rows; what was prepared and is not there goes after a day,
+//! for a platform that follows its record may know less of it than was committed.
 //!
 //! Deleted rows are overwritten in the file, and the write-ahead log is emptied after an erasure. What a file system or a disk keeps of old
 //! blocks, and backups of this file, still hold the wrapped version key: they open as long as the master key of that time exists.
@@ -51,6 +52,8 @@ pub struct Entry {
     pub master: KeyId,
     /// The wrapped key.
     pub wrapped: Vec<u8>,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub made_ms: u64,
 }
 
 /// What became of a new row.
@@ -271,6 +274,7 @@ mod tests {
             purpose: Purpose::Prepared,
             master: [master; 8],
             wrapped: vec![number; 40],
+            made_ms: 7,
         }
     }
 

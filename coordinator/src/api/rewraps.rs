@@ -206,7 +206,7 @@ pub(super) async fn commit(
     let signed = record::signed(request.into_body()).await?;
     let step = api.platform.commit_rewrap(&tenant, id, signed).await?;
     let (next, receipt) = match step {
-        RewrapStep::Next(prepared) => (Some(view(prepared)), None),
+        RewrapStep::Next(prepared) => (Some(view(*prepared)), None),
         RewrapStep::Done(receipt) => (None, Some(receipt.into())),
     };
     Ok(Json(RewrapStepView { next, receipt }))

@@ -17,12 +17,13 @@ const SCHEMA: &str = "
         version INTEGER NOT NULL,
         purpose INTEGER NOT NULL,
         master BLOB NOT NULL,
-        wrapped BLOB NOT NULL
+        wrapped BLOB NOT NULL,
+        made_ms INTEGER NOT NULL
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS by_name ON keys (tenant, dataset, document, version);
     CREATE INDEX IF NOT EXISTS by_master ON keys (master, id);
 ";
-const COLUMNS: &str = "id, tenant, dataset, document, version, purpose, master, wrapped";
+const COLUMNS: &str = "id, tenant, dataset, document, version, purpose, master, wrapped, made_ms";
 
 /// Why the version keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +87,7 @@ impl Rows {
         let mut puts = Vec::with_capacity(entries.len());
         {
             let mut insert = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT OR REPLACE INTO keys VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?;
             for entry in entries {
                 if entry.master != *present {
@@ -103,6 +104,7 @@ impl Rows {
                     number(entry.purpose),
                     entry.master,
                     entry.wrapped,
+                    integer(entry.made_ms),
                 ])?;
                 puts.push(Put::Done);
             }
@@ -239,6 +241,7 @@ struct RawEntry {
     purpose: i64,
     master: Vec<u8>,
     wrapped: Vec<u8>,
+    made_ms: i64,
 }
 
 fn raw(row: &Row<'_>) -> Result<RawEntry, rusqlite::Error> {
@@ -249,6 +252,7 @@ fn raw(row: &Row<'_>) -> Result<RawEntry, rusqlite::Error> {
         purpose: row.get(5)?,
         master: row.get(6)?,
         wrapped: row.get(7)?,
+        made_ms: row.get(8)?,
     })
 }
 
@@ -274,6 +278,7 @@ impl TryFrom<RawEntry> for Entry {
                 },
                 master: raw.master.try_into().ok()?,
                 wrapped: raw.wrapped,
+                made_ms: u64::try_from(raw.made_ms).ok()?,
             })
         };
         read().ok_or(KeyStoreError::Damaged)

@@ -53,7 +53,7 @@ pub struct PreparedRewrap {
 #[derive(Debug, Clone)]
 pub enum RewrapStep {
     /// Another one to sign.
-    Next(PreparedRewrap),
+    Next(Box<PreparedRewrap>),
     /// It is on the record.
     Done(Receipt),
 }
@@ -165,7 +165,7 @@ impl Platform {
                 let key = self.ask_cluster(threshold, approvals, None, &mut report);
                 let key = key.await?;
                 self.wrapped_anew(&name, &version, &key, author)
-                    .map(RewrapStep::Next)
+                    .map(|next| RewrapStep::Next(Box::new(next)))
             }
         }
     }

@@ -9,7 +9,7 @@
 
 use cryptonode::randomness;
 
-use super::{Platform, PlatformError};
+use super::{Platform, PlatformError, now_ms};
 use crate::envelope::{
     DocumentKey, VERSION_KEY_ID_SIZE, VersionKey, document_key_context, hash_items,
     version_key_context, version_key_of,
@@ -19,6 +19,8 @@ use crate::master_key::wrapped_under;
 use crate::record::{Body, Content, DocumentName, KeyWrapping, VersionName};
 
 const LEGACY_TAG: &str = "coordinator/v1/wrapped-under-master-key";
+/// How long after it was made a key of what is not on the record is kept: far longer than a transaction is valid.
+const NEVER_COMMITTED_MS: u64 = 86_400_000;
 /// Rows that are looked at together.
 const AT_ONCE: u32 = 500;
 
@@ -55,6 +57,7 @@ impl Platform {
                 purpose,
                 master,
                 wrapped,
+                made_ms: now_ms(),
             };
             let keeper = self.master_key.clone();
             // A rotation may have come in between.
@@ -119,7 +122,7 @@ impl Platform {
         self.settle(rows, true).await
     }
 
-    /// Asks the record about all rows: those of what was never committed, or is erased, go. Must run before writes start.
+    /// Asks the record about all rows: those of what was not committed for a day, or is erased, go. Must run before writes start.
     pub(super) async fn settle_all(&self) -> Result<(), PlatformError> {
         let mut after = None;
         loop {
@@ -143,17 +146,23 @@ impl Platform {
                 let version = state.version(&row.name)?;
                 Some(version.content.as_ref().map(version_key_id))
             });
-            match on_record {
-                Some(Some(Some(id))) if id == row.id => {
-                    if row.purpose == Purpose::Prepared {
-                        self.keys.committed(row.id);
-                    }
+            if on_record == Some(Some(Some(row.id))) {
+                if row.purpose == Purpose::Prepared {
+                    self.keys.committed(row.id);
                 }
-                // Erased, or wrapped in another way since.
-                Some(None) => gone.push(row.id),
-                Some(_) if row.purpose == Purpose::Committed || !running => gone.push(row.id),
-                None if row.purpose == Purpose::Prepared && !running => gone.push(row.id),
-                _ => {}
+                continue;
+            }
+            let old = row.made_ms.saturating_add(NEVER_COMMITTED_MS) < now_ms();
+            let over = match on_record {
+                // Erased.
+                Some(None) => true,
+                // Wrapped in another way since, or the version is another write's.
+                Some(Some(_)) => row.purpose == Purpose::Committed || !running,
+                // It may be on the record, and not be seen from here yet.
+                None => row.purpose == Purpose::Prepared && !running && old,
+            };
+            if over {
+                gone.push(row.id);
             }
         }
         if gone.is_empty() {

@@ -436,6 +436,7 @@ impl tokio::io::AsyncWrite for Sink {
 /// `just large`: needs twice as much room on the disk as the document has bytes (`LARGE_BYTES`, 10 GiB if it is not set).
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes 20 GiB"]
+#[allow(clippy::print_stdout, reason = "it measures")]
 async fn a_very_large_document_goes_up_in_parts_and_comes_back_in_bounded_memory() {
     let length = std::env::var("LARGE_BYTES").map_or(10 << 30, |it| it.parse().unwrap());
     let site = Site::start();
