@@ -80,6 +80,10 @@ bench-ceremony *ARGS="--sweep":
 ceremony-64 *ARGS:
     cargo run --release -p benches --bin ceremony -- --members 64 --real {{ ARGS }}
 
+# a document of 10 GiB goes up in parts and comes back, in bounded memory; needs twice as much room on the disk
+large BYTES="10737418240":
+    LARGE_BYTES={{ BYTES }} cargo test --release -p coordinator --test system -- --ignored --nocapture very_large
+
 # what a golden record of a million transactions takes
 growth *ARGS:
     cargo run --release -p growth -- {{ ARGS }}

@@ -11,7 +11,9 @@
 //! So every body without a committed transaction has its note. After a crash, [`BodyStore::remove_orphans`] asks the
 //! record about each note: if the version holds this very encrypted pointer, only the note goes, else the body goes too.
 
+mod bucket;
 mod index;
+mod orphans;
 mod upload;
 
 use std::path::{Path, PathBuf};
@@ -19,11 +21,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cryptonode::randomness;
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -31,7 +31,9 @@ use crate::config::BodiesConfig;
 use crate::envelope::hash_items;
 use crate::folder::{self, FolderError};
 use crate::record::{Identifier, VersionName};
+pub use bucket::{Bucket, NoBucket, Service};
 pub use index::{IndexError, Indexed};
+pub use orphans::{Orphan, Orphans};
 pub use upload::{BodyWriter, UncommittedBody};
 
 use index::BodyIndex;
@@ -130,6 +132,11 @@ impl Pointer {
         Some(Self(bytes.try_into().ok()?))
     }
 
+    /// A pointer of these bytes, drawn at random.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The 16 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -196,25 +203,10 @@ impl BodyStore {
         bodies: &Path,
         uploads: &Path,
     ) -> Result<Self, BodyStoreError> {
-        let Some(bucket) = &settings.bucket else {
-            return Self::local(bodies, uploads);
-        };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-        if let Some(region) = &settings.region {
-            builder = builder.with_region(region);
+        match Bucket::of(settings) {
+            Some(bucket) => Self::new(bucket.open(settings)?, None, uploads),
+            None => Self::local(bodies, uploads),
         }
-        if let Some(endpoint) = &settings.endpoint {
-            // The settings allow plain HTTP on loopback alone.
-            builder = builder
-                .with_endpoint(endpoint)
-                .with_allow_http(endpoint.starts_with("http://"));
-        }
-        let bucket = builder.build()?;
-        let store: Arc<dyn ObjectStore> = match &settings.prefix {
-            Some(prefix) => Arc::new(PrefixStore::new(bucket, prefix.as_str())),
-            None => Arc::new(bucket),
-        };
-        Self::new(store, None, uploads)
     }
 
     /// A store in the folder `bodies`, with its notes in the folder `uploads`.
@@ -396,6 +388,44 @@ impl BodyStore {
         range: Range<u64>,
     ) -> Result<Bytes, BodyStoreError> {
         Ok(self.store.get_range(&pointer.object(tenant), range).await?)
+    }
+
+    /// Stores a piece of an upload under a pointer of its own, durably. Whoever does so sees to it that it goes again.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError`]; then it may be there or not.
+    pub async fn put_piece(
+        &self,
+        tenant: &Identifier,
+        pointer: &Pointer,
+        bytes: Vec<u8>,
+    ) -> Result<(), BodyStoreError> {
+        self.room_for(bytes.len())?;
+        let payload = PutPayload::from(bytes);
+        self.store.put(&pointer.object(tenant), payload).await?;
+        Ok(())
+    }
+
+    /// Removes a piece; doing it again changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError`] if it may still be there.
+    pub async fn remove_piece(
+        &self,
+        tenant: &Identifier,
+        pointer: &Pointer,
+    ) -> Result<(), BodyStoreError> {
+        let object = pointer.object(tenant);
+        match self.store.delete(&object).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+        if let Some(local) = &self.local {
+            remove_staged(local, object.as_ref()).await;
+        }
+        Ok(())
     }
 
     /// Goes through the notes that an earlier process left and removes the bodies for which `is_committed` says no.

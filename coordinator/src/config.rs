@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use cryptonode::telemetry::TelemetryError;
 use serde::{Deserialize, Serialize};
 
+use crate::body_store::Bucket;
 use crate::folder::{self, FolderError};
 use crate::record::Identifier;
 
@@ -139,12 +140,15 @@ pub struct PeerConfig {
 
 /// Where the bodies of documents lie: in the folder `bodies/`, unless a bucket is named.
 ///
-/// Credentials of the bucket are not here: they come from the environment, as with Amazon's own tools
-/// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, or the machine's role).
+/// Credentials of the bucket are not here: they come from the environment, as with the services' own tools, or from the machine's role:
+/// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`; `GOOGLE_APPLICATION_CREDENTIALS` or `GOOGLE_SERVICE_ACCOUNT` (a file);
+/// `AZURE_STORAGE_ACCOUNT_NAME` with `AZURE_STORAGE_ACCOUNT_KEY`, or `AZURE_CLIENT_ID`, `AZURE_TENANT_ID` and `AZURE_CLIENT_SECRET`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BodiesConfig {
-    /// The bucket of an S3 service.
+    /// The bucket: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`; the prefix can be left out.
+    pub url: Option<String>,
+    /// The bucket of an S3 service, in place of `url`.
     pub bucket: Option<String>,
     /// What the names of all objects in it begin with.
     pub prefix: Option<String>,
@@ -176,6 +180,14 @@ pub struct Limits {
     pub tenant_burst: u32,
     /// Seconds for which the answer to a request with an `Idempotency-Key` is remembered.
     pub idempotency_s: u64,
+    /// Keys a second that are wrapped anew after a rotation of the master key, so that readers and writers have the machine.
+    pub rewrap_s: u32,
+    /// Uploads in parts that one tenant may have at the same time.
+    pub tenant_parts: u32,
+    /// Bytes that all uploads in parts of one tenant may have together.
+    pub tenant_parts_bytes: u64,
+    /// Seconds after which an upload in parts is given up to which nobody sends.
+    pub parts_s: u64,
 }
 
 impl Default for Limits {
@@ -190,6 +202,10 @@ impl Default for Limits {
             tenant_requests_s: 2000,
             tenant_burst: 4000,
             idempotency_s: 86_400,
+            rewrap_s: 2000,
+            tenant_parts: 64,
+            tenant_parts_bytes: 1 << 40,
+            parts_s: 86_400,
         }
     }
 }
@@ -244,6 +260,13 @@ impl Config {
              tenant_burst = {}\n\
              # Seconds for which the answer to a request with an Idempotency-Key is remembered.\n\
              idempotency_s = {}\n\
+             # Keys a second that are wrapped anew after a rotation of the master key.\n\
+             rewrap_s = {}\n\
+             # Uploads in parts that one tenant may have at the same time, the bytes that they may have together, and the seconds after\n\
+             # which one is given up to which nobody sends. They lie where the bodies lie.\n\
+             tenant_parts = {}\n\
+             tenant_parts_bytes = {}\n\
+             parts_s = {}\n\
              \n\
              [cluster]\n\
              # Milliseconds: to connect to a crypto node, for its answer, and until another node is asked as well.\n\
@@ -257,10 +280,11 @@ impl Config {
              engine = \"solo\"\n\
              \n\
              [bodies]\n\
-             # Bodies lie in the folder bodies/, or in a bucket of an S3 service. Its credentials come from the environment\n\
-             # (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY).\n\
-             # bucket = \"documents\"\n\
-             # prefix = \"exchange\"\n\
+             # Bodies lie in the folder bodies/, or in a bucket of S3 (s3://), Google Cloud Storage (gs://) or Azure Blob Storage (az://). Its\n\
+             # credentials come from the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS,\n\
+             # AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY). `coordinator run --bodies URL` names another one.\n\
+             # url = \"s3://documents/exchange\"\n\
+             # The region of an S3 bucket, and the URL of a service that is elsewhere than its maker's.\n\
              # region = \"eu-central-1\"\n\
              # endpoint = \"https://s3.example.org\"\n\
              \n\
@@ -279,6 +303,10 @@ impl Config {
             limits.tenant_requests_s,
             limits.tenant_burst,
             limits.idempotency_s,
+            limits.rewrap_s,
+            limits.tenant_parts,
+            limits.tenant_parts_bytes,
+            limits.parts_s,
             cluster.connect_timeout_ms,
             cluster.request_timeout_ms,
             cluster.hedge_after_ms,
@@ -358,6 +386,18 @@ impl Config {
                 "must be between 60 and 2592000 seconds",
             );
         }
+        if !(1..=1_000_000).contains(&limits.rewrap_s) {
+            return value("limits.rewrap_s", "must be between 1 and 1000000");
+        }
+        if !(1..=100_000).contains(&limits.tenant_parts) || limits.tenant_parts_bytes == 0 {
+            return value(
+                "limits.tenant_parts and limits.tenant_parts_bytes",
+                "must be at least 1, and no more than 100000 uploads",
+            );
+        }
+        if !(1..=2_592_000).contains(&limits.parts_s) {
+            return value("limits.parts_s", "must be between 1 and 2592000 seconds");
+        }
         let cluster = &self.cluster;
         let times = [
             cluster.connect_timeout_ms,
@@ -394,9 +434,16 @@ impl Config {
             return value("telemetry.sample_ratio", "must be between 0 and 1");
         }
         let bodies = &self.bodies;
-        let others = [&bodies.prefix, &bodies.region, &bodies.endpoint];
-        if bodies.bucket.is_none() && others.iter().any(|it| it.is_some()) {
+        let others = [&bodies.region, &bodies.endpoint, &bodies.prefix];
+        let none = bodies.bucket.is_none() && bodies.url.is_none();
+        if none && others.iter().any(|it| it.is_some()) {
             return value("[bodies]", "names no bucket, so nothing else in it counts");
+        }
+        if bodies.url.is_some() && (bodies.bucket.is_some() || bodies.prefix.is_some()) {
+            return value("[bodies]", "has a url: bucket and prefix are in it");
+        }
+        if let Some(Err(e)) = bodies.url.as_deref().map(str::parse::<Bucket>) {
+            return value("bodies.url", &e.to_string());
         }
         if bodies
             .endpoint
@@ -488,6 +535,18 @@ mod tests {
                 .to_string()
                 .contains("bucket")
         );
+        for (text, fine) in [
+            ("url = \"gs://documents/exchange\"\n", true),
+            (
+                "url = \"az://documents\"\nendpoint = \"http://127.0.0.1:10000/a\"\n",
+                true,
+            ),
+            ("url = \"ftp://documents\"\n", false),
+            ("url = \"s3://documents\"\nbucket = \"b\"\n", false),
+            ("url = \"s3://documents\"\nprefix = \"p\"\n", false),
+        ] {
+            assert_eq!(bodies(text).is_ok(), fine, "{text}");
+        }
         for (endpoint, fine) in [
             ("https://s3.example.org", true),
             ("http://127.0.0.1:9000", true),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use cryptonode::client::ClientOptions;
 use cryptonode::telemetry::{Telemetry, TelemetryError};
+use futures_util::future::BoxFuture;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::Serialize;
 use tokio::io::AsyncReadExt as _;
@@ -22,10 +23,13 @@ use zeroize::Zeroizing;
 use crate::api::{self, Answers, AnswersError};
 use crate::body_store::{BodyStore, BodyStoreError};
 use crate::client::profile::Profile;
-use crate::config::Config;
+use crate::config::{BodiesConfig, Config};
 use crate::folder::{Folder, FolderLock};
-use crate::master_key::{Passphrase, SealedMasterKey};
-use crate::platform::{Clusters, ManagedKeys, Parts, Platform, PlatformError, Tracing};
+use crate::key_store::KeyStore;
+use crate::master_key::{MasterKeyError, Passphrase, SealedMasterKey};
+use crate::platform::{
+    Clusters, ManagedKeys, Parts, Platform, PlatformError, Tracing, UnderMasterKey,
+};
 use crate::record::RecordHandle;
 use crate::setup::{self, CLUSTER_CLIENT, SetupError};
 
@@ -104,6 +108,8 @@ impl DaemonError {
 pub struct RunOptions {
     /// Listen here instead of where the settings say.
     pub listen: Option<SocketAddr>,
+    /// Bodies lie in this bucket instead of where the settings say.
+    pub bodies: Option<String>,
     /// Stop when standard input ends.
     pub exit_with_stdin: bool,
 }
@@ -163,9 +169,17 @@ pub async fn run(
 ) -> Result<(), DaemonError> {
     let Prepared {
         folder,
-        config,
+        mut config,
         _lock,
     } = prepared;
+    if let Some(url) = options.bodies {
+        config.bodies = BodiesConfig {
+            url: Some(url),
+            bucket: None,
+            prefix: None,
+            ..config.bodies
+        };
+    }
     let stop = stop_signal(options.exit_with_stdin)?;
     let address = options.listen.unwrap_or(config.listen);
     let listener = TcpListener::bind(address)
@@ -256,12 +270,20 @@ async fn start_platform(
     let bodies = BodyStore::open(&config.bodies, &folder.bodies(), &folder.uploads())?
         .with_reserve(config.limits.free_bytes)
         .with_index(&folder.body_index())?;
-    let managed = ManagedKeys::open(&folder.managed_keys(), master.clone());
+    let managed =
+        ManagedKeys::open(&folder.managed_keys(), master.clone()).map_err(PlatformError::from)?;
+    let secrets = SealedSecrets {
+        master: master.clone(),
+        dir: folder.secrets(),
+    };
     let parts = Parts {
         record,
         bodies,
-        managed: managed.map_err(PlatformError::from)?,
+        managed: managed.clone(),
         master_key: master,
+        keys: KeyStore::open(&folder.key_store()).map_err(PlatformError::from)?,
+        parts_list: folder.parts(),
+        under_master_key: vec![Box::new(secrets), Box::new(managed)],
         clusters,
         limits: config.limits.clone(),
         tracing: Tracing {
@@ -273,6 +295,18 @@ async fn start_platform(
         },
     };
     Ok(Platform::start(parts).await?)
+}
+
+/// The files in `secrets/`.
+struct SealedSecrets {
+    master: Arc<SealedMasterKey>,
+    dir: PathBuf,
+}
+
+impl UnderMasterKey for SealedSecrets {
+    fn rewrap(&self) -> BoxFuture<'_, Result<usize, MasterKeyError>> {
+        Box::pin(async { self.master.reseal(&self.dir) })
+    }
 }
 
 async fn sweep(platform: Arc<Platform>, stop: watch::Receiver<bool>) {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! coordinator.toml       settings, with comments
-//! master.key             the platform's master key, sealed under the passphrase
+//! master.key             the platform's master keys, sealed under the passphrase
 //! genesis.cbor           what the record starts from: public
 //! verifiers.txt          the keys by which peers sign the record's heads, for auditors: public
 //! policy.toml            the approval policy, for the crypto nodes' operators: public
@@ -11,7 +11,9 @@
 //! clusters/              KEY.json, the clusters that datasets may use
 //! record/                the organisations' peers, each with its own store
 //! bodies/, uploads/      encrypted bodies, and notes about those not yet committed
+//! keys.sqlite            the platform's half of the keys of versions under platform encryption; without it they open for nobody
 //! bodies.sqlite          which body belongs to which version; without it bodies of erased versions stay
+//! parts.sqlite           uploads in parts that are not complete; without it they begin again
 //! api-keys.sqlite        which API keys there are, without the keys
 //! managed-keys.sqlite    the keys of managed users, sealed; without it nobody can sign for them any more
 //! idempotency.sqlite     answers to requests that must not happen twice, sealed; without it they may
@@ -200,6 +202,10 @@ impl Folder {
         uploads => "uploads",
         /// Which body belongs to which version.
         body_index => "bodies.sqlite",
+        /// The version keys, wrapped under the master key.
+        key_store => "keys.sqlite",
+        /// Uploads in parts.
+        parts => "parts.sqlite",
         /// The list of API keys, without the keys.
         api_keys => "api-keys.sqlite",
         /// The keys of managed users, sealed.

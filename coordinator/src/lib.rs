@@ -6,8 +6,9 @@
 //! | [`record`] | the golden record: one deterministic state machine that several organisations' peers execute |
 //! | [`envelope`] | how a document's body and keys are encrypted, byte for byte (`docs/protocol/envelope.md`) |
 //! | [`body_store`] | where encrypted bodies lie that are too large for the record |
-//! | [`master_key`] | the platform's own key, sealed under a passphrase |
-//! | [`platform`] | the write flow and the read flow over the four above and the cluster of crypto nodes |
+//! | [`master_key`] | the platform's own keys, sealed under a passphrase |
+//! | [`key_store`] | a key for each version under platform encryption, which an erasure destroys |
+//! | [`platform`] | the write flow and the read flow over the five above and the cluster of crypto nodes |
 //! | [`api`], [`client`] | the same over HTTP: server and client |
 //! | [`setup`], [`organisations`] | a new folder; the keys of the organisations whose peers run in this process |
 //! | [`peer`] | an organisation's peer as a process of its own, for the engine `simplex` |
@@ -28,6 +29,7 @@ pub mod config;
 pub mod daemon;
 pub mod envelope;
 pub mod folder;
+pub mod key_store;
 pub mod master_key;
 pub mod organisations;
 pub mod peer;

@@ -6,7 +6,6 @@ canonical CBOR around it stand here, as an application would have them.
 
 from __future__ import annotations
 
-import base64
 import importlib
 import io
 import json
@@ -24,6 +23,7 @@ from typing import Any
 import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from harness.program import Program
 
@@ -83,10 +83,10 @@ class Exchange:
 
 
 def private_key(pem: str) -> Ed25519PrivateKey:
-    """The seed in a key file: RFC 8410 with the public key (RFC 5958 version 2), which OpenSSL's reader does not take."""
-    der = base64.b64decode("".join(line for line in pem.splitlines() if not line.startswith("-")))
-    at = der.index(b"\x04\x22\x04\x20") + 4
-    return Ed25519PrivateKey.from_private_bytes(der[at : at + 32])
+    """The key in a user's file, by the reader that everybody has."""
+    key = load_pem_private_key(pem.encode(), None)
+    assert isinstance(key, Ed25519PrivateKey)
+    return key
 
 
 @pytest.fixture(scope="module")

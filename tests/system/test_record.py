@@ -293,6 +293,11 @@ def test_states_with_managed_users() -> None:
     assert record.managed == {carol}
 
 
+def test_states_with_rewraps() -> None:
+    record, _, _ = of_vector("record-rewraps.jsonl")
+    assert [transaction.kind for transaction in record.transactions].count("rewrap") == 2
+
+
 def test_one_encoding() -> None:
     with pytest.raises(cbor.NotCanonical):
         Record().add(REGISTER_TENANT + b"\x00").verify()

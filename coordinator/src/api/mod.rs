@@ -19,14 +19,17 @@ pub(crate) mod end_to_end;
 mod keys;
 mod links;
 mod managed;
+mod master;
 mod once;
 pub mod openapi;
 mod page;
+mod parts;
 mod pki;
 mod problem;
 pub mod problem_types;
 mod rate;
 mod record;
+mod rewraps;
 mod schema;
 mod serve;
 mod shared;
@@ -57,7 +60,9 @@ pub use self::links::{EndView, LinkView, ProofView};
 pub use self::managed::WrittenView;
 use self::once::Lifetimes;
 pub use self::once::{Answers, AnswersError};
+pub use self::parts::PartsView;
 pub use self::problem::Problem;
+pub use self::rewraps::{PendingRewrapView, RewrapStepView, RewrapView};
 pub use self::serve::serve;
 pub use self::views::{
     AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
@@ -161,6 +166,8 @@ type Described = UtoipaMethodRouter<Arc<Api>>;
 fn door_table() -> Vec<(Door, Described)> {
     vec![
         (for_scopes(AUDIT), routes!(record::export)),
+        (for_scopes(MANAGE), routes!(master::show)),
+        (once_for(MANAGE), routes!(master::rotate)),
         (for_scopes(ANY), routes!(record::status)),
         (once_for(SUBMIT), routes!(record::submit)),
         (once_for(SUBMIT), routes!(managed::submit)),
@@ -203,6 +210,12 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(WRITE), routes!(documents::discard_write)),
         (once_for(WRITE), routes!(managed::write)),
         (for_scopes(READ), routes!(managed::read)),
+        (once_for(WRITE), routes!(parts::begin)),
+        (for_scopes(WRITE), routes!(parts::list)),
+        (for_scopes(WRITE), routes!(parts::status)),
+        (for_scopes(WRITE), routes!(parts::send)),
+        (for_scopes(WRITE), routes!(parts::complete)),
+        (for_scopes(WRITE), routes!(parts::discard)),
         (prepares(READ), routes!(documents::prepare_read)),
         (for_scopes(READ), routes!(documents::commit_read)),
         (for_scopes(READ), routes!(documents::report)),
@@ -213,6 +226,9 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(READ), routes!(shared::versions)),
         (prepares(READ), routes!(shared::prepare_read)),
         (for_scopes(READ), routes!(shared::prove)),
+        (for_scopes(READ), routes!(rewraps::list)),
+        (prepares(MANAGE), routes!(rewraps::prepare)),
+        (for_scopes(MANAGE), routes!(rewraps::commit)),
         (for_scopes(KEYS), routes!(keys::list)),
         (once_for(KEYS), routes!(keys::create)),
         (once_for(KEYS), routes!(keys::rotate)),

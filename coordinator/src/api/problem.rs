@@ -12,7 +12,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::AuthError;
-use crate::platform::{ManagedKeyError, PlatformError};
+use crate::master_key::MasterKeyError;
+use crate::platform::{ManagedKeyError, PartsError, PlatformError};
 
 /// What an error answer says.
 #[derive(Debug, Clone)]
@@ -219,7 +220,7 @@ fn status(e: &PlatformError) -> StatusCode {
             | "certificate-revoked"
             | "certificate-expired"
             | "certificate-unanchored" => StatusCode::FORBIDDEN,
-            "version" | "replayed" | "permission-unchanged" | "access-pending" => {
+            "version" | "replayed" | "permission-unchanged" | "access-pending" | "key-replaced" => {
                 StatusCode::CONFLICT
             }
             code if code.ends_with("-exists") => StatusCode::CONFLICT,
@@ -250,9 +251,22 @@ fn status(e: &PlatformError) -> StatusCode {
         | PlatformError::Cluster { .. }
         | PlatformError::Record { .. } => StatusCode::SERVICE_UNAVAILABLE,
         PlatformError::Envelope(_) | PlatformError::WrappedKey { .. } => StatusCode::BAD_GATEWAY,
+        PlatformError::MasterKey(MasterKeyError::TooMany) => StatusCode::CONFLICT,
         PlatformError::Body(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
-        PlatformError::Body(_) | PlatformError::MasterKey(_) | PlatformError::Internal { .. } => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        PlatformError::Parts(e) => match e {
+            PartsError::Database(_) | PartsError::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
+            PartsError::Tag | PartsError::Differs => StatusCode::UNPROCESSABLE_ENTITY,
+            PartsError::TooMany { .. } | PartsError::TooLarge { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            PartsError::Gap { .. } | PartsError::Overtaken | PartsError::Length { .. } => {
+                StatusCode::CONFLICT
+            }
+        },
+        PlatformError::Body(_)
+        | PlatformError::MasterKey(_)
+        | PlatformError::Keys(_)
+        | PlatformError::NoVersionKey { .. }
+        | PlatformError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -146,6 +146,7 @@ pub(super) fn elsewhere(transaction: &Transaction, tenant: &Identifier) -> bool 
         Transaction::Link(it) => &it.tenant,
         Transaction::Read(it) => &it.tenant,
         Transaction::Erase(it) => &it.tenant,
+        Transaction::Rewrap(it) => &it.tenant,
         Transaction::UserRotateKey(_) => return false,
         // An organisation registers a tenant that does not exist yet.
         Transaction::OrganisationEndorse(_)

@@ -8,8 +8,8 @@ use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::DatasetView;
 use crate::client::Client;
 use crate::record::{
-    DatasetCreate, Encryption, Identifier, IdentifierError, PermissionEntry, PermissionSet, Role,
-    Storage, Transaction, UserName, UserNameError,
+    DatasetConfigure, DatasetCreate, Encryption, Identifier, IdentifierError, PermissionEntry,
+    PermissionSet, Role, Storage, Transaction, UserName, UserNameError,
 };
 
 /// Commands about datasets.
@@ -35,6 +35,25 @@ Examples:
         #[arg(long, value_enum, default_value_t = Place::OffChain)]
         storage: Place,
     },
+    /// Change a dataset's configuration for later writes; what is not given stays as it is.
+    #[command(after_help = "\
+Example, to move a dataset to another cluster:
+  coordinator dataset configure designs --cluster 77aa…
+  coordinator rewrap cluster designs")]
+    Configure {
+        /// The dataset.
+        #[arg(value_name = "DATASET")]
+        name: Identifier,
+        /// Who can open what is written.
+        #[arg(long, value_enum)]
+        encryption: Option<Level>,
+        /// The cluster's key, 64 hexadecimal digits; with it, threshold encryption.
+        #[arg(long, value_name = "HEX")]
+        cluster: Option<String>,
+        /// Where bodies lie.
+        #[arg(long, value_enum)]
+        storage: Option<Place>,
+    },
     /// Show a dataset and its permissions.
     Show {
         /// The dataset.
@@ -50,7 +69,7 @@ Examples:
 pub(super) enum Level {
     /// Nothing is encrypted.
     None,
-    /// Under the platform's master key.
+    /// Under keys of the platform's.
     Platform,
     /// Under the key of a cluster of crypto nodes: no one party can open it.
     Threshold,
@@ -63,6 +82,15 @@ pub(super) enum Place {
     Ledger,
     /// In the body store.
     OffChain,
+}
+
+impl Place {
+    fn storage(self) -> Storage {
+        match self {
+            Self::Ledger => Storage::Ledger,
+            Self::OffChain => Storage::OffChain,
+        }
+    }
 }
 
 /// Arguments of `grant` and `revoke`.
@@ -206,6 +234,19 @@ pub(super) fn run(
             *storage,
             output,
         )),
+        DatasetCommand::Configure {
+            name,
+            encryption,
+            cluster,
+            storage,
+        } => block_on(configure(
+            &client,
+            name,
+            *encryption,
+            cluster.as_deref(),
+            *storage,
+            output,
+        )),
         DatasetCommand::Show { name } => {
             let dataset = block_on(async { Ok(client.dataset(name).await?) })?;
             let users = |users: &[String]| {
@@ -251,17 +292,8 @@ async fn create(
     place: Place,
     output: &Output,
 ) -> Result<(), Failure> {
-    let encryption = match level {
-        Level::None => Encryption::None,
-        Level::Platform => Encryption::Platform,
-        Level::Threshold => Encryption::Threshold {
-            public_key: cluster_key(client, cluster).await?,
-        },
-    };
-    let storage = match place {
-        Place::Ledger => Storage::Ledger,
-        Place::OffChain => Storage::OffChain,
-    };
+    let encryption = encryption(client, level, cluster).await?;
+    let storage = place.storage();
     let (tenant, dataset) = (client.tenant().clone(), name.clone());
     let transaction = Transaction::DatasetCreate(DatasetCreate {
         tenant,
@@ -272,6 +304,48 @@ async fn create(
     let receipt = client.submit(transaction).await?;
     let line = format!("{name} is created, block {}", receipt.height);
     output.result(&json!({ "dataset": name, "receipt": receipt }), &[line])
+}
+
+async fn configure(
+    client: &Client,
+    name: &Identifier,
+    level: Option<Level>,
+    cluster: Option<&str>,
+    place: Option<Place>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let present = client.dataset(name).await?;
+    let level = match (level, cluster, present.encryption.as_str()) {
+        (Some(level), ..) => level,
+        (None, Some(_), _) | (None, None, "threshold") => Level::Threshold,
+        (None, None, "platform") => Level::Platform,
+        (None, None, _) => Level::None,
+    };
+    let encryption = encryption(client, level, cluster.or(present.cluster.as_deref())).await?;
+    let transaction = Transaction::DatasetConfigure(DatasetConfigure {
+        tenant: client.tenant().clone(),
+        dataset: name.clone(),
+        version: present.version.saturating_add(1),
+        encryption,
+        storage: place.map_or(present.storage, Place::storage),
+    });
+    let receipt = client.submit(transaction).await?;
+    let line = format!("{name} is configured, block {}", receipt.height);
+    output.result(&json!({ "dataset": name, "receipt": receipt }), &[line])
+}
+
+async fn encryption(
+    client: &Client,
+    level: Level,
+    cluster: Option<&str>,
+) -> Result<Encryption, Failure> {
+    Ok(match level {
+        Level::None => Encryption::None,
+        Level::Platform => Encryption::Platform,
+        Level::Threshold => Encryption::Threshold {
+            public_key: cluster_key(client, cluster).await?,
+        },
+    })
 }
 
 async fn cluster_key(client: &Client, asked: Option<&str>) -> Result<[u8; 32], Failure> {

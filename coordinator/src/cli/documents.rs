@@ -1,5 +1,6 @@
 //! Documents: write, read, list.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,7 +9,8 @@ use serde_json::json;
 
 use super::output::{field, table};
 use super::{Connect, Failure, Output, audit, block_on, datasets, exit, output};
-use crate::client::{GetOptions, Got, OnProgress, PutOptions};
+use crate::client::{GetOptions, Got, OnProgress, PartsOptions, PutOptions};
+use crate::envelope::hash_items;
 use crate::platform::{ByteRange, ReadReport};
 use crate::record::Identifier;
 
@@ -34,7 +36,14 @@ pub(super) struct Put {
     /// Media type. It is public on the record: leave it out where it tells too much.
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// Send it in parts whatever its size: what has arrived is not sent again after an interruption. Files of 64 MiB and more always
+    /// are, and the same command goes on with them.
+    #[arg(long)]
+    in_parts: bool,
 }
+
+/// Bytes from which on a file is sent in parts.
+const LARGE: u64 = 64 * 1024 * 1024;
 
 /// Arguments of `get`.
 #[derive(Debug, Args)]
@@ -103,9 +112,10 @@ pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<()
         file,
         version,
         content_type,
+        in_parts,
     } = command;
     let written = block_on(async {
-        let (length, source): (_, Box<dyn tokio::io::AsyncRead + Send + Unpin>) =
+        let (metadata, source): (_, Box<dyn tokio::io::AsyncRead + Send + Unpin>) =
             if file == Path::new("-") {
                 (None, Box::new(tokio::io::stdin()))
             } else {
@@ -125,18 +135,32 @@ pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<()
                     );
                     return Err(Failure::new(exit::FAILED, "file-io", message));
                 }
-                (
-                    metadata.is_file().then_some(metadata.len()),
-                    Box::new(opened),
-                )
+                (Some(metadata).filter(|it| it.is_file()), Box::new(opened))
             };
+        let length = metadata.as_ref().map(std::fs::Metadata::len);
         let bar = output.progress(document.as_str(), length);
-        let options = PutOptions {
-            version,
-            content_type,
-            on_progress: Some(on_progress(&bar)),
+        let written = if in_parts || length.is_some_and(|length| length >= LARGE) {
+            let user = client.user()?.to_string();
+            let kind = content_type.clone().unwrap_or_default();
+            let number = version.map(|it| it.to_string()).unwrap_or_default();
+            let what = [dataset.as_str(), document.as_str(), &user, &kind, &number];
+            let options = PartsOptions {
+                version,
+                content_type,
+                tag: metadata.map(|it| tag(what, &file, &it)),
+                on_progress: Some(on_progress(&bar)),
+            };
+            client
+                .put_in_parts(&dataset, &document, source, options)
+                .await
+        } else {
+            let options = PutOptions {
+                version,
+                content_type,
+                on_progress: Some(on_progress(&bar)),
+            };
+            client.put(&dataset, &document, source, options).await
         };
-        let written = client.put(&dataset, &document, source, options).await;
         bar.finish_and_clear();
         Ok(written?)
     })?;
@@ -151,6 +175,22 @@ pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<()
     ];
     let value = json!({ "dataset": dataset, "document": document, "written": written });
     output.result(&value, &lines)
+}
+
+/// Names this file as it is now, for what is to be written: another one, or a changed one, is another upload.
+fn tag(what: [&str; 5], file: &Path, metadata: &std::fs::Metadata) -> String {
+    let path = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    let numbers = [
+        metadata.len(),
+        metadata.ino(),
+        metadata.dev(),
+        metadata.mtime().unsigned_abs(),
+        metadata.mtime_nsec().unsigned_abs(),
+    ];
+    let numbers = numbers.map(u64::to_le_bytes).concat();
+    let mut items: Vec<&[u8]> = what.iter().map(|it| it.as_bytes()).collect();
+    items.extend([path.as_os_str().as_encoded_bytes(), &numbers]);
+    hex::encode(hash_items("coordinator/v1/upload-tag", &items))
 }
 
 pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(), Failure> {

@@ -63,6 +63,9 @@ Example:
         #[command(flatten)]
         place: Place,
     },
+    /// The platform's master key, under which it keeps what opens documents and its own secrets.
+    #[command(subcommand)]
+    Master(super::rewrap::MasterCommand),
     /// Revoke a key: from the next request on it opens nothing.
     Revoke {
         /// The key's id: the part between the dots.
@@ -168,6 +171,7 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
             };
             show(output, &issued)
         }
+        KeyCommand::Master(it) => super::rewrap::master(it, connect, output),
         KeyCommand::Revoke { id, place } => {
             let revoked = match place.local()? {
                 Some((keys, tenant)) => keys.revoke(&tenant, id, now_ms())?,

@@ -6,6 +6,7 @@
 
 mod audit;
 mod audit_rows;
+mod bodies;
 mod connect;
 mod datasets;
 mod documents;
@@ -22,6 +23,7 @@ mod pki;
 mod profiles;
 mod reconcile;
 mod requests;
+mod rewrap;
 mod up;
 mod users;
 
@@ -72,7 +74,10 @@ enum Command {
     /// The clusters of crypto nodes that datasets may use.
     #[command(subcommand)]
     Cluster(operator::ClusterCommand),
-    /// API keys: make, list, rotate, revoke.
+    /// The store of bodies.
+    #[command(subcommand)]
+    Bodies(bodies::BodiesCommand),
+    /// API keys: make, list, rotate, revoke; and the platform's master key.
     #[command(subcommand)]
     Key(keys::KeyCommand),
     /// Tenants.
@@ -113,6 +118,9 @@ enum Command {
     Link(links::LinkCommand),
     /// Erase a document, a version of it, or all that the user owns.
     Erase(erase::Erasure),
+    /// Wrap keys anew: under the platform's present master key, or under a dataset's present cluster key.
+    #[command(subcommand)]
+    Rewrap(rewrap::RewrapCommand),
     /// Write a document, or a new version of it.
     Put(documents::Put),
     /// Read a document.
@@ -183,6 +191,7 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
         Command::Up(it) => up::run(it, output),
         Command::Peer(it) => peer::run(it, output),
         Command::Cluster(it) => operator::cluster(&it, output),
+        Command::Bodies(it) => bodies::run(&it, output),
         Command::Key(it) => keys::run(&it, connect, output),
         Command::Tenant(it) => operator::tenant(&it, connect, output),
         Command::Config(it) => operator::config(&it, output),
@@ -198,6 +207,7 @@ fn dispatch(command: Command, connect: &Connect, output: &Output) -> Result<(), 
         Command::Request(it) => requests::run(&it, connect, output),
         Command::Link(it) => links::run(&it, connect, output),
         Command::Erase(it) => erase::run(&it, connect, output),
+        Command::Rewrap(it) => rewrap::run(&it, connect, output),
         Command::Put(it) => documents::put(it, connect, output),
         Command::Get(it) => documents::get(&it, connect, output),
         Command::Ls(it) => documents::ls(&it, connect, output),

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::output::{field, table};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::auth::{KeyTerms, Scopes};
+use crate::body_store::Bucket;
 use crate::client::{ClientError, user_key};
 use crate::config::{Config, PeerConfig};
 use crate::daemon::{self, Ready, RunOptions};
@@ -25,6 +26,12 @@ pub(super) struct Dir {
     /// The platform's folder.
     #[arg(long, value_name = "DIR", env = "COORDINATOR_DIR")]
     dir: PathBuf,
+}
+
+impl Dir {
+    pub(super) fn open(&self) -> Result<Folder, Failure> {
+        Ok(Folder::open(&self.dir)?)
+    }
 }
 
 /// Where the passphrase is.
@@ -204,9 +211,19 @@ pub(super) struct Run {
     /// Listen here instead of where the settings say; port 0 takes a free port.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Bodies lie in this bucket instead of where the settings say: s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX. Its
+    /// credentials come from the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; GOOGLE_APPLICATION_CREDENTIALS;
+    /// AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY.
+    #[arg(long, value_name = "URL", env = "COORDINATOR_BODIES", value_parser = bucket_url)]
+    bodies: Option<String>,
     /// Stop when standard input is closed: with a pipe from the supervisor, nothing is left running when that dies.
     #[arg(long)]
     exit_with_stdin: bool,
+}
+
+fn bucket_url(text: &str) -> Result<String, String> {
+    let bucket: Result<Bucket, _> = text.parse();
+    bucket.map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 pub(super) fn run(command: &Run, output: &Output) -> Result<(), Failure> {
@@ -219,6 +236,7 @@ pub(super) fn run(command: &Run, output: &Output) -> Result<(), Failure> {
     let passphrase = command.passphrase.obtain(false)?;
     let options = RunOptions {
         listen: command.listen,
+        bodies: command.bodies.clone(),
         exit_with_stdin: command.exit_with_stdin,
     };
     let announce = |ready: &Ready| {

@@ -107,6 +107,20 @@ impl Output {
     }
 }
 
+impl Output {
+    /// A progress bar for a number of things.
+    pub(super) fn progress_of_items(&self, what: &str, count: u64) -> ProgressBar {
+        if self.json || !std::io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(count);
+        let template = "{msg} {wide_bar} {pos} of {len}, {per_sec}, {eta} left";
+        style(&bar, template);
+        bar.set_message(what.to_owned());
+        bar
+    }
+}
+
 /// Says how many bytes there will be.
 pub(super) fn of_length(bar: &ProgressBar, length: u64) {
     bar.set_length(length);

@@ -81,6 +81,7 @@ pub(super) fn run(command: Up, output: &Output) -> Result<(), Failure> {
     let options = RunOptions {
         listen: Some(command.listen),
         exit_with_stdin: command.exit_with_stdin,
+        bodies: None,
     };
     let tenant = Profile::read(&folder.client_profile())?.tenant;
     let tenant = tenant.map_or_else(|| "main".to_owned(), |tenant| tenant.to_string());

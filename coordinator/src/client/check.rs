@@ -156,6 +156,34 @@ impl Meant<'_> {
         Ok(write)
     }
 
+    /// Whether `prepared` wraps the version's key under this cluster key, and does nothing else. What is wrapped cannot be seen from here.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NotWhatWasMeant`] with the first difference.
+    pub fn check_rewrap(
+        &self,
+        prepared: &UnsignedTransaction,
+        cluster: &[u8; 32],
+    ) -> Result<(), ClientError> {
+        let Transaction::Rewrap(rewrap) = &prepared.transaction else {
+            return Err(differs(
+                "the transaction",
+                "rewrap",
+                prepared.transaction.kind(),
+            ));
+        };
+        self.frame(prepared, &rewrap.name())?;
+        let wrapped = WrappedKey::parse(&rewrap.wrapped_key)
+            .and_then(|wrapped| wrapped.verify(&mut randomness::system()))
+            .map_err(|e| differs("the wrapped key", "valid", &e.to_string()))?;
+        same(
+            "the cluster key",
+            &hex::encode(cluster),
+            &hex::encode(wrapped.public_key().as_bytes()),
+        )
+    }
+
     /// Whether `prepared` is the read that was asked for.
     ///
     /// # Errors

@@ -16,9 +16,11 @@ pub mod check;
 mod end_to_end;
 mod error;
 mod managed;
+mod parts;
 pub mod profile;
 pub mod profiles;
 mod proven;
+mod rewrap;
 mod sealed;
 mod transfer;
 pub mod user_key;
@@ -35,6 +37,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
+pub use parts::{PartsOptions, PartsSource};
 pub use proven::{ProvenVersion, Verified};
 pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 

@@ -170,8 +170,7 @@ impl Client {
         if self.is_managed() {
             return self.put_managed(dataset, document, source, options).await;
         }
-        let (author, key) = (self.user()?, self.own_key()?);
-        let ledger = self.ledger().await?;
+        let author = self.user()?;
         let (outgoing, body) = Outgoing::of(source, options.on_progress);
         let path = [
             "datasets",
@@ -192,26 +191,39 @@ impl Client {
         let prepared = self.json::<PreparedView>(request.body(body)).await;
         outgoing.read()?;
         let prepared = prepared?;
-        let unsigned =
-            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
-
         let (length, digest) = outgoing.sent();
-        let meant = Meant {
-            ledger: Some(ledger),
-            author: &author,
-            tenant: self.tenant(),
-            dataset,
-            document,
-            version: options.version,
-            now_ms: now_ms(),
-        };
         let sent = Sent {
             length,
             digest,
             content_type: options.content_type.as_deref(),
         };
+        self.sign_and_commit(dataset, document, options.version, &prepared, &sent)
+            .await
+    }
+
+    /// Checks what the platform prepared for what was sent, signs it, and puts it onto the record.
+    pub(super) async fn sign_and_commit(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        version: Option<u64>,
+        prepared: &PreparedView,
+        sent: &Sent<'_>,
+    ) -> Result<Written, ClientError> {
+        let (author, key) = (self.user()?, self.own_key()?);
+        let unsigned =
+            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
+        let meant = Meant {
+            ledger: Some(self.ledger().await?),
+            author: &author,
+            tenant: self.tenant(),
+            dataset,
+            document,
+            version,
+            now_ms: now_ms(),
+        };
         let upload = prepared.id.to_string();
-        let (version, checksum) = match meant.check_write(&unsigned, &sent) {
+        let (version, checksum) = match meant.check_write(&unsigned, sent) {
             Ok(write) => (write.version, hex::encode(write.checksum)),
             Err(e) => {
                 self.give_up(&upload).await;
@@ -233,8 +245,8 @@ impl Client {
         };
         Ok(Written {
             version,
-            length,
-            sha256: hex::encode(digest),
+            length: sent.length,
+            sha256: hex::encode(sent.digest),
             checksum,
             receipt,
         })

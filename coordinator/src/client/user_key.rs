@@ -1,11 +1,13 @@
-//! A user's signing key: Ed25519, in a file of PKCS #8 PEM that only its user can read.
+//! A user's signing key: Ed25519, in a file of PKCS #8 PEM (RFC 8410) that only its user can read.
+//!
+//! It is written in the first version of PKCS #8, without the public key, because that is what common tools read; both versions are taken.
 
 use std::path::Path;
 
 use cryptonode::randomness;
 use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, KeypairBytes};
 
 use super::ClientError;
 use crate::folder;
@@ -15,7 +17,11 @@ const MAX_FILE: u64 = 16 * 1024;
 /// Makes a key and writes it to `path`, which must not exist.
 pub fn create(path: &Path) -> Result<SigningKey, ClientError> {
     let key = generate();
-    let pem = key
+    let alone = KeypairBytes {
+        secret_key: key.to_bytes(),
+        public_key: None,
+    };
+    let pem = alone
         .to_pkcs8_pem(LineEnding::LF)
         .map_err(|_| ClientError::KeyFile(path.to_owned()))?;
     if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
@@ -45,6 +51,35 @@ pub(crate) fn generate() -> SigningKey {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    /// Both versions of PKCS #8; what is written is the first, byte for byte as openssl writes it.
+    #[test]
+    fn the_files_are_those_of_common_tools() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("alice.pem");
+        let key = create(&path).unwrap();
+        let run = |arguments: &[&str]| {
+            let out = std::process::Command::new("openssl")
+                .args(arguments)
+                .arg("-in")
+                .arg(&path)
+                .output()
+                .unwrap();
+            assert!(
+                out.status.success(),
+                "{}",
+                String::from_utf8_lossy(&out.stderr)
+            );
+            String::from_utf8(out.stdout).unwrap()
+        };
+        assert_eq!(run(&["pkey"]), std::fs::read_to_string(&path).unwrap());
+        assert!(run(&["pkey", "-noout", "-text"]).contains("ED25519"));
+        let with_public_key = key.to_pkcs8_pem(LineEnding::LF).unwrap();
+        let second = dir.path().join("second.pem");
+        folder::write_private(&second, with_public_key.as_bytes()).unwrap();
+        assert_ne!(std::fs::read_to_string(&path).unwrap(), *with_public_key);
+        assert_eq!(read(&second).unwrap(), key);
+    }
 
     #[test]
     fn written_and_read_back_and_never_replaced() {

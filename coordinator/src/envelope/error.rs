@@ -26,6 +26,9 @@ pub enum EnvelopeError {
     /// The wrapped body key does not open under this document key, name, length and checksum.
     #[error("the wrapped key does not belong to this version with this length and checksum")]
     WrappedBodyKey,
+    /// The wrapped document key does not open under this version key and name.
+    #[error("the wrapped document key does not belong to this version")]
+    DocumentKey,
     /// The encrypted pointer does not open under this document key, name and checksum.
     #[error("the pointer to the body does not belong to this version")]
     Pointer,
@@ -56,6 +59,7 @@ impl EnvelopeError {
             Self::Size { .. } => "envelope-size",
             Self::Checksum => "envelope-checksum",
             Self::WrappedBodyKey => "envelope-wrapped-key",
+            Self::DocumentKey => "envelope-document-key",
             Self::Pointer => "envelope-pointer",
             Self::TooLong => "envelope-too-long",
             Self::TooLarge { .. } => "envelope-too-large",

@@ -1,6 +1,7 @@
-//! The two keys of an envelope: the body key (DEK1) and the document key (DEK2) that wraps it.
+//! The keys of an envelope: the body key (DEK1), the document key (DEK2) that wraps it, and with platform encryption the version key that
+//! wraps the document key.
 //!
-//! Both are AES-256 keys and used with AES-256-GCM (NIST SP 800-38D). A document key encrypts a handful of messages in its
+//! All are AES-256 keys and used with AES-256-GCM (NIST SP 800-38D). A document key encrypts a handful of messages in its
 //! life (the wrapped body key, the pointer, each again if the body moves), each with a random 96-bit nonce.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -90,6 +91,58 @@ key! {
     /// DEK2: wraps one body key with its metadata, and the pointer to the body.
     DocumentKey
 }
+key! {
+    /// With platform encryption: wraps one document key. The platform keeps it, and destroys it when the version is erased.
+    VersionKey
+}
+
+/// Bytes of a version key's name.
+pub const VERSION_KEY_ID_SIZE: usize = 16;
+const UNDER_VERSION_KEY: u8 = 2;
+const VERSION_KEY_TAG: &str = "coordinator/v1/document-key-under-version-key";
+
+/// Names the version key that a document key is wrapped under; `None` if it is wrapped in another way.
+#[must_use]
+pub fn version_key_of(wrapped: &[u8]) -> Option<[u8; VERSION_KEY_ID_SIZE]> {
+    let (format, rest) = wrapped.split_first()?;
+    (*format == UNDER_VERSION_KEY).then(|| rest.first_chunk().copied())?
+}
+
+impl VersionKey {
+    /// Wraps a document key, bound to the version's name and to the name of this key.
+    ///
+    /// Encoding: `0x02 ‖ name of the version key(16) ‖ 0x01 ‖ nonce(12) ‖ AES-256-GCM(DEK2(32)) ‖ tag(16)`.
+    pub fn wrap_document_key(
+        &self,
+        id: &[u8; VERSION_KEY_ID_SIZE],
+        key: &DocumentKey,
+        name: &VersionName,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Vec<u8>, EnvelopeError> {
+        let context = bind(name, VERSION_KEY_TAG, &[id]);
+        let sealed = seal(&self.cipher()?, key.expose(), &context, rng)?;
+        Ok([&[UNDER_VERSION_KEY], id.as_slice(), &sealed].concat())
+    }
+
+    /// Opens a wrapped document key.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvelopeError::DocumentKey`] if key, name or the bytes themselves are not those it was made with.
+    pub fn unwrap_document_key(
+        &self,
+        wrapped: &[u8],
+        name: &VersionName,
+    ) -> Result<DocumentKey, EnvelopeError> {
+        let id = version_key_of(wrapped).ok_or(EnvelopeError::DocumentKey)?;
+        let sealed = wrapped.get(1 + id.len()..).unwrap_or_default();
+        let context = bind(name, VERSION_KEY_TAG, &[&id]);
+        let size = FORMAT_SIZE + NONCE_LEN + KEY_SIZE + super::TAG_SIZE;
+        let opened = open(&self.cipher()?, sealed, size, &context);
+        let opened = opened.ok_or(EnvelopeError::DocumentKey)?;
+        DocumentKey::from_slice(&opened).ok_or(EnvelopeError::DocumentKey)
+    }
+}
 
 /// What a wrapped body key holds.
 pub struct UnwrappedBodyKey {
@@ -123,7 +176,12 @@ impl DocumentKey {
         let mut plaintext = Zeroizing::new(Vec::with_capacity(KEY_SIZE + metadata.len()));
         plaintext.extend_from_slice(body_key.expose());
         plaintext.extend_from_slice(metadata);
-        self.seal(&plaintext, &wrapped_body_key_context(name, body), rng)
+        seal(
+            &self.cipher()?,
+            &plaintext,
+            &wrapped_body_key_context(name, body),
+            rng,
+        )
     }
 
     /// Opens a wrapped body key.
@@ -137,12 +195,8 @@ impl DocumentKey {
         name: &VersionName,
         body: &SealedBody,
     ) -> Result<UnwrappedBodyKey, EnvelopeError> {
-        let plaintext = self
-            .open(
-                wrapped,
-                MAX_WRAPPED_BODY_KEY,
-                &wrapped_body_key_context(name, body),
-            )
+        let context = wrapped_body_key_context(name, body);
+        let plaintext = open(&self.cipher()?, wrapped, MAX_WRAPPED_BODY_KEY, &context)
             .ok_or(EnvelopeError::WrappedBodyKey)?;
         let (key, metadata) = plaintext
             .split_at_checked(KEY_SIZE)
@@ -164,7 +218,8 @@ impl DocumentKey {
         rng: &mut impl CryptoRng,
     ) -> Result<Vec<u8>, EnvelopeError> {
         limit("the pointer", pointer, MAX_POINTER)?;
-        self.seal(pointer, &bind(name, POINTER_TAG, &[&body.checksum]), rng)
+        let context = bind(name, POINTER_TAG, &[&body.checksum]);
+        seal(&self.cipher()?, pointer, &context, rng)
     }
 
     /// Opens an encrypted pointer.
@@ -179,55 +234,58 @@ impl DocumentKey {
         body: &SealedBody,
     ) -> Result<Vec<u8>, EnvelopeError> {
         let size = FORMAT_SIZE + NONCE_LEN + MAX_POINTER + super::TAG_SIZE;
-        let pointer = self.open(sealed, size, &bind(name, POINTER_TAG, &[&body.checksum]));
+        let context = bind(name, POINTER_TAG, &[&body.checksum]);
+        let pointer = open(&self.cipher()?, sealed, size, &context);
         Ok(pointer.ok_or(EnvelopeError::Pointer)?.to_vec())
     }
+}
 
-    fn seal(
-        &self,
-        plaintext: &[u8],
-        context: &[u8],
-        rng: &mut impl CryptoRng,
-    ) -> Result<Vec<u8>, EnvelopeError> {
-        let mut nonce = [0; NONCE_LEN];
-        rng.fill_bytes(&mut nonce);
-        let mut secret = Zeroizing::new(plaintext.to_vec());
-        let tag = self
-            .cipher()?
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(context),
-                &mut secret,
-            )
-            .map_err(|_| EnvelopeError::Cipher)?;
-        let mut out = Vec::with_capacity(FORMAT_SIZE + NONCE_LEN + secret.len() + super::TAG_SIZE);
-        out.push(FORMAT);
-        out.extend_from_slice(&nonce);
-        out.extend_from_slice(&secret);
-        out.extend_from_slice(tag.as_ref());
-        Ok(out)
-    }
+fn seal(
+    cipher: &LessSafeKey,
+    plaintext: &[u8],
+    context: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<u8>, EnvelopeError> {
+    let mut nonce = [0; NONCE_LEN];
+    rng.fill_bytes(&mut nonce);
+    let mut secret = Zeroizing::new(plaintext.to_vec());
+    let tag = cipher
+        .seal_in_place_separate_tag(
+            Nonce::assume_unique_for_key(nonce),
+            Aad::from(context),
+            &mut secret,
+        )
+        .map_err(|_| EnvelopeError::Cipher)?;
+    let mut out = Vec::with_capacity(FORMAT_SIZE + NONCE_LEN + secret.len() + super::TAG_SIZE);
+    out.push(FORMAT);
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(&secret);
+    out.extend_from_slice(tag.as_ref());
+    Ok(out)
+}
 
-    fn open(&self, sealed: &[u8], max: usize, context: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        if sealed.len() > max {
-            return None;
-        }
-        let (&format, rest) = sealed.split_first()?;
-        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
-        if format != FORMAT {
-            return None;
-        }
-        let mut buffer = Zeroizing::new(ciphertext.to_vec());
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = self
-            .cipher()
-            .ok()?
-            .open_in_place(nonce, Aad::from(context), &mut buffer)
-            .ok()?
-            .len();
-        buffer.truncate(length);
-        Some(buffer)
+fn open(
+    cipher: &LessSafeKey,
+    sealed: &[u8],
+    max: usize,
+    context: &[u8],
+) -> Option<Zeroizing<Vec<u8>>> {
+    if sealed.len() > max {
+        return None;
     }
+    let (&format, rest) = sealed.split_first()?;
+    let (nonce, ciphertext) = rest.split_first_chunk::<NONCE_LEN>()?;
+    if format != FORMAT {
+        return None;
+    }
+    let mut buffer = Zeroizing::new(ciphertext.to_vec());
+    let nonce = Nonce::assume_unique_for_key(*nonce);
+    let length = cipher
+        .open_in_place(nonce, Aad::from(context), &mut buffer)
+        .ok()?
+        .len();
+    buffer.truncate(length);
+    Some(buffer)
 }
 
 fn wrapped_body_key_context(name: &VersionName, body: &SealedBody) -> Vec<u8> {

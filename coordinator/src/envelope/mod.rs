@@ -6,8 +6,8 @@
 //!    encrypted body is computed in the same pass: that is the checksum on the record.
 //! 2. A random *document key* (DEK2, [`DocumentKey`]) wraps the body key together with the metadata, and encrypts the
 //!    pointer to where the body lies.
-//! 3. The document key itself is wrapped outside of this module: under the cluster's public key, or under the
-//!    platform's master key.
+//! 3. The document key itself is wrapped under the cluster's public key, outside of this module, or under a *version key*
+//!    ([`VersionKey`]) that the platform keeps wrapped under its master key and destroys with an erasure.
 //!
 //! A read goes the other way: [`DocumentKey::unwrap_body_key`], [`DocumentKey::open_pointer`], [`BodyOpener`].
 //!
@@ -36,9 +36,9 @@ pub use body::{
 pub use error::EnvelopeError;
 pub use keys::{
     BodyKey, DocumentKey, KEY_SIZE, MAX_METADATA, MAX_POINTER, MAX_WRAPPED_BODY_KEY,
-    UnwrappedBodyKey,
+    UnwrappedBodyKey, VERSION_KEY_ID_SIZE, VersionKey, version_key_of,
 };
-pub use name::{document_key_context, hash_items};
+pub use name::{document_key_context, hash_items, version_key_context};
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::record::VersionName;
 
 const DOCUMENT_KEY_TAG: &str = "coordinator/v1/document-key";
+const VERSION_KEY_TAG: &str = "coordinator/v1/version-key";
 
 /// The canonical encoding of a name with further items: for `tag`, tenant, dataset, document, version and each further
 /// item its length as 8 bytes little-endian and its bytes. The version is 8 bytes little-endian.
@@ -33,6 +34,11 @@ pub(super) fn digest(name: &VersionName, tag: &str) -> [u8; 32] {
 /// What a document key is bound to when the platform's master key wraps it.
 pub fn document_key_context(name: &VersionName) -> Vec<u8> {
     bind(name, DOCUMENT_KEY_TAG, &[])
+}
+
+/// What a version key of this name is bound to when the platform's master key wraps it.
+pub fn version_key_context(name: &VersionName, id: &[u8]) -> Vec<u8> {
+    bind(name, VERSION_KEY_TAG, &[id])
 }
 
 /// SHA-256 over `tag` and the items, each preceded by its length as 8 bytes little-endian.

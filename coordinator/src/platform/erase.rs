@@ -1,4 +1,4 @@
-//! Erased versions: their bodies are removed from the store.
+//! Erased versions: their version keys are destroyed, and their bodies removed from the store.
 //!
 //! The record decides what is erased; here only what it has forgotten is removed: a body whose version has no content on the record any
 //! more. An erasure through this platform removes its bodies at once; what could not be removed then is tried again with
@@ -36,8 +36,11 @@ impl Platform {
     pub(super) async fn remove_erased(&self, name: DocumentName) {
         let first = Some(name.version(0));
         let within = |body: &Indexed| body.name.document_name() == name;
-        if let Err(e) = self.remove_from(first, within).await {
-            tracing::error!(error = %e, "bodies of an erased document stay; they are removed later");
+        // The keys first: without them a body that stays is of no use.
+        let shredded = self.shred(&name).await;
+        let removed = self.remove_from(first, within).await.map(drop);
+        if let Err(e) = shredded.and(removed) {
+            tracing::error!(error = %e, "keys or bodies of an erased document stay; they are removed later");
             self.erased.put(name);
         }
     }
@@ -84,7 +87,7 @@ impl Platform {
     }
 
     /// Whether the record has the version, and its content no more.
-    fn is_erased(&self, name: &VersionName) -> bool {
+    pub(super) fn is_erased(&self, name: &VersionName) -> bool {
         let version = |erased: &crate::record::State| erased.version(name).map(|it| it.is_erased());
         self.record.with_state(version) == Some(true)
     }

@@ -3,9 +3,11 @@
 use serde_json::json;
 
 use super::managed::ManagedKeyError;
+use super::parts::PartsError;
 use super::report::{NodeReport, OrganisationReport};
 use crate::body_store::BodyStoreError;
 use crate::envelope::EnvelopeError;
+use crate::key_store::KeyStoreError;
 use crate::master_key::MasterKeyError;
 
 /// A reason, with what is needed to say what to do next.
@@ -144,6 +146,18 @@ pub enum PlatformError {
     /// The key of a user that this platform keeps, or does not.
     #[error(transparent)]
     ManagedKey(#[from] ManagedKeyError),
+    /// The version keys failed.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// The version key of a version that is not erased is not there.
+    #[error("the version key of {version} is not here: restore keys.sqlite from a backup")]
+    NoVersionKey {
+        /// The version.
+        version: String,
+    },
+    /// An upload in parts cannot go on.
+    #[error(transparent)]
+    Parts(#[from] PartsError),
     /// Something of our own failed.
     #[error("the platform failed: {reason}")]
     Internal {
@@ -180,6 +194,9 @@ impl PlatformError {
             Self::Body(e) => e.code(),
             Self::MasterKey(e) => e.code(),
             Self::ManagedKey(e) => e.code(),
+            Self::Keys(e) => e.code(),
+            Self::Parts(e) => e.code(),
+            Self::NoVersionKey { .. } => "version-key-missing",
             Self::Internal { .. } => "internal",
         }
         .to_owned()
@@ -202,6 +219,9 @@ impl PlatformError {
                 Some(json!({ "organisations": organisations }))
             }
             Self::Cluster { nodes, .. } => Some(json!({ "nodes": nodes })),
+            Self::Parts(PartsError::Gap { have, .. } | PartsError::Length { have, .. }) => {
+                Some(json!({ "offset": have }))
+            }
             _ => None,
         }
     }

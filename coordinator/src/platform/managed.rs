@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 
 use cryptonode::randomness;
 use ed25519_dalek::SigningKey;
+use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
-use super::{Platform, PlatformError};
+use super::{Platform, PlatformError, UnderMasterKey};
 use crate::master_key::{MasterKey, MasterKeyError};
 use crate::record::{
     Author, Receipt, RecordError, Rejection, SignedTransaction, State, Transaction,
@@ -83,6 +84,7 @@ impl ManagedKeyError {
 }
 
 /// The kept keys.
+#[derive(Clone)]
 pub struct ManagedKeys {
     store: Arc<Store>,
     master: Arc<dyn MasterKey>,
@@ -211,6 +213,18 @@ impl ManagedKeys {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || work(&store)).await;
         Ok(done.map_err(|e| ManagedKeyError::Task(e.to_string()))??)
+    }
+}
+
+impl UnderMasterKey for ManagedKeys {
+    fn rewrap(&self) -> BoxFuture<'_, Result<usize, MasterKeyError>> {
+        Box::pin(async {
+            let sealed = self.seal_anew().await;
+            sealed.map_err(|e| MasterKeyError::NotRewrapped {
+                what: "managed users' keys",
+                reason: e.to_string(),
+            })
+        })
     }
 }
 

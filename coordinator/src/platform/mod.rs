@@ -10,7 +10,11 @@
 //! | [`clusters`] | which clusters there are, and a client for each |
 //! | [`managed`] | users whose keys the platform keeps, and signs with |
 //! | [`erase`] | bodies of erased versions are removed |
+//! | [`master`] | rotation of the master key, and the rewrapping that follows from it |
+//! | [`rewrap`] | document keys are wrapped anew under another cluster key |
+//! | [`parts`] | uploads in parts, which go on after an interruption |
 //! | [`prepared`] | what waits for a signature |
+//! | [`version_keys`] | the platform's half of the keys of what is under platform encryption |
 //! | [`report`] | what happened in a read, phase by phase |
 //!
 //! The platform decides nothing about permission: it prepares transactions, the record accepts or refuses them, and each
@@ -23,12 +27,17 @@ mod end_to_end;
 mod erase;
 mod error;
 mod managed;
+mod master;
+mod parts;
 mod prepared;
 mod read;
 mod report;
+mod rewrap;
 mod stored_body;
+mod version_keys;
 mod write;
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +48,7 @@ use uuid::Uuid;
 
 use crate::body_store::{BodyStore, Note};
 use crate::config::Limits;
+use crate::key_store::KeyStore;
 use crate::master_key::MasterKey;
 use crate::record::{
     Author, Body, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction,
@@ -50,8 +60,11 @@ pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_c
 pub use end_to_end::{EndToEndRequest, Relayed, SealedStream};
 pub use error::PlatformError;
 pub use managed::{ManagedKeyError, ManagedKeys, NewKey};
+pub use master::{MasterKeyView, MasterKeysView, RewrapProgress, UnderMasterKey};
+pub use parts::{BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, piece_pointers};
 pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf};
+pub use rewrap::{PreparedRewrap, RewrapRequest, RewrapStep};
 pub use write::{PreparedUpload, WriteRequest};
 
 /// How long a transfer waits for its turn before it is told to come back.
@@ -67,8 +80,14 @@ pub struct Parts {
     pub record: RecordHandle,
     /// Where bodies lie.
     pub bodies: BodyStore,
-    /// Wraps the document keys of datasets with platform encryption.
+    /// Wraps the version keys of datasets with platform encryption.
     pub master_key: Arc<dyn MasterKey>,
+    /// The version keys, wrapped under the master key.
+    pub keys: KeyStore,
+    /// Where the list of uploads in parts lies.
+    pub parts_list: PathBuf,
+    /// What else is wrapped under the master key.
+    pub under_master_key: Vec<Box<dyn UnderMasterKey>>,
     /// The clusters of crypto nodes.
     pub clusters: Clusters,
     /// The keys of users that the platform keeps.
@@ -93,6 +112,10 @@ pub struct Platform {
     record: RecordHandle,
     bodies: BodyStore,
     master_key: Arc<dyn MasterKey>,
+    keys: KeyStore,
+    under_master_key: Vec<Box<dyn UnderMasterKey>>,
+    rewrapping: master::Rewrapping,
+    parts: parts::Parts,
     clusters: Clusters,
     managed: ManagedKeys,
     /// When all kept keys were last held against the record.
@@ -102,6 +125,7 @@ pub struct Platform {
     uploads: prepared::Prepared<write::Waiting>,
     reads: prepared::Prepared<read::Waiting>,
     end_to_end: prepared::Prepared<end_to_end::Waiting>,
+    rewraps: prepared::Prepared<rewrap::Waiting>,
     reports: Arc<report::Reports>,
     tracing: Tracing,
     /// Erased documents whose bodies could not be removed yet.
@@ -115,6 +139,9 @@ impl Platform {
             record,
             bodies,
             master_key,
+            keys,
+            parts_list,
+            under_master_key,
             clusters,
             managed,
             limits,
@@ -126,10 +153,15 @@ impl Platform {
             uploads: prepared::Prepared::new(limits.prepared, lifetime),
             reads: prepared::Prepared::new(limits.prepared, lifetime),
             end_to_end: prepared::Prepared::new(limits.prepared, lifetime),
+            rewraps: prepared::Prepared::new(limits.prepared, lifetime),
             reports: report::Reports::new(REPORTS),
             record,
             bodies,
             master_key,
+            keys,
+            under_master_key,
+            rewrapping: master::Rewrapping::default(),
+            parts: parts::Parts::new(parts::List::open(&parts_list)?),
             clusters,
             managed,
             managed_swept: Mutex::default(),
@@ -147,6 +179,8 @@ impl Platform {
                 "removed bodies that were stored and never committed"
             );
         }
+        platform.remove_unfinished_pieces().await?;
+        platform.settle_all().await?;
         platform.remove_all_erased().await?;
         platform.sweep_managed().await;
         Ok(Arc::new(platform))
@@ -181,6 +215,8 @@ impl Platform {
         }
         let erased = match signed.transaction() {
             Transaction::Erase(it) => Some(it.name()),
+            // What was under the platform's keys before is so no more.
+            Transaction::Rewrap(it) => Some(it.name().document_name()),
             _ => None,
         };
         let ended = self.keys_ended_by(&signed);
@@ -202,20 +238,29 @@ impl Platform {
         self.unsigned(author, transaction)
     }
 
-    /// Gives up what has waited for a signature for too long. To be called every now and then.
-    pub async fn sweep(&self) {
+    /// Gives up what has waited for a signature for too long, and goes on with what was broken off. To be called every now and then.
+    pub async fn sweep(self: &Arc<Self>) {
         let now = Instant::now();
         drop(self.reads.expired(now));
         drop(self.end_to_end.expired(now));
+        drop(self.rewraps.expired(now));
         for waiting in self.uploads.expired(now) {
             self.give_up(waiting).await;
         }
         self.remove_due().await;
         self.sweep_managed().await;
+        if let Err(e) = self.keys.flush().await {
+            tracing::warn!(error = %e, "what was committed is noted later");
+        }
+        if let Err(e) = self.remove_old_parts().await {
+            tracing::warn!(error = %e, "uploads in parts that are over go later");
+        }
+        self.rewrap_if_needed();
     }
 
     /// Closes connections to the crypto nodes, and sends the last spans.
     pub async fn close(&self) {
+        self.rewrapping.stop();
         self.clusters.close().await;
         self.tracing.telemetry.flush(LAST_SPANS_WITHIN).await;
     }

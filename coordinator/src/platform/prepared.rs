@@ -77,6 +77,12 @@ impl<T> Prepared<T> {
         waiting.remove(&id).map(Taken)
     }
 
+    /// Whether it still waits.
+    pub(super) fn has(&self, id: Uuid) -> bool {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.get(&id).is_some_and(|w| w.until > Instant::now())
+    }
+
     /// Takes out everything that has expired.
     pub(super) fn expired(&self, now: Instant) -> Vec<T> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@
 //! 2. The signed transaction goes onto the record: there every peer checks identity, permission and version.
 //! 3. Each organisation's peer issues its approval, or says why not.
 //! 4. The crypto nodes get wrapped key, ephemeral key and approvals; the first t good answers open the document key (DEK2). With
-//!    platform encryption the master key opens it.
+//!    platform encryption the version key opens it.
 //! 5. The document key opens the body key (DEK1), bound to name, length and checksum, and the pointer to the body.
 //! 6. The stored body is verified against the checksum, then decrypted block by block as it streams to the reader.
 //!
@@ -30,9 +30,10 @@ use uuid::Uuid;
 use super::byte_range::ByteRange;
 use super::report::{Begun, NodeReport, OrganisationReport, ReadReport, ReportOf, ms};
 use super::stored_body::{Opened, Place, Times, verified};
+use super::version_keys::split_pointer;
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
-use crate::envelope::{DocumentKey, EnvelopeError, SealedBody, document_key_context};
+use crate::envelope::{DocumentKey, EnvelopeError, SealedBody};
 use crate::record::{
     Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, RecordError,
     Reencryption, Rejection, Role, SignedTransaction, Transaction, TransactionId,
@@ -84,14 +85,14 @@ pub struct ReadStream {
 
 /// What waits.
 pub(super) struct Waiting {
-    transaction: TransactionId,
-    name: VersionName,
-    version: DocumentVersion,
-    content: Content,
-    threshold: Option<Threshold>,
+    pub(super) transaction: TransactionId,
+    pub(super) name: VersionName,
+    pub(super) version: DocumentVersion,
+    pub(super) content: Content,
+    pub(super) threshold: Option<Threshold>,
 }
 
-struct Threshold {
+pub(super) struct Threshold {
     wrapped: VerifiedWrappedKey,
     ephemeral: EphemeralSecret,
 }
@@ -163,6 +164,21 @@ impl Platform {
     ///
     /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
     pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
+        // The reader's: the document may be another tenant's.
+        let tenant = request.reader.tenant.clone();
+        let (waiting, transaction) = self.look_up(request)?;
+        let id = self
+            .reads
+            .insert(tenant.as_str(), waiting, Instant::now())
+            .map_err(|_| PlatformError::Busy)?;
+        Ok(PreparedRead { id, transaction })
+    }
+
+    /// What a read needs, and its transaction.
+    pub(super) fn look_up(
+        &self,
+        request: ReadRequest,
+    ) -> Result<(Waiting, UnsignedTransaction), PlatformError> {
         let (name, version, content) = self.version_to_read(&request)?;
         let threshold = match &content.key {
             KeyWrapping::Threshold { wrapped_key } => Some(Threshold::prepare(wrapped_key)?),
@@ -179,7 +195,6 @@ impl Platform {
                 client_spki: self.clusters.spki().to_vec(),
             }),
         };
-        let tenant = request.reader.tenant.clone();
         let transaction = self.unsigned(request.reader, Transaction::Read(read));
         let waiting = Waiting {
             transaction: transaction.id(),
@@ -188,11 +203,7 @@ impl Platform {
             content,
             threshold,
         };
-        let id = self
-            .reads
-            .insert(tenant.as_str(), waiting, Instant::now())
-            .map_err(|_| PlatformError::Busy)?;
-        Ok(PreparedRead { id, transaction })
+        Ok((waiting, transaction))
     }
 
     /// What is to be read, as far as it is there. Of another tenant's datasets a user sees those that it may read, and nothing else.
@@ -276,16 +287,7 @@ impl Platform {
         let waiting = waiting.into_inner();
         let mut progress = Progress {
             started,
-            report: ReadReport::begin(
-                id,
-                &Begun {
-                    transaction: waiting.transaction,
-                    name: &waiting.name,
-                    version: &waiting.version,
-                    key: &waiting.content.key,
-                    range: range.as_ref(),
-                },
-            ),
+            report: report_of(id, &waiting, range.as_ref()),
             times: Times::default(),
             span: self.span(trace.as_ref(), started),
             trace,
@@ -362,7 +364,7 @@ impl Platform {
             }
             (KeyWrapping::Platform { wrapped_key }, _) => {
                 let part = progress.begin("master-key", Kind::Internal);
-                let key = self.unwrap_by_master_key(wrapped_key, &name).await;
+                let key = self.open_for_platform(wrapped_key, &name).await;
                 progress.end(part, &key);
                 progress.report.phases.master_key_ms = lap();
                 Some(key?)
@@ -428,7 +430,7 @@ impl Platform {
     }
 
     /// Step 4, threshold. Whether the approvals are enough, the nodes decide.
-    async fn ask_cluster(
+    pub(super) async fn ask_cluster(
         &self,
         threshold: Threshold,
         approvals: Vec<Vec<u8>>,
@@ -453,21 +455,6 @@ impl Platform {
         DocumentKey::from_slice(secret.expose()).ok_or_else(reason)
     }
 
-    async fn unwrap_by_master_key(
-        &self,
-        wrapped: &[u8],
-        name: &VersionName,
-    ) -> Result<DocumentKey, PlatformError> {
-        let secret = self
-            .master_key
-            .unwrap(wrapped, &document_key_context(name))
-            .await?;
-        let reason = || PlatformError::WrappedKey {
-            reason: "it does not hold a document key".into(),
-        };
-        DocumentKey::from_slice(&secret).ok_or_else(reason)
-    }
-
     /// Step 5, the pointer.
     async fn place(
         &self,
@@ -480,11 +467,9 @@ impl Platform {
             (Body::OnLedger(bytes), _) => return Ok(Place::OnLedger(bytes.into())),
             (Body::OffChain { pointer }, Some(key)) => key.open_pointer(&pointer, name, sealed)?,
             (Body::OffChain { pointer }, None) => {
-                let parts = pointer.split_first_chunk::<2>().and_then(|(length, rest)| {
-                    rest.split_at_checked(usize::from(u16::from_le_bytes(*length)))
-                });
+                let parts = split_pointer(&pointer);
                 let (wrapped, sealed_pointer) = parts.ok_or(EnvelopeError::Pointer)?;
-                let key = self.unwrap_by_master_key(wrapped, name).await?;
+                let key = self.open_for_platform(wrapped, name).await?;
                 key.open_pointer(sealed_pointer, name, sealed)?
             }
         };
@@ -545,4 +530,17 @@ impl Threshold {
         let ephemeral = EphemeralSecret::new(&wrapped, rng);
         Ok(Self { wrapped, ephemeral })
     }
+}
+
+pub(super) fn report_of(id: Uuid, waiting: &Waiting, range: Option<&Range<u64>>) -> ReadReport {
+    ReadReport::begin(
+        id,
+        &Begun {
+            transaction: waiting.transaction,
+            name: &waiting.name,
+            version: &waiting.version,
+            key: &waiting.content.key,
+            range,
+        },
+    )
 }

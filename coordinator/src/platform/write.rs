@@ -3,7 +3,7 @@
 //! 1. The body streams in. It is encrypted in blocks as it arrives, hashed, and stored part by part; what arrives faster than
 //!    it can be stored waits in the sender.
 //! 2. The document key wraps the body key and encrypts the pointer; it is itself wrapped as the dataset says: under the
-//!    cluster's public key with the label of this very write, or under the master key.
+//!    cluster's public key with the label of this very write, or under a version key of the platform's.
 //! 3. The transaction goes to its author, unsigned. Whoever wrote knows what he wrote, checks it, and signs.
 //! 4. The signed transaction must be the one that was prepared; the record accepts or refuses it.
 //!
@@ -23,11 +23,12 @@ use uuid::Uuid;
 
 use super::{Platform, PlatformError};
 use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
-use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody, document_key_context};
+use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody};
+use crate::key_store::VersionKeyId;
 use crate::record::{
     Body, DatasetName, Encryption, Identifier, KeyWrapping, MAX_CONTENT_TYPE, MAX_LEDGER_BODY,
-    Receipt, RecordError, Rejection, Role, SignedTransaction, Storage, Transaction, TransactionId,
-    UnsignedTransaction, UserName, VersionName, Write, label::wrapped_key_label,
+    Receipt, RecordError, Rejection, Role, SignedTransaction, State, Storage, Transaction,
+    TransactionId, UnsignedTransaction, UserName, VersionName, Write, label::wrapped_key_label,
 };
 
 /// Bytes a second that a body must bring on average, beyond the time that it may stand still: a sender of single bytes shall
@@ -61,8 +62,11 @@ pub struct PreparedUpload {
 /// What waits.
 pub(super) struct Waiting {
     transaction: TransactionId,
+    version: VersionName,
     /// Absent where the body is in the transaction.
     note: Option<Note>,
+    /// The version key that was made for it, where there is one.
+    version_key: Option<VersionKeyId>,
 }
 
 impl Platform {
@@ -96,48 +100,29 @@ impl Platform {
             .store(sink, keys.as_ref().map(|(body_key, _)| body_key), body)
             .await?;
 
-        let (wrapped_dek1, key, document_key) = match keys {
-            None => (Vec::new(), KeyWrapping::None, None),
-            Some((body_key, document_key)) => {
-                let wrapped = document_key.wrap_body_key(
-                    &body_key,
-                    &name,
-                    &sealed,
-                    &[],
-                    &mut randomness::system(),
-                )?;
-                let key = self
-                    .wrap_document_key(&document_key, encryption, &name, &request.author)
-                    .await?;
-                (wrapped, key, Some(document_key))
+        let mut made = NewVersionKey::default();
+        let result = self
+            .seal_up(
+                &request,
+                &name,
+                encryption,
+                keys,
+                (stored, sealed),
+                &mut made,
+            )
+            .await;
+        let (transaction, stored) = match result {
+            Ok(prepared) => prepared,
+            Err(e) => {
+                self.forget(made.0).await;
+                return Err(e);
             }
         };
-        let (body, stored) = match stored {
-            Stored::OnLedger(bytes) => (Body::OnLedger(bytes), None),
-            Stored::OffChain(mut stored) => {
-                let pointer = self
-                    .seal_pointer(document_key.as_ref(), stored.pointer(), &name, &sealed)
-                    .await?;
-                stored.seal(&pointer).await?;
-                (Body::OffChain { pointer }, Some(stored))
-            }
-        };
-        let write = Write {
-            tenant: name.tenant.clone(),
-            dataset: name.dataset.clone(),
-            document: name.document.clone(),
-            version: name.version,
-            content_type: request.content_type,
-            length: sealed.length,
-            checksum: sealed.checksum,
-            wrapped_dek1,
-            key,
-            body,
-        };
-        let transaction = self.unsigned(request.author, Transaction::Write(write));
         let waiting = Waiting {
             transaction: transaction.id(),
+            version: name.clone(),
             note: stored.and_then(UncommittedBody::into_note),
+            version_key: made.0,
         };
         match self
             .uploads
@@ -149,6 +134,58 @@ impl Platform {
                 Err(PlatformError::Busy)
             }
         }
+    }
+
+    /// Steps 2 and 3: `made` gets the version key as soon as there is one.
+    async fn seal_up(
+        &self,
+        request: &WriteRequest,
+        name: &VersionName,
+        encryption: Encryption,
+        keys: Option<(BodyKey, DocumentKey)>,
+        (stored, sealed): (Stored, SealedBody),
+        made: &mut NewVersionKey,
+    ) -> Result<(UnsignedTransaction, Option<UncommittedBody>), PlatformError> {
+        let (wrapped_dek1, key, document_key) = match keys {
+            None => (Vec::new(), KeyWrapping::None, None),
+            Some((body_key, document_key)) => {
+                let wrapped = document_key.wrap_body_key(
+                    &body_key,
+                    name,
+                    &sealed,
+                    &[],
+                    &mut randomness::system(),
+                )?;
+                let key = self
+                    .wrap_document_key(&document_key, encryption, name, &request.author, made)
+                    .await?;
+                (wrapped, key, Some(document_key))
+            }
+        };
+        let (body, stored) = match stored {
+            Stored::OnLedger(bytes) => (Body::OnLedger(bytes), None),
+            Stored::OffChain(mut stored) => {
+                let pointer = self
+                    .seal_pointer(document_key.as_ref(), stored.pointer(), name, &sealed, made)
+                    .await?;
+                stored.seal(&pointer).await?;
+                (Body::OffChain { pointer }, Some(stored))
+            }
+        };
+        let write = Write {
+            tenant: name.tenant.clone(),
+            dataset: name.dataset.clone(),
+            document: name.document.clone(),
+            version: name.version,
+            content_type: request.content_type.clone(),
+            length: sealed.length,
+            checksum: sealed.checksum,
+            wrapped_dek1,
+            key,
+            body,
+        };
+        let transaction = self.unsigned(request.author.clone(), Transaction::Write(write));
+        Ok((transaction, stored))
     }
 
     /// Step 4. Goes on to its end even if the caller no longer waits.
@@ -184,9 +221,8 @@ impl Platform {
         };
         match &result {
             Ok(_) => {
-                if let Some(note) = &waiting.what().note {
-                    self.bodies.committed(note).await;
-                }
+                self.settled(waiting.what()).await;
+                self.parts_committed(id).await;
             }
             // It may be found on the record after a restart, which then sees to body and note.
             Err(e) if e.leaves_open() => {}
@@ -210,20 +246,40 @@ impl Platform {
         Ok(())
     }
 
-    /// Removes the body of an upload that nobody will sign.
-    pub(super) async fn give_up(&self, waiting: Waiting) {
+    /// It is on the record.
+    async fn settled(&self, waiting: &Waiting) {
+        if let Some(id) = waiting.version_key {
+            self.keys.committed(id);
+        }
         if let Some(note) = &waiting.note {
-            // What is on the record stays, whatever led here.
-            if self.is_committed(note) {
-                self.bodies.committed(note).await;
-            } else {
-                self.bodies.discard(note).await;
-            }
+            self.bodies.committed(note).await;
+        }
+    }
+
+    /// Removes the body and the version key of an upload that nobody will sign.
+    pub(super) async fn give_up(&self, waiting: Waiting) {
+        // What is on the record stays, whatever led here.
+        let written = |state: &State| Some(state.version(&waiting.version)?.transaction);
+        if self.record.with_state(written) == Some(waiting.transaction) {
+            return self.settled(&waiting).await;
+        }
+        if let Some(note) = &waiting.note {
+            self.bodies.discard(note).await;
+        }
+        self.forget(waiting.version_key).await;
+    }
+
+    /// Removes a version key that nothing will need.
+    async fn forget(&self, id: Option<VersionKeyId>) {
+        if let Some(id) = id
+            && let Err(e) = self.keys.remove(vec![id], false).await
+        {
+            tracing::warn!(error = %e, "a version key that nothing needs stays until the next start");
         }
     }
 
     /// What the record would refuse in any case is refused before the body is taken.
-    fn check_write(
+    pub(super) fn check_write(
         &self,
         request: &WriteRequest,
     ) -> Result<(VersionName, Encryption, Storage), PlatformError> {
@@ -318,47 +374,37 @@ impl Platform {
         encryption: Encryption,
         name: &VersionName,
         author: &UserName,
+        made: &mut NewVersionKey,
     ) -> Result<KeyWrapping, PlatformError> {
         match encryption {
             Encryption::None => Ok(KeyWrapping::None),
             Encryption::Platform => {
-                let wrapped_key = self
-                    .master_key
-                    .wrap(key.expose(), &document_key_context(name))
-                    .await?;
+                let (wrapped_key, id) = self.wrap_by_version_key(key, name).await?;
+                made.0 = Some(id);
                 Ok(KeyWrapping::Platform { wrapped_key })
             }
-            Encryption::Threshold { public_key } => {
-                let refused = |reason: String| PlatformError::WrappedKey { reason };
-                let point = Point::from_bytes(&public_key).map_err(|e| refused(e.to_string()))?;
-                let label = wrapped_key_label(name, author);
-                let wrapped =
-                    reencrypt::wrap(&point, &label, key.expose(), &mut randomness::system())
-                        .map_err(|e| refused(e.to_string()))?;
-                Ok(KeyWrapping::Threshold {
-                    wrapped_key: wrapped.as_bytes().to_vec(),
-                })
-            }
+            Encryption::Threshold { public_key } => Ok(KeyWrapping::Threshold {
+                wrapped_key: wrap_for_cluster(key, &public_key, name, author)?,
+            }),
         }
     }
 
-    /// Encrypts a pointer under the document key; without one, under a key of its own that the master key wraps.
+    /// Encrypts a pointer under the document key; without one, under a key of its own that a version key wraps.
     async fn seal_pointer(
         &self,
         key: Option<&DocumentKey>,
         pointer: Pointer,
         name: &VersionName,
         body: &SealedBody,
+        made: &mut NewVersionKey,
     ) -> Result<Vec<u8>, PlatformError> {
         let pointer = pointer.as_bytes();
         if let Some(key) = key {
             return Ok(key.seal_pointer(pointer, name, body, &mut randomness::system())?);
         }
         let key = DocumentKey::generate(&mut randomness::system());
-        let wrapped = self
-            .master_key
-            .wrap(key.expose(), &document_key_context(name))
-            .await?;
+        let (wrapped, id) = self.wrap_by_version_key(&key, name).await?;
+        made.0 = Some(id);
         let sealed = key.seal_pointer(pointer, name, body, &mut randomness::system())?;
         let internal = |_| PlatformError::Internal {
             reason: "a wrapped key is far too long".into(),
@@ -368,6 +414,27 @@ impl Platform {
             .to_le_bytes();
         Ok([&length, wrapped.as_slice(), &sealed].concat())
     }
+}
+
+/// The version key that was made for a write, once it is.
+#[derive(Default)]
+struct NewVersionKey(Option<VersionKeyId>);
+
+/// Wraps a document key under a cluster's key, for the write of this version by this user.
+pub(super) fn wrap_for_cluster(
+    key: &DocumentKey,
+    public_key: &[u8; 32],
+    name: &VersionName,
+    writer: &UserName,
+) -> Result<Vec<u8>, PlatformError> {
+    let refused = |reason: String| PlatformError::WrappedKey { reason };
+    let point = Point::from_bytes(public_key).map_err(|e| refused(e.to_string()))?;
+    let label = wrapped_key_label(name, writer);
+    let wrapped = reencrypt::wrap(&point, &label, key.expose(), &mut randomness::system());
+    Ok(wrapped
+        .map_err(|e| refused(e.to_string()))?
+        .as_bytes()
+        .to_vec())
 }
 
 /// Whether the record takes this as a media type.

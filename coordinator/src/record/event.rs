@@ -76,6 +76,11 @@ pub enum Event {
         version: VersionName,
         approval_id: String,
     },
+    /// A version's document key is wrapped anew, under this cluster key.
+    Rewrapped {
+        version: VersionName,
+        public_key: String,
+    },
     /// A document, or one version of it, is erased.
     Erased {
         document: DocumentName,

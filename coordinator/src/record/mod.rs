@@ -93,6 +93,7 @@ pub use transaction::{
     MAX_CLIENT_SPKI, MAX_CONTENT_TYPE, MAX_ISSUERS, MAX_LEDGER_BODY, MAX_PLATFORM_KEY, MAX_POINTER,
     MAX_REVOCATION_LIST, MAX_ROLE_USERS, MAX_WRAPPED_DEK1, MAX_WRAPPED_KEY, Organisation,
     OrganisationChange, OrganisationEndorse, OrganisationWithdraw, PermissionEntry, PermissionSet,
-    Read, Reencryption, RevocationsPublish, Role, Storage, TenantAuthorities, TenantRegister,
-    Transaction, UserCertify, UserExpire, UserRegister, UserRole, UserRotateKey, Write,
+    Read, Reencryption, RevocationsPublish, Rewrap, Role, Storage, TenantAuthorities,
+    TenantRegister, Transaction, UserCertify, UserExpire, UserRegister, UserRole, UserRotateKey,
+    Write,
 };

@@ -404,6 +404,18 @@ pub enum Rejection {
         write_id: [u8; 32],
     },
 
+    /// The version has another wrapped key than the one to be replaced.
+    #[error(
+        "{version} has another wrapped key by now than {}: look at it again",
+        hex::encode(found)
+    )]
+    KeyReplaced {
+        /// The version.
+        version: VersionName,
+        /// The wrapped key in the transaction.
+        found: [u8; 32],
+    },
+
     // Reads (protocol sections 4 and 7).
     /// A read of a version under a cluster key says what it is re-encrypted to, and no other does.
     #[error("{version} {}", if *.needed { "is under a cluster key: the read must name an ephemeral key and a client" } else { "is not under a cluster key: the read must not name an ephemeral key" })]
@@ -519,6 +531,7 @@ impl Rejection {
             Self::WrappedKeyLabel { .. } => "wrapped-key-label",
             Self::WrappedKeyProof => "wrapped-key-proof",
             Self::WriteIdKnown { .. } => "write-id-known",
+            Self::KeyReplaced { .. } => "key-replaced",
             Self::Reencryption { .. } => "reencryption",
             Self::WriteId { .. } => "write-id",
             Self::EphemeralKey { .. } => "ephemeral-key",

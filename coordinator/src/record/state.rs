@@ -25,6 +25,7 @@ use super::{
 use certs::checkpoint::NoteKey;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 pub(super) const DOCUMENTS: &str = "documents";
 
@@ -489,6 +490,24 @@ impl State {
             .range(document.version(first)..=document.version(u64::MAX))
     }
 
+    /// All versions of a dataset's documents after `after`, by name.
+    pub fn versions_of(
+        &self,
+        dataset: &DatasetName,
+        after: Option<&VersionName>,
+    ) -> impl Iterator<Item = (&VersionName, &DocumentVersion)> {
+        let from = match after {
+            Some(name) => Bound::Excluded(name.clone()),
+            None => Bound::Included(dataset.document(first_name()).version(0)),
+        };
+        let dataset = dataset.clone();
+        self.versions
+            .range((from, Bound::Unbounded))
+            .take_while(move |(name, _)| {
+                name.tenant == dataset.tenant && name.dataset == dataset.dataset
+            })
+    }
+
     /// A link.
     #[must_use]
     pub fn link(&self, name: &LinkName) -> Option<&LinkVersion> {
@@ -515,10 +534,21 @@ impl State {
             .filter(move |(name, _)| skip.as_ref() != Some(name))
     }
 
-    /// The cluster key that a version is under; `None` if it is under none, or erased.
+    /// The cluster key that a read was under; `None` if it was under none, or the version is erased or wrapped anew since.
     #[must_use]
-    pub fn cluster_key_of(&self, name: &VersionName) -> Option<[u8; 32]> {
-        Some(self.version(name)?.content.as_ref()?.threshold?.public_key)
+    pub fn cluster_key_of(&self, read: &RecordedRead) -> Option<[u8; 32]> {
+        let key = self.version(&read.name)?.content.as_ref()?.threshold?;
+        let asked = read.reencryption.as_ref()?;
+        (key.write_id == asked.write_id).then_some(key.public_key)
+    }
+
+    /// All versions of all documents after `after`, by name.
+    pub fn all_versions(
+        &self,
+        after: Option<&VersionName>,
+    ) -> impl Iterator<Item = (&VersionName, &DocumentVersion)> {
+        let from = after.map_or(Bound::Unbounded, |name| Bound::Excluded(name.clone()));
+        self.versions.range((from, Bound::Unbounded))
     }
 
     /// All reads of what is under a cluster key, by the ids of their transactions.

@@ -14,6 +14,7 @@ use super::canonical::{self, DecodeError};
 use super::identifier::{DocumentName, Identifier, LinkName, UserName, VersionName};
 use super::signed::MAX_TRANSACTION;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Bytes of the longest stored body on the record: 2 KiB of plaintext, and 64 bytes for the envelope around it.
 pub const MAX_LEDGER_BODY: usize = 2048 + 64;
@@ -86,6 +87,8 @@ pub enum Transaction {
     Read(Read),
     /// A document, or one version of it, is erased.
     Erase(Erase),
+    /// The document key of one version is wrapped anew, under the cluster key that the dataset has now.
+    Rewrap(Rewrap),
 }
 
 impl Transaction {
@@ -130,6 +133,7 @@ impl Transaction {
             Self::Link(_) => "link",
             Self::Read(_) => "read",
             Self::Erase(_) => "erase",
+            Self::Rewrap(_) => "rewrap",
         }
     }
 }
@@ -568,6 +572,53 @@ impl Erase {
             tenant: self.tenant.clone(),
             dataset: self.dataset.clone(),
             document: self.document.clone(),
+        }
+    }
+}
+
+/// See [`Transaction::Rewrap`]. Body, checksum, length and history stay as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrap {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// The dataset.
+    pub dataset: Identifier,
+    /// The document.
+    pub document: Identifier,
+    /// The version.
+    pub version: u64,
+    /// SHA-256 of the wrapped key that this one takes the place of, under a cluster key its `write_id`: nobody replaces what it has not
+    /// seen.
+    #[serde(with = "serde_bytes")]
+    pub replaces: [u8; 32],
+    /// Encoding of protocol section 3 under the dataset's cluster key, labelled with [`super::label::wrapped_key_label`] of the version and of
+    /// the user who wrote it.
+    #[serde(with = "serde_bytes")]
+    pub wrapped_key: Vec<u8>,
+}
+
+impl Rewrap {
+    /// The version.
+    #[must_use]
+    pub fn name(&self) -> VersionName {
+        VersionName {
+            tenant: self.tenant.clone(),
+            dataset: self.dataset.clone(),
+            document: self.document.clone(),
+            version: self.version,
+        }
+    }
+}
+
+impl KeyWrapping {
+    /// What [`Rewrap::replaces`] names it by; `None` if there is no key.
+    #[must_use]
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::None => None,
+            Self::Platform { wrapped_key } | Self::Threshold { wrapped_key } => {
+                Some(Sha256::digest(wrapped_key).into())
+            }
         }
     }
 }

@@ -337,3 +337,223 @@ async fn make_the_vector() {
     submit("acme/ann", erase("acme/plain/note", None)).await;
     site.record.export(Path::new(VECTOR)).await.unwrap();
 }
+
+const REWRAPS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/vectors/record-rewraps.jsonl"
+);
+
+#[test]
+fn a_record_of_old_with_rewraps_is_still_true() {
+    let keys = ORGANISATIONS.map(|name| {
+        let key = key(&format!("head {name}")).verifying_key();
+        certs::note::NoteKey::new(name, key).unwrap()
+    });
+    let verified = verify_export(Path::new(REWRAPS), &keys).unwrap();
+    assert_eq!(verified.report.kinds["rewrap"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes the vector anew, after a deliberate change of the format"]
+async fn make_the_vector_of_rewraps() {
+    let site = Site::with_document().await;
+    let submit = async |author: &str, transaction: Transaction| {
+        site.pass(700);
+        site.submit(author, transaction).await.unwrap();
+    };
+    site.read("acme/eve").await;
+    for (number, y) in [(2, "another Y"), (3, "Y")] {
+        let configure = Transaction::DatasetConfigure(DatasetConfigure {
+            tenant: id("acme"),
+            dataset: id("data"),
+            version: number,
+            encryption: threshold(y),
+            storage: Storage::OffChain,
+        });
+        submit("acme/ann", configure).await;
+        submit("acme/ann", site.rewrap(y)).await;
+        site.read("acme/eve").await;
+    }
+    site.record.export(Path::new(REWRAPS)).await.unwrap();
+}
+
+fn content_of(site: &Site, author: &str, transaction: Transaction) -> UnsignedTransaction {
+    let now_ms = site.now();
+    let signed = signed(&site.record.ledger(), author, transaction, now_ms);
+    signed.content().clone()
+}
+
+/// With the key that mallory has rotated to.
+async fn by_mallory(site: &Site, transaction: Transaction) -> [u8; 32] {
+    let content = content_of(site, "rival/mallory", transaction);
+    assert!(matches!(content.author, Author::User(_)));
+    let signed = content.sign(&key("mallory's new key"));
+    site.record.submit(signed).await.unwrap().transaction_id
+}
+
+fn on_ledger(version: u64, key: KeyWrapping, wrapped_dek1: Vec<u8>) -> Transaction {
+    let bytes = vec![version as u8; 40];
+    Transaction::Write(Write {
+        checksum: Sha256::digest(&bytes).into(),
+        length: 40,
+        content_type: None,
+        body: Body::OnLedger(bytes),
+        key,
+        wrapped_dek1,
+        ..plain_write("acme/plain/note", version)
+    })
+}
+
+fn erase(document: &str, number: Option<u64>) -> Transaction {
+    let name = version(document, 1);
+    Transaction::Erase(Erase {
+        tenant: name.tenant,
+        dataset: name.dataset,
+        document: name.document,
+        version: number,
+    })
+}
+
+fn link(number: u64, relation: &str) -> Transaction {
+    Transaction::Link(Link {
+        tenant: id("acme"),
+        dataset: id("data"),
+        link: id("origin"),
+        version: number,
+        from: version("acme/plain/note", 2),
+        to: version("acme/data/doc", 1),
+        relation: id(relation),
+    })
+}
+
+fn endorse(change: &OrganisationChange) -> Transaction {
+    let change = change.clone();
+    Transaction::OrganisationEndorse(OrganisationEndorse { change })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes the vector anew, after a deliberate change of the format"]
+async fn make_the_vector() {
+    let site = Site::with_document().await;
+    let submit = async |author: &str, transaction: Transaction| {
+        site.pass(700);
+        site.submit(author, transaction)
+            .await
+            .unwrap()
+            .transaction_id
+    };
+    site.read("acme/eve").await;
+
+    // Organisations: one comes and goes, with what it had endorsed.
+    let admit = OrganisationChange::Admit(organisation("echo", &Authority::new("echo")));
+    let remove = |name| OrganisationChange::Remove(id(name));
+    submit("alpha", endorse(&remove("delta"))).await;
+    let change = remove("delta").id();
+    let withdraw = Transaction::OrganisationWithdraw(OrganisationWithdraw { change });
+    submit("alpha", withdraw).await;
+    submit("beta", endorse(&remove("delta"))).await;
+    for name in ["alpha", "beta", "gamma"] {
+        submit(name, endorse(&admit)).await;
+    }
+    submit("echo", endorse(&remove("delta"))).await;
+    submit("echo", endorse(&remove("gamma"))).await;
+    for name in ORGANISATIONS {
+        submit(name, endorse(&remove("echo"))).await;
+    }
+
+    let mut delta = site.founders.genesis.organisations[2].clone();
+    assert_eq!(delta.name, id("delta"));
+    delta.operator_key = public("operator delta, second");
+    let rekey = OrganisationChange::Rekey(delta);
+    submit("delta", endorse(&remove("beta"))).await;
+    for name in ["alpha", "beta", "gamma"] {
+        submit(name, endorse(&rekey)).await;
+    }
+
+    // Users.
+    let eve = user("acme/eve");
+    submit("acme/root", Transaction::UserSuspend(eve.clone())).await;
+    submit("alpha", Transaction::UserResume(eve)).await;
+    for expires_ms in [Some(1), None, Some(site.now() + 86_400_000)] {
+        let (tenant, user) = (id("acme"), id("bob"));
+        let expire = UserExpire {
+            tenant,
+            user,
+            expires_ms,
+        };
+        submit("acme/root", Transaction::UserExpire(expire)).await;
+    }
+    let mallory = user("rival/mallory");
+    let new_key = key("mallory's new key");
+    let rotation = rotate_key(&site.record.ledger(), &mallory, &new_key);
+    submit("rival/mallory", rotation).await;
+
+    // By now the first transactions have expired, and many more after this.
+    site.pass(MAX_TRANSACTION_LIFETIME_MS / 2);
+
+    // A dataset in all its configurations.
+    let plain = dataset_create("acme/plain", Encryption::None, Storage::Ledger);
+    submit("acme/ann", plain).await;
+    submit("acme/ann", on_ledger(1, KeyWrapping::None, vec![])).await;
+    let name = dataset("acme/plain");
+    let configure = Transaction::DatasetConfigure(DatasetConfigure {
+        tenant: name.tenant.clone(),
+        dataset: name.dataset.clone(),
+        version: 2,
+        encryption: Encryption::Platform,
+        storage: Storage::Ledger,
+    });
+    submit("acme/ann", configure).await;
+    let wrapped_key = vec![9; 60];
+    let platform = KeyWrapping::Platform { wrapped_key };
+    submit("acme/ann", on_ledger(2, platform, vec![8; 50])).await;
+    let read = Transaction::Read(plain_read(&version("acme/plain/note", 2)));
+    submit("acme/ann", read).await;
+
+    // Permissions.
+    let set = Transaction::PermissionSet(PermissionSet {
+        tenant: name.tenant.clone(),
+        dataset: name.dataset.clone(),
+        version: 2,
+        role: Role::Reader,
+        users: vec![user("acme/bob"), user("acme/eve"), mallory.clone()],
+    });
+    submit("acme/ann", set).await;
+    submit("acme/ann", revoke("acme/plain", Role::Reader, "acme/eve")).await;
+    for (role, grant) in [
+        (Role::Writer, true),
+        (Role::Owner, false),
+        (Role::Owner, true),
+    ] {
+        let (tenant, dataset) = (name.tenant.clone(), name.dataset.clone());
+        let asked = AccessRequest {
+            tenant,
+            dataset,
+            role,
+        };
+        let request = by_mallory(&site, Transaction::AccessRequest(asked)).await;
+        let decision = AccessDecision {
+            tenant: name.tenant.clone(),
+            dataset: name.dataset.clone(),
+            role,
+            user: mallory.clone(),
+            request,
+        };
+        let decide = if grant {
+            Transaction::AccessGrant(decision)
+        } else {
+            Transaction::AccessDecline(decision)
+        };
+        submit("acme/ann", decide).await;
+    }
+
+    // Documents, links, reads, erasures.
+    submit("acme/ann", link(1, "derived-from")).await;
+    submit("acme/ann", link(2, "copied-from")).await;
+    let second = threshold_write("acme/data/doc", 2, "acme/ann", &cluster("Y"));
+    submit("acme/ann", Transaction::Write(second)).await;
+    site.read("acme/ann").await;
+    submit("acme/ann", erase("acme/data/doc", Some(1))).await;
+    submit("acme/ann", erase("acme/plain/note", None)).await;
+    site.record.export(Path::new(VECTOR)).await.unwrap();
+}

@@ -22,6 +22,7 @@ mod reconcile;
 mod rules_datasets;
 mod rules_documents;
 mod rules_reads;
+mod rules_rewraps;
 mod rules_users;
 mod set_back;
 mod solo;

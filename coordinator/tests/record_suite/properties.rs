@@ -97,6 +97,7 @@ impl Oracle {
             Transaction::Link(it) => self.has(who, &at(&it.tenant, &it.dataset), Role::Writer),
             Transaction::Read(it) => self.has(who, &at(&it.tenant, &it.dataset), Role::Reader),
             Transaction::Erase(it) => self.has(who, &at(&it.tenant, &it.dataset), Role::Owner),
+            Transaction::Rewrap(it) => self.has(who, &at(&it.tenant, &it.dataset), Role::Owner),
             other => panic!("{} is not attempted", other.kind()),
         }
     }

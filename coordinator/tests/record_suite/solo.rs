@@ -3,8 +3,9 @@
 use crate::ledger::*;
 use certs::Binding;
 use coordinator::record::{
-    ApprovalOutcome, ApprovalTerms, Receipt, RecordError, RecordHandle, Role, Solo, SoloOptions,
-    Storage, Transaction, TransactionId, UserExpire, VersionName, head::SignedHead,
+    ApprovalOutcome, ApprovalTerms, DatasetConfigure, Receipt, RecordError, RecordHandle, Rewrap,
+    Role, Solo, SoloOptions, Storage, Transaction, TransactionId, UserExpire, VersionName,
+    head::SignedHead,
 };
 use reencrypt::EphemeralKey;
 use std::{
@@ -61,6 +62,23 @@ impl Site {
             .await
             .unwrap();
         site
+    }
+
+    /// A rewrap of the document's first version under this cluster key.
+    pub fn rewrap(&self, y: &str) -> Transaction {
+        let name = document();
+        let replaces = self.record.with_state(|state| {
+            let content = state.version(&name).unwrap().content.as_ref().unwrap();
+            content.key.digest().unwrap()
+        });
+        Transaction::Rewrap(Rewrap {
+            replaces,
+            wrapped_key: wrapped(&cluster(y), &name, "acme/bob").as_bytes().to_vec(),
+            tenant: name.tenant,
+            dataset: name.dataset,
+            document: name.document,
+            version: name.version,
+        })
     }
 
     pub fn now(&self) -> u64 {
@@ -188,6 +206,31 @@ async fn every_organisation_approves_what_the_record_permits() {
         .collect();
     assert_eq!(again, approvals);
     assert_eq!(site.codes([9; 32]).await, ["unknown-read"; 4]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_of_a_key_that_was_wrapped_anew_gets_no_approval() {
+    let site = Site::with_document().await;
+    let (approved, ..) = site.read("acme/eve").await;
+    assert_eq!(site.codes(approved).await, ["ok"; 4]);
+    let (before, ..) = site.read("acme/eve").await;
+    let configure = Transaction::DatasetConfigure(DatasetConfigure {
+        tenant: id("acme"),
+        dataset: id("data"),
+        version: 2,
+        encryption: threshold("another Y"),
+        storage: Storage::OffChain,
+    });
+    site.submit("acme/ann", configure).await.unwrap();
+    site.submit("acme/ann", site.rewrap("another Y"))
+        .await
+        .unwrap();
+    // Neither one that was final before, nor again one that was approved.
+    for read in [before, approved] {
+        assert_eq!(site.codes(read).await, ["write-id"; 4]);
+    }
+    let (after, ..) = site.read("acme/eve").await;
+    assert_eq!(site.codes(after).await, ["ok"; 4]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

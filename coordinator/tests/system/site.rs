@@ -140,7 +140,7 @@ impl Site {
     pub(crate) fn operator(&self, arguments: &[&str]) -> Value {
         let mut command = self.command(arguments);
         command.arg("--dir").arg(self.dir());
-        if !matches!(arguments, ["cluster" | "config", ..]) {
+        if !matches!(arguments, ["bodies" | "cluster" | "config", ..]) {
             command.arg("--passphrase-file").arg(self.passphrase());
         }
         success(command.output().unwrap())

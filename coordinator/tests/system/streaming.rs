@@ -63,7 +63,7 @@ impl AsyncWrite for Sink {
 }
 
 /// The most memory that the process ever had, in KiB.
-fn peak_kib(pid: u32) -> u64 {
+pub(crate) fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status
         .lines()

@@ -303,3 +303,31 @@ async fn a_reader_notices_a_document_that_is_cut_off() {
         assert!(!out.exists());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nothing_speaks_of_is_found_and_removed() {
+    let site = Site::start();
+    site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
+    let prepared = prepare(&site, "bridge").await;
+    assert_eq!(commit(&site, &prepared).await.0, 201);
+    let waiting = prepare(&site, "tunnel").await;
+    let folder = site.bodies()[0].parent().unwrap().to_owned();
+    let orphan = folder.join("ab".repeat(16));
+    std::fs::write(&orphan, [7; 100]).unwrap();
+    std::fs::write(folder.join("readme.txt"), "not a body").unwrap();
+    let find = |more: &[&str]| site.operator(&[&["bodies", "orphans"], more].concat());
+    let young = find(&[]);
+    assert_eq!(
+        (&young["objects"], &young["orphans"]),
+        (&4.into(), &serde_json::json!([]))
+    );
+    let found = find(&["--hours", "0"]);
+    assert_eq!(found["orphans"].as_array().unwrap().len(), 1);
+    assert_eq!(found["orphans"][0]["bytes"], 100);
+    assert!(orphan.exists());
+    find(&["--hours", "0", "--remove"]);
+    assert!(!orphan.exists() && folder.join("readme.txt").exists());
+    // What is written, and what waits for its signature, is none.
+    assert_eq!(commit(&site, &waiting).await.0, 201);
+    assert_eq!(site.bodies().len(), 3);
+}

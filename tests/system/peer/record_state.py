@@ -229,16 +229,25 @@ class State:
                     row = {key: value for key, value in self.get("versions", name).items() if key != "content"}
                     self.put("versions", name, row)
                 self.update("documents", document, erased="version" not in it, changed_ms=time_ms)
+            case "rewrap":
+                name = _name(it, "tenant", "dataset", "document", "version")
+                row = dict(self.get("versions", name))
+                row["content"] = {**row["content"], **self._under_cluster(it["wrapped_key"], identifier)}
+                self.put("versions", name, row)
             case _:
                 raise ValueError(f"a transaction of the kind {kind}")
+
+    def _under_cluster(self, wrapped_key: bytes, identifier: bytes) -> Row:
+        """What a key that is wrapped under a cluster key is on the record."""
+        write_id = hashlib.sha256(wrapped_key).digest()
+        self.put("write-ids", write_id, identifier)
+        threshold = {"write_id": write_id, "public_key": wrapped_key[1:33]}
+        return {"key": {"threshold": {"wrapped_key": wrapped_key}}, "threshold": threshold}
 
     def _write(self, it: Row, user: Row, identifier: bytes, time_ms: int) -> None:
         content = _name(it, "wrapped_dek1", "key", "body")
         if "threshold" in it["key"]:
-            wrapped_key = it["key"]["threshold"]["wrapped_key"]
-            write_id = hashlib.sha256(wrapped_key).digest()
-            content["threshold"] = {"write_id": write_id, "public_key": wrapped_key[1:33]}
-            self.put("write-ids", write_id, identifier)
+            content |= self._under_cluster(it["key"]["threshold"]["wrapped_key"], identifier)
         row = {"writer": user, "written_ms": time_ms, "transaction": identifier, "content": content}
         row |= _name(it, "length", "checksum") | _optional(it, "content_type")
         document = _name(it, "tenant", "dataset", "document")

@@ -13,7 +13,7 @@
 use super::{Rules, bounded, next_version};
 use crate::record::{
     event::Event,
-    identifier::UserName,
+    identifier::{UserName, VersionName},
     label::wrapped_key_label,
     rejection::Rejection,
     state::{Content, Dataset, Document, DocumentVersion, Key32, MAX_VERSIONS, ThresholdKey},
@@ -98,7 +98,7 @@ impl Rules<'_> {
             }
             (Encryption::Threshold { public_key }, KeyWrapping::Threshold { wrapped_key }) => {
                 present("wrapped_dek1", &it.wrapped_dek1, true)?;
-                self.check_wrapped_key(it, public_key, wrapped_key, writer)
+                self.check_wrapped_key(&it.name(), public_key, wrapped_key, writer)
                     .map(Some)
             }
             (configured, found) => Err(Rejection::EncryptionMismatch {
@@ -109,9 +109,10 @@ impl Rules<'_> {
         }
     }
 
-    fn check_wrapped_key(
+    /// Whether it is a fresh key under this cluster key for this version by this writer, with a true proof.
+    pub(super) fn check_wrapped_key(
         &self,
-        it: &Write,
+        version: &VersionName,
         public_key: &[u8; 32],
         wrapped_key: &[u8],
         writer: &UserName,
@@ -130,10 +131,9 @@ impl Rules<'_> {
             reason: error.to_string(),
         })?;
         let wrapped = WrappedKey::parse_under(wrapped_key, &cluster).map_err(malformed)?;
-        let version = it.name();
-        if wrapped.label() != wrapped_key_label(&version, writer) {
+        if wrapped.label() != wrapped_key_label(version, writer) {
             return Err(Rejection::WrappedKeyLabel {
-                version,
+                version: version.clone(),
                 writer: writer.clone(),
             });
         }
@@ -270,7 +270,7 @@ fn present(what: &'static str, bytes: &[u8], wanted: bool) -> Result<(), Rejecti
     Ok(())
 }
 
-fn encryption_name(encryption: &Encryption) -> &'static str {
+pub(super) fn encryption_name(encryption: &Encryption) -> &'static str {
     match encryption {
         Encryption::None => "none",
         Encryption::Platform => "platform",
@@ -278,7 +278,7 @@ fn encryption_name(encryption: &Encryption) -> &'static str {
     }
 }
 
-fn wrapping_name(key: &KeyWrapping) -> &'static str {
+pub(super) fn wrapping_name(key: &KeyWrapping) -> &'static str {
     match key {
         KeyWrapping::None => "none",
         KeyWrapping::Platform { .. } => "platform",

@@ -14,7 +14,7 @@
 //! | register a company's authorities, publish its revocation lists | as for users |
 //! | bind a user to a certificate of its company | the same, or the user itself; with a signature of the certificate's key |
 //! | create a dataset | any user, in its own tenant |
-//! | configure a dataset, set, add, remove permissions, grant, decline, erase | an owner of the dataset |
+//! | configure a dataset, set, add, remove permissions, grant, decline, erase, wrap a version's key anew | an owner of the dataset |
 //! | write documents, links | a writer or owner |
 //! | read | a reader or owner |
 //! | request access | any user |
@@ -36,6 +36,7 @@ mod link;
 mod organisation;
 mod pki;
 pub(super) mod read;
+mod rewrap;
 mod user;
 #[cfg(test)]
 #[allow(
@@ -282,6 +283,7 @@ impl Rules<'_> {
             Transaction::Link(it) => self.link(it),
             Transaction::Read(it) => self.read(it),
             Transaction::Erase(it) => self.erase(it),
+            Transaction::Rewrap(it) => self.rewrap(it),
         }
     }
 

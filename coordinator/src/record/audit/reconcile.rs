@@ -268,7 +268,7 @@ fn difference(
         Some("client")
     } else if record
         .state
-        .cluster_key_of(&read.name)
+        .cluster_key_of(read)
         .is_some_and(|key| key != share.public_key)
     {
         Some("cluster key")

@@ -141,6 +141,7 @@ pub fn subjects_of(transaction: &SignedTransaction) -> Vec<Subject> {
         }
         Transaction::Write(it) => document(&mut found, &it.name()),
         Transaction::Read(it) => document(&mut found, &it.name()),
+        Transaction::Rewrap(it) => document(&mut found, &it.name()),
         Transaction::Erase(it) => document(&mut found, &it.name().version(0)),
         Transaction::Link(it) => {
             dataset(&mut found, &it.tenant, &it.dataset);

@@ -1,0 +1,220 @@
+//! Document keys that are wrapped anew under another cluster key, version by version, each with its owner's signature.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::page::{Asked, limit};
+use super::views::{PreparedView, ReceiptView};
+use super::{Api, Problem, Tenant, json, record};
+use crate::platform::{PreparedRewrap, RewrapRequest, RewrapStep};
+use crate::record::{DatasetName, DocumentVersion, Encryption, Identifier, KeyWrapping, UserName};
+
+const MAX_JSON: usize = 4 * 1024;
+
+/// A version that is not under the dataset's present cluster key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "document": "bridge", "version": 3, "encryption": "threshold", "cluster": "e2f1…64 hexadecimal digits" }))]
+pub struct PendingRewrapView {
+    /// The document.
+    pub document: Identifier,
+    /// The version.
+    pub version: u64,
+    /// What its document key is under: `threshold` or `platform`.
+    pub encryption: String,
+    /// With `threshold`, the cluster's public key, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+}
+
+/// How far a dataset is on its way to its present cluster key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "cluster": "77aa…64 hexadecimal digits", "total": 812, "done": 340,
+    "pending": [{ "document": "bridge", "version": 3, "encryption": "threshold", "cluster": "e2f1…64 hexadecimal digits" }]
+}))]
+pub struct RewrapView {
+    /// The dataset's cluster key, hexadecimal; absent if it has none, and then nothing is to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Versions with a key, that are not erased. Counted for the first part of the list alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Those of them that are under the dataset's cluster key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<u64>,
+    /// The others, a part of them: the next part comes after the last one.
+    pub pending: Vec<PendingRewrapView>,
+}
+
+/// Which part of the list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PendingQuery {
+    /// The document of the last version that is known.
+    #[param(value_type = Option<String>)]
+    after_document: Option<Identifier>,
+    /// That version.
+    after_version: Option<u64>,
+    /// How many at most.
+    limit: Option<usize>,
+}
+
+/// What of a dataset is not under its present cluster key.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/rewraps", tag = "datasets", operation_id = "list_rewraps",
+    params(PendingQuery), responses((status = 200, body = RewrapView)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, dataset)): Path<(String, Identifier)>,
+    Asked(query): Asked<PendingQuery>,
+) -> Result<Json<RewrapView>, Problem> {
+    let name = DatasetName { tenant, dataset };
+    let limit = limit(query.limit);
+    let view = api.platform.record().with_state(|state| {
+        let Encryption::Threshold { public_key } = state.dataset(&name)?.encryption else {
+            return Some(RewrapView {
+                cluster: None,
+                total: None,
+                done: None,
+                pending: Vec::new(),
+            });
+        };
+        let first = query.after_document.is_none();
+        let (mut total, mut pending) = (0_u64, Vec::new());
+        let mut done = 0_u64;
+        let after = query.after_document.map(|it| {
+            name.document(it)
+                .version(query.after_version.unwrap_or(u64::MAX))
+        });
+        for (version, row) in state.versions_of(&name, after.as_ref()) {
+            let Some(found) = pending_of(row, &public_key) else {
+                continue;
+            };
+            total += 1;
+            match found {
+                Pending::No => done += 1,
+                Pending::Under(encryption, cluster) if pending.len() < limit => {
+                    pending.push(PendingRewrapView {
+                        document: version.document.clone(),
+                        version: version.version,
+                        encryption: encryption.to_owned(),
+                        cluster,
+                    });
+                }
+                // The rest is counted, or of no interest.
+                Pending::Under(..) if first => {}
+                Pending::Under(..) => break,
+            }
+        }
+        Some(RewrapView {
+            cluster: Some(hex::encode(public_key)),
+            total: first.then_some(total),
+            done: first.then_some(done),
+            pending,
+        })
+    });
+    view.map(Json).ok_or_else(Problem::not_found)
+}
+
+enum Pending {
+    No,
+    Under(&'static str, Option<String>),
+}
+
+/// Nothing, if it has no key.
+fn pending_of(row: &DocumentVersion, present: &[u8; 32]) -> Option<Pending> {
+    let content = row.content.as_ref()?;
+    match (&content.key, content.threshold) {
+        (KeyWrapping::None, _) => None,
+        (_, Some(key)) if key.public_key == *present => Some(Pending::No),
+        (_, Some(key)) => Some(Pending::Under(
+            "threshold",
+            Some(hex::encode(key.public_key)),
+        )),
+        (_, None) => Some(Pending::Under("platform", None)),
+    }
+}
+
+/// Which version, and who signs.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "author": "alice", "version": 3 }))]
+pub(super) struct RewrapBody {
+    /// The owner who will sign.
+    author: Identifier,
+    /// The version.
+    version: u64,
+}
+
+/// Prepares the rewrap of a version under the dataset's present cluster key: the first transaction for its owner to sign.
+///
+/// Under a cluster key that is a read, which the organisations approve as any other; under the platform's keys it is the rewrap itself.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/rewraps", tag = "documents",
+    operation_id = "prepare_rewrap", request_body = RewrapBody, responses((status = 201, body = PreparedView)))]
+pub(super) async fn prepare(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
+    request: Request,
+) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+    let asked: RewrapBody = json(request.into_body(), MAX_JSON).await?;
+    let request = RewrapRequest {
+        dataset: DatasetName {
+            tenant: tenant.clone(),
+            dataset,
+        },
+        document,
+        version: asked.version,
+        author: UserName {
+            tenant,
+            user: asked.author,
+        },
+    };
+    let prepared = api.platform.prepare_rewrap(request).await?;
+    Ok((StatusCode::CREATED, Json(view(prepared))))
+}
+
+/// What follows a signed step of a rewrap: the next one to sign, or that it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "next": { "id": "019a0000-0000-7000-8000-000000000001", "transaction": "a566617574686f72…" } }))]
+pub struct RewrapStepView {
+    /// What is to be signed next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<PreparedView>,
+    /// The rewrap is on the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<ReceiptView>,
+}
+
+/// Puts a signed step of a rewrap onto the record, and does what follows.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/rewraps/{id}", tag = "documents", operation_id = "commit_rewrap",
+    request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
+    responses((status = 200, body = RewrapStepView)))]
+pub(super) async fn commit(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Path((_, id)): Path<(String, Uuid)>,
+    request: Request,
+) -> Result<Json<RewrapStepView>, Problem> {
+    let signed = record::signed(request.into_body()).await?;
+    let step = api.platform.commit_rewrap(&tenant, id, signed).await?;
+    let (next, receipt) = match step {
+        RewrapStep::Next(prepared) => (Some(view(*prepared)), None),
+        RewrapStep::Done(receipt) => (None, Some(receipt.into())),
+    };
+    Ok(Json(RewrapStepView { next, receipt }))
+}
+
+fn view(prepared: PreparedRewrap) -> PreparedView {
+    PreparedView {
+        id: prepared.id,
+        transaction: prepared.transaction.to_bytes(),
+    }
+}
