@@ -22,6 +22,7 @@ pub mod openapi;
 mod page;
 mod problem;
 pub mod problem_types;
+mod proofs;
 mod rate;
 mod record;
 mod schema;
@@ -47,9 +48,10 @@ use uuid::Uuid;
 
 pub use self::access::AccessView;
 pub use self::changes::ChangeView;
-pub use self::links::{EndView, LinkView, ProofView};
+pub use self::links::{EndView, LinkView};
 pub use self::once::{Answers, AnswersError};
 pub use self::problem::Problem;
+pub use self::proofs::{ConsistencyView, ProofView};
 pub use self::serve::serve;
 pub use self::views::{
     AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
@@ -141,6 +143,7 @@ type Described = UtoipaMethodRouter<Arc<Api>>;
 fn door_table() -> Vec<(Door, Described)> {
     vec![
         (for_scopes(AUDIT), routes!(record::export)),
+        (for_scopes(AUDIT), routes!(record::audit_all)),
         (for_scopes(ANY), routes!(record::status)),
         (once_for(SUBMIT), routes!(record::submit)),
         (for_scopes(READ), routes!(record::users)),
@@ -167,6 +170,8 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(WRITE), routes!(changes::erase)),
         (for_scopes(AUDIT), routes!(record::checkpoint)),
         (for_scopes(AUDIT), routes!(record::audit)),
+        (for_scopes(AUDIT), routes!(proofs::inclusion)),
+        (for_scopes(AUDIT), routes!(proofs::consistency)),
         (for_scopes(READ), routes!(documents::list)),
         (for_scopes(READ), routes!(documents::versions)),
         (prepares(WRITE), routes!(documents::prepare_write)),

@@ -26,3 +26,4 @@ mod rules_users;
 mod set_back;
 mod solo;
 mod stores;
+mod succession;

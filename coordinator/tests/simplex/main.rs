@@ -6,6 +6,7 @@
     clippy::panic
 )]
 
+mod early;
 mod epochs;
 mod federation;
 mod liar;

@@ -15,6 +15,7 @@ mod cluster;
 mod command_line;
 mod damage;
 mod documents;
+mod proofs;
 mod ranges;
 mod sharing;
 mod site;
