@@ -49,7 +49,7 @@ async fn administrates(federation: &Federation, transaction: Transaction) -> u64
         expires_ms: now_ms() + 600_000,
         transaction,
     };
-    match federation.submit(1, &unsigned.sign(&key())).await {
+    match federation.submit(1, &unsigned.sign(&admin_key())).await {
         Submitted::Recorded { height, .. } => height,
         refused => panic!("{refused:?}"),
     }
@@ -62,7 +62,7 @@ fn admin() -> UserName {
     }
 }
 
-fn key() -> SigningKey {
+fn admin_key() -> SigningKey {
     SigningKey::from_bytes(&[5; 32])
 }
 
@@ -133,7 +133,7 @@ async fn a_list_at_an_address_keeps_the_peer_that_asks_there_from_approving() {
         authorities: vec![ByteBuf::from(root.der().to_vec())],
     });
     administrates(&federation, authorities).await;
-    let public = key().verifying_key().to_bytes();
+    let public = admin_key().verifying_key().to_bytes();
     let statement = certificate_statement(&federation.genesis.id(), &admin(), &public);
     let bind = Transaction::UserCertify(UserCertify {
         tenant: id("hospital"),

@@ -17,7 +17,7 @@ use certs::{
 use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use std::{
-    io::{BufWriter, Write as _},
+    io::BufWriter,
     path::{Path, PathBuf},
 };
 
