@@ -6,6 +6,7 @@
     clippy::panic
 )]
 
+mod chain;
 mod early;
 mod epochs;
 mod federation;
