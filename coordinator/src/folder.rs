@@ -41,6 +41,12 @@ pub enum FolderError {
     /// There is no such folder, or it is no peer's.
     #[error("{dir} is not a peer's folder: make one with `coordinator peer init --dir {dir}`", dir = .0.display())]
     NotInitialisedPeer(PathBuf),
+    /// A peer's folder where a platform's is wanted.
+    #[error("{dir} is the folder of a peer that is a process of its own (engine simplex): use `coordinator peer run --dir {dir}` and the other `coordinator peer` commands; a platform has a folder of its own", dir = .0.display())]
+    PeersFolder(PathBuf),
+    /// A platform's folder where a peer's is wanted.
+    #[error("{dir} is the folder of a platform: with engine = \"solo\" the organisations' peers run in it, by `coordinator run --dir {dir}`; with engine = \"simplex\" each has a folder of its own, with a peer.toml", dir = .0.display())]
+    PlatformsFolder(PathBuf),
     /// `init` found a folder that has something in it.
     #[error("{} is not empty: choose another folder, or remove it if you do not need it", .0.display())]
     NotEmpty(PathBuf),
@@ -80,6 +86,7 @@ impl FolderError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotInitialised(_) | Self::NotInitialisedPeer(_) => "folder-not-initialised",
+            Self::PeersFolder(_) | Self::PlatformsFolder(_) => "folder-other",
             Self::NotEmpty(_) => "folder-not-empty",
             Self::InUse(_) => "folder-in-use",
             Self::Io { .. } => "file-io",
@@ -136,6 +143,9 @@ impl Folder {
                 .map_err(|_| FolderError::NotInitialised(root.to_owned()))?,
         };
         // `coordinator.toml` is the last file that `init` writes.
+        if folder.peer_settings().is_file() {
+            return Err(FolderError::PeersFolder(root.to_owned()));
+        }
         if !folder.config().is_file() {
             return Err(FolderError::NotInitialised(root.to_owned()));
         }
@@ -148,6 +158,9 @@ impl Folder {
         let folder = Self {
             root: root.canonicalize().map_err(|_| missing())?,
         };
+        if folder.config().is_file() {
+            return Err(FolderError::PlatformsFolder(root.to_owned()));
+        }
         if !folder.peer_settings().is_file() {
             return Err(missing());
         }

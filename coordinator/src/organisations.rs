@@ -163,6 +163,12 @@ pub fn peers(
         .collect()
 }
 
+/// Whether the keys of the founding organisations' peers lie in a folder, of one of them at least.
+pub fn are_here(folder: &Folder, genesis: &Genesis) -> bool {
+    let mut names = genesis.organisations.iter().map(|it| &it.name);
+    names.any(|name| folder.secret(&secret_name(name, "head")).exists())
+}
+
 /// The keys of one organisation's peer.
 pub fn peer(
     folder: &Folder,

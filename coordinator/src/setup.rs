@@ -439,10 +439,19 @@ pub async fn open_record(
         code: code.to_owned(),
         message,
     };
+    let peers_here = organisations::are_here(folder, &genesis);
     if config.engine == EngineName::Solo {
+        if !peers_here {
+            let message = "the peers of this record are processes elsewhere (their keys are not in this folder), and engine = \"solo\" runs them in this one: in coordinator.toml, set engine = \"simplex\" in [record] and give a quorum of them as [[record.peers]]";
+            return Err(failed("record-engine", message.to_owned()));
+        }
         let peers = organisations::peers(folder, master, &genesis)?;
         let opened = Solo::open(&folder.record(), genesis, peers, SoloOptions::default()).await;
         return opened.map_err(|e| failed(e.code(), e.to_string()));
+    }
+    if peers_here {
+        let message = "the peers of this record run in this process (their keys are in this folder), and engine = \"simplex\" follows peers elsewhere: in coordinator.toml, set engine = \"solo\" in [record] and take [[record.peers]] out. A record keeps its engine; for the other one, found a new record (`coordinator peer found`, `coordinator init --exchange`)";
+        return Err(failed("record-engine", message.to_owned()));
     }
     let mut peers = Vec::new();
     for peer in &config.peers {

@@ -1,18 +1,22 @@
 //! The platform and the record: transactions, blocks, heads, exports, envelopes, answers of the REST interface.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
+use certs::note::NoteKey;
 use coordinator::api::{PreparedView, ReceiptView};
 use coordinator::envelope::{
     BLOCK_SIZE, BodyKey, BodyReader, BodySealer, DocumentKey, SealedBody, encrypted_length,
 };
 use coordinator::platform::ReadReport;
-use coordinator::record::audit::verify_export;
+use coordinator::record::audit::{VerifiedRecord, verify_approvals, verify_export};
 use coordinator::record::head::SignedHead;
 use coordinator::record::{
     Genesis, Header, Identifier, SignedTransaction, UnsignedTransaction, VersionName,
 };
+use ed25519_dalek::SigningKey;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::keys::rng;
 use crate::node::in_memory;
@@ -50,6 +54,30 @@ pub(crate) fn targets() -> Vec<Target> {
                 let mut seeds = vec![("whole".to_owned(), vec![0, 0])];
                 for line in 0..54 {
                     seeds.push((format!("edited-{line}"), edit(line, line % 8)));
+                }
+                seeds
+            },
+        },
+        Target {
+            name: "record_handovers",
+            run: record_handovers,
+            seeds: || {
+                let edit = |line: u8, what: u8| vec![line, 0, what, 40, 0, 1, 0];
+                (0..32)
+                    .map(|line| (format!("edited-{line}"), edit(line, line % 8)))
+                    .collect()
+            },
+        },
+        Target {
+            name: "approvals_file",
+            run: approvals_file,
+            seeds: || {
+                let edit = |line: u8, what: u8| vec![line, 0, what, 40, 0, 1, 0];
+                let mut seeds = vec![("ok".to_owned(), vec![0, 0])];
+                for line in 0..5 {
+                    for what in 0..8 {
+                        seeds.push((format!("edited-{line}-{what}"), edit(line, what)));
+                    }
                 }
                 seeds
             },
@@ -211,6 +239,94 @@ fn record_export(bytes: &[u8]) -> Verdict {
             }
         }
     })
+}
+
+const HANDOVERS: &str = include_str!("../../coordinator/tests/vectors/record-handovers.jsonl");
+const READS: &str = include_str!("../../coordinator/tests/vectors/record-reads.jsonl");
+const APPROVALS: &str = include_str!("../../coordinator/tests/vectors/alpha.approvals");
+
+/// The founders of those records.
+fn founders() -> Vec<NoteKey> {
+    ["alpha", "beta", "delta", "gamma"]
+        .map(|name| {
+            let seed: [u8; 32] = Sha256::digest(format!("head {name}")).into();
+            let key = SigningKey::from_bytes(&seed).verifying_key();
+            NoteKey::new(name, key).unwrap()
+        })
+        .to_vec()
+}
+
+/// A file of lines with one of them edited, on a disk; whether it is the original.
+fn edited<T>(original: &str, bytes: &[u8], run: impl FnOnce(&Path, bool) -> T) -> Option<T> {
+    thread_local! {
+        static FOLDER: tempfile::TempDir = in_memory();
+    }
+    let [which, how, rest @ ..] = bytes else {
+        return None;
+    };
+    let mut lines: Vec<Vec<u8>> = original
+        .lines()
+        .map(|line| line.as_bytes().to_vec())
+        .collect();
+    let which = usize::from(*which) % lines.len();
+    if how & 1 == 0 {
+        let others: Vec<Vec<u8>> = lines.clone();
+        let others: Vec<&[u8]> = others.iter().map(Vec::as_slice).collect();
+        lines[which] = edits::apply(&lines[which], rest, &others);
+    } else {
+        lines[which] = rest.to_vec();
+    }
+    let mut whole = lines.join(&b'\n');
+    whole.push(b'\n');
+    FOLDER.with(|folder| {
+        let path = folder.path().join("edited");
+        std::fs::write(&path, &whole).unwrap();
+        Some(run(&path, whole == original.as_bytes()))
+    })
+}
+
+/// A record whose organisations changed, with one line edited, under the founders' keys: whoever signs at its end, no other transactions come out.
+fn record_handovers(bytes: &[u8]) -> Verdict {
+    let found = edited(HANDOVERS, bytes, |path, _| {
+        match verify_export(path, &founders()) {
+            // A signature of nobody who counts may be altered.
+            Ok(verified) => {
+                assert_eq!(verified.report.verifiers.len(), 3);
+                assert_eq!(verified.report.transactions, 15);
+                Ok(())
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                Err(error.code().to_owned())
+            }
+        }
+    });
+    found.unwrap_or_else(|| refused("short"))
+}
+
+/// An organisation's file of approvals with one line edited: it is taken as it was, or not at all.
+fn approvals_file(bytes: &[u8]) -> Verdict {
+    static RECORD: LazyLock<VerifiedRecord> = LazyLock::new(|| {
+        let folder = in_memory();
+        let path = folder.path().join("record");
+        std::fs::write(&path, READS).unwrap();
+        verify_export(&path, &founders()).unwrap()
+    });
+    let found = edited(APPROVALS, bytes, |path, original| {
+        let verified = verify_approvals(path, &RECORD, 30_000);
+        assert!(verified.is_ok() || !original);
+        match verified {
+            Ok(issued) => {
+                assert_eq!(issued.approvals().len(), 3);
+                Ok(())
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                Err(error.code().to_owned())
+            }
+        }
+    });
+    found.unwrap_or_else(|| refused("short"))
 }
 
 fn identifier(bytes: &[u8]) -> Verdict {

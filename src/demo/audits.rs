@@ -1,5 +1,7 @@
 //! The last act: what outsiders can check with public keys alone.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::story::{Story, Told};
@@ -75,10 +77,42 @@ async fn nodes(site: &Site, story: &mut Story) -> Option<u64> {
         .await
 }
 
+/// Has every organisation write out what it approved, from where its peer's store lies: a folder of its own, or the platform's. Gives the files.
+async fn approvals(site: &Site) -> Result<Vec<PathBuf>, SiteError> {
+    let (layout, names) = (site.layout(), site.plan().organisation_names());
+    let out = layout.root().join("approvals");
+    let own: Vec<_> = names
+        .iter()
+        .map(|name| (layout.peer(name), layout.passphrase(name)))
+        .filter(|(folder, _)| folder.exists())
+        .collect();
+    let folders = if own.is_empty() {
+        vec![(layout.platform(), layout.passphrase("platform"))]
+    } else {
+        own
+    };
+    for (folder, passphrase) in folders {
+        let arguments = [
+            "audit".as_ref(),
+            "approvals".as_ref(),
+            "--dir".as_ref(),
+            folder.as_os_str(),
+            "--out".as_ref(),
+            out.as_os_str(),
+            "--passphrase-file".as_ref(),
+            passphrase.as_os_str(),
+        ];
+        site.program().run(Tool::Coordinator, &arguments).await?;
+    }
+    let file = |name: &String| out.join(format!("{name}.approvals"));
+    Ok(names.iter().map(file).collect())
+}
+
 async fn reconcile(site: &Site, story: &mut Story, reads: usize, released: u64) -> Option<()> {
     let plan = *site.plan();
     story
-        .step("reconcile", "The nodes' logs are held against the record: every share has its approved read", async {
+        .step("reconcile", "The nodes' logs and what the organisations approved are held against the record", async {
+            let files = approvals(site).await?;
             let mut arguments = vec!["audit".to_owned(), "reconcile".to_owned(), site.layout().record_export().display().to_string()];
             let mut option = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
             option("--keys", site.layout().verifiers().display().to_string());
@@ -86,6 +120,9 @@ async fn reconcile(site: &Site, story: &mut Story, reads: usize, released: u64) 
             option("--approvals", plan.approvals.to_string());
             for node in site.nodes() {
                 option("--node-log", site.layout().node_log(&node.name).display().to_string());
+            }
+            for file in files {
+                option("--approvals-of", file.display().to_string());
             }
             let report = site.program().run(Tool::Coordinator, &arguments).await?;
             let (shares, on_record) = (number(&report, "shares"), number(&report, "reads"));
@@ -95,8 +132,11 @@ async fn reconcile(site: &Site, story: &mut Story, reads: usize, released: u64) 
                     "{released} shares were logged and {shares} were compared, and {reads} reads need at least {least}"
                 )));
             }
-            let told = Told::new(format!("{shares} shares, {on_record} reads on the record, no share without its approvals"));
-            Ok(((), told.with("shares", shares).with("reads", on_record)))
+            let issued = report.get("approvals").and_then(Value::as_array).map_or(0, Vec::len);
+            let told = Told::new(format!(
+                "{shares} shares, {on_record} reads on the record, {issued} approvals: no share without its approvals, and no approval without its outcome"
+            ));
+            Ok(((), told.with("shares", shares).with("reads", on_record).with("approvals", issued)))
         })
         .await
 }

@@ -26,5 +26,6 @@ mod dealer;
 mod documents;
 mod forging;
 mod impostor;
+mod reconciliation;
 mod requests;
 mod shares;

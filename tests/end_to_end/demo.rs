@@ -67,6 +67,9 @@ fn the_demo_plays_to_its_end_and_tells_it_as_json() {
     assert_eq!(reads.len(), 5);
     let shares = step(&told, "reconcile")["shares"].as_u64().unwrap();
     assert!(shares >= 15, "{shares}");
+    // Each read has the approvals of three organisations at least.
+    let approvals = step(&told, "reconcile")["approvals"].as_u64().unwrap();
+    assert!(approvals >= 15, "{approvals}");
     assert_eq!(
         step(&told, "verify-node-audits")["shares"].as_u64(),
         Some(shares)

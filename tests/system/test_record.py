@@ -259,6 +259,22 @@ def test_export() -> None:
         verify_export(cut, LEDGER)
 
 
+def test_export_over_a_change_of_the_organisations() -> None:
+    record = good().add(*(endorse(each, {"remove": "dogwood"}) for each in NAMES[:3]))
+    lines: list[Any] = [{"format": "coordinator-record-export/2", "genesis": GENESIS.hex()}]
+    lines += [{"header": cbor.encode(h).hex(), "transactions": [t.hex() for t in ts]} for h, ts in record.blocks]
+
+    def export(*signers: str) -> str:
+        handover = {"handover": record.head(*signers)}
+        return "".join(f"{json.dumps(line)}\n" for line in (*lines, handover, {"signed_head": record.head(*NAMES)}))
+
+    # Dogwood is one of those before, and none of those after.
+    ledger, signers = verify_export(export("alder", "birch", "dogwood"), LEDGER)
+    assert ("dogwood" in ledger.organisations, signers) == (False, NAMES[:3])
+    with pytest.raises(RecordRefused, match="only alder, birch signed"):
+        verify_export(export("alder", "birch"), LEDGER)
+
+
 VECTORS = Path(__file__).parents[2] / "coordinator/tests/vectors"
 """Records with every kind of transaction, made once by the platform."""
 
@@ -296,6 +312,12 @@ def test_states_with_managed_users() -> None:
 def test_states_with_rewraps() -> None:
     record, _, _ = of_vector("record-rewraps.jsonl")
     assert [transaction.kind for transaction in record.transactions].count("rewrap") == 2
+
+
+def test_handovers_of_another_implementation() -> None:
+    """Four changes of the organisations, each signed by a quorum of those before."""
+    record, signers, _ = of_vector("record-handovers.jsonl")
+    assert sorted(signers) == ["alpha", "epsilon", "gamma"] == sorted(record.organisations)
 
 
 def test_one_encoding() -> None:

@@ -19,9 +19,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::documents::{is_part, range_of, trace_of};
-use super::links::ProofView;
 use super::views::ReceiptView;
-use super::{Api, Problem, Tenant, record};
+use super::{Api, Problem, ProofView, Tenant, record};
 use crate::body_store::Pointer;
 use crate::platform::{PlatformError, Relayed};
 use crate::record::audit::{DocumentProof, PathHash, Standing};
@@ -62,7 +61,7 @@ pub(super) async fn proof_of(
         Some(version.transaction)
     });
     let written = written.ok_or_else(Problem::not_found)?;
-    Ok(Json(ProofView::of(record, written).await?))
+    Ok(Json(ProofView::of(record, &written).await?))
 }
 
 /// A cluster of crypto nodes, as far as a reader needs it: its key, and each member's share of it.

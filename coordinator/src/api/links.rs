@@ -14,11 +14,9 @@ use super::changes::{AuthorQuery, ChangeView, prepared};
 use super::conditional::{Tag, may_change, tagged};
 use super::page::{Asked, PageQuery, limit, part};
 use super::views::{Page, ReceiptView};
-use super::{Api, Problem, Tenant, json};
-use crate::platform::PlatformError;
+use super::{Api, Problem, ProofView, Tenant, json};
 use crate::record::{
-    DatasetName, Identifier, Link, LinkName, LinkVersion, RecordHandle, Transaction, TransactionId,
-    VersionName,
+    DatasetName, Identifier, Link, LinkName, LinkVersion, Transaction, VersionName,
 };
 
 const MAX_JSON: usize = 4 * 1024;
@@ -199,27 +197,6 @@ pub(super) async fn put(
     prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
-/// Proof that a transaction is on the record: it holds without this platform, against the organisations' keys.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(example = json!({
-    "transaction": "a267636f6e74656e74…", "position": 2049, "size": 2051, "path": ["9c0d…64 hexadecimal digits"],
-    "checkpoint": "coordinator/acme\n2051\n…\n"
-}))]
-pub struct ProofView {
-    /// The signed transaction, canonical bytes, hexadecimal: the leaf.
-    #[serde(with = "hex")]
-    #[schema(value_type = String)]
-    pub transaction: Vec<u8>,
-    /// Its position in the record, from 0.
-    pub position: u64,
-    /// Transactions of the tree that the path is of: that of the checkpoint.
-    pub size: u64,
-    /// The inclusion path (RFC 9162 section 2.1.3), each hash hexadecimal.
-    pub path: Vec<String>,
-    /// The head of that tree, signed by the organisations' peers: a C2SP tlog-checkpoint.
-    pub checkpoint: String,
-}
-
 /// Proof of a link: the transaction that made its version, its place in the record, and the organisations' signed head.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/links/{link}/proof", tag = "links", operation_id = "prove_link",
     responses((status = 200, body = ProofView)))]
@@ -232,19 +209,5 @@ pub(super) async fn prove(
     let record = api.platform.record();
     let found = record.with_state(|state| state.link(&name).map(|link| link.transaction));
     let id = found.ok_or_else(Problem::not_found)?;
-    Ok(Json(ProofView::of(record, id).await?))
-}
-
-impl ProofView {
-    /// The proof of a transaction that is on the record.
-    pub(super) async fn of(record: &RecordHandle, id: TransactionId) -> Result<Self, Problem> {
-        let proven = record.prove(id).await.map_err(PlatformError::from)?;
-        Ok(Self {
-            transaction: proven.transaction.as_bytes().to_vec(),
-            position: proven.proof.position,
-            size: proven.proof.size,
-            path: proven.proof.path.iter().map(hex::encode).collect(),
-            checkpoint: proven.signed_head,
-        })
-    }
+    Ok(Json(ProofView::of(record, &id).await?))
 }

@@ -27,6 +27,7 @@ mod parts;
 mod pki;
 mod problem;
 pub mod problem_types;
+mod proofs;
 mod rate;
 mod record;
 mod rewraps;
@@ -56,12 +57,13 @@ use uuid::Uuid;
 pub use self::access::AccessView;
 pub use self::changes::ChangeView;
 pub use self::end_to_end::{ClusterKeyView, ClusterMemberView, HexBytes, SharesView, StandingView};
-pub use self::links::{EndView, LinkView, ProofView};
+pub use self::links::{EndView, LinkView};
 pub use self::managed::WrittenView;
 use self::once::Lifetimes;
 pub use self::once::{Answers, AnswersError};
 pub use self::parts::PartsView;
 pub use self::problem::Problem;
+pub use self::proofs::{ConsistencyView, ProofView};
 pub use self::rewraps::{PendingRewrapView, RewrapStepView, RewrapView};
 pub use self::serve::serve;
 pub use self::views::{
@@ -166,6 +168,7 @@ type Described = UtoipaMethodRouter<Arc<Api>>;
 fn door_table() -> Vec<(Door, Described)> {
     vec![
         (for_scopes(AUDIT), routes!(record::export)),
+        (for_scopes(AUDIT), routes!(record::audit_all)),
         (for_scopes(MANAGE), routes!(master::show)),
         (once_for(MANAGE), routes!(master::rotate)),
         (for_scopes(ANY), routes!(record::status)),
@@ -203,6 +206,8 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(WRITE), routes!(changes::erase)),
         (for_scopes(AUDIT), routes!(record::checkpoint)),
         (for_scopes(AUDIT), routes!(record::audit)),
+        (for_scopes(AUDIT), routes!(proofs::inclusion)),
+        (for_scopes(AUDIT), routes!(proofs::consistency)),
         (for_scopes(READ), routes!(documents::list)),
         (for_scopes(READ), routes!(documents::versions)),
         (prepares(WRITE), routes!(documents::prepare_write)),

@@ -18,7 +18,7 @@ use super::page::{Asked, PageQuery, limit, part};
 use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView};
 use super::{Api, Problem, Tenant, bounded};
 use crate::platform::PlatformError;
-use crate::record::audit::{AuditQuery, AuditView, Subject};
+use crate::record::audit::{AuditQuery, AuditView, Query, Subject};
 use crate::record::{
     DatasetName, Identifier, MAX_TRANSACTION, RecordError, SignedTransaction, Transaction,
 };
@@ -254,6 +254,23 @@ pub(super) async fn audit(
     if subject.tenant() != Some(&tenant) {
         return Err(Problem::not_found());
     }
+    rows(&api, query, size).await
+}
+
+/// What the record says about anything: organisations belong to no tenant. Needs an operator's key.
+#[utoipa::path(get, path = "/v1/operator/audit/rows", tag = "audit", operation_id = "audit_all_rows", params(AuditQuery),
+    responses((status = 200, body = AuditView)))]
+pub(super) async fn audit_all(
+    State(api): State<Arc<Api>>,
+    Asked(asked): Asked<AuditQuery>,
+) -> Result<Json<AuditView>, Problem> {
+    let (query, size) = asked
+        .query()
+        .map_err(|e| Problem::bad_request(e.to_string()))?;
+    rows(&api, query, size).await
+}
+
+async fn rows(api: &Api, query: Query, size: Option<u64>) -> Result<Json<AuditView>, Problem> {
     match api.platform.record().audit(query, size).await {
         Ok(answer) => Ok(Json(answer.into())),
         Err(e @ RecordError::BeyondSize { .. }) => Err(Problem::bad_request(e.to_string())),

@@ -14,10 +14,9 @@ use utoipa::IntoParams;
 use super::auth::Caller;
 use super::documents::ReadBody;
 use super::end_to_end::proof_of;
-use super::links::ProofView;
 use super::page::{Asked, limit, part};
 use super::views::{DocumentView, Page, PreparedView, VersionView};
-use super::{Api, Problem, Tenant, json};
+use super::{Api, Problem, ProofView, Tenant, json};
 use crate::record::{DatasetName, DocumentName, Identifier, Role, State as RecordState, UserName};
 
 const MAX_JSON: usize = 16 * 1024;

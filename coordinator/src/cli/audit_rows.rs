@@ -1,4 +1,4 @@
-//! `audit document|link|permission|user|dataset|tenant`: what the record says about something, each row with its proof.
+//! `audit document|link|permission|user|dataset|organisation|tenant`: what the record says about something, each row with its proof.
 
 use std::path::{Path, PathBuf};
 
@@ -56,6 +56,7 @@ pub(super) enum About<'a> {
     Permission(&'a Identifier),
     User(&'a Identifier),
     Dataset(&'a Identifier),
+    Organisation(&'a Identifier),
     Tenant,
 }
 
@@ -80,6 +81,7 @@ impl About<'_> {
                 tenant: tenant.clone(),
                 user: (*user).clone(),
             }),
+            Self::Organisation(name) => Subject::Organisation((*name).clone()),
             Self::Tenant => Subject::Tenant(tenant),
         }
     }
@@ -136,10 +138,18 @@ pub(super) fn run(
         let client = connect.client()?;
         let subject = about.subject(client.tenant().clone());
         let query = ask(&subject);
-        let view = block_on(async { Ok(client.audit(&query, limit).await?) })?;
+        let view = if subject.tenant().is_some() {
+            block_on(async { Ok(client.audit(&query, limit).await?) })?
+        } else {
+            let key = connect.operator_key()?;
+            block_on(async { Ok(client.audit_all(key.expose(), &query, limit).await?) })?
+        };
         (subject, view)
     } else {
-        let subject = about.subject(connect.tenant()?);
+        let subject = match about {
+            About::Organisation(name) => Subject::Organisation((*name).clone()),
+            about => about.subject(connect.tenant()?),
+        };
         let query = ask(&subject);
         let keys = keys.clone().unwrap_or_default();
         let view = block_on(of_peers(&rows.peers, &keys, &query, limit))?;

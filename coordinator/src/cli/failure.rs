@@ -48,6 +48,8 @@ fn status(code: &str) -> u8 {
         "folder-not-initialised"
         | "folder-not-empty"
         | "file-too-open"
+        | "folder-other"
+        | "record-engine"
         | "profile"
         | "key-file"
         | "no-user"

@@ -4,6 +4,7 @@
 //! environment or the options say. Every command prints text for people or, with `--json`, one JSON document; errors
 //! are one sentence that says what to do next, and an exit status.
 
+mod approvals;
 mod audit;
 mod audit_rows;
 mod bodies;

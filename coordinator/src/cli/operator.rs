@@ -352,6 +352,12 @@ pub(super) fn tenant(
         passphrase,
     } = command;
     let folder = Folder::open(&dir.dir)?;
+    if !organisations::are_here(&folder, &setup::read_genesis(&folder)?) {
+        let message = format!(
+            "the organisations of this record have their keys elsewhere (engine simplex): the operator of {organisation} registers the tenant, with `coordinator peer register-tenant {name} --administrator {administrator} --public-key HEX` in its peer's folder"
+        );
+        return Err(Failure::new(exit::CONFIGURATION, "record-engine", message));
+    }
     let client = connect.client()?;
     let master = SealedMasterKey::open(&folder.master_key(), &passphrase.obtain(false)?)?;
     let operator = organisations::signing_key(&folder, &master, organisation, "operator")?;

@@ -1,4 +1,4 @@
-//! `audit reconcile`: the record held against the crypto nodes' logs.
+//! `audit reconcile`: the record held against the crypto nodes' logs, and against what the organisations approved.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -13,20 +13,23 @@ use super::audit::verified;
 use super::output::field;
 use super::{Failure, Output, exit};
 use crate::folder;
-use crate::record::audit::{Reconciliation, reconcile};
+use crate::record::audit::{Outcome, Reconciliation, reconcile, verify_approvals};
 
 const MAX_DESCRIPTOR: u64 = 16 * 1024 * 1024;
 
 /// Arguments of `audit reconcile`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Get the nodes' logs from their operators (`cryptonode audit export --dir DIR --out n1.jsonl`). Each is verified under the \
-node's identity in cluster.json; then every share in it must have its read on the record, approved by enough organisations.
-The exit status is 0 only if every share has.
+Get the nodes' logs from their operators (`cryptonode audit export --dir DIR --out n1.jsonl`), what was approved from the \
+organisations (`coordinator audit approvals --dir A --out approvals`), and the record's export last. Each log is verified under the \
+node's identity in cluster.json, each file of approvals under its organisation's keys on the record; then every share must have its read \
+on the record and approvals that were issued, of enough organisations, and every approval has its outcome.
+The exit status is 0 only if everything fits.
 
 Example:
   coordinator audit reconcile record.export --keys D/verifiers.txt \\
-    --cluster cluster.json --approvals 3 --node-log n1.jsonl")]
+    --cluster cluster.json --approvals 3 --node-log n1.jsonl \\
+    --approvals-of approvals/alder.approvals")]
 pub(super) struct Reconcile {
     /// The record's export.
     #[arg(value_name = "FILE")]
@@ -46,6 +49,9 @@ pub(super) struct Reconcile {
     /// A node's exported log; give several.
     #[arg(long = "node-log", value_name = "FILE", required = true)]
     node_logs: Vec<PathBuf>,
+    /// What an organisation approved, from `audit approvals`; give several.
+    #[arg(long = "approvals-of", value_name = "FILE")]
+    approvals_of: Vec<PathBuf>,
 }
 
 pub(super) fn run(command: &Reconcile, output: &Output) -> Result<(), Failure> {
@@ -62,11 +68,19 @@ pub(super) fn run(command: &Reconcile, output: &Output) -> Result<(), Failure> {
         .map(|log| (log.name, log.records))
         .collect();
     let tolerance_ms = command.tolerance_s.saturating_mul(1000);
-    let reconciliation = reconcile(&record, &logs, command.approvals.into(), tolerance_ms);
+    let issued = command
+        .approvals_of
+        .iter()
+        .map(|path| verify_approvals(path, &record, tolerance_ms))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| Failure::new(exit::DAMAGED, e.code(), e.to_string()))?;
+    let needed = command.approvals.into();
+    let reconciliation = reconcile(&record, &logs, &issued, needed, tolerance_ms);
     let report = Report {
         reconciliation: &reconciliation,
         unsigned,
     };
+    let with = |outcome| reconciliation.with_outcome(outcome);
     let mut lines = vec![
         field("shares released", reconciliation.shares),
         field("of these under no signed checkpoint yet", unsigned),
@@ -75,22 +89,44 @@ pub(super) fn run(command: &Reconcile, output: &Output) -> Result<(), Failure> {
             "reads without a share here",
             reconciliation.reads_without_shares.len(),
         ),
+        field("approvals issued", reconciliation.approvals.len()),
+        field("of these used", with(Outcome::Used)),
+        field("of these expired without use", with(Outcome::Unused)),
+        field(
+            "of these still valid when they were written out",
+            with(Outcome::Open),
+        ),
     ];
+    if !reconciliation.without_files.is_empty() {
+        let names = reconciliation.without_files.iter();
+        let names: Vec<&str> = names.map(|it| it.as_str()).collect();
+        lines.push(field("approvals not here, of", names.join(", ")));
+    }
+    lines.extend(reconciliation.false_approvals.iter().map(|it| {
+        format!(
+            "{}: approval {}: {}",
+            it.organisation, it.approval_id, it.fault
+        )
+    }));
     lines.extend(
         reconciliation
             .discrepancies
             .iter()
             .map(|it| format!("{}: record {} of its log: {}", it.node, it.index, it.kind)),
     );
-    if !reconciliation.discrepancies.is_empty() {
+    if !reconciliation.holds() {
         output.result(&report, &lines)?;
-        let count = reconciliation.discrepancies.len();
+        let count = reconciliation.discrepancies.len() + reconciliation.false_approvals.len();
         let message = format!(
             "{count} things do not fit: take the logs as evidence to the nodes' operators and the organisations"
         );
         return Err(Failure::new(exit::DAMAGED, "discrepancies", message));
     }
-    lines.push("every share has its approved read".to_owned());
+    lines.push(if reconciliation.without_files.is_empty() {
+        "every share has its approved read, and every approval its outcome".to_owned()
+    } else {
+        "every share has its approved read".to_owned()
+    });
     output.result(&report, &lines)
 }
 

@@ -12,6 +12,7 @@
 #![doc = include_str!("../../examples/exchange.rs")]
 //! ```
 
+mod audits;
 pub mod check;
 mod end_to_end;
 mod error;
@@ -47,7 +48,6 @@ use crate::api::{
     PermissionsView, ProofView, ReceiptView, StatusView, UserView, VersionView,
 };
 use crate::platform::{ReadReport, now_ms};
-use crate::record::audit::{AuditQuery, AuditView, whole_answer};
 use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransaction, UserName};
 
 /// How long a transaction that the client makes itself may take to reach the record.
@@ -297,25 +297,6 @@ impl Client {
     pub async fn read_report(&self, read: uuid::Uuid) -> Result<ReadReport, ClientError> {
         self.json(self.request(Method::GET, &["reads", &read.to_string()]))
             .await
-    }
-
-    /// The record's head, signed by the organisations' peers: a C2SP signed note.
-    pub async fn checkpoint(&self) -> Result<String, ClientError> {
-        let response = self
-            .send(self.request(Method::GET, &["audit", "checkpoint"]))
-            .await?;
-        let bytes = self.bytes(response).await?;
-        String::from_utf8(bytes).map_err(|e| self.answer(&e))
-    }
-
-    /// What the record says about something of the tenant's, all parts together, every row with its proof under one signed head; at most
-    /// `limit` rows. Believed is what [`AuditView::verify`] has verified. Needs the scope `audit`.
-    pub async fn audit(&self, query: &AuditQuery, limit: usize) -> Result<AuditView, ClientError> {
-        let part = async |query: AuditQuery| {
-            let request = self.request(Method::GET, &["audit", "rows"]);
-            self.json(request.query(&query)).await
-        };
-        whole_answer(query, limit, part).await
     }
 
     /// The tenant's API keys, those that are over included. Needs the scope `keys`, like the three calls below.

@@ -220,4 +220,73 @@ mod tests {
         let both = Ok(Some(vec![vec![7], vec![9]]));
         assert_eq!(source.look(NOW + 600).await, both);
     }
+
+    /// A company's web server: each question gets the next of these answers.
+    fn server(answers: Vec<(&'static str, Vec<u8>)>) -> (String, std::thread::JoinHandle<()>) {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/people.crl", listener.local_addr().unwrap());
+        let serving = std::thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let request = BufReader::new(stream.try_clone().unwrap()).lines();
+                let asked: Vec<String> = request
+                    .map(Result::unwrap)
+                    .take_while(|line| !line.is_empty())
+                    .collect();
+                assert!(asked.concat().starts_with("GET /people.crl "), "{asked:?}");
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                // One that is too long may not be read to its end.
+                let _ = stream.write_all(&body);
+            }
+        });
+        (url, serving)
+    }
+
+    #[tokio::test]
+    async fn a_list_at_an_address_is_taken_likewise_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let issuer = Issuer::generate("people", Algorithm::EcdsaP256, NOW, NOW + 86_400).unwrap();
+        let other = Issuer::generate("people", Algorithm::EcdsaP256, NOW, NOW + 86_400).unwrap();
+        std::fs::write(folder.path().join("ca.pem"), issuer.certificate_pem()).unwrap();
+        let (first, second) = (
+            list(&issuer, &[&[7]], 1, NOW),
+            list(&issuer, &[&[9]], 2, NOW),
+        );
+        let too_long = vec![0; usize::try_from(MAX_LIST).unwrap() + 1];
+        let (url, serving) = server(vec![
+            ("200 OK", first.clone()),
+            ("503 Service Unavailable", b"later".to_vec()),
+            ("200 OK", list(&other, &[], 3, NOW)),
+            ("200 OK", too_long),
+            ("200 OK", b"<html>not found</html>".to_vec()),
+            ("200 OK", second),
+            ("200 OK", first),
+        ]);
+        let settings = RevocationSettings {
+            authority: "ca.pem".to_owned(),
+            list: url,
+        };
+        let mut source = sources(&[settings], folder.path()).unwrap().remove(0);
+        assert_eq!(source.look(NOW).await, Ok(Some(vec![vec![7]])));
+        // The server is down, somebody else's list, one without end, an error page: the list that is held stays.
+        for _ in 0..4 {
+            assert!(source.look(NOW).await.is_err());
+            assert!(
+                source
+                    .held
+                    .as_ref()
+                    .is_some_and(|it| it.serials().eq([&[7_u8][..]]))
+            );
+        }
+        assert_eq!(source.look(NOW).await, Ok(Some(vec![vec![9]])));
+        assert!(source.look(NOW).await.is_err(), "the older one again");
+        serving.join().unwrap();
+        // Nobody listens there any more.
+        assert!(source.look(NOW).await.is_err());
+    }
 }

@@ -135,6 +135,15 @@ pub trait Engine: Send + Sync + 'static {
     /// The head, signed by every peer that can be reached: a C2SP signed note.
     fn checkpoint(&self) -> BoxFuture<'static, Result<String, RecordError>>;
 
+    /// The head after a block, as the peers signed it when they had executed it: as many notes as there are copies here.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    fn heads_at(&self, height: u64) -> Result<Vec<String>, StoreError> {
+        let block = self.replica().signed_block(height)?;
+        Ok(block.into_iter().map(|(_, note)| note).collect())
+    }
+
     /// What a peer that takes part knows, for queries.
     fn replica(&self) -> Arc<Replica>;
 
@@ -346,7 +355,10 @@ impl RecordHandle {
     }
 
     /// A head that a quorum signed, of what this copy has. While blocks follow each other fast the peers may be asked between two of them.
-    async fn quorum_head(&self) -> Result<String, RecordError> {
+    ///
+    /// # Errors
+    /// [`RecordError::Busy`] if there is none at the moment, and what [`RecordHandle::checkpoint`] says.
+    pub async fn quorum_head(&self) -> Result<String, RecordError> {
         const ATTEMPTS: usize = 20;
         let replica = self.engine.replica();
         for _ in 0..ATTEMPTS {
@@ -369,10 +381,10 @@ impl RecordHandle {
     /// [`RecordError::Export`], [`RecordError::Store`]
     pub async fn export(&self, path: &Path) -> Result<(), RecordError> {
         let checkpoint = self.engine.checkpoint().await?;
-        let (replica, genesis, path) =
-            (self.engine.replica(), self.genesis.clone(), path.to_owned());
+        let (engine, genesis, path) = (self.engine.clone(), self.genesis.clone(), path.to_owned());
         tokio::task::spawn_blocking(move || {
-            super::audit::export(&replica, &genesis, &checkpoint, &path)
+            let heads_at = |height| engine.heads_at(height);
+            super::audit::export(&engine.replica(), &genesis, &checkpoint, heads_at, &path)
         })
         .await
         .map_err(|error| RecordError::Export(error.to_string()))?

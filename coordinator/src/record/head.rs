@@ -15,7 +15,7 @@
 use super::{block::Header, root::Hash};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use certs::checkpoint::{Checkpoint, CheckpointError, NoteKey};
-use certs::note::SignedNote;
+use certs::note::{MAX_SIGNATURES, SignedNote};
 use ed25519_dalek::SigningKey;
 
 const STATE: &str = "state ";
@@ -146,6 +146,28 @@ impl SignedHead {
             .map_err(CheckpointError::Note)?;
         Ok(self.head.clone())
     }
+}
+
+/// One note of this head with all the signatures of those notes that say it. Nobody's is verified: that is for whoever reads it. None, if no note says it.
+#[must_use]
+pub fn gather<'a>(head: &Head, notes: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let start = format!("{}\n", head.to_text().ok()?);
+    let mut lines: Vec<&str> = Vec::new();
+    for note in notes {
+        let Some(signatures) = note.strip_prefix(&start) else {
+            continue;
+        };
+        if SignedHead::parse(note).is_err() {
+            continue;
+        }
+        for line in signatures.lines() {
+            if !lines.contains(&line) && lines.len() < MAX_SIGNATURES {
+                lines.push(line);
+            }
+        }
+    }
+    let note = format!("{start}{}\n", lines.join("\n"));
+    (!lines.is_empty()).then_some(note)
 }
 
 /// One note with the signatures of several, which must have the same text. Each must be signed by one of `keys` at least, so

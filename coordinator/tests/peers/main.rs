@@ -12,3 +12,4 @@ mod backup;
 #[path = "../simplex/federation.rs"]
 mod federation;
 mod hospital;
+mod revoked;

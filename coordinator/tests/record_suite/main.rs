@@ -27,3 +27,4 @@ mod rules_users;
 mod set_back;
 mod solo;
 mod stores;
+mod succession;

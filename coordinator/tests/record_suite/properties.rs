@@ -2,8 +2,9 @@
 
 use crate::ledger::*;
 use coordinator::record::{
-    ApprovalTerms, Author, DatasetName, Encryption, Erase, Hash, Link, PermissionSet, Role,
-    SignedTransaction, Storage, Transaction, UserName, UserRole,
+    AccessDecision, AccessRequest, AccessStatus, ApprovalTerms, Author, DatasetConfigure,
+    DatasetName, Encryption, Erase, Hash, Identifier, Link, PermissionSet, Role, SignedTransaction,
+    Storage, Transaction, UserExpire, UserName, UserRole,
     peer::{Peer, Proposal},
 };
 use proptest::prelude::*;
@@ -16,6 +17,17 @@ const USERS: [&str; 5] = [
     "rival/root",
     "rival/mallory",
 ];
+/// Who tries something: the users, and the organisations that registered the tenants `acme` and `rival`, and one that registered none.
+const AUTHORS: [&str; 8] = [
+    "acme/root",
+    "acme/ann",
+    "acme/bob",
+    "rival/root",
+    "rival/mallory",
+    "alpha",
+    "beta",
+    "gamma",
+];
 const DATASETS: [&str; 3] = ["acme/data", "acme/more", "rival/data"];
 const DOCUMENTS: [&str; 2] = ["one", "two"];
 
@@ -25,7 +37,11 @@ enum Attempt {
     Register(usize),
     Suspend(usize),
     Resume(usize),
+    Expire(usize, bool),
     Create(usize),
+    Configure(usize),
+    Request(usize, Role),
+    Decide(usize, bool),
     Add(usize, Role, usize),
     Remove(usize, Role, usize),
     SetReaders(usize, Vec<usize>),
@@ -42,7 +58,11 @@ fn attempts() -> impl Strategy<Value = Vec<(usize, Attempt)>> {
         1 => user.clone().prop_map(Attempt::Register),
         1 => user.clone().prop_map(Attempt::Suspend),
         1 => user.clone().prop_map(Attempt::Resume),
+        1 => (user.clone(), any::<bool>()).prop_map(|(u, past)| Attempt::Expire(u, past)),
         3 => data.clone().prop_map(Attempt::Create),
+        1 => data.clone().prop_map(Attempt::Configure),
+        2 => (data.clone(), role.clone()).prop_map(|(d, r)| Attempt::Request(d, r)),
+        2 => (data.clone(), any::<bool>()).prop_map(|(d, grant)| Attempt::Decide(d, grant)),
         4 => (data.clone(), role.clone(), user.clone()).prop_map(|(d, r, u)| Attempt::Add(d, r, u)),
         3 => (data.clone(), role, user.clone()).prop_map(|(d, r, u)| Attempt::Remove(d, r, u)),
         1 => (data.clone(), prop::collection::vec(user.clone(), 0..3)).prop_map(|(d, us)| Attempt::SetReaders(d, us)),
@@ -51,14 +71,19 @@ fn attempts() -> impl Strategy<Value = Vec<(usize, Attempt)>> {
         1 => (data.clone(), document.clone()).prop_map(|(d, o)| Attempt::Link(d, o)),
         1 => (data, document).prop_map(|(d, o)| Attempt::Erase(d, o)),
     ];
-    prop::collection::vec((user, attempt), 1..60)
+    // Users more often than organisations, which may little.
+    let author = prop_oneof![6 => user, 1 => USERS.len()..AUTHORS.len()];
+    prop::collection::vec((author, attempt), 1..60)
 }
 
 /// What may happen, told once more and as simply as can be; it sees accepted transactions and nothing of the state.
 #[derive(Default)]
 struct Oracle {
     suspended: BTreeSet<UserName>,
+    expired: BTreeSet<UserName>,
     users: BTreeSet<UserName>,
+    /// Who registered each tenant.
+    tenants: BTreeMap<Identifier, Identifier>,
     roles: BTreeMap<DatasetName, BTreeSet<(Role, UserName)>>,
 }
 
@@ -71,10 +96,22 @@ impl Oracle {
     }
 
     fn permits(&self, signed: &SignedTransaction) -> bool {
-        let Author::User(who) = signed.author() else {
-            return true;
+        let who = match signed.author() {
+            Author::User(who) => who,
+            // An organisation manages the users of the tenants that it registered, and nothing that is in them.
+            Author::Organisation(name) => {
+                let tenant = match signed.transaction() {
+                    Transaction::TenantRegister(_) => return true,
+                    Transaction::UserRegister(it) => &it.tenant,
+                    Transaction::UserSuspend(it) | Transaction::UserResume(it) => &it.tenant,
+                    Transaction::UserExpire(it) => &it.tenant,
+                    _ => return false,
+                };
+                return self.tenants.get(tenant) == Some(name);
+            }
         };
-        if self.suspended.contains(who) || !self.users.contains(who) {
+        let inactive = self.suspended.contains(who) || self.expired.contains(who);
+        if inactive || !self.users.contains(who) {
             return false;
         }
         let at = |tenant: &_, dataset: &_| DatasetName {
@@ -86,7 +123,16 @@ impl Oracle {
             Transaction::UserSuspend(it) | Transaction::UserResume(it) => {
                 who.user.as_str() == "root" && who.tenant == it.tenant
             }
+            Transaction::UserExpire(it) => who.user.as_str() == "root" && who.tenant == it.tenant,
             Transaction::DatasetCreate(it) => who.tenant == it.tenant,
+            Transaction::DatasetConfigure(it) => {
+                self.has(who, &at(&it.tenant, &it.dataset), Role::Owner)
+            }
+            // Anybody may ask.
+            Transaction::AccessRequest(_) => true,
+            Transaction::AccessGrant(it) | Transaction::AccessDecline(it) => {
+                self.has(who, &at(&it.tenant, &it.dataset), Role::Owner)
+            }
             Transaction::PermissionAdd(it) | Transaction::PermissionRemove(it) => {
                 self.has(who, &at(&it.tenant, &it.dataset), Role::Owner)
             }
@@ -108,7 +154,10 @@ impl Oracle {
             dataset: Clone::clone(dataset),
         };
         match (signed.transaction(), signed.author()) {
-            (Transaction::TenantRegister(it), _) => {
+            (Transaction::TenantRegister(it), author) => {
+                if let Author::Organisation(name) = author {
+                    self.tenants.insert(it.tenant.clone(), name.clone());
+                }
                 self.users.insert(UserName {
                     tenant: it.tenant.clone(),
                     user: it.administrator.clone(),
@@ -122,6 +171,21 @@ impl Oracle {
             }
             (Transaction::UserSuspend(it), _) => drop(self.suspended.insert(it.clone())),
             (Transaction::UserResume(it), _) => drop(self.suspended.remove(it)),
+            (Transaction::UserExpire(it), _) => {
+                let user = UserName {
+                    tenant: it.tenant.clone(),
+                    user: it.user.clone(),
+                };
+                if it.expires_ms.is_some() {
+                    self.expired.insert(user);
+                } else {
+                    self.expired.remove(&user);
+                }
+            }
+            (Transaction::AccessGrant(it), _) => {
+                let roles = self.roles.get_mut(&at(&it.tenant, &it.dataset)).unwrap();
+                roles.insert((it.role, it.user.clone()));
+            }
             (Transaction::DatasetCreate(it), Author::User(who)) => {
                 let owner = BTreeSet::from([(Role::Owner, who.clone())]);
                 self.roles.insert(at(&it.tenant, &it.dataset), owner);
@@ -165,6 +229,61 @@ fn transaction(peer: &Peer, author: &str, attempt: &Attempt) -> Transaction {
         Attempt::Register(who) => user_register(USERS[*who], UserRole::Member),
         Attempt::Suspend(who) => Transaction::UserSuspend(user(USERS[*who])),
         Attempt::Resume(who) => Transaction::UserResume(user(USERS[*who])),
+        Attempt::Expire(who, past) => {
+            let UserName { tenant, user } = user(USERS[*who]);
+            Transaction::UserExpire(UserExpire {
+                tenant,
+                user,
+                expires_ms: past.then_some(GENESIS_MS),
+            })
+        }
+        Attempt::Configure(data) => {
+            let DatasetName { tenant, dataset } = dataset(DATASETS[*data]);
+            let name = DatasetName {
+                tenant: tenant.clone(),
+                dataset: dataset.clone(),
+            };
+            let present =
+                replica.with_state(|state| state.dataset(&name).map_or(0, |it| it.version));
+            Transaction::DatasetConfigure(DatasetConfigure {
+                tenant,
+                dataset,
+                version: present + 1,
+                encryption: threshold("Y"),
+                storage: Storage::OffChain,
+            })
+        }
+        Attempt::Request(data, role) => {
+            let DatasetName { tenant, dataset } = dataset(DATASETS[*data]);
+            let role = *role;
+            Transaction::AccessRequest(AccessRequest {
+                tenant,
+                dataset,
+                role,
+            })
+        }
+        Attempt::Decide(data, grant) => {
+            let name = dataset(DATASETS[*data]);
+            // Whatever is open there; something that nobody asked for, if nothing is.
+            let open = replica.with_state(|state| {
+                let mut known = state.access(&name, None);
+                let open = known.find(|(_, it)| it.status == AccessStatus::Open);
+                open.map(|(key, it)| (key.user.clone(), key.role, it.request))
+            });
+            let (user, role, request) =
+                open.unwrap_or_else(|| (user("acme/bob"), Role::Reader, [0; 32]));
+            let decision = AccessDecision {
+                tenant: name.tenant,
+                dataset: name.dataset,
+                role,
+                user,
+                request,
+            };
+            match grant {
+                true => Transaction::AccessGrant(decision),
+                false => Transaction::AccessDecline(decision),
+            }
+        }
         Attempt::Create(data) => dataset_create(DATASETS[*data], threshold("Y"), Storage::OffChain),
         Attempt::Add(data, role, who) => grant(DATASETS[*data], *role, USERS[*who]),
         Attempt::Remove(data, role, who) => revoke(DATASETS[*data], *role, USERS[*who]),
@@ -184,7 +303,8 @@ fn transaction(peer: &Peer, author: &str, attempt: &Attempt) -> Transaction {
         }
         Attempt::Write(data, number, right) => {
             let name = document(*data, *number);
-            let writer = if *right { author } else { "acme/bob" };
+            let right = *right && author.contains('/');
+            let writer = if right { author } else { "acme/bob" };
             Transaction::Write(threshold_write(
                 &name,
                 latest(&name) + 1,
@@ -287,7 +407,7 @@ proptest! {
         }
         for block in attempts.chunks(block_size) {
             let candidates = block.iter().map(|(author, attempt)| {
-                let author = USERS[*author];
+                let author = AUTHORS[*author];
                 signed(&ledger, author, transaction(&first, author, attempt), GENESIS_MS)
             });
             let candidates = candidates.collect();

@@ -6,6 +6,8 @@
     clippy::panic
 )]
 
+mod chain;
+mod early;
 mod epochs;
 mod federation;
 mod liar;

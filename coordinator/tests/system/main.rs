@@ -21,6 +21,7 @@ mod managed;
 mod master_key;
 mod parts;
 mod profiles;
+mod proofs;
 mod ranges;
 mod rewrap;
 mod sharing;

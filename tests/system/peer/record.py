@@ -28,7 +28,8 @@ MAX_GENESIS = 4 * 1024 * 1024
 MAX_TRANSACTION = 96 * 1024
 MAX_HEADER = 256
 MAX_BLOCK_TRANSACTIONS = 1024
-FORMAT = "coordinator-record-export/1"
+FORMATS = ("coordinator-record-export/1", "coordinator-record-export/2")
+"""The second has the heads after changes of the organisations, as those before signed them."""
 
 User = tuple[str, str]
 """Tenant and user."""
@@ -272,9 +273,10 @@ class Ledger:
         else:
             raise RecordRefused("what is not managed says nothing of it")
 
-    def verify_head(self, note: str) -> list[str]:
-        """The organisations that signed this very head; a quorum of them, or it is refused."""
-        names = {NoteKey(name, each.head_key): name for name, each in self.organisations.items()}
+    def verify_head(self, note: str, organisations: dict[str, Organisation] | None = None) -> list[str]:
+        """The organisations (of now, or of before) that signed this very head; a quorum of them, or it is refused."""
+        organisations = self.organisations if organisations is None else organisations
+        names = {NoteKey(name, each.head_key): name for name, each in organisations.items()}
         try:
             signed = SignedNote.parse(note)
             signers = [names[key] for key in signed.verify(names)]
@@ -283,7 +285,7 @@ class Ledger:
         checkpoint = str(Checkpoint(self.genesis.origin, len(self.leaves), root(self.leaves)))
         if signed.text != f"{checkpoint}state {base64.b64encode(self.state_root).decode()}\n":
             raise RecordRefused("the signed head is that of another record")
-        if len(signers) < quorum(len(self.organisations)):
+        if len(signers) < quorum(len(organisations)):
             raise RecordRefused(f"only {', '.join(signers)} signed the head")
         return signers
 
@@ -293,14 +295,19 @@ class Ledger:
 
 def verify_export(text: str, ledger: bytes) -> tuple[Ledger, list[str]]:
     """Verifies an exported record for whoever knows the ledger's id: the record, and who signed its head."""
-    opening, *blocks, closing = (json.loads(line) for line in text.splitlines())
-    if opening["format"] != FORMAT:
+    opening, *lines, closing = (json.loads(line) for line in text.splitlines())
+    if opening["format"] not in FORMATS:
         raise RecordRefused(f"an export of the format {opening['format']}")
     genesis = Genesis.parse(bytes.fromhex(opening["genesis"]))
     if genesis.ledger != ledger:
         raise RecordRefused("the export of another ledger")
     record = Ledger.founded(genesis)
-    for block in blocks:
-        transactions = [bytes.fromhex(each) for each in block["transactions"]]
-        record.extend(bytes.fromhex(block["header"]), transactions)
+    before = dict(record.organisations)
+    for line in lines:
+        if "handover" in line:
+            record.verify_head(line["handover"], before)
+            continue
+        before = dict(record.organisations)
+        transactions = [bytes.fromhex(each) for each in line["transactions"]]
+        record.extend(bytes.fromhex(line["header"]), transactions)
     return record, record.verify_head(closing["signed_head"])

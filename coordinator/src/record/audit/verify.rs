@@ -3,17 +3,21 @@
 //! 1. Every line is exactly as the writer makes it; the genesis gives the ledger's id.
 //! 2. Every block is executed from the genesis: each signature, proof, permission, root and hash is checked anew.
 //! 3. The head that comes out is the signed one, origin with the ledger's id included.
-//! 4. Enough of the given keys signed it: a quorum of those that were given, and of the organisations on the record.
+//! 4. Enough signed it of those who count: a quorum of the keys that were given and of the organisations on the record, or of those to whom the given
+//!    keys lead by the handovers in between ([`super::succession`]).
 //!
 //! What that proves: the export is what the signers agreed on, whole and unaltered up to that head. An *older* export is
 //! true too; whoever has seen a later head compares sizes, and proves by [`VerifiedRecord::root_at`] that an earlier one is its
 //! beginning.
 
-use super::export::{BlockLine, Closing, FORMAT, Opening};
+use super::{
+    export::{BlockLine, Closing, FORMAT, FORMAT_1, HandoverLine, Opening, may_hand_over},
+    lines::Lines,
+    succession::{ConcludeError, Handover, Signers, Succession},
+};
 use crate::record::{
     block::{Block, Header, MAX_BLOCK_BYTES},
-    genesis::{Genesis, quorum},
-    head::{Head, SignedHead},
+    genesis::Genesis,
     identifier::Identifier,
     peer::Follower,
     root::Hash,
@@ -22,16 +26,12 @@ use crate::record::{
 };
 use certs::checkpoint::NoteKey;
 use certs::merkle::Tree;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{BufRead, Read as _},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 /// Bytes of the longest line: a block in hexadecimal, with room for quotes.
-const MAX_LINE: usize = 2 * MAX_BLOCK_BYTES + 1024 * 1024;
+const MAX_LINE: u64 = 2 * MAX_BLOCK_BYTES as u64 + 1024 * 1024;
 
 /// Why an export is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,10 +108,14 @@ pub struct AuditReport {
     /// Hash over the state.
     #[serde(with = "hex")]
     pub state_root: Hash,
-    /// Who of the given keys signed the head.
+    /// Who signed the head, of those whose keys count at the end: the given ones, or those to whom they lead.
     pub signed_by: Vec<String>,
-    /// Who of the given keys did not.
+    /// Who of them did not.
     pub not_signed_by: Vec<String>,
+    /// The changes of the keys that sign heads, as far as those before signed them.
+    pub handovers: Vec<Handover>,
+    /// The verifier keys of the organisations that are on the record at the end.
+    pub verifiers: Vec<String>,
 }
 
 /// A record that was verified from its genesis to its signed head.
@@ -121,8 +125,10 @@ pub struct VerifiedRecord {
     pub report: AuditReport,
     /// The state at the head.
     pub state: State,
-    /// SHA-256 of the approval certificates that each organisation ever had on the record.
-    pub issuers: BTreeMap<Identifier, BTreeSet<Hash>>,
+    /// The approval certificates (DER) that each organisation ever had on the record, by their SHA-256.
+    pub issuers: BTreeMap<Identifier, BTreeMap<Hash, Vec<u8>>>,
+    /// The keys by which each organisation's peer ever signed heads.
+    pub head_keys: BTreeMap<Identifier, Vec<NoteKey>>,
     tree: Tree,
 }
 
@@ -135,32 +141,27 @@ impl VerifiedRecord {
     }
 }
 
-/// Verifies an export against the public keys by which the organisations' peers sign heads.
+/// Verifies an export against the public keys by which the organisations' peers sign heads: those of the founders, or of any later time.
 ///
 /// # Errors
 /// [`AuditError`] with the first thing that does not hold.
 pub fn verify_export(path: &Path, keys: &[NoteKey]) -> Result<VerifiedRecord, AuditError> {
-    let file = std::fs::File::open(path).map_err(|error| AuditError::File {
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    })?;
-    let mut lines = Lines {
-        reader: std::io::BufReader::new(file),
-        path,
-        line: 0,
-    };
-
+    let mut lines = Lines::open(path, MAX_LINE)?;
     let first = lines
         .next()?
         .ok_or_else(|| lines.wrong("the file is empty"))?;
     let opening: Opening = lines.parse(&first)?;
-    if opening.format != FORMAT {
+    let hands_over = opening.format == FORMAT;
+    if !hands_over && opening.format != FORMAT_1 {
         return Err(lines.wrong(format!("the format is {}, not {FORMAT}", opening.format)));
     }
     let genesis = Genesis::from_bytes(&opening.genesis).map_err(|error| lines.wrong(error))?;
     let mut follower = Follower::new(&genesis).map_err(|error| lines.wrong(error))?;
     let mut totals = Totals::default();
-    totals.note_issuers(follower.state());
+    totals.note_organisations(follower.state());
+    let origin = genesis.origin();
+    let mut succession = Succession::new(keys);
+    let mut signers = Signers::of(follower.state());
 
     loop {
         let line = lines
@@ -171,9 +172,13 @@ pub fn verify_export(path: &Path, keys: &[NoteKey]) -> Result<VerifiedRecord, Au
             if lines.next()?.is_some() {
                 return Err(lines.wrong("there is more after the signed head"));
             }
-            let head = follower.head(&genesis.origin());
-            let (signed_by, not_signed_by) =
-                check_signatures(&closing.signed_head, &head, keys, follower.state())?;
+            let head = follower.head(&origin);
+            let concluded = succession.conclude(&closing.signed_head, &head, &signers);
+            let ((signed_by, not_signed_by), handovers) =
+                concluded.map_err(|error| match error {
+                    ConcludeError::OtherHead => AuditError::Head,
+                    error => AuditError::Signatures(error.to_string()),
+                })?;
             let report = AuditReport {
                 ledger: genesis.id(),
                 name: genesis.name,
@@ -185,47 +190,44 @@ pub fn verify_export(path: &Path, keys: &[NoteKey]) -> Result<VerifiedRecord, Au
                 state_root: head.state_root,
                 signed_by,
                 not_signed_by,
+                handovers,
+                verifiers: signers.verifiers(),
             };
             let tree = follower.tree().clone();
             return Ok(VerifiedRecord {
                 report,
                 state: follower.into_state(),
                 issuers: totals.issuers,
+                head_keys: totals.head_keys,
                 tree,
             });
         }
-        let block = lines.block(&line)?;
+        let block = block(&lines, &line)?;
         follower
             .follow(&block)
             .map_err(|reason| AuditError::Block {
-                line: lines.line,
+                line: lines.number(),
                 height: totals.blocks + 1,
                 reason,
             })?;
-        totals.add(&block, follower.state());
+        totals.add(&block);
+        if !may_hand_over(&block.transactions) {
+            continue;
+        }
+        totals.note_organisations(follower.state());
+        let (height, after) = (block.header.height, Signers::of(follower.state()));
+        if hands_over {
+            let line = lines.next()?.unwrap_or_default();
+            let line: HandoverLine = lines.parse(&line)?;
+            let head = follower.head(&origin);
+            succession
+                .hand_over(height, &line.handover, &head, &signers, &after)
+                .map_err(|error| lines.wrong(error))?;
+        } else if signers != after {
+            succession.lose(height);
+        }
+        signers = after;
     }
-}
-
-fn check_signatures(
-    note: &str,
-    expected: &Head,
-    keys: &[NoteKey],
-    state: &State,
-) -> Result<(Vec<String>, Vec<String>), AuditError> {
-    let refused = |error: &dyn std::fmt::Display| AuditError::Signatures(error.to_string());
-    let signed = SignedHead::parse(note).map_err(|error| refused(&error))?;
-    if signed.claimed() != expected {
-        return Err(AuditError::Head);
-    }
-    // A record of one organisation's making must not do with one signature because it names no others.
-    let needed = quorum(keys.len()).max(state.quorum());
-    signed
-        .verify(keys, needed)
-        .map_err(|error| refused(&error))?;
-    let signers = signed.signers(keys).map_err(|error| refused(&error))?;
-    let (yes, no): (Vec<_>, Vec<_>) = keys.iter().partition(|key| signers.contains(key));
-    let names = |keys: Vec<&NoteKey>| keys.into_iter().map(|key| key.name().to_owned()).collect();
-    Ok((names(yes), names(no)))
 }
 
 #[derive(Default)]
@@ -233,97 +235,53 @@ struct Totals {
     blocks: u64,
     kinds: BTreeMap<&'static str, u64>,
     time_ms: Option<(u64, u64)>,
-    issuers: BTreeMap<Identifier, BTreeSet<Hash>>,
+    issuers: BTreeMap<Identifier, BTreeMap<Hash, Vec<u8>>>,
+    head_keys: BTreeMap<Identifier, Vec<NoteKey>>,
 }
 
 impl Totals {
-    fn add(&mut self, block: &Block, state: &State) {
+    fn add(&mut self, block: &Block) {
         self.blocks += 1;
         let time_ms = block.header.time_ms;
         self.time_ms = Some((self.time_ms.map_or(time_ms, |(first, _)| first), time_ms));
         for transaction in &block.transactions {
             let kind = transaction.transaction().kind();
             *self.kinds.entry(kind).or_default() += 1;
-            if kind == "organisation-endorse" {
-                self.note_issuers(state);
+        }
+    }
+
+    /// What stood on the record within one block alone signed nothing: heads and approvals come after blocks.
+    fn note_organisations(&mut self, state: &State) {
+        for organisation in state.organisations() {
+            let known = self.issuers.entry(organisation.name.clone()).or_default();
+            for issuer in &organisation.issuers {
+                known.insert(Sha256::digest(issuer).into(), issuer.to_vec());
+            }
+        }
+        for key in state.head_keys() {
+            let Ok(name) = key.name().parse::<Identifier>() else {
+                continue;
+            };
+            let known = self.head_keys.entry(name).or_default();
+            if !known.contains(&key) {
+                known.push(key);
             }
         }
     }
-
-    fn note_issuers(&mut self, state: &State) {
-        for organisation in state.organisations() {
-            let known = self.issuers.entry(organisation.name.clone()).or_default();
-            known.extend(
-                organisation
-                    .issuers
-                    .iter()
-                    .map(|issuer| <Hash>::from(Sha256::digest(issuer))),
-            );
-        }
-    }
 }
 
-/// The lines of an export, one at a time.
-struct Lines<'a> {
-    reader: std::io::BufReader<std::fs::File>,
-    path: &'a Path,
-    line: u64,
-}
-
-impl Lines<'_> {
-    fn next(&mut self) -> Result<Option<String>, AuditError> {
-        self.line += 1;
-        let mut bytes = Vec::new();
-        let limit = MAX_LINE as u64 + 1;
-        self.reader
-            .by_ref()
-            .take(limit)
-            .read_until(b'\n', &mut bytes)
-            .map_err(|error| AuditError::File {
-                path: self.path.display().to_string(),
-                reason: error.to_string(),
-            })?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        if bytes.pop() != Some(b'\n') {
-            return Err(self.wrong("it does not end, or is longer than any line of an export"));
-        }
-        String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|_| self.wrong("it is not text"))
-    }
-
-    /// A line in its one form.
-    fn parse<T: Serialize + DeserializeOwned>(&self, text: &str) -> Result<T, AuditError> {
-        let value: T = serde_json::from_str(text).map_err(|error| self.wrong(error))?;
-        let again = serde_json::to_string(&value).map_err(|error| self.wrong(error))?;
-        if again != text {
-            return Err(self.wrong("it is not written as an export writes it"));
-        }
-        Ok(value)
-    }
-
-    fn block(&self, text: &str) -> Result<Block, AuditError> {
-        let line: BlockLine = self.parse(text)?;
-        let header = Header::from_bytes(&line.header).map_err(|error| self.wrong(error))?;
-        let transactions = line
-            .transactions
-            .iter()
-            .map(|bytes| SignedTransaction::from_bytes(&bytes.0));
-        let transactions = transactions
-            .collect::<Result<_, _>>()
-            .map_err(|error| self.wrong(error))?;
-        Ok(Block {
-            header,
-            transactions,
-        })
-    }
-
-    fn wrong(&self, reason: impl ToString) -> AuditError {
-        AuditError::Line {
-            line: self.line,
-            reason: reason.to_string(),
-        }
-    }
+fn block(lines: &Lines<'_>, text: &str) -> Result<Block, AuditError> {
+    let line: BlockLine = lines.parse(text)?;
+    let header = Header::from_bytes(&line.header).map_err(|error| lines.wrong(error))?;
+    let transactions = line
+        .transactions
+        .iter()
+        .map(|bytes| SignedTransaction::from_bytes(&bytes.0));
+    let transactions = transactions
+        .collect::<Result<_, _>>()
+        .map_err(|error| lines.wrong(error))?;
+    Ok(Block {
+        header,
+        transactions,
+    })
 }

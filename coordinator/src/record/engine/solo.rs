@@ -28,7 +28,7 @@ use crate::record::{
     block::Receipt,
     genesis::Genesis,
     identifier::Identifier,
-    peer::{ApprovalRefusal, ApprovalTerms, PeerKeys, Replica},
+    peer::{ApprovalRefusal, ApprovalTerms, PeerKeys, Replica, StoreError},
     signed::{SignedTransaction, TransactionId},
 };
 use futures_util::future::{BoxFuture, join_all};
@@ -216,6 +216,18 @@ impl Engine for Solo {
                 reason: "no peer signs a head".to_owned(),
             })
         })
+    }
+
+    fn heads_at(&self, height: u64) -> Result<Vec<String>, StoreError> {
+        let mut notes = Vec::new();
+        for replica in &self.replicas {
+            // A store that cannot be read leaves its signature out, as one whose peer is away does.
+            match replica.signed_block(height) {
+                Ok(block) => notes.extend(block.map(|(_, note)| note)),
+                Err(error) => tracing::warn!(%error, height, "a signature is left out"),
+            }
+        }
+        Ok(notes)
     }
 
     fn replica(&self) -> Arc<Replica> {

@@ -21,6 +21,7 @@
 //! After a failed write the disk may hold the block or not: the peer stops ([`PeerError::Stopped`] from then on), and what it has is
 //! found out at the next start.
 
+mod approvals;
 mod approve;
 mod backup;
 mod chain;
@@ -31,6 +32,7 @@ mod ordered;
 mod replica;
 mod store;
 
+pub use approvals::{WriteApprovalsError, WrittenApprovals, write_approvals};
 pub use approve::ApprovalRefusal;
 pub use backup::{Copied, copy_store, examine_store, mark_taken_back};
 pub(super) use chain::Follower;

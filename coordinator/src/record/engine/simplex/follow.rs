@@ -14,7 +14,7 @@ use crate::record::{
     block::{Block, Header, Receipt},
     engine::{ApprovalOutcome, Engine, PeerStatus, RecordError, RecordHandle, most_signed},
     genesis::Genesis,
-    head::{self, SignedHead},
+    head::{self, Head, SignedHead},
     peer::{Mirror, MirrorError, Replica},
     rejection::Rejection,
     root::Hash,
@@ -110,6 +110,8 @@ struct Shared {
     peers: Vec<RemotePeer>,
     waiting: Waiting,
     statuses: Mutex<Vec<PeerStatus>>,
+    /// The head of the record before its first block.
+    first_head: Head,
     /// The head of the last block, signed by a quorum.
     signed_head: Mutex<Option<String>>,
     height: watch::Sender<u64>,
@@ -165,6 +167,7 @@ impl Followed {
             statuses: Mutex::new(peers.iter().map(status).collect()),
             peers,
             waiting: Mutex::default(),
+            first_head: mirror.first_head(),
             signed_head: Mutex::new(mirror.signed_head().map(str::to_owned)),
             height: watch::channel(mirror.tip().0).0,
             proven: Mutex::default(),
@@ -486,6 +489,18 @@ async fn submit(
     }
 }
 
+/// The head of an empty record, if a quorum signs that it is empty.
+async fn signed_first_head(shared: &Shared, within: Duration) -> Option<String> {
+    let heads = join_all(shared.peers.iter().map(|peer| peer.head(within))).await;
+    let notes: Vec<String> = heads.into_iter().flatten().collect();
+    let (keys, quorum) = shared
+        .replica
+        .with_state(|state| (state.head_keys().collect::<Vec<_>>(), state.quorum()));
+    let note = most_signed(&notes, &keys)?;
+    let signed = SignedHead::parse(&note).ok()?.verify(&keys, quorum).ok()?;
+    (signed == shared.first_head).then_some(note)
+}
+
 /// The refusal that so many gave.
 fn enough(refusals: &[(String, String)], needed: usize) -> Option<(String, String)> {
     let given = |code: &str| refusals.iter().filter(|(it, _)| it == code).count();
@@ -518,19 +533,33 @@ impl Engine for Followed {
     }
 
     fn checkpoint(&self) -> BoxFuture<'static, Result<String, RecordError>> {
-        let (shared, within) = (self.shared.clone(), self.options.answer_within);
+        let (shared, options) = (self.shared.clone(), self.options);
         Box::pin(async move {
-            if let Some(note) = lock_on(&shared.signed_head).clone() {
-                return Ok(note);
+            let mut height = shared.height.subscribe();
+            let deadline = tokio::time::sleep(options.submit_within);
+            tokio::pin!(deadline);
+            loop {
+                if let Some(note) = lock_on(&shared.signed_head).clone() {
+                    return Ok(note);
+                }
+                if let Some(reason) = lock_on(&shared.halted).clone() {
+                    return Err(RecordError::Halted { reason });
+                }
+                // This copy has nothing yet. Either there is nothing, or the peers' first blocks are on their way here.
+                if let Some(note) = signed_first_head(&shared, options.answer_within).await {
+                    return Ok(note);
+                }
+                tokio::select! {
+                    _ = height.changed() => {}
+                    () = tokio::time::sleep(AGAIN_AFTER) => {}
+                    () = &mut deadline => {
+                        let within = options.submit_within;
+                        return Err(RecordError::Halted {
+                            reason: format!("fewer than a quorum of the organisations' peers showed a head within {within:?}"),
+                        });
+                    }
+                }
             }
-            let heads = join_all(shared.peers.iter().map(|peer| peer.head(within))).await;
-            let notes: Vec<String> = heads.into_iter().flatten().collect();
-            let keys = shared
-                .replica
-                .with_state(|state| state.head_keys().collect::<Vec<_>>());
-            most_signed(&notes, &keys).ok_or_else(|| RecordError::Halted {
-                reason: "no peer signs a head".to_owned(),
-            })
         })
     }
 

@@ -51,6 +51,29 @@ impl Store {
         put(&transaction, notes).map_err(sql)?;
         transaction.commit().map_err(sql)
     }
+
+    /// Gives all certificates that were issued, ascending by their read, until `take` says no; and the last block, as it was at that moment.
+    pub(in crate::record::peer) fn approvals_in_order(
+        &self,
+        mut take: impl FnMut(Vec<u8>) -> bool,
+    ) -> Result<u64, StoreError> {
+        let sql = |error| self.database(error);
+        // One read transaction: approvals and block are of one moment.
+        let snapshot = self.connection.unchecked_transaction().map_err(sql)?;
+        let block = self.height()?;
+        {
+            let mut all = snapshot
+                .prepare_cached("SELECT certificate FROM approvals ORDER BY read")
+                .map_err(sql)?;
+            let mut rows = all.query([]).map_err(sql)?;
+            while let Some(row) = rows.next().map_err(sql)? {
+                if !take(row.get(0).map_err(sql)?) {
+                    break;
+                }
+            }
+        }
+        Ok(block)
+    }
 }
 
 fn put(connection: &Connection, notes: &[(&str, u64)]) -> rusqlite::Result<()> {
