@@ -15,6 +15,7 @@
 //! api-keys.sqlite        which API keys there are, without the keys
 //! idempotency.sqlite     answers to requests that must not happen twice, sealed; without it they may
 //! users/, client.toml    the first administrator's key and a profile for the command line
+//! peer-client.pem        the platform's certificate, for the operators of organisations' peers elsewhere: public
 //! lock                   held by the process that uses the folder
 //! ```
 //!
@@ -203,6 +204,8 @@ impl Folder {
         api_keys => "api-keys.sqlite",
         /// Answers to requests that must not happen twice, sealed.
         answers => "idempotency.sqlite",
+        /// The certificate of the platform's key towards organisations' peers.
+        peer_client => "peer-client.pem",
         /// Keys of users that `init` made.
         users => "users",
         /// The profile that `init` made for the command line.

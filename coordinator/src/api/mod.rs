@@ -50,7 +50,7 @@ pub use self::changes::ChangeView;
 pub use self::links::{EndView, LinkView, ProofView};
 pub use self::once::{Answers, AnswersError};
 pub use self::problem::Problem;
-pub use self::serve::serve;
+pub use self::serve::{CallerKey, serve, serve_tls};
 pub use self::views::{
     AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
     PeerView, PermissionsView, PreparedView, ReceiptView, RevocationsView, StatusView, UserView,

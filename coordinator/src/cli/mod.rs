@@ -18,6 +18,8 @@ mod logging;
 mod operator;
 mod output;
 mod peer;
+mod peer_arguments;
+mod peer_status;
 mod pki;
 mod reconcile;
 mod requests;

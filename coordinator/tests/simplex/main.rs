@@ -6,9 +6,11 @@
     clippy::panic
 )]
 
+mod elsewhere;
 mod epochs;
 mod federation;
 mod liar;
 mod order;
 mod platform;
+mod seven;
 mod twins;
