@@ -22,13 +22,20 @@ impl Pairs {
         keys: impl ExactSizeIterator<Item = &'a Point>,
         known: &Self,
     ) -> Self {
+        let keys: Vec<&Point> = keys.collect();
+        // Attempts of one ceremony differ by few members: most are found where they would stand.
+        let found = |(place, key): (usize, &&Point)| known.near(place, key);
+        let found: Vec<_> = keys.iter().enumerate().map(found).collect();
+        let missing = keys.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let missing: Vec<&Point> = missing.map(|(key, _)| *key).collect();
+        let computed = secret.diffie_hellman_with_each(missing.into_iter());
+        let mut computed = computed.iter().copied().map(Zeroizing::new);
         let mut pairs = Self {
             keys: Vec::with_capacity(keys.len()),
             shared: Zeroizing::new(Vec::with_capacity(keys.len())),
         };
-        for (place, key) in keys.enumerate() {
-            // Attempts of one ceremony differ by few members: most are found where they would stand.
-            let shared = known.near(place, key);
+        for (key, found) in keys.into_iter().zip(found) {
+            let shared = found.or_else(|| computed.next());
             let shared = shared.unwrap_or_else(|| secret.diffie_hellman(key));
             pairs.keys.push(*key.as_bytes());
             pairs.shared.push(*shared);

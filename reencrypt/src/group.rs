@@ -20,7 +20,7 @@ use curve25519_dalek::ristretto::{
 };
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::{VartimeMultiscalarMul, VartimePrecomputedMultiscalarMul};
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{PointError, ScalarError};
 use crate::hash::hash;
@@ -242,6 +242,21 @@ pub(crate) fn double_and_encode<const N: usize>(halves: [RistrettoPoint; N]) -> 
             element,
         }
     })
+}
+
+/// The encodings of `s·P` for each `P`, in constant time with respect to `s`, with one field inversion for all of them.
+pub(crate) fn encoded_multiples<'a>(
+    secret: &SecretScalar,
+    points: impl Iterator<Item = &'a Point>,
+) -> Zeroizing<Vec<[u8; 32]>> {
+    let half = Zeroizing::new(secret.expose().div_by_2());
+    // Grown to its whole size at once: growing it later would leave copies behind.
+    let mut halves = Zeroizing::new(Vec::with_capacity(points.size_hint().0));
+    halves.extend(points.map(|point| multiply(&half, point)));
+    let encodings = Zeroizing::new(RistrettoPoint::double_and_compress_batch(halves.iter()));
+    let mut bytes = Zeroizing::new(Vec::with_capacity(encodings.len()));
+    bytes.extend(encodings.iter().map(CompressedRistretto::to_bytes));
+    bytes
 }
 
 /// A sum of public multiples of public points, in variable time: `g·G + ḡ·Ḡ + Σ sᵢ·Pᵢ`.

@@ -81,6 +81,19 @@ impl SecretScalar {
         let product = Zeroizing::new(group::multiply(&self.0, point));
         Zeroizing::new(product.compress().to_bytes())
     }
+
+    /// [`SecretScalar::diffie_hellman`] with each of `points`, in their order, in constant time. Cheaper than one by one, because they are
+    /// encoded together.
+    ///
+    /// dalek's encoding leaves coordinates of the products behind in heap memory that it frees. A program whose memory must not hold
+    /// them needs an allocator that wipes what is freed, as this project's programs have.
+    #[must_use]
+    pub fn diffie_hellman_with_each<'a>(
+        &self,
+        points: impl ExactSizeIterator<Item = &'a Point>,
+    ) -> Zeroizing<Vec<[u8; 32]>> {
+        group::encoded_multiples(self, points)
+    }
 }
 
 impl ConstantTimeEq for SecretScalar {

@@ -16,7 +16,7 @@ use super::views::{Page, PermissionsView};
 use super::{Api, Problem, Tenant, json};
 use crate::record::{
     Access, AccessDecision, AccessKey, AccessRequest, AccessStatus, DatasetName, Identifier, Role,
-    Transaction, UserName,
+    Transaction,
 };
 
 const MAX_JSON: usize = 4 * 1024;
@@ -111,37 +111,22 @@ pub(super) async fn list(
         state.dataset(&name)?;
         let requests = state.access(&name, after.as_ref());
         let views = requests.map(|(key, access)| AccessView::of(key, access));
-        let cursor = |view: &AccessView| format!("{}/{}", view.user, role_name(view.role));
+        let cursor = |view: &AccessView| format!("{}/{}", view.user, view.role.name());
         Some(part(views, limit(query.limit), cursor))
     });
     page.map(Json).ok_or_else(Problem::not_found)
 }
 
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Owner => "owner",
-        Role::Writer => "writer",
-        Role::Reader => "reader",
-    }
-}
-
 /// `TENANT/USER/ROLE`, as in `next`.
 fn key_of(dataset: &DatasetName, cursor: &str) -> Result<AccessKey, Problem> {
-    let mut words = cursor.splitn(3, '/');
-    let mut word = || words.next().unwrap_or_default();
-    let (tenant, user, role) = (word().parse(), word().parse(), word());
-    let roles = [Role::Owner, Role::Writer, Role::Reader];
-    let role = roles.into_iter().find(|it| role_name(*it) == role);
-    match (tenant, user, role) {
-        (Ok(tenant), Ok(user), Some(role)) => Ok(AccessKey {
+    let key = cursor.rsplit_once('/').and_then(|(user, role)| {
+        Some(AccessKey {
             dataset: dataset.clone(),
-            user: UserName { tenant, user },
-            role,
-        }),
-        _ => Err(Problem::bad_request(
-            "`after` is the `next` of the part before",
-        )),
-    }
+            user: user.parse().ok()?,
+            role: Role::ALL.into_iter().find(|it| it.name() == role)?,
+        })
+    });
+    key.ok_or_else(|| Problem::bad_request("`after` is the `next` of the part before"))
 }
 
 /// What is asked for.

@@ -295,11 +295,8 @@ fn permissions_to_change(
 
 /// `TENANT/USER`.
 fn user_name(text: &str) -> Result<UserName, Problem> {
-    let name = text.split_once('/').and_then(|(tenant, user)| {
-        let (tenant, user) = (tenant.parse().ok()?, user.parse().ok()?);
-        Some(UserName { tenant, user })
-    });
-    name.ok_or_else(|| Problem::bad_request(format!("{text:?} is no TENANT/USER")))
+    text.parse()
+        .map_err(|_| Problem::bad_request(format!("{text:?} is no TENANT/USER")))
 }
 
 /// What of a document is erased.

@@ -8,8 +8,8 @@ use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::DatasetView;
 use crate::client::Client;
 use crate::record::{
-    DatasetCreate, Encryption, Identifier, PermissionEntry, PermissionSet, Role, Storage,
-    Transaction, UserName,
+    DatasetCreate, Encryption, Identifier, IdentifierError, PermissionEntry, PermissionSet, Role,
+    Storage, Transaction, UserName, UserNameError,
 };
 
 /// Commands about datasets.
@@ -344,11 +344,8 @@ fn change(
     output: &Output,
 ) -> Result<(), Failure> {
     let client = connect.client()?;
-    let (role, name) = match permission.role {
-        RoleName::Owner => (Role::Owner, "owner"),
-        RoleName::Writer => (Role::Writer, "writer"),
-        RoleName::Reader => (Role::Reader, "reader"),
-    };
+    let role = permission.role.role();
+    let name = role.name();
     let user = user_name(client.tenant(), &permission.grantee)?;
     let entry = PermissionEntry {
         tenant: client.tenant().clone(),
@@ -369,16 +366,16 @@ fn change(
 }
 
 fn user_name(tenant: &Identifier, text: &str) -> Result<UserName, Failure> {
-    let (tenant, user) = match text.split_once('/') {
-        Some((tenant, user)) => (tenant.parse(), user.parse()),
-        None => (Ok(tenant.clone()), text.parse()),
+    let wrong = |e: &dyn std::fmt::Display| {
+        let message = format!("{text:?} is no user: {e}");
+        Failure::new(exit::USAGE, "user-name", message)
     };
-    match (tenant, user) {
-        (Ok(tenant), Ok(user)) => Ok(UserName { tenant, user }),
-        (Err(e), _) | (_, Err(e)) => Err(Failure::new(
-            exit::USAGE,
-            "user-name",
-            format!("{text:?} is no user: {e}"),
-        )),
+    if text.contains('/') {
+        return text.parse().map_err(|e: UserNameError| wrong(&e));
     }
+    let user = text.parse().map_err(|e: IdentifierError| wrong(&e))?;
+    Ok(UserName {
+        tenant: tenant.clone(),
+        user,
+    })
 }

@@ -7,7 +7,7 @@ use super::datasets::RoleName;
 use super::output::{instant, table};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::AccessView;
-use crate::record::{AccessDecision, AccessRequest, Identifier, Transaction, UserName};
+use crate::record::{AccessDecision, AccessRequest, Identifier, Transaction};
 
 /// Commands about requests for access.
 #[derive(Debug, Subcommand)]
@@ -126,17 +126,11 @@ fn decide(
         let unreadable = || refused("the platform's list of requests cannot be read".to_owned());
         let mut id = [0; 32];
         hex::decode_to_slice(&asked.request, &mut id).map_err(|_| unreadable())?;
-        let named = asked.user.split_once('/').and_then(|(tenant, user)| {
-            Some(UserName {
-                tenant: tenant.parse().ok()?,
-                user: user.parse().ok()?,
-            })
-        });
         let decision = AccessDecision {
             tenant: client.tenant().clone(),
             dataset: dataset.clone(),
             role: asked.role,
-            user: named.ok_or_else(unreadable)?,
+            user: asked.user.parse().map_err(|_| unreadable())?,
             request: id,
         };
         let transaction = match grant {

@@ -130,6 +130,30 @@ impl fmt::Display for UserName {
     }
 }
 
+/// Why a text is no [`UserName`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserNameError {
+    /// No tenant, or no user.
+    #[error("a user is TENANT/USER")]
+    Form,
+    /// The tenant's or the user's name.
+    #[error(transparent)]
+    Name(#[from] IdentifierError),
+}
+
+/// `TENANT/USER`, as [`fmt::Display`] writes it.
+impl FromStr for UserName {
+    type Err = UserNameError;
+
+    fn from_str(text: &str) -> Result<Self, UserNameError> {
+        let (tenant, user) = text.split_once('/').ok_or(UserNameError::Form)?;
+        Ok(Self {
+            tenant: tenant.parse()?,
+            user: user.parse()?,
+        })
+    }
+}
+
 /// A dataset of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DatasetName {
@@ -266,7 +290,19 @@ impl fmt::Display for LinkName {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn a_user_is_its_tenant_and_its_name() {
+        let alice: UserName = "acme/alice".parse().unwrap();
+        assert_eq!(alice.to_string(), "acme/alice");
+        assert_eq!("alice".parse::<UserName>(), Err(UserNameError::Form));
+        for text in ["/alice", "acme/", "acme/alice/x", "ac me/alice"] {
+            let refused = text.parse::<UserName>();
+            assert!(matches!(refused, Err(UserNameError::Name(_))), "{text}");
+        }
+    }
 
     #[test]
     fn names_are_bounded() {

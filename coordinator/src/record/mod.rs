@@ -71,7 +71,8 @@ pub use genesis::{
     EPOCH_BATCHES, Genesis, MAX_GENESIS, MAX_ORGANISATIONS, OrganisationsError, quorum,
 };
 pub use identifier::{
-    DatasetName, DocumentName, Identifier, IdentifierError, LinkName, UserName, VersionName,
+    DatasetName, DocumentName, Identifier, IdentifierError, LinkName, UserName, UserNameError,
+    VersionName,
 };
 pub use peer::{ApprovalRefusal, ApprovalTerms, FresherLists, PeerKeys};
 pub use permission::Permissions;

@@ -51,7 +51,7 @@ impl Permissions {
     /// Whether `user` has any role.
     #[must_use]
     pub fn knows(&self, user: &UserName) -> bool {
-        [Role::Owner, Role::Writer, Role::Reader]
+        Role::ALL
             .iter()
             .any(|role| self.members(*role).contains(user))
     }

@@ -253,7 +253,7 @@ pub enum Rejection {
         found: u64,
     },
     /// The permission is missing.
-    #[error("{user} may not act as {} of {dataset}; an owner of the dataset can grant it", role_name(*role))]
+    #[error("{user} may not act as {} of {dataset}; an owner of the dataset can grant it", role.name())]
     NotPermitted {
         /// The author.
         user: UserName,
@@ -263,7 +263,7 @@ pub enum Rejection {
         dataset: DatasetName,
     },
     /// Nothing would change.
-    #[error("the permissions of {dataset} would not change: {user} {} {}", if *.present { "already is" } else { "is not" }, role_name(*role))]
+    #[error("the permissions of {dataset} would not change: {user} {} {}", if *.present { "already is" } else { "is not" }, role.name())]
     PermissionUnchanged {
         /// The dataset.
         dataset: DatasetName,
@@ -516,13 +516,5 @@ impl Rejection {
             Self::UnknownLink(_) => "unknown-link",
             Self::LinkToItself => "link-to-itself",
         }
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Owner => "owner",
-        Role::Writer => "writer",
-        Role::Reader => "reader",
     }
 }

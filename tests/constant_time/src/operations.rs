@@ -23,6 +23,7 @@ type Operation = (&'static str, fn());
 pub(crate) const ALL: &[Operation] = &[
     ("scalar-times-generator", scalar_times_generator),
     ("scalar-times-point", scalar_times_point),
+    ("scalar-times-points-together", scalar_times_points_together),
     ("scalars-compared", scalars_compared),
     ("secret-bytes-compared", secret_bytes_compared),
     ("share-made", share_made),
@@ -57,6 +58,13 @@ fn scalar_times_point() {
     let shared = marked().diffie_hellman(&point);
     public(&*shared);
     black_box(*shared);
+}
+
+fn scalar_times_points_together() {
+    let points = [(); 3].map(|()| SecretScalar::random(&mut rng()).public());
+    let shared = marked().diffie_hellman_with_each(points.iter());
+    public(shared.as_slice());
+    black_box(&shared);
 }
 
 fn scalars_compared() {
