@@ -66,7 +66,7 @@ Example:
     #[command(after_help = "\
 Examples:
   coordinator peer allow hospital --dir A --certificate peer-client.pem
-  coordinator peer allow auditor --dir A --key HEX")]
+  coordinator peer allow auditor --dir A --public-key HEX")]
     Allow {
         /// A name for it.
         #[arg(value_name = "NAME")]
@@ -74,11 +74,11 @@ Examples:
         #[command(flatten)]
         dir: PeerDir,
         /// Its certificate: a platform's is peer-client.pem in its folder.
-        #[arg(long, value_name = "FILE", conflicts_with = "key")]
+        #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
         certificate: Option<PathBuf>,
         /// Its Ed25519 key, hexadecimal.
         #[arg(long, value_name = "HEX", required_unless_present = "certificate")]
-        key: Option<String>,
+        public_key: Option<String>,
     },
     /// Let it ask no more. It counts at once.
     #[command(after_help = "Example:\n  coordinator peer disallow hospital --dir A")]
@@ -269,9 +269,9 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             name,
             dir,
             certificate,
-            key,
+            public_key,
         } => {
-            let key = match (certificate, key) {
+            let key = match (certificate, public_key) {
                 (Some(path), _) => caller::read_key(&path).map_err(PeerProcessError::from)?,
                 (None, Some(hexadecimal)) => public_key_of(&hexadecimal)?,
                 (None, None) => return Err(wrong_key()),

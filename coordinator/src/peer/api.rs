@@ -20,9 +20,7 @@ use crate::api::CallerKey;
 use crate::record::{
     ApprovalRefusal, MAX_TRANSACTION, Member, Organisation, RecordError, SignedTransaction,
     audit::{AuditQuery, AuditView},
-    wire::{
-        BlocksView, ChangeView, ErrorView, MemberView, PeerStatusView, StandingView, Submitted,
-    },
+    wire::{BlocksView, ChangeView, ErrorView, MemberView, PeerStatusView, Submitted},
 };
 use axum::{
     Extension, Json, Router,
@@ -130,7 +128,7 @@ async fn allowed(State(api): State<Arc<PeerApi>>, request: Request, next: Next) 
     }
     let message = match key.map(hex::encode) {
         Some(key) => format!(
-            "the key {key} may not ask here: if its owner may, this peer's operator runs `coordinator peer allow NAME --key {key}`, which counts at once"
+            "the key {key} may not ask here: if its owner may, this peer's operator runs `coordinator peer allow NAME --public-key {key}`, which counts at once"
         ),
         None => NO_KEY.to_owned(),
     };

@@ -146,10 +146,10 @@ pub async fn run(
         api::router(api.clone()),
         daemon::stopped(stop.clone()),
     );
+    let stopping = daemon::stopped(stop.clone());
     let others = async {
         if let Some(remote) = remote {
-            let stopped = daemon::stopped(stop.clone());
-            serve_tls(remote, tls, api::remote_router(api.clone()), stopped).await;
+            serve_tls(remote, tls, api::remote_router(api.clone()), stopping).await;
         }
     };
     let departed = async {

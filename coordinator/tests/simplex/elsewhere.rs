@@ -76,7 +76,7 @@ fn a_platform_and_the_peers_know_each_other_by_their_keys() {
     let pem = pem::encode(&pem::Pem::new("CERTIFICATE", other.certificate_der()));
     std::fs::write(certificate, pem).unwrap();
     let run = platform.run_command(&federation).output().unwrap();
-    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    let said = String::from_utf8_lossy(&[run.stdout, run.stderr].concat()).into_owned();
     assert_eq!(run.status.code(), Some(7), "{said}");
     assert!(said.contains("peer-client-certificate"), "{said}");
 }
@@ -150,7 +150,7 @@ async fn who_shows_no_key_or_an_unknown_one_is_told_nothing_and_an_auditor_with_
     audit.arg("--keys").arg(keys).arg("--tls-key").arg(&key);
     let started = Instant::now();
     for peer in 0..4 {
-        let allow = ["allow", "auditor", "--key", &hexadecimal];
+        let allow = ["allow", "auditor", "--public-key", &hexadecimal];
         success(&mut federation.peer_command(peer, &allow));
         while let Err(error) = reached(peer, head_key(peer)).status().await {
             assert!(started.elapsed() < PATIENCE, "{error}");

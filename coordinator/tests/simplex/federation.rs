@@ -407,6 +407,7 @@ fn join(base: &Path, name: Identifier, dir: PathBuf, how: &[&str]) -> PeerProces
         dir,
         child: None,
         url: String::new(),
+        url_tls: String::new(),
     }
 }
 
