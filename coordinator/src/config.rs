@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::body_store::Bucket;
 use crate::folder::{self, FolderError};
-use crate::record::Identifier;
+
+mod peers;
+pub use peers::{EngineName, PeerConfig, PeerKey, RecordConfig};
 
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -103,39 +105,6 @@ impl TelemetryConfig {
             written => cryptonode::telemetry::endpoint(written),
         }
     }
-}
-
-/// What orders the record.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EngineName {
-    /// This process, with the peers of all organisations in it.
-    #[default]
-    Solo,
-    /// The organisations' peers among themselves, each a process of its own.
-    Simplex,
-}
-
-/// Who orders the record, and where its peers are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RecordConfig {
-    /// What orders.
-    pub engine: EngineName,
-    /// Where the organisations' peers answer; for `simplex` alone.
-    pub peers: Vec<PeerConfig>,
-}
-
-/// Where an organisation's peer answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PeerConfig {
-    /// The organisation.
-    pub organisation: Identifier,
-    /// URL of its API.
-    pub url: String,
-    /// File with the token that it wants to be shown.
-    pub token_file: PathBuf,
 }
 
 /// Where the bodies of documents lie: in the folder `bodies/`, unless a bucket is named.
@@ -275,7 +244,7 @@ impl Config {
              hedge_after_ms = {}\n\
              \n\
              # What orders the record: this process with the peers of all organisations in it (\"solo\"), or those peers among\n\
-             # themselves, each a process of its own (\"simplex\"; then [[record.peers]] with organisation, url and token_file follow).\n\
+             # themselves, each a process of its own (\"simplex\"; then [[record.peers]] with organisation and url follow, and token_file for http://).\n\
              [record]\n\
              engine = \"solo\"\n\
              \n\
@@ -320,10 +289,16 @@ impl Config {
             // A quoted TOML string escapes as JSON does.
             let quoted = |it: &str| serde_json::Value::from(it).to_string();
             let (name, url) = (quoted(peer.organisation.as_str()), quoted(&peer.url));
-            let token = quoted(&peer.token_file.to_string_lossy());
             text.push_str(&format!(
-                "[[record.peers]]\norganisation = {name}\nurl = {url}\ntoken_file = {token}\n"
+                "[[record.peers]]\norganisation = {name}\nurl = {url}\n"
             ));
+            if let Some(file) = &peer.token_file {
+                let file = quoted(&file.to_string_lossy());
+                text.push_str(&format!("token_file = {file}\n"));
+            }
+            if let Some(PeerKey(key)) = peer.key {
+                text.push_str(&format!("key = \"{}\"\n", hex::encode(key)));
+            }
         }
         Self::text(listen).replacen("engine = \"solo\"\n", &text, 1)
     }
@@ -417,15 +392,8 @@ impl Config {
                 "needs [[record.peers]] for engine = \"simplex\", and for nothing else",
             );
         }
-        if record
-            .peers
-            .iter()
-            .any(|peer| !is_protected(&peer.url) || peer.url.ends_with('/'))
-        {
-            return value(
-                "record.peers.url",
-                "must be an https:// URL without a slash at its end; http:// is allowed on 127.0.0.1, [::1] and localhost alone",
-            );
+        if let Some(mistake) = record.peers.iter().find_map(PeerConfig::mistake) {
+            return value("record.peers.url", mistake);
         }
         if let Err(error) = self.telemetry.collector() {
             return value("telemetry.endpoint", &format!("cannot be used: {error}"));
@@ -506,10 +474,14 @@ mod tests {
         let peer = |url: &str| PeerConfig {
             organisation: "alder".parse().unwrap(),
             url: url.to_owned(),
-            token_file: "/a folder/\"token\"".into(),
+            token_file: (!url.starts_with("https")).then(|| "/a folder/\"token\"".into()),
+            key: url.starts_with("https").then_some(PeerKey([7; 32])),
         };
         let listen = "127.0.0.1:7710".parse().unwrap();
-        let peers = vec![peer("http://127.0.0.1:7730"), peer("https://b.example.org")];
+        let peers = vec![
+            peer("http://127.0.0.1:7730"),
+            peer("https://192.0.2.1:7731"),
+        ];
         let config = read(&Config::text_with_peers(listen, &peers)).unwrap();
         let expected = RecordConfig {
             engine: EngineName::Simplex,
@@ -519,6 +491,18 @@ mod tests {
         let open = [peer("http://192.0.2.1:7730")];
         let error = read(&Config::text_with_peers(listen, &open)).unwrap_err();
         assert!(error.to_string().contains("record.peers.url"));
+        for (url, token_file, key) in [
+            ("http://127.0.0.1:1", false, false),
+            ("http://127.0.0.1:1", true, true),
+            ("https://192.0.2.1:1", true, false),
+            ("https://192.0.2.1:1/", false, false),
+        ] {
+            let mut peer = peer(url);
+            peer.token_file = token_file.then(|| "/token".into());
+            peer.key = key.then_some(PeerKey([7; 32]));
+            let error = read(&Config::text_with_peers(listen, &[peer])).unwrap_err();
+            assert!(error.to_string().contains("record.peers.url"), "{error}");
+        }
         let none = read(&Config::text_with_peers(listen, &[])).unwrap_err();
         assert!(none.to_string().contains("[record]"));
     }

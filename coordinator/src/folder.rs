@@ -18,6 +18,7 @@
 //! managed-keys.sqlite    the keys of managed users, sealed; without it nobody can sign for them any more
 //! idempotency.sqlite     answers to requests that must not happen twice, sealed; without it they may
 //! users/, client.toml    the first administrator's key and a profile for the command line
+//! peer-client.pem        the platform's certificate, for the operators of organisations' peers elsewhere: public
 //! lock                   held by the process that uses the folder
 //! ```
 //!
@@ -225,6 +226,8 @@ impl Folder {
         managed_keys => "managed-keys.sqlite",
         /// Answers to requests that must not happen twice, sealed.
         answers => "idempotency.sqlite",
+        /// The certificate of the platform's key towards organisations' peers.
+        peer_client => "peer-client.pem",
         /// Keys of users that `init` made.
         users => "users",
         /// The profile that `init` made for the command line.

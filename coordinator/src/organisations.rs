@@ -71,11 +71,12 @@ fn secret_name(organisation: &Identifier, what: &str) -> String {
     format!("{organisation}.{what}")
 }
 
-/// Makes an organisation's keys, seals them into the folder, and says what of them is public.
+/// Makes an organisation's keys, seals them into the folder, and says what of them is public. The algorithm is that of its approval authority.
 pub fn create(
     folder: &Folder,
     master: &SealedMasterKey,
     name: &Identifier,
+    algorithm: Algorithm,
     now_s: u64,
 ) -> Result<Organisation, OrganisationError> {
     let issuer = |source| OrganisationError::Issuer {
@@ -86,8 +87,7 @@ pub fn create(
         now_s.saturating_sub(AUTHORITY_GRACE_S),
         now_s.saturating_add(AUTHORITY_LIFETIME_S),
     );
-    let authority =
-        Issuer::generate(name.as_str(), Algorithm::Ed25519, from, to).map_err(issuer)?;
+    let authority = Issuer::generate(name.as_str(), algorithm, from, to).map_err(issuer)?;
     folder::write_private(
         &certificate_file(folder, name),
         authority.certificate_pem().as_bytes(),

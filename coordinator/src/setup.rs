@@ -19,17 +19,18 @@ use crate::config::{Config, ConfigError, EngineName, PeerConfig, RecordConfig};
 use crate::folder::{self, Folder, FolderError};
 use crate::master_key::{MasterKeyError, Passphrase, SealedMasterKey};
 use crate::organisations::{self, OrganisationError};
-use crate::peer::run::read_token_file;
+use crate::peer::{caller, run::read_token_file};
 use crate::platform::{ManagedKeys, PlatformError, now_ms};
 use crate::record::{
-    Author, FollowOptions, Followed, Genesis, Identifier, PeerAddress, RecordError, RecordHandle,
-    Solo, SoloOptions, TenantRegister, Transaction, UnsignedTransaction, UserName,
+    Author, FollowOptions, Followed, Genesis, Identifier, PeerAccess, PeerAddress, RecordError,
+    RecordHandle, Solo, SoloOptions, TenantRegister, Transaction, UnsignedTransaction, UserName,
 };
 
 /// Name of the sealed file with the API's secret.
 pub const API_SECRET: &str = "api-keys";
 /// Name of the sealed file with the private key towards the crypto nodes.
 pub const CLUSTER_CLIENT: &str = "cluster-client";
+const NO_TOKEN: &str = "a peer at an http:// URL wants its token: give token_file";
 const REGISTRATION_LIFETIME_MS: u64 = 60_000;
 const MAX_PUBLIC_FILE: u64 = 4 * 1024 * 1024;
 const MAX_GENESIS_FILE: u64 = crate::record::MAX_GENESIS as u64;
@@ -96,6 +97,9 @@ pub struct InitOutcome {
     pub administrator_public_key: String,
     /// A profile for the command line, as that administrator.
     pub profile: PathBuf,
+    /// The certificate by which organisations' peers elsewhere know this platform, for their operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer_client: Option<PathBuf>,
 }
 
 /// One organisation's public files.
@@ -153,6 +157,9 @@ pub enum SetupError {
     /// Keys of an organisation.
     #[error(transparent)]
     Organisation(#[from] OrganisationError),
+    /// The key towards organisations' peers.
+    #[error(transparent)]
+    Caller(#[from] caller::CallerError),
     /// The master key.
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
@@ -185,6 +192,7 @@ impl SetupError {
             Self::Record(e) => e.code(),
             Self::Open { code, .. } => code,
             Self::Organisation(e) => e.code(),
+            Self::Caller(e) => e.code(),
             Self::MasterKey(e) => e.code(),
             Self::Client(e) => e.code(),
             Self::Platform(e) => return e.code(),
@@ -265,7 +273,10 @@ async fn fill(
     }
     let master = Arc::new(SealedMasterKey::create(&folder.master_key(), passphrase)?);
     let genesis = match &options.exchange {
-        Some(exchange) => take_exchange(folder, exchange)?,
+        Some(exchange) => {
+            caller::open(folder, &master)?;
+            take_exchange(folder, exchange)?
+        }
         None => found(folder, &master, options)?,
     };
 
@@ -332,7 +343,10 @@ fn found(
     let now_s = now_ms() / 1000;
     let mut organisations = Vec::new();
     for name in &options.organisations {
-        organisations.push(organisations::create(folder, master, name, now_s)?);
+        let algorithm = certs::Algorithm::Ed25519;
+        organisations.push(organisations::create(
+            folder, master, name, algorithm, now_s,
+        )?);
     }
     organisations.sort_by(|a, b| a.name.cmp(&b.name));
     let policy = organisations::policy_text(folder, &organisations, options.approvals)?;
@@ -453,13 +467,28 @@ pub async fn open_record(
         let message = "the peers of this record run in this process (their keys are in this folder), and engine = \"simplex\" follows peers elsewhere: in coordinator.toml, set engine = \"solo\" in [record] and take [[record.peers]] out. A record keeps its engine; for the other one, found a new record (`coordinator peer found`, `coordinator init --exchange`)";
         return Err(failed("record-engine", message.to_owned()));
     }
+    // Held against its certificate at every start, and asked for only if a peer is elsewhere.
+    let identity = match config.peers.iter().any(PeerConfig::is_remote) {
+        true => Some(Arc::new(caller::open(folder, master)?)),
+        false => None,
+    };
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let token = read_token_file(&peer.token_file);
+        let access = match (&peer.token_file, &identity) {
+            (Some(file), _) => {
+                let token = read_token_file(file);
+                PeerAccess::Token(token.map_err(|e| failed(e.code(), e.to_string()))?)
+            }
+            (None, Some(identity)) => PeerAccess::Keys {
+                identity: identity.clone(),
+                known: peer.key.iter().map(|key| key.0).collect(),
+            },
+            (None, None) => return Err(failed("config-value", NO_TOKEN.to_owned())),
+        };
         peers.push(PeerAddress {
             organisation: peer.organisation.clone(),
             url: peer.url.clone(),
-            token: token.map_err(|e| failed(e.code(), e.to_string()))?,
+            access,
         });
     }
     let followed = Followed::open(&folder.record(), genesis, peers, FollowOptions::default()).await;
@@ -505,5 +534,6 @@ fn outcome(
         administrator_key,
         administrator_public_key: hex::encode(public_key),
         profile: folder.client_profile(),
+        peer_client: options.exchange.is_some().then(|| folder.peer_client()),
     })
 }

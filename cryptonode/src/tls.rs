@@ -39,6 +39,12 @@ use zeroize::Zeroizing;
 use crate::randomness;
 use crate::wire::v1::ALPN;
 
+mod over_tcp;
+pub use over_tcp::{
+    PinnedKeys, certificate_key, client_key, is_another_server, tcp_client_config,
+    tcp_server_config,
+};
+
 /// Longest certificate in bytes that either side takes from the other.
 pub const MAX_PEER_CERTIFICATE: usize = 4 * 1024;
 

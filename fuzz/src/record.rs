@@ -2,9 +2,11 @@
 
 use std::sync::LazyLock;
 
-use coordinator::record::wire::{BlocksView, PeerStatusView, Submitted};
+use certs::note::NoteKey;
+use coordinator::record::wire::{BlocksView, PeerStatusView, StandingView, Submitted};
 use coordinator::record::{
-    Author, BlockContext, Genesis, Header, SignedTransaction, State, UnsignedTransaction, apply,
+    Author, BlockContext, Genesis, Header, Identifier, SignedTransaction, State, Statements,
+    UnsignedTransaction, apply,
 };
 use ed25519_dalek::SigningKey;
 use ordering::hostile;
@@ -216,7 +218,16 @@ fn peer_answer(bytes: &[u8]) -> Verdict {
     }
     let status = serde_json::from_slice::<PeerStatusView>(bytes).is_ok();
     let submitted = serde_json::from_slice::<Submitted>(bytes).is_ok();
-    if blocks.is_ok() || status || submitted {
+    let standing = serde_json::from_slice::<StandingView>(bytes);
+    if let Ok(StandingView::Departed { epoch, note }) = &standing {
+        let name = || "alder".parse::<Identifier>();
+        let key = SigningKey::from_bytes(&[1; 32]).verifying_key();
+        if let (Ok(own), Ok(by), Ok(key)) = (name(), name(), NoteKey::new("alder", key)) {
+            let mut heard = Statements::about([0; 32], own, [0; 32]);
+            assert!(!heard.hear(&by, &key, *epoch, note), "nobody signed that");
+        }
+    }
+    if blocks.is_ok() || status || submitted || standing.is_ok() {
         Ok(())
     } else {
         refused("json")

@@ -93,6 +93,7 @@ fn member() -> Result<(), Box<dyn std::error::Error>> {
         epoch_length: EPOCH,
         members: BTreeMap::from([(0, members.clone())]),
         coming: members.clone(),
+        helpers: Vec::new(),
         listen: told.listen,
         folder: told.folder,
         delivered: 0,

@@ -12,7 +12,7 @@
 //! - A journal is removed two epochs later: nobody goes back to an epoch whose end it has made use of.
 
 use crate::{
-    Timing,
+    Member, Timing,
     application::{Orderer, Scheme},
     batch::Batch,
     engine::{BUFFER, MAILBOX, non_zero},
@@ -64,6 +64,8 @@ pub(crate) struct Conductor {
     pub(crate) inline: Inline<runtime::Context, Scheme, Orderer, Batch, FixedEpocher>,
     pub(crate) bouncer: Bouncer,
     pub(crate) doorkeeper: Doorkeeper,
+    /// Called until this member votes.
+    pub(crate) helpers: Vec<Member>,
     pub(crate) timing: Timing,
     pub(crate) cache: CacheRef,
     /// The epoch that it is in, for whoever asks.
@@ -186,7 +188,9 @@ impl Conductor {
 
     fn let_in(&mut self, epoch: u64) {
         if let Some(roll) = self.epochs.roll(epoch) {
-            self.doorkeeper.let_in(&roll, &self.epochs.others(epoch));
+            let helpers: &[Member] = if roll.signs { &[] } else { &self.helpers };
+            let others = self.epochs.others(epoch);
+            self.doorkeeper.let_in(&roll, helpers, &others);
         }
     }
 

@@ -413,6 +413,7 @@ async fn run(context: runtime::Context, parts: Parts, mut stopped: oneshot::Rece
         marshal: mailbox,
         inline,
         doorkeeper: Doorkeeper::new(oracle),
+        helpers: settings.helpers,
         bouncer,
         timing: settings.timing,
         cache,

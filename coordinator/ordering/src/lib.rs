@@ -120,6 +120,8 @@ pub struct Settings {
     pub members: BTreeMap<u64, Vec<Member>>,
     /// Who is to order from the next epoch on, as things stand after `delivered`.
     pub coming: Vec<Member>,
+    /// Who may help a member that does not vote yet to what it lacks: called and let in until it votes, and believed nothing that is not certified.
+    pub helpers: Vec<Member>,
     /// Where this one listens.
     pub listen: SocketAddr,
     /// Its folder: votes and batches.

@@ -88,7 +88,7 @@ pub(crate) fn network(
     Network::new(context.child("network"), config)
 }
 
-/// Lets in the members of an epoch and some others, and nobody else.
+/// Lets in the members of an epoch, who help, and some others, and nobody else.
 pub(crate) struct Doorkeeper {
     oracle: Oracle<PublicKey>,
     /// Of the next list.
@@ -100,17 +100,20 @@ impl Doorkeeper {
         Self { oracle, number: 0 }
     }
 
-    /// Members are called and call; the others may call.
-    pub(crate) fn let_in(&mut self, roll: &Roll, others: &[Member]) {
-        let members: Map<PublicKey, Address> = Map::from_iter_dedup(
-            roll.members
-                .iter()
-                .map(|(key, member)| (key.clone(), address(member))),
-        );
+    /// Members and helpers are called and call; the others may call.
+    pub(crate) fn let_in(&mut self, roll: &Roll, helpers: &[Member], others: &[Member]) {
+        let known = |member: &Member| Some((public_key(member).ok()?, address(member)));
+        let members = roll
+            .members
+            .iter()
+            .map(|(key, member)| (key.clone(), address(member)));
+        // The first of two entries with one key stays.
+        let helpers = helpers.iter().filter_map(known).take(MAX_MEMBERS - 1);
+        let members: Map<PublicKey, Address> = Map::from_iter_dedup(members.chain(helpers));
         let room = MAX_LET_IN.get().saturating_sub(members.len() + 1);
         let others = others
             .iter()
-            .filter_map(|member| Some((public_key(member).ok()?, address(member))))
+            .filter_map(known)
             .filter(|(key, _)| members.position(key).is_none());
         let others = Map::from_iter_dedup(others.take(room));
         let peers = AddressableTrackedPeers::new(members, others);

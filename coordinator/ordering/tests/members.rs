@@ -131,6 +131,7 @@ impl Site {
             epoch_length: NonZeroU64::new(1 << 62).unwrap(),
             members: BTreeMap::from([(0, self.members())]),
             coming: self.members(),
+            helpers: Vec::new(),
             listen: self.addresses[member],
             folder: self.folder.path().join(member.to_string()),
             delivered: 0,
@@ -248,7 +249,7 @@ fn who_votes_for_two_batches_in_one_view_is_proven_to_have_done_so() {
     let listen = site.addresses[3];
     let folder = site.folder.path().join("equivocator");
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let equivocator = std::thread::spawn(move || equivocate(&members, listen, folder, stopped));
+    let equivocator = std::thread::spawn(move || equivocate(3, &members, listen, folder, stopped));
 
     order(&honest, &items("while it lies", 12));
     let deadline = Instant::now() + PATIENCE;
@@ -270,8 +271,46 @@ fn who_votes_for_two_batches_in_one_view_is_proven_to_have_done_so() {
     equivocator.join().unwrap();
 }
 
+/// f = 2: one of the two votes for two batches at once, the other one proposes what is no item; then both are gone.
+#[test]
+fn seven_members_go_on_with_two_at_fault_in_different_ways() {
+    let site = Site::new(7);
+    let honest: Vec<_> = (0..5)
+        .map(|member| site.start(member, Arc::new(Honest), clock()))
+        .collect();
+    let careless = site.start(5, Arc::new(Careless), clock());
+    let members = site.members();
+    let listen = site.addresses[6];
+    let folder = site.folder.path().join("equivocator");
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let equivocator = std::thread::spawn(move || equivocate(6, &members, listen, folder, stopped));
+    for number in 0..3 {
+        let garbage = Bytes::from(format!("garbage {number}"));
+        careless.ordering.submit(garbage).unwrap();
+    }
+    let came = order(&honest, &items("while they lie", 15));
+    assert!(came.iter().all(|(_, item)| item.starts_with(b"item ")));
+    let deadline = Instant::now() + PATIENCE;
+    let accused = |member: &Running| -> Vec<_> {
+        let faults = member.ordering.faults().into_iter();
+        faults.map(|fault| fault.member).collect()
+    };
+    while !honest.iter().any(|it| accused(it).contains(&public(6))) {
+        assert!(Instant::now() < deadline, "nobody has proof");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for member in &honest {
+        assert!(accused(member).iter().all(|it| *it == public(6)));
+    }
+    careless.ordering.close();
+    let _ = stop.send(());
+    equivocator.join().unwrap();
+    order(&honest, &items("without them", 15));
+}
+
 /// Speaks the members' protocol with a member's key, and votes for two batches in every view that it hears of.
 fn equivocate(
+    own: usize,
     members: &[Member],
     listen: SocketAddr,
     folder: std::path::PathBuf,
@@ -281,11 +320,11 @@ fn equivocate(
     runtime::Runner::new(config).start(|context| async move {
         let public = |it: &Member| PublicKey::decode(Copying(&it.key)).unwrap();
         let keys: Set<PublicKey> = Set::from_iter_dedup(members.iter().map(public));
-        let scheme = Scheme::signer(&namespace(), keys, key(3)).unwrap();
+        let scheme = Scheme::signer(&namespace(), keys, key(own)).unwrap();
         let clocks = Duration::from_secs(60);
         let handshake = Cups::<_, ChaCha20Poly1305>::new(
             Sake {
-                signer: key(3),
+                signer: key(own),
                 synchrony_bound: clocks,
                 max_handshake_age: clocks,
                 version: sake::Version::V1,

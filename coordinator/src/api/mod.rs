@@ -65,7 +65,7 @@ pub use self::parts::PartsView;
 pub use self::problem::Problem;
 pub use self::proofs::{ConsistencyView, ProofView};
 pub use self::rewraps::{PendingRewrapView, RewrapStepView, RewrapView};
-pub use self::serve::serve;
+pub use self::serve::{CallerKey, serve, serve_tls};
 pub use self::views::{
     AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
     PeerView, PermissionsView, PreparedView, ReceiptView, RevocationsView, StatusView, UserView,

@@ -7,24 +7,58 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use cryptonode::tls;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 /// Connections at the same time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 768;
+/// The same where anybody can reach the port.
+const MAX_TLS_CONNECTIONS: usize = 192;
 /// How long the head of a request may take, from the connection's start or the end of the answer before. Clients of this crate
 /// let go of an idle connection earlier.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long a TLS handshake may take.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How long to wait after the system refuses a connection.
 const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
+/// Who asks over TLS: the key that the connection's other end proved to hold. An extension of every request there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerKey(pub Option<[u8; 32]>);
+
 /// Serves until `stop` resolves and the requests that run have ended.
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_on(listener, None, MAX_CONNECTIONS, router, stop).await;
+}
+
+/// The same over TLS; every request has its [`CallerKey`].
+pub async fn serve_tls(
+    listener: TcpListener,
+    config: ServerConfig,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
+    let tls = TlsAcceptor::from(Arc::new(config));
+    serve_on(listener, Some(tls), MAX_TLS_CONNECTIONS, router, stop).await;
+}
+
+async fn serve_on(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    connections: usize,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(connections));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -43,12 +77,16 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
                 }
             };
             let _ = stream.set_nodelay(true);
-            let service = TowerToHyperService::new(router.clone());
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            let connection = graceful.watch(connection);
+            let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
+            let watcher = graceful.watcher();
             tokio::spawn(async move {
-                if let Err(e) = connection.await {
-                    tracing::trace!(error = %e, "a connection ended early");
+                match tls {
+                    None => {
+                        let service = TowerToHyperService::new(router);
+                        let connection = http.serve_connection(TokioIo::new(stream), service);
+                        ended(watcher.watch(connection).await);
+                    }
+                    Some(tls) => serve_caller(&http, &tls, stream, router, watcher).await,
                 }
                 drop(place);
             });
@@ -60,4 +98,33 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
     }
     drop(listener);
     graceful.shutdown().await;
+}
+
+/// One connection over TLS.
+async fn serve_caller(
+    http: &http1::Builder,
+    tls: &TlsAcceptor,
+    stream: TcpStream,
+    router: Router,
+    watcher: Watcher,
+) {
+    let stream = match tokio::time::timeout(HANDSHAKE_WITHIN, tls.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
+        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    };
+    let caller = CallerKey(tls::client_key(stream.get_ref().1));
+    let service = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(caller);
+        service.call(request)
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    ended(watcher.watch(connection).await);
+}
+
+fn ended(connection: Result<(), hyper::Error>) {
+    if let Err(e) = connection {
+        tracing::trace!(error = %e, "a connection ended early");
+    }
 }

@@ -1,8 +1,10 @@
 //! `audit document|link|permission|user|dataset|organisation|tenant`: what the record says about something, each row with its proof.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
+use cryptonode::tls::TlsIdentity;
 use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use time::{Date, OffsetDateTime};
@@ -11,13 +13,14 @@ use super::audit::verifier_keys;
 use super::operator::peer_config;
 use super::output::{field, instant, table};
 use super::{Connect, Failure, Output, block_on, exit};
+use crate::client::user_key;
 use crate::config::PeerConfig;
 use crate::folder;
-use crate::peer::{ask::AskedPeer, run::read_token_file};
+use crate::peer::{PeerProcessError, ask::AskedPeer, run::read_token_file};
 use crate::record::audit::{
     AuditQuery, AuditView, MAX_PROOF_FILE, ProvenHead, Subject, verify_proof,
 };
-use crate::record::{DatasetName, Identifier, LinkName, UserName, head};
+use crate::record::{DatasetName, Identifier, LinkName, PeerAccess, UserName, head};
 
 const DAY_MS: u64 = 86_400_000;
 
@@ -42,10 +45,13 @@ pub(super) struct Rows {
     /// Write each row's proof into this folder, for `audit verify --proof`.
     #[arg(long, value_name = "DIR")]
     proofs: Option<PathBuf>,
-    /// Ask an organisation's peer instead of the platform: its name, the URL of its API, and the file with its token. The first one answers;
+    /// Ask an organisation's peer instead of the platform: its name, the URL of its API, and for http:// the file with its token. The first one answers;
     /// the others, if there are more, add their signatures under its head.
-    #[arg(long = "peer", value_name = "NAME,URL,FILE", value_parser = peer_config, requires = "keys")]
+    #[arg(long = "peer", value_name = "NAME,URL[,FILE]", value_parser = peer_config, requires = "keys")]
     peers: Vec<PeerConfig>,
+    /// File with the Ed25519 key by which peers at https:// URLs know who asks (`openssl genpkey -algorithm ed25519`).
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
 }
 
 /// About what. The names are those of the tenant that the profile or `--tenant` says.
@@ -152,7 +158,7 @@ pub(super) fn run(
         };
         let query = ask(&subject);
         let keys = keys.clone().unwrap_or_default();
-        let view = block_on(of_peers(&rows.peers, &keys, &query, limit))?;
+        let view = block_on(of_peers(rows, &keys, &query, limit))?;
         (subject, view)
     };
     let refused = |e: crate::record::audit::AnswerError| {
@@ -172,16 +178,32 @@ pub(super) fn run(
 
 /// The first peer's answer, with the signatures of the others under its head.
 async fn of_peers(
-    peers: &[PeerConfig],
+    rows: &Rows,
     keys: &[certs::checkpoint::NoteKey],
     query: &AuditQuery,
     limit: usize,
 ) -> Result<AuditView, Failure> {
+    let identity = rows.tls_key.as_deref().map(tls_identity).transpose()?;
     let ask = |peer: &PeerConfig| -> Result<AskedPeer, Failure> {
-        let token = read_token_file(&peer.token_file)?;
-        Ok(AskedPeer::new(peer.url.as_str(), token)?)
+        let access = match (&peer.token_file, &identity) {
+            (Some(file), _) => PeerAccess::Token(read_token_file(file)?),
+            (None, Some(identity)) => {
+                let name = peer.organisation.as_str();
+                let verifiers = keys.iter().filter(|key| key.name() == name);
+                let verifiers = verifiers.map(|key| key.verifying_key().to_bytes());
+                PeerAccess::Keys {
+                    identity: identity.clone(),
+                    known: verifiers.chain(peer.key.map(|key| key.0)).collect(),
+                }
+            }
+            (None, None) => {
+                let message = "a peer at an https:// URL knows who asks by their key: give --tls-key, and have its operator allow it";
+                return Err(Failure::new(exit::CONFIGURATION, "key-file", message));
+            }
+        };
+        Ok(AskedPeer::reached(peer.url.as_str(), access)?)
     };
-    let Some((first, others)) = peers.split_first() else {
+    let Some((first, others)) = rows.peers.split_first() else {
         return Err(Failure::new(exit::USAGE, "usage", "give a --peer"));
     };
     let mut view = ask(first)?.audit(query, limit).await?;
@@ -201,6 +223,13 @@ async fn of_peers(
     })?;
     view.signed_head = Some(merged);
     Ok(view)
+}
+
+/// Who asks peers elsewhere.
+fn tls_identity(path: &Path) -> Result<Arc<TlsIdentity>, Failure> {
+    let key = user_key::read(path)?;
+    let identity = TlsIdentity::from_signing_key(&key).map_err(PeerProcessError::from)?;
+    Ok(Arc::new(identity))
 }
 
 fn write_proofs(view: &AuditView, folder: &Path) -> Result<Vec<PathBuf>, Failure> {

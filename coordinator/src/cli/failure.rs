@@ -57,18 +57,20 @@ fn status(code: &str) -> u8 {
         | "no-key"
         | "peer-file"
         | "peer-not-joined"
-        | "peer-token" => exit::CONFIGURATION,
+        | "peer-token"
+        | "peer-client" => exit::CONFIGURATION,
         "master-key-damaged"
         | "master-key-refused"
         | "genesis-damaged"
         | "organisation-key-damaged"
+        | "peer-key-differs"
+        | "peer-client-certificate"
         | "body-missing"
         | "document-altered"
         | "shares" => exit::DAMAGED,
-        "not-permitted" | "not-approved" | "too-few-answers" | "signature" | "user-suspended"
-        | "user-expired" | "not-administrator" | "not-what-was-meant" | "not-end-to-end" => {
-            exit::REFUSED
-        }
+        "peer-removed" | "peer-certificate" | "not-permitted" | "not-approved"
+        | "too-few-answers" | "signature" | "user-suspended" | "user-expired"
+        | "not-administrator" | "not-what-was-meant" | "not-end-to-end" => exit::REFUSED,
         code if code.starts_with("config-")
             || code.starts_with("descriptor-")
             || code.starts_with("api-key-") && code != "api-key-scope" =>

@@ -20,6 +20,8 @@ mod logging;
 mod operator;
 mod output;
 mod peer;
+mod peer_arguments;
+mod peer_status;
 mod pki;
 mod profiles;
 mod reconcile;

@@ -113,8 +113,9 @@ pub(super) struct Init {
     /// The record is one between peers elsewhere: the folder that `coordinator peer found` made. One of the organisations then registers the tenant.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["organisations", "approvals"], requires = "peers")]
     exchange: Option<PathBuf>,
-    /// An organisation's peer of that record: its name, the URL of its API, and the file with its token, separated by commas; give at least a quorum of them.
-    #[arg(long = "peer", value_name = "NAME,URL,FILE", value_parser = peer_config, requires = "exchange")]
+    /// An organisation's peer of that record; give at least a quorum of them. On this machine: its name, the http:// URL of its API, and the file with its
+    /// token, separated by commas. Elsewhere: its name and its https:// URL; its operator runs `peer allow` with the certificate that is made here.
+    #[arg(long = "peer", value_name = "NAME,URL[,FILE]", value_parser = peer_config, requires = "exchange")]
     peers: Vec<PeerConfig>,
     /// The first tenant.
     #[arg(long = "first-tenant", value_name = "TENANT", default_value = "main")]
@@ -132,18 +133,31 @@ pub(super) struct Init {
     passphrase: PassphraseSource,
 }
 
+/// `NAME,http://…,TOKEN FILE` or `NAME,https://…` with a key after it at most.
 pub(super) fn peer_config(text: &str) -> Result<PeerConfig, String> {
     let mut parts = text.splitn(3, ',');
-    let (Some(name), Some(url), Some(file)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err("name, URL and token file are separated by commas".to_owned());
+    let (Some(name), Some(url)) = (parts.next(), parts.next()) else {
+        return Err("name, URL and what follows are separated by commas".to_owned());
     };
-    Ok(PeerConfig {
+    let mut peer = PeerConfig {
         organisation: name
             .parse()
             .map_err(|e: crate::record::IdentifierError| e.to_string())?,
         url: url.to_owned(),
-        token_file: std::path::absolute(file).map_err(|e| e.to_string())?,
-    })
+        token_file: None,
+        key: None,
+    };
+    match parts.next() {
+        Some(key) if peer.is_remote() => peer.key = Some(key.parse()?),
+        Some(file) => {
+            peer.token_file = Some(std::path::absolute(file).map_err(|e| e.to_string())?);
+        }
+        None => {}
+    }
+    match peer.mistake() {
+        Some(mistake) => Err(format!("the URL {mistake}")),
+        None => Ok(peer),
+    }
 }
 
 pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
@@ -162,13 +176,17 @@ pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
         }),
     };
     let registered = options.exchange.is_none();
+    let elsewhere = options
+        .exchange
+        .iter()
+        .any(|exchange| exchange.peers.iter().any(PeerConfig::is_remote));
     let made = block_on(async { Ok(setup::init(options, &passphrase).await?) })?;
     let names: Vec<&str> = made
         .organisations
         .iter()
         .map(|organisation| organisation.name.as_str())
         .collect();
-    let lines = [
+    let mut lines = vec![
         field("folder", made.dir.display()),
         field("organisations", names.join(", ")),
         field(
@@ -180,16 +198,23 @@ pub(super) fn init(command: Init, output: &Output) -> Result<(), Failure> {
             format!("{}, administrator {}", made.tenant, made.administrator),
         ),
         field("profile", made.profile.display()),
-        if registered {
-            format!("next: coordinator run --dir {}", made.dir.display())
-        } else {
-            let (tenant, user) = (&made.tenant, &made.administrator);
-            let key = &made.administrator_public_key;
-            format!(
-                "next, at one organisation's peer: coordinator peer register-tenant {tenant} --administrator {user} --public-key {key}"
-            )
-        },
     ];
+    if let Some(file) = made.peer_client.as_ref().filter(|_| elsewhere) {
+        lines.push(format!(
+            "at each peer elsewhere: coordinator peer allow {} --certificate {}",
+            made.tenant,
+            file.display()
+        ));
+    }
+    lines.push(if registered {
+        format!("next: coordinator run --dir {}", made.dir.display())
+    } else {
+        let (tenant, user) = (&made.tenant, &made.administrator);
+        let key = &made.administrator_public_key;
+        format!(
+            "next, at one organisation's peer: coordinator peer register-tenant {tenant} --administrator {user} --public-key {key}"
+        )
+    });
     output.result(&made, &lines)
 }
 

@@ -1,13 +1,15 @@
 //! Commands about an organisation's own peer process.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use cryptonode::randomness;
 
 use super::operator::PassphraseSource;
 use super::output::{field, instant};
+use super::peer_arguments::{ApprovalKey, Change, PeerDir};
+use super::peer_status::{join, members, status};
 use super::{Failure, Output, block_on, exit};
 use crate::client::user_key;
 use crate::daemon;
@@ -17,9 +19,10 @@ use crate::organisations;
 use crate::peer::run::{PeerReady, read_token};
 use crate::peer::settings::PeerSettings;
 use crate::peer::{
+    PeerProcessError,
     ask::AskedPeer,
-    backup, run,
-    setup::{self, WantedChange},
+    backup, caller, run,
+    setup::{self, Coming},
 };
 use crate::platform::now_ms;
 use crate::record::{
@@ -29,38 +32,6 @@ use crate::record::{
 
 /// How long what an organisation signs here may take to be ordered.
 const LIFETIME_MS: u64 = 60_000;
-
-/// Which peer.
-#[derive(Debug, Args)]
-pub(super) struct PeerDir {
-    /// The peer's folder.
-    #[arg(long, value_name = "DIR", env = "COORDINATOR_PEER_DIR")]
-    dir: PathBuf,
-}
-
-/// What changes: one of these.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(super) struct Change {
-    /// The organisation of this organisation.json takes part.
-    #[arg(long, value_name = "FILE")]
-    admit: Option<PathBuf>,
-    /// The organisation of this organisation.json gets the keys in it.
-    #[arg(long, value_name = "FILE")]
-    rekey: Option<PathBuf>,
-    /// The organisation leaves.
-    #[arg(long, value_name = "NAME")]
-    remove: Option<Identifier>,
-}
-
-impl Change {
-    fn wanted(self) -> Option<WantedChange> {
-        let admit = self.admit.map(WantedChange::Admit);
-        let rekey = || self.rekey.map(WantedChange::Rekey);
-        let remove = || self.remove.map(WantedChange::Remove);
-        admit.or_else(rekey).or_else(remove)
-    }
-}
 
 /// Commands about a peer.
 #[derive(Debug, Subcommand)]
@@ -82,8 +53,41 @@ Example:
         /// Where this organisation's software will ask; a loopback address.
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7730")]
         api: SocketAddr,
+        /// Where software on other machines will ask, over TLS and known by its key. Without it: port 7731 of the address of --listen, if that is no loopback address.
+        #[arg(long, value_name = "ADDR")]
+        api_tls: Option<SocketAddr>,
+        /// The kind of key that signs the organisation's approvals.
+        #[arg(long, value_enum, default_value_t = ApprovalKey::Ed25519)]
+        approvals_key: ApprovalKey,
         #[command(flatten)]
         passphrase: PassphraseSource,
+    },
+    /// Let software on another machine ask this peer over TLS: a platform, an auditor. It counts at once.
+    #[command(after_help = "\
+Examples:
+  coordinator peer allow hospital --dir A --certificate peer-client.pem
+  coordinator peer allow auditor --dir A --public-key HEX")]
+    Allow {
+        /// A name for it.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        dir: PeerDir,
+        /// Its certificate: a platform's is peer-client.pem in its folder.
+        #[arg(long, value_name = "FILE", conflicts_with = "public_key")]
+        certificate: Option<PathBuf>,
+        /// Its Ed25519 key, hexadecimal.
+        #[arg(long, value_name = "HEX", required_unless_present = "certificate")]
+        public_key: Option<String>,
+    },
+    /// Let it ask no more. It counts at once.
+    #[command(after_help = "Example:\n  coordinator peer disallow hospital --dir A")]
+    Disallow {
+        /// Its name.
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        dir: PeerDir,
     },
     /// Make a ledger's beginning of the organisations' files; one of them does it, all check it.
     #[command(after_help = "\
@@ -121,6 +125,22 @@ Example:
         /// beginning: the others admit them on the record.
         #[arg(long)]
         newcomer: bool,
+        /// For a newcomer when those of the beginning have left: what
+        /// `peer members` wrote at a peer that takes part.
+        #[arg(long, value_name = "FILE", requires = "newcomer")]
+        members: Option<PathBuf>,
+    },
+    /// Write who is on the record now and where their peers listen, for a newcomer; all of it public.
+    #[command(after_help = "Example:\n  coordinator peer members --dir A --out members-now.json")]
+    Members {
+        #[command(flatten)]
+        dir: PeerDir,
+        /// The file.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Where the peer's API answers, if not where peer.toml says.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
     },
     /// Endorse a change of the organisations; with a quorum of them it happens.
     #[command(after_help = "\
@@ -227,10 +247,14 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             organisation,
             listen,
             api,
+            api_tls,
+            approvals_key,
             passphrase,
         } => {
             let passphrase = passphrase.obtain(true)?;
-            let made = setup::init(&dir.dir, &organisation, listen, api, &passphrase)?;
+            let algorithm = approvals_key.into();
+            let (dir, name) = (&dir.dir, &organisation);
+            let made = setup::init(dir, name, listen, api, api_tls, algorithm, &passphrase)?;
             let lines = [
                 field("folder", made.dir.display()),
                 field(
@@ -240,6 +264,32 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
                 "next: coordinator peer found, with the files of all organisations".to_owned(),
             ];
             output.result(&made, &lines)
+        }
+        PeerCommand::Allow {
+            name,
+            dir,
+            certificate,
+            public_key,
+        } => {
+            let key = match (certificate, public_key) {
+                (Some(path), _) => caller::read_key(&path).map_err(PeerProcessError::from)?,
+                (None, Some(hexadecimal)) => public_key_of(&hexadecimal)?,
+                (None, None) => return Err(wrong_key()),
+            };
+            setup::allow(&Folder::open_peer(&dir.dir)?, &name, key)?;
+            let key = hex::encode(key);
+            let value = serde_json::json!({ "name": name, "key": key });
+            output.result(&value, &[field("may ask", format!("{name}, key {key}"))])
+        }
+        PeerCommand::Disallow { name, dir } => {
+            let removed = setup::disallow(&Folder::open_peer(&dir.dir)?, &name)?;
+            if removed == 0 {
+                let message =
+                    format!("[[clients]] in peer.toml has no {name}; look at the names there");
+                return Err(Failure::new(exit::CONFIGURATION, "peer-no-client", message));
+            }
+            let value = serde_json::json!({ "name": name, "removed": removed });
+            output.result(&value, &[field("may ask no more", name)])
         }
         PeerCommand::Found {
             out,
@@ -260,8 +310,14 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             dir,
             exchange,
             newcomer,
+            members,
         } => {
-            let made = setup::join(&dir.dir, &exchange, newcomer)?;
+            let coming = match (newcomer, members) {
+                (_, Some(path)) => Coming::Helped(path),
+                (true, None) => Coming::Newcomer,
+                (false, None) => Coming::Founder,
+            };
+            let made = setup::join(&dir.dir, &exchange, coming)?;
             let lines = [
                 field("ledger", &made.ledger),
                 field("organisations", join(&made.organisations)),
@@ -269,6 +325,7 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             ];
             output.result(&made, &lines)
         }
+        PeerCommand::Members { dir, out, url } => members(&dir.dir, &out, url, output),
         PeerCommand::Run {
             dir,
             passphrase,
@@ -405,56 +462,6 @@ fn recorded(
             Err(Failure::new(exit::REFUSED, code.as_str(), message.as_str()))
         }
     }
-}
-
-fn status(dir: &Path, url: Option<String>, output: &Output) -> Result<(), Failure> {
-    let folder = Folder::open_peer(dir)?;
-    let settings = PeerSettings::read(&folder)?;
-    let url = url.unwrap_or_else(|| format!("http://{}", settings.api));
-    let token = read_token(&folder)?;
-    let status = block_on(async { Ok(AskedPeer::new(url, token)?.status().await?) })?;
-    let mut lines = vec![
-        field("organisation", &status.organisation),
-        field("ledger", &status.ledger),
-        field("block", status.height),
-        field("transactions", status.transactions),
-        field("state", status.state_root.as_deref().unwrap_or("none yet")),
-        field("batch of the order", status.ordered),
-        field(
-            "epoch",
-            format!(
-                "{}{}",
-                status.epoch,
-                if status.votes {
-                    ""
-                } else {
-                    ", without a vote: it follows"
-                }
-            ),
-        ),
-        field("organisations", join(&status.organisations)),
-    ];
-    lines.extend(status.changes.iter().map(|it| {
-        let endorsed = join(&it.endorsed_by);
-        field(
-            "undecided",
-            format!("{} {}, endorsed by {endorsed}", it.change, it.organisation),
-        )
-    }));
-    lines.extend(status.fault.iter().map(|fault| field("fault", fault)));
-    let accused = status.accused.iter();
-    lines.extend(accused.map(|it| {
-        field(
-            "proof against",
-            format!("{}: {}", it.organisation, it.fault),
-        )
-    }));
-    output.result(&status, &lines)
-}
-
-fn join(names: &[Identifier]) -> String {
-    let names: Vec<_> = names.iter().map(Identifier::as_str).collect();
-    names.join(", ")
 }
 
 fn wrong_key() -> Failure {

@@ -1,27 +1,32 @@
-//! What a peer's process answers over HTTP, to its own organisation's software, on loopback: version 1.
+//! What a peer's process answers over HTTP: version 1. To its own organisation's software on loopback, which shows the token in its folder; and at `api_tls` over TLS to software
+//! elsewhere whose key is under `[[clients]]` in its settings ([`remote_router`]).
 //!
 //! | | |
 //! |---|---|
-//! | `GET /healthz` | whether it takes part; the one question that needs no token |
+//! | `GET /healthz` | whether it takes part; the one question on loopback that needs no token |
 //! | `GET /v1/status` | where it stands, and of whose faults it has proof |
 //! | `POST /v1/transactions` | a signed transaction: ordered, and what became of it |
 //! | `POST /v1/approvals/{read}` | this organisation's approval of a recorded read, DER |
 //! | `GET /v1/blocks?from=H` | the blocks from H on with this peer's signed heads; waits for one for `wait_ms` |
 //! | `GET /v1/head` | the head that it signed last |
+//! | `GET /v1/members` | the organisations on the record, with their peers' keys |
+//! | `GET /v1/standing` | over TLS, to anybody: which place the asker's own key has in the order |
 //! | `GET /v1/audit?subject=S&from_ms=A&until_ms=B` | what the record says about a subject and a time, each row proven under the head that this peer signed last |
 //!
 //! Errors are `{"code":…,"message":…}`.
 
+use super::clients::Clients;
+use crate::api::CallerKey;
 use crate::record::{
-    ApprovalRefusal, MAX_TRANSACTION, Member, RecordError, SignedTransaction,
+    ApprovalRefusal, MAX_TRANSACTION, Member, Organisation, RecordError, SignedTransaction,
     audit::{AuditQuery, AuditView},
-    wire::{BlocksView, ChangeView, ErrorView, PeerStatusView, Submitted},
+    wire::{BlocksView, ChangeView, ErrorView, MemberView, PeerStatusView, Submitted},
 };
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Path, Query, Request, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    http::{HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -36,6 +41,7 @@ const MAX_HOLD: Duration = Duration::from_secs(30);
 /// How long a read may be on its way to this peer when its approval is asked for.
 const READ_WITHIN: Duration = Duration::from_secs(1);
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+const NO_KEY: &str = "who asks here is known by an Ed25519 key: show one";
 
 /// What the handlers work with.
 pub struct PeerApi {
@@ -43,8 +49,10 @@ pub struct PeerApi {
     pub member: Member,
     /// The ledger's id, hexadecimal.
     pub ledger: String,
-    /// What must be shown.
+    /// What must be shown on loopback.
     pub token: Zeroizing<String>,
+    /// Who may ask from elsewhere.
+    pub clients: Clients,
 }
 
 /// An answer that says why not.
@@ -73,8 +81,24 @@ impl From<RecordError> for Refusal {
     }
 }
 
-/// The routes.
+/// The routes on loopback.
 pub fn router(api: Arc<PeerApi>) -> Router {
+    questions()
+        .layer(from_fn_with_state(api.clone(), authorised))
+        .route("/healthz", get(health))
+        .with_state(api)
+}
+
+/// The routes over TLS.
+pub fn remote_router(api: Arc<PeerApi>) -> Router {
+    questions()
+        .route("/healthz", get(health))
+        .layer(from_fn_with_state(api.clone(), allowed))
+        .route("/v1/standing", get(standing))
+        .with_state(api)
+}
+
+fn questions() -> Router<Arc<PeerApi>> {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/transactions", post(submit))
@@ -82,9 +106,7 @@ pub fn router(api: Arc<PeerApi>) -> Router {
         .route("/v1/blocks", get(blocks))
         .route("/v1/head", get(head))
         .route("/v1/audit", get(audit))
-        .layer(from_fn_with_state(api.clone(), authorised))
-        .route("/healthz", get(health))
-        .with_state(api)
+        .route("/v1/members", get(members))
 }
 
 async fn authorised(State(api): State<Arc<PeerApi>>, request: Request, next: Next) -> Response {
@@ -95,6 +117,25 @@ async fn authorised(State(api): State<Arc<PeerApi>>, request: Request, next: Nex
     }
     let message = "show the token in this peer's folder: `Authorization: Bearer TOKEN`";
     Refusal::new(StatusCode::UNAUTHORIZED, "peer-token", message).into_response()
+}
+
+/// Nobody is sent away without being told why, and nobody who is sent away keeps a connection.
+async fn allowed(State(api): State<Arc<PeerApi>>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<CallerKey>();
+    let key = caller.and_then(|caller| caller.0);
+    if key.is_some_and(|key| api.clients.name_of(&key).is_some()) {
+        return next.run(request).await;
+    }
+    let message = match key.map(hex::encode) {
+        Some(key) => format!(
+            "the key {key} may not ask here: if its owner may, this peer's operator runs `coordinator peer allow NAME --public-key {key}`, which counts at once"
+        ),
+        None => NO_KEY.to_owned(),
+    };
+    let mut refused = Refusal::new(StatusCode::FORBIDDEN, "peer-client", message).into_response();
+    let close = HeaderValue::from_static("close");
+    refused.headers_mut().insert(header::CONNECTION, close);
+    refused
 }
 
 async fn health(State(api): State<Arc<PeerApi>>) -> Response {
@@ -132,6 +173,27 @@ async fn status(State(api): State<Arc<PeerApi>>) -> Json<PeerStatusView> {
         fault: status.fault,
         accused: api.member.accused(),
     })
+}
+
+async fn members(State(api): State<Arc<PeerApi>>) -> Json<Vec<MemberView>> {
+    let view = |it: &Organisation| MemberView {
+        organisation: it.name.clone(),
+        key: it.head_key,
+    };
+    let replica = api.member.replica();
+    Json(replica.with_state(|state| state.organisations().map(view).collect()))
+}
+
+/// Whoever holds a key may ask about that key.
+async fn standing(
+    State(api): State<Arc<PeerApi>>,
+    caller: Option<Extension<CallerKey>>,
+) -> Result<Response, Refusal> {
+    let key = caller.and_then(|Extension(caller)| caller.0);
+    let nobody = || Refusal::new(StatusCode::FORBIDDEN, "peer-client", NO_KEY);
+    let standing = api.member.standing(key.ok_or_else(nobody)?).await;
+    let standing = Json(standing.ok_or(RecordError::Closing)?);
+    Ok(([(header::CONNECTION, "close")], standing).into_response())
 }
 
 async fn submit(State(api): State<Arc<PeerApi>>, body: Body) -> Result<Json<Submitted>, Refusal> {

@@ -2,9 +2,9 @@
 
 use super::PeerProcessError;
 use crate::record::{
-    SignedTransaction, TransactionId,
+    PeerAccess, SignedTransaction, TransactionId, another_answers,
     audit::{AuditQuery, AuditView, whole_answer},
-    wire::{BlockView, BlocksView, ErrorView, PeerStatusView, Submitted},
+    wire::{BlockView, BlocksView, ErrorView, MemberView, PeerStatusView, StandingView, Submitted},
 };
 use reqwest::{Client, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// A running peer, as its own organisation's software sees it. Cheap to clone.
+/// A running peer, as software that may ask it sees it. Cheap to clone.
 #[derive(Clone)]
 pub struct AskedPeer {
     client: Client,
     url: String,
-    token: Zeroizing<String>,
+    access: PeerAccess,
 }
 
 fn unreachable(error: reqwest::Error) -> PeerProcessError {
@@ -29,19 +29,31 @@ fn unreachable(error: reqwest::Error) -> PeerProcessError {
 }
 
 impl AskedPeer {
-    /// The peer whose API answers there, and wants to be shown this token.
+    /// The peer on this machine whose API answers there, and wants to be shown this token.
     ///
     /// # Errors
     /// [`PeerProcessError::Refused`], if the system gives no HTTP client.
     pub fn new(url: impl Into<String>, token: Zeroizing<String>) -> Result<Self, PeerProcessError> {
-        let client = Client::builder()
-            .no_proxy()
-            .tcp_nodelay(true)
-            .timeout(WITHIN)
-            .build()
-            .map_err(unreachable)?;
+        Self::reached(url, PeerAccess::Token(token))
+    }
+
+    /// The peer that is reached so. Over TLS it has one of the keys that are known of it.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Refused`], if the system gives no HTTP client.
+    pub fn reached(url: impl Into<String>, access: PeerAccess) -> Result<Self, PeerProcessError> {
+        let builder = Client::builder().timeout(WITHIN);
+        let client = access.client(builder, || None);
+        let client = client.map_err(|message| PeerProcessError::Refused {
+            code: "system".to_owned(),
+            message: format!("the system gives no HTTP client: {message}"),
+        })?;
         let url = url.into();
-        Ok(Self { client, url, token })
+        Ok(Self {
+            client,
+            url,
+            access,
+        })
     }
 
     /// How it is.
@@ -74,6 +86,24 @@ impl AskedPeer {
         let url = format!("{}/v1/approvals/{}", self.url, hex::encode(read));
         let response = self.send(self.client.post(url)).await?;
         Ok(response.bytes().await.map_err(unreachable)?.to_vec())
+    }
+
+    /// Which place the key has that is shown over TLS. Any peer may be asked that.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Refused`]
+    pub async fn standing(&self) -> Result<StandingView, PeerProcessError> {
+        let request = self.client.get(format!("{}/v1/standing", self.url));
+        json(self.send(request).await?).await
+    }
+
+    /// The organisations on the record, with their peers' keys.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Refused`]
+    pub async fn members(&self) -> Result<Vec<MemberView>, PeerProcessError> {
+        let request = self.client.get(format!("{}/v1/members", self.url));
+        json(self.send(request).await?).await
     }
 
     /// The head that it signed last: a C2SP signed note.
@@ -137,8 +167,12 @@ impl AskedPeer {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, PeerProcessError> {
-        let request = request.bearer_auth(self.token.as_str());
-        let response = request.send().await.map_err(unreachable)?;
+        let failed = |error| match another_answers(&error, &self.url) {
+            Some(ErrorView { code, message }) => PeerProcessError::Refused { code, message },
+            None => unreachable(error),
+        };
+        let request = self.access.authorise(request);
+        let response = request.send().await.map_err(failed)?;
         if response.status().is_success() {
             return Ok(response);
         }

@@ -12,13 +12,16 @@
 //!        peer run --dir F            from the next epoch on it votes
 //! ```
 //!
-//! A peer's folder holds its organisation's keys, sealed under a passphrase of its own, the genesis, its copy of the record and its part of the order. Two
-//! addresses: one where the other peers connect, authenticated by the keys on the record; and one on loopback where the
-//! organisation's own software asks over HTTP ([`api`]), with the token in the folder.
+//! A peer's folder holds its organisation's keys, sealed under a passphrase of its own, the genesis, its copy of the record and its part of the order. Three
+//! addresses: one where the other peers connect, authenticated by the keys on the record; one on loopback where the
+//! organisation's own software asks over HTTP ([`api`]), with the token in the folder; and one where software elsewhere asks the same over TLS, known by its key.
 
 pub mod api;
 pub mod ask;
 pub mod backup;
+pub mod caller;
+pub mod clients;
+pub mod farewell;
 pub mod revocation;
 pub mod run;
 pub mod settings;
@@ -72,12 +75,35 @@ pub enum PeerProcessError {
     /// There is a genesis already.
     #[error("this peer has joined another ledger already: {}; make another folder", .0.display())]
     Joined(PathBuf),
+    /// The sealed key is not the one that the others were told.
+    #[error(
+        "the key in secrets/ is not the one in {}: the folder was put together of two; take secrets/ and organisation.json from the same backup", .0.display()
+    )]
+    KeyDiffers(PathBuf),
+    /// The TLS library.
+    #[error("TLS cannot be set up with this peer's key: {0}")]
+    Tls(#[from] cryptonode::tls::TlsError),
+    /// A client's certificate.
+    #[error(transparent)]
+    Caller(#[from] caller::CallerError),
     /// No genesis yet.
     #[error("this peer has joined no ledger; run `coordinator peer join` first")]
     NotJoined,
+    /// The others removed its organisation, or gave it other keys, while it was away.
+    #[error(
+        "{organisation} has no place in the order with this peer's key from epoch {epoch} on, say {}: its copy of the record stays in record/; if the organisation is to take part again, have the others admit it with `peer endorse`, or take the folder with its newer keys", by.iter().map(Identifier::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    Removed {
+        /// Whose peer.
+        organisation: Identifier,
+        /// The first epoch without it.
+        epoch: u64,
+        /// Who signed that.
+        by: Vec<Identifier>,
+    },
     /// The address cannot be had.
     #[error(
-        "cannot listen on {address}: {source}; choose another `api` in peer.toml, or stop what uses it"
+        "cannot listen on {address}: {source}; choose another `api` or `api_tls` in peer.toml, or stop what uses it"
     )]
     Listen {
         /// The address.
@@ -128,7 +154,11 @@ impl PeerProcessError {
             Self::Approvals { .. } => "approvals-impossible",
             Self::NotFounding(_) => "peer-not-founding",
             Self::Joined(_) => "peer-joined",
+            Self::KeyDiffers(_) => "peer-key-differs",
+            Self::Tls(_) => "peer-tls",
+            Self::Caller(e) => e.code(),
             Self::NotJoined => "peer-not-joined",
+            Self::Removed { .. } => "peer-removed",
             Self::Listen { .. } => "listen",
             Self::Member(e) => e.code(),
             Self::Store(e) => e.code(),

@@ -3,29 +3,34 @@
 use super::{
     PeerProcessError,
     api::{self, PeerApi},
+    clients::Clients,
+    farewell::Asker,
     revocation,
     settings::PeerSettings,
     setup,
 };
 use crate::{
-    api::serve,
+    api::{serve, serve_tls},
     daemon,
     folder::{self, Folder},
     master_key::{Passphrase, SealedMasterKey},
     organisations,
-    record::{Addresses, FresherLists, Identifier, Member, MemberOptions},
+    record::{Addresses, FresherLists, Member, MemberOptions, PEER_PROTOCOL},
 };
+use cryptonode::tls::{TlsIdentity, tcp_server_config};
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 const MAX_TOKEN: u64 = 256;
+/// How long the answers under way may take when it has no place any more.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What is said once it serves.
 #[derive(Debug, Clone, Serialize)]
@@ -36,6 +41,9 @@ pub struct PeerReady {
     pub organisation: String,
     /// Where its API answers.
     pub url: String,
+    /// Where it answers software elsewhere, over TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url_tls: Option<String>,
     /// Where the other peers connect.
     pub listen: SocketAddr,
     /// The ledger's id, hexadecimal.
@@ -62,17 +70,36 @@ pub async fn run(
     }
     let genesis = setup::read_genesis(&folder.genesis())?;
     let stop = daemon::stop_signal(exit_with_stdin)?;
-    let address = settings.api;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| PeerProcessError::Listen { address, source })?;
+    let listener = bind(settings.api).await?;
     let url = format!("http://{}", listener.local_addr()?);
+    let remote = match settings.api_tls {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let at = remote.as_ref().map(TcpListener::local_addr).transpose()?;
+    let url_tls = at.map(|at| format!("https://{at}"));
     let token = read_token(&folder)?;
 
     let master = SealedMasterKey::open(&folder.master_key(), &passphrase)?;
     drop(passphrase);
     let keys = organisations::peer(&folder, &master, &settings.organisation)?;
     drop(master);
+    if keys.head_key.verifying_key().to_bytes() != setup::own_organisation(&folder)?.head_key {
+        return Err(PeerProcessError::KeyDiffers(setup::organisation_file(
+            &folder,
+        )));
+    }
+    let identity = TlsIdentity::from_signing_key(&keys.head_key)?;
+    let tls = tcp_server_config(&identity, PEER_PROTOCOL)?;
+    let known = last_known(folder.clone(), settings.clone());
+    let asker = Asker {
+        identity: Arc::new(identity),
+        key: keys.head_key.verifying_key().to_bytes(),
+        apis: {
+            let known = known.clone();
+            Box::new(move || known().apis)
+        },
+    };
     let ledger = hex::encode(genesis.id());
     let wrong = |reason| PeerProcessError::Settings {
         path: folder.peer_settings(),
@@ -83,12 +110,18 @@ pub async fn run(
     let _watching = revocation::watch(sources, &lists);
     let options = MemberOptions {
         revocations: Some(lists),
+        helpers: settings
+            .helpers
+            .iter()
+            .map(|(name, key)| (name.clone(), key.0))
+            .collect(),
         timing: (&settings.timing).into(),
         ..MemberOptions::default()
     };
     let starting = tokio::task::spawn_blocking({
         let (record, listen) = (folder.record(), settings.listen);
-        let addresses = addresses(folder.clone(), settings.members.clone());
+        let addresses: Addresses = Arc::new(move || known().members);
+        let genesis = genesis.clone();
         move || Member::start(&record, &genesis, keys, listen, addresses, &options)
     });
     let member = starting.await.map_err(std::io::Error::other)??;
@@ -96,34 +129,69 @@ pub async fn run(
         member,
         ledger: ledger.clone(),
         token,
+        clients: Clients::new(folder, &settings),
     });
-    tracing::info!(url, ledger, listen = %settings.listen, "serving");
+    tracing::info!(url, url_tls, ledger, listen = %settings.listen, "serving");
     announce(&PeerReady {
         event: "ready",
         organisation: settings.organisation.to_string(),
         url,
+        url_tls,
         listen: settings.listen,
         ledger,
         pid: std::process::id(),
     });
+    let own = serve(
+        listener,
+        api::router(api.clone()),
+        daemon::stopped(stop.clone()),
+    );
+    let stopping = daemon::stopped(stop.clone());
+    let others = async {
+        if let Some(remote) = remote {
+            serve_tls(remote, tls, api::remote_router(api.clone()), stopping).await;
+        }
+    };
+    let departed = async {
+        let (departure, by) = asker.departed(&api.member, &genesis).await;
+        let removed = PeerProcessError::Removed {
+            organisation: departure.organisation,
+            epoch: departure.epoch,
+            by,
+        };
+        tracing::error!(code = removed.code(), "{removed}");
+        api.member.retire(removed.to_string());
+        tokio::time::sleep(LAST_ANSWERS).await;
+        removed
+    };
+    let mut ended = Ok(());
     tokio::select! {
-        () = serve(listener, api::router(api.clone()), daemon::stopped(stop.clone())) => {}
+        ((), ()) = async { tokio::join!(own, others) } => {}
+        removed = departed => ended = Err(removed),
         () = daemon::late(stop) => tracing::warn!("requests that did not end in time were cut off"),
     }
     // The threads of the order have a runtime of their own: they are joined where waiting is allowed.
     let closed = tokio::task::spawn_blocking(move || api.member.close());
     closed.await.map_err(std::io::Error::other)?;
     tracing::info!("stopped");
-    Ok(())
+    ended
 }
 
-/// The addresses in peer.toml, as they stand there whenever members change; as they stood before if it cannot be read then.
-fn addresses(folder: Folder, at_start: BTreeMap<Identifier, SocketAddr>) -> Addresses {
+async fn bind(address: SocketAddr) -> Result<TcpListener, PeerProcessError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| PeerProcessError::Listen { address, source })
+}
+
+/// The settings in peer.toml, as they stand there whenever they are asked for; as they stood before if they cannot be read then.
+fn last_known(
+    folder: Folder,
+    at_start: PeerSettings,
+) -> Arc<dyn Fn() -> PeerSettings + Send + Sync> {
     let last = Mutex::new(at_start);
     Arc::new(move || {
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
         match PeerSettings::read(&folder) {
-            Ok(settings) => *last = settings.members,
+            Ok(settings) => *last = settings,
             Err(error) => {
                 tracing::error!(%error, "the addresses of the members stay as they were; correct peer.toml");
             }

@@ -2,11 +2,15 @@
 
 use super::PeerProcessError;
 use crate::{
+    config::PeerKey,
     folder::{self, Folder},
     record::Identifier,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -20,6 +24,12 @@ pub struct PeerSettings {
     pub listen: SocketAddr,
     /// Where this organisation's software asks, over plain HTTP: a loopback address. Port 0 takes a free one.
     pub api: SocketAddr,
+    /// Where software on other machines asks, over TLS with keys on both sides; without it, nobody does. Port 0 takes a free one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_tls: Option<SocketAddr>,
+    /// Who may ask there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientSettings>,
     /// Revocation lists of companies' authorities that this peer looks at besides those on the record.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocation: Vec<RevocationSettings>,
@@ -29,6 +39,23 @@ pub struct PeerSettings {
     /// Where the peers of all organisations listen, this one's too.
     #[serde(default)]
     pub members: BTreeMap<Identifier, SocketAddr>,
+    /// Where they answer over TLS, as far as it is known: asked when the order stands still.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apis: BTreeMap<Identifier, SocketAddr>,
+    /// Keys of peers that helped this one to begin, when those of the genesis had left: called until it votes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub helpers: BTreeMap<Identifier, PeerKey>,
+}
+
+/// Software elsewhere that may ask: a platform, an auditor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientSettings {
+    /// Its name, for people.
+    pub name: String,
+    /// Its Ed25519 key, hexadecimal.
+    #[serde(with = "hex")]
+    pub key: [u8; 32],
 }
 
 /// An authority, and where its newest revocation list is.
@@ -97,8 +124,16 @@ impl PeerSettings {
             .map_err(|error| wrong(error.to_string().trim().replace('\n', " ")))?;
         if !settings.api.ip().is_loopback() {
             return Err(wrong(
-                "api must be a loopback address such as 127.0.0.1:7730, because it is plain HTTP; put a proxy with TLS in front of it to reach it from elsewhere".into(),
+                "api must be a loopback address such as 127.0.0.1:7730, because it is plain HTTP; software elsewhere asks at api_tls".into(),
             ));
+        }
+        let mut seen = BTreeSet::new();
+        let twice = |it: &&ClientSettings| !seen.insert(it.key);
+        if let Some(client) = settings.clients.iter().find(twice) {
+            return Err(wrong(format!(
+                "[[clients]] has the key of {} twice; leave one",
+                client.name
+            )));
         }
         let timing = &settings.timing;
         let rising = 0 < timing.idle_ms
@@ -125,8 +160,9 @@ impl PeerSettings {
         })?;
         let head = "# Settings of this organisation's peer of the record; they count from the next start.\n\
                     # listen: where the other organisations' peers connect. api: where this organisation's software asks, on loopback.\n\
+                    # api_tls: where software elsewhere asks, over TLS; who may, says [[clients]] (name, key), which counts at once.\n\
                     # [[revocation]]: authority = FILE, list = FILE or URL; certificates that get no approval from this peer.\n\
-                    # [timing]: how long the peers wait for each other, in milliseconds; the same for all. [members]: where all of them listen.\n\n";
+                    # [timing]: how long the peers wait for each other, in milliseconds; the same for all. [members]: where all of them listen; [apis]: where they answer over TLS.\n\n";
         let text = format!("{head}{text}");
         Ok(folder::write_private(
             &folder.peer_settings(),

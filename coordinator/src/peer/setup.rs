@@ -2,14 +2,18 @@
 
 use super::{
     PeerProcessError,
-    settings::{PeerSettings, TimingSettings},
+    settings::{ClientSettings, PeerSettings, TimingSettings},
 };
 use crate::{
+    config::PeerKey,
     folder::{self, Folder},
     master_key::{Passphrase, SealedMasterKey},
     organisations,
     platform::now_ms,
-    record::{Genesis, Identifier, MAX_GENESIS, Organisation, OrganisationChange},
+    record::{
+        Genesis, Identifier, MAX_GENESIS, MAX_ORGANISATIONS, Organisation, OrganisationChange,
+        wire::MemberView,
+    },
 };
 use cryptonode::randomness;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -24,6 +28,9 @@ const MAX_JSON: u64 = 64 * 1024;
 /// Name of the file with what an organisation tells the others.
 const ORGANISATION: &str = "organisation.json";
 const MEMBERS: &str = "members.json";
+const APIS: &str = "apis.json";
+/// Port of the API over TLS, if none is chosen.
+const API_TLS_PORT: u16 = 7731;
 
 /// What an organisation tells the others: public.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +48,9 @@ pub struct OrganisationFile {
     pub certificate: String,
     /// Where its peer will listen.
     pub address: SocketAddr,
+    /// Where it will answer over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_tls: Option<SocketAddr>,
 }
 
 impl OrganisationFile {
@@ -71,6 +81,8 @@ pub struct PeerInitOutcome {
     pub organisation: Identifier,
     /// The key of its peer, hexadecimal.
     pub head_key: String,
+    /// Where it will answer software elsewhere.
+    pub api_tls: Option<SocketAddr>,
 }
 
 /// What `peer found` made.
@@ -84,7 +96,8 @@ pub struct FoundOutcome {
     pub organisations: Vec<Identifier>,
 }
 
-/// Makes a peer's folder with its organisation's keys.
+/// Makes a peer's folder with its organisation's keys. If the other peers reach it from elsewhere, so does software that may ask it, unless `api_tls` says where. The algorithm
+/// is that of the organisation's approval authority.
 ///
 /// # Errors
 /// [`PeerProcessError`]
@@ -93,6 +106,8 @@ pub fn init(
     organisation: &Identifier,
     listen: SocketAddr,
     api: SocketAddr,
+    api_tls: Option<SocketAddr>,
+    algorithm: certs::Algorithm,
     passphrase: &Passphrase,
 ) -> Result<PeerInitOutcome, PeerProcessError> {
     let folder = Folder::create(dir)?;
@@ -100,7 +115,8 @@ pub fn init(
         folder::create_private_dir(&dir)?;
     }
     let master = SealedMasterKey::create(&folder.master_key(), passphrase)?;
-    let made = organisations::create(&folder, &master, organisation, now_ms() / 1000)?;
+    let now_s = now_ms() / 1000;
+    let made = organisations::create(&folder, &master, organisation, algorithm, now_s)?;
     let token = randomness::secret::<32>();
     let token = Zeroizing::new(hex::encode(token.as_slice()));
     folder::write_private(&folder.peer_token(), token.as_bytes())?;
@@ -108,12 +124,15 @@ pub fn init(
         &organisations::certificate_file(&folder, organisation),
         MAX_JSON,
     )?;
+    let elsewhere = !listen.ip().is_loopback();
+    let api_tls = api_tls.or_else(|| elsewhere.then(|| SocketAddr::new(listen.ip(), API_TLS_PORT)));
     let file = OrganisationFile {
         name: made.name,
         operator_key: made.operator_key,
         head_key: made.head_key,
         certificate: String::from_utf8_lossy(&certificate).into_owned(),
         address: listen,
+        api_tls,
     };
     let organisation_file = folder.root().join(ORGANISATION);
     write_json(&organisation_file, &file)?;
@@ -121,9 +140,13 @@ pub fn init(
         organisation: organisation.clone(),
         listen,
         api,
+        api_tls,
+        clients: Vec::new(),
         revocation: Vec::new(),
         timing: TimingSettings::default(),
         members: BTreeMap::new(),
+        apis: BTreeMap::new(),
+        helpers: BTreeMap::new(),
     };
     // The last file: without it the folder is none.
     settings.write(&folder)?;
@@ -133,7 +156,49 @@ pub fn init(
         organisation_file,
         organisation: organisation.clone(),
         head_key: hex::encode(made.head_key),
+        api_tls,
     })
+}
+
+/// Lets software elsewhere ask this peer, by its key. A key that is there already gets the name.
+///
+/// # Errors
+/// [`PeerProcessError`]
+pub fn allow(folder: &Folder, name: &str, key: [u8; 32]) -> Result<(), PeerProcessError> {
+    let mut settings = PeerSettings::read(folder)?;
+    settings.clients.retain(|client| client.key != key);
+    let name = name.to_owned();
+    settings.clients.push(ClientSettings { name, key });
+    settings.write(folder)
+}
+
+/// Lets it ask no more; says how many keys had the name.
+///
+/// # Errors
+/// [`PeerProcessError`]
+pub fn disallow(folder: &Folder, name: &str) -> Result<usize, PeerProcessError> {
+    let mut settings = PeerSettings::read(folder)?;
+    let before = settings.clients.len();
+    settings.clients.retain(|client| client.name != name);
+    let removed = before - settings.clients.len();
+    if removed > 0 {
+        settings.write(folder)?;
+    }
+    Ok(removed)
+}
+
+/// Where a peer's folder has what the others were told.
+#[must_use]
+pub fn organisation_file(folder: &Folder) -> PathBuf {
+    folder.root().join(ORGANISATION)
+}
+
+/// What the others were told.
+///
+/// # Errors
+/// [`PeerProcessError`]
+pub fn own_organisation(folder: &Folder) -> Result<OrganisationFile, PeerProcessError> {
+    read_json(&organisation_file(folder))
 }
 
 /// Makes the ledger's beginning of what the organisations told: genesis, approval policy, verifier keys, addresses. All of it is public, and every
@@ -162,11 +227,12 @@ pub fn found(
     let folder = Folder::create(out)?;
     folder::create_private_dir(&folder.organisations())?;
     let mut organisations = Vec::new();
-    let mut members = BTreeMap::new();
+    let (mut members, mut apis) = (BTreeMap::new(), BTreeMap::new());
     for file in told {
         let path = organisations::certificate_file(&folder, &file.name);
         folder::write_private(&path, file.certificate.as_bytes())?;
         organisations.push(file.organisation(&path)?);
+        apis.extend(file.api_tls.map(|api| (file.name.clone(), api)));
         members.insert(file.name, file.address);
     }
     let policy = organisations::policy_text(&folder, &organisations, approvals)?;
@@ -182,6 +248,7 @@ pub fn found(
     };
     genesis.state()?;
     write_json(&folder.root().join(MEMBERS), &members)?;
+    write_json(&folder.root().join(APIS), &apis)?;
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
     Ok(FoundOutcome {
         exchange: folder.root().to_owned(),
@@ -190,28 +257,122 @@ pub fn found(
     })
 }
 
+/// How a peer comes to a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coming {
+    /// Its organisation is in the genesis.
+    Founder,
+    /// It is not, or has new keys.
+    Newcomer,
+    /// Nor may those who are there be called any more: this file, of a peer that takes part now, has whom to call.
+    Helped(PathBuf),
+}
+
+/// Who orders now: what a peer's operator gives to a newcomer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MembersFile {
+    /// The ledger's id, hexadecimal.
+    pub ledger: String,
+    /// The organisations on the record.
+    pub members: Vec<MemberEntry>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberEntry {
+    /// Its name.
+    pub organisation: Identifier,
+    /// The key of its peer.
+    pub key: PeerKey,
+    /// Where its peer listens, if whoever wrote this knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<SocketAddr>,
+    /// Where it answers over TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_tls: Option<SocketAddr>,
+}
+
+impl MembersFile {
+    /// Who is on the record, with the addresses in a peer's settings.
+    #[must_use]
+    pub fn of(ledger: String, on_record: Vec<MemberView>, settings: &PeerSettings) -> Self {
+        let entry = |member: MemberView| {
+            let own = member.organisation == settings.organisation;
+            let address = settings.members.get(&member.organisation).copied();
+            let api = settings.apis.get(&member.organisation).copied();
+            MemberEntry {
+                key: PeerKey(member.key),
+                address: if own { Some(settings.listen) } else { address },
+                api_tls: if own { settings.api_tls } else { api },
+                organisation: member.organisation,
+            }
+        };
+        let members = on_record.into_iter().map(entry).collect();
+        Self { ledger, members }
+    }
+
+    fn note_in(self, settings: &mut PeerSettings, own: &Identifier) {
+        let others = self
+            .members
+            .into_iter()
+            .filter(|it| it.organisation != *own);
+        for member in others.take(MAX_ORGANISATIONS) {
+            let name = member.organisation;
+            let address = member.address.map(|it| (name.clone(), it));
+            settings.members.extend(address);
+            let api = member.api_tls.map(|it| (name.clone(), it));
+            settings.apis.extend(api);
+            settings.helpers.insert(name, member.key);
+        }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`PeerProcessError::Folder`]
+    pub fn write(&self, path: &Path) -> Result<(), PeerProcessError> {
+        write_json(path, self)
+    }
+}
+
 /// Takes a ledger's beginning into a peer's folder. A newcomer's organisation, or its new keys, need not be in it: the others admit it on the record.
 ///
 /// # Errors
 /// [`PeerProcessError`]
-pub fn join(dir: &Path, exchange: &Path, newcomer: bool) -> Result<FoundOutcome, PeerProcessError> {
+pub fn join(dir: &Path, exchange: &Path, coming: Coming) -> Result<FoundOutcome, PeerProcessError> {
     let folder = Folder::open_peer(dir)?;
     let _lock = folder.lock()?;
     let mut settings = PeerSettings::read(&folder)?;
     let genesis = read_genesis(&exchange.join("genesis.cbor"))?;
     let mut members: BTreeMap<Identifier, SocketAddr> = read_json(&exchange.join(MEMBERS))?;
-    let own: OrganisationFile = read_json(&folder.root().join(ORGANISATION))?;
+    let own = own_organisation(&folder)?;
     let here = genesis.organisations.iter().any(|it| {
         it.name == own.name && it.head_key == own.head_key && it.operator_key == own.operator_key
     });
-    if !here && !newcomer {
+    if !here && coming == Coming::Founder {
         return Err(PeerProcessError::NotFounding(own.name));
     }
     if folder.genesis().exists() && read_genesis(&folder.genesis())? != genesis {
         return Err(PeerProcessError::Joined(folder.genesis()));
     }
-    members.insert(own.name, own.address);
+    members.insert(own.name.clone(), own.address);
     settings.members.append(&mut members);
+    let apis = exchange.join(APIS);
+    if apis.exists() {
+        settings
+            .apis
+            .append(&mut read_json::<BTreeMap<Identifier, SocketAddr>>(&apis)?);
+    }
+    if let Coming::Helped(path) = coming {
+        let now: MembersFile = read_json(&path)?;
+        if now.ledger != hex::encode(genesis.id()) {
+            let reason = format!("it is of the ledger {}", now.ledger);
+            return Err(PeerProcessError::File { path, reason });
+        }
+        now.note_in(&mut settings, &own.name);
+    }
     settings.write(&folder)?;
     folder::write_private(&folder.genesis(), &genesis.to_bytes())?;
     Ok(FoundOutcome {
@@ -248,7 +409,11 @@ pub fn change(
     let file: OrganisationFile = read_json(path)?;
     let organisation = file.organisation(path)?;
     let mut settings = PeerSettings::read(folder)?;
-    if settings.members.insert(file.name, file.address) != Some(file.address) {
+    let before = settings.clone();
+    let api = file.api_tls.map(|api| (file.name.clone(), api));
+    settings.apis.extend(api);
+    settings.members.insert(file.name, file.address);
+    if settings != before {
         settings.write(folder)?;
     }
     Ok(change(organisation))

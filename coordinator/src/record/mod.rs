@@ -58,9 +58,11 @@ mod verifier;
 pub use apply::apply;
 pub use block::{Block, BlockContext, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TRANSACTIONS, Receipt};
 pub use canonical::DecodeError;
+pub(crate) use engine::simplex::access::{PROTOCOL as PEER_PROTOCOL, another_answers};
+pub use engine::simplex::standing::{Departure, Statements};
 pub use engine::simplex::{
     Addresses, FollowError, FollowOptions, Followed, Member, MemberError, MemberOptions,
-    MemberStatus, PeerAddress, wire,
+    MemberStatus, PeerAccess, PeerAddress, wire,
 };
 pub use engine::solo::{Clock, Solo, SoloOpenError, SoloOptions};
 pub use engine::{

@@ -1,8 +1,8 @@
 //! The drill of `docs/operating-a-peer.md`: a peer is copied while it runs, its machine is lost, and the copy takes its place.
 
+use crate::approvals::approval;
 use crate::federation::{Federation, success};
 use crate::hospital::Hospital;
-use coordinator::peer::PeerProcessError;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,25 +21,6 @@ fn refusal(command: &mut Command) -> (Option<i32>, String) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code(), said)
-}
-
-async fn approval(
-    federation: &Federation,
-    peer: usize,
-    read: &[u8; 32],
-) -> Result<Vec<u8>, String> {
-    // What a peer answers while it gets what it missed is no decision.
-    loop {
-        match federation.asked(peer).approve(read).await {
-            Ok(certificate) => return Ok(certificate),
-            Err(PeerProcessError::Refused { code, .. })
-                if code == "peer-catching-up" || code == "unknown-read" =>
-            {
-                federation.status(peer).await;
-            }
-            Err(error) => return Err(error.code().to_owned()),
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

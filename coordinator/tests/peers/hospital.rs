@@ -5,9 +5,9 @@ use coordinator::platform::now_ms;
 use coordinator::record::label::wrapped_key_label;
 use coordinator::record::wire::Submitted;
 use coordinator::record::{
-    Author, Body, DatasetCreate, Encryption, KeyWrapping, Read, Reencryption, SignedTransaction,
-    Storage, TenantRegister, Transaction, TransactionId, UnsignedTransaction, UserName,
-    VersionName, Write,
+    Author, Body, DatasetCreate, Encryption, KeyWrapping, PermissionEntry, Read, Reencryption,
+    Role, SignedTransaction, Storage, TenantRegister, Transaction, TransactionId,
+    UnsignedTransaction, UserName, UserRegister, UserRole, VersionName, Write,
 };
 use ed25519_dalek::SigningKey;
 use reencrypt::{EphemeralSecret, Point, SecretScalar};
@@ -118,8 +118,44 @@ impl Hospital {
         signed.id()
     }
 
+    /// Registers eve and lets her read.
+    pub(crate) async fn let_in_eve(&self, federation: &Federation) -> SigningKey {
+        let key = SigningKey::from_bytes(&[6; 32]);
+        let register = Transaction::UserRegister(UserRegister {
+            tenant: id("hospital"),
+            user: id("eve"),
+            public_key: key.verifying_key().to_bytes(),
+            role: UserRole::Member,
+            expires_ms: None,
+        });
+        self.record(federation, 0, register).await;
+        let entry = Transaction::PermissionAdd(eves_entry());
+        self.record(federation, 1, entry).await;
+        key
+    }
+
+    /// Takes her out again, by way of a peer.
+    pub(crate) async fn put_eve_out(&self, federation: &Federation, peer: usize) {
+        let entry = Transaction::PermissionRemove(eves_entry());
+        self.record(federation, peer, entry).await;
+    }
+
     /// Reads the document by way of a peer.
     pub(crate) async fn read(&self, federation: &Federation, peer: usize) -> TransactionId {
+        let read = self.reading();
+        self.record(federation, peer, read).await
+    }
+
+    /// A read of eve's, signed and not submitted.
+    pub(crate) fn eves_read(&self, federation: &Federation, key: &SigningKey) -> SignedTransaction {
+        let unsigned = UnsignedTransaction {
+            author: Author::User(eve()),
+            ..self.unsigned(federation, self.reading())
+        };
+        unsigned.sign(key)
+    }
+
+    fn reading(&self) -> Transaction {
         let secret = EphemeralSecret::for_write(&self.cluster, &self.write_id, &mut rand::rng());
         let name = version();
         // SubjectPublicKeyInfo of an Ed25519 key (RFC 8410).
@@ -127,7 +163,7 @@ impl Hospital {
             0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
         ];
         client_spki.extend(self.admin.verifying_key().to_bytes());
-        let read = Transaction::Read(Read {
+        Transaction::Read(Read {
             tenant: name.tenant,
             dataset: name.dataset,
             document: name.document,
@@ -137,8 +173,23 @@ impl Hospital {
                 ephemeral_key: secret.public().as_bytes().to_vec(),
                 client_spki,
             }),
-        });
-        self.record(federation, peer, read).await
+        })
+    }
+}
+
+fn eve() -> UserName {
+    UserName {
+        tenant: id("hospital"),
+        user: id("eve"),
+    }
+}
+
+fn eves_entry() -> PermissionEntry {
+    PermissionEntry {
+        tenant: id("hospital"),
+        dataset: id("scans"),
+        role: Role::Reader,
+        user: eve(),
     }
 }
 

@@ -6,6 +6,7 @@
     clippy::panic
 )]
 
+mod approvals;
 mod audits;
 mod backup;
 #[allow(dead_code, reason = "the other tests of peers use all of it")]

@@ -3,7 +3,13 @@
 use super::federation::{Federation, id};
 use super::order::recorded;
 use super::platform::Platform;
+use coordinator::peer::ask::AskedPeer;
+use coordinator::record::PeerAccess;
+use coordinator::record::wire::StandingView;
+use cryptonode::tls::TlsIdentity;
+use ed25519_dalek::SigningKey;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Batches in an epoch: few, so that the next one is near.
@@ -96,6 +102,97 @@ async fn a_fifth_organisation_joins_and_votes_and_one_of_the_founders_leaves() {
         signers.len() >= 3 && !signers.contains(&"alder".into()),
         "{after}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_was_removed_while_it_was_away_is_told_so_and_stops() {
+    let mut federation = Federation::found_with(4, EPOCH);
+    for peer in FOUNDERS {
+        federation.run(peer);
+    }
+    let dogwood = 3;
+    let before = federation.registration(0, "before");
+    let height = recorded(&federation.submit(0, &before).await);
+    federation.agree(&FOUNDERS, height).await;
+    federation.stop(dogwood);
+    federation.endorse(&[0, 1, 2], &["--remove", "dogwood"]);
+    // Past the epoch in which it would still be let in.
+    let decided = federation.until(0, |it| it.organisations.len() == 3).await;
+    federation.until(0, |it| it.epoch > decided.epoch + 2).await;
+
+    // Whoever holds a key is told about that key, and nobody else about any.
+    let key = federation.peers[dogwood].key("head");
+    let asked = |key: &SigningKey| {
+        let access = PeerAccess::Keys {
+            identity: Arc::new(TlsIdentity::from_signing_key(key).unwrap()),
+            known: vec![federation.genesis.organisations[0].head_key],
+        };
+        AskedPeer::reached(federation.peers[0].url_tls.as_str(), access).unwrap()
+    };
+    let Ok(StandingView::Departed { epoch, note }) = asked(&key).standing().await else {
+        panic!("alder does not say that dogwood has left");
+    };
+    assert!(
+        epoch >= decided.epoch && epoch <= decided.epoch + 1,
+        "{decided:?}"
+    );
+    assert!(
+        note.contains("dogwood") && note.contains("\n— alder "),
+        "{note}"
+    );
+    let birch = asked(&federation.peers[1].key("head"));
+    assert_eq!(birch.standing().await.unwrap(), StandingView::Member);
+    let stranger = asked(&SigningKey::from_bytes(&[7; 32]));
+    assert_eq!(stranger.standing().await.unwrap(), StandingView::Unknown);
+    assert_eq!(stranger.status().await.unwrap_err().code(), "peer-client");
+
+    federation.run(dogwood);
+    assert_eq!(federation.ended(dogwood), Some(8));
+    let said = std::fs::read_to_string(federation.log_file(dogwood)).unwrap();
+    assert!(said.contains("peer-removed"), "{said}");
+    let sentence =
+        format!("dogwood has no place in the order with this peer's key from epoch {epoch} on");
+    assert!(said.contains(&sentence), "{said}");
+    // The others do not mind.
+    let after = federation.registration(1, "after");
+    let height = recorded(&federation.submit(2, &after).await);
+    federation.agree(&[0, 1, 2], height).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_newcomer_begins_with_those_who_order_now_when_all_founders_have_left() {
+    let mut federation = Federation::found_with(2, EPOCH);
+    let (alder, birch) = (0, 1);
+    federation.run(alder);
+    federation.run(birch);
+    let mut endorsers = vec![alder, birch];
+    for _ in 0..2 {
+        let newcomer = federation.newcomer();
+        federation.run(newcomer);
+        let file = federation.peers[newcomer].dir.join("organisation.json");
+        federation.endorse(&endorsers, &["--admit", file.to_str().unwrap()]);
+        federation.until(newcomer, |it| it.votes).await;
+        endorsers.push(newcomer);
+    }
+    let (cedar, dogwood) = (2, 3);
+    let others = [birch, cedar, dogwood];
+    federation.endorse(&others, &["--remove", "alder"]);
+    federation.endorse(&others, &["--remove", "birch"]);
+    federation.until(birch, |it| !it.votes).await;
+    federation.stop(alder);
+    federation.stop(birch);
+    let two = federation.registration(cedar, "two");
+    recorded(&federation.submit(dogwood, &two).await);
+
+    // The genesis has nobody who could let it in. What cedar says it believes of nobody: every epoch is certified by the one before, from the genesis on.
+    let elm = federation.newcomer_helped_by(cedar);
+    federation.run(elm);
+    let file = federation.peers[elm].dir.join("organisation.json");
+    federation.endorse(&[cedar, dogwood], &["--admit", file.to_str().unwrap()]);
+    federation.until(elm, |it| it.votes).await;
+    let three = federation.registration(dogwood, "three");
+    let height = recorded(&federation.submit(elm, &three).await);
+    federation.agree(&[cedar, dogwood, elm], height).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

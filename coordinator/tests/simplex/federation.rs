@@ -31,14 +31,18 @@ pub(crate) fn id(name: &str) -> Identifier {
     name.parse().unwrap()
 }
 
-/// The URL in the line by which a process says that it serves; the line if there is none.
-pub(crate) fn served_at(child: &mut Child) -> Result<String, String> {
+/// The line by which a process says that it serves; as it is if it says something else.
+fn ready(child: &mut Child) -> Result<Value, String> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap())
         .read_line(&mut line)
         .unwrap();
-    let ready: Value = serde_json::from_str(&line).map_err(|_| line)?;
-    Ok(ready["url"].as_str().unwrap().to_owned())
+    serde_json::from_str(&line).map_err(|_| line)
+}
+
+/// The URL in that line.
+pub(crate) fn served_at(child: &mut Child) -> Result<String, String> {
+    Ok(ready(child)?["url"].as_str().unwrap().to_owned())
 }
 
 pub(crate) struct Federation {
@@ -52,6 +56,7 @@ pub(crate) struct PeerProcess {
     pub(crate) dir: PathBuf,
     child: Option<Child>,
     pub(crate) url: String,
+    pub(crate) url_tls: String,
     operator: SigningKey,
     head: NoteKey,
     token: zeroize::Zeroizing<String>,
@@ -94,7 +99,7 @@ impl Federation {
         found.args(["--epoch-batches", &epoch_batches.to_string()]);
         found.arg("--out").arg(&exchange);
         let mut dirs = Vec::new();
-        for (name, addresses) in NAMES.iter().zip(free_addresses(2 * number).chunks(2)) {
+        for (name, addresses) in NAMES.iter().zip(free_addresses(3 * number).chunks(3)) {
             let dir = init(base.path(), name, name, addresses);
             found.arg(dir.join("organisation.json"));
             dirs.push((id(name), dir));
@@ -102,7 +107,7 @@ impl Federation {
         success(&mut found);
         let peers = dirs
             .into_iter()
-            .map(|(name, dir)| join(base.path(), name, dir, false))
+            .map(|(name, dir)| join(base.path(), name, dir, &[]))
             .collect();
         let genesis = setup::read_genesis(&exchange.join("genesis.cbor")).unwrap();
         Self {
@@ -115,8 +120,22 @@ impl Federation {
     /// A newcomer's peer, which has joined and does not run; its place among the peers. Nobody has admitted it yet.
     pub(crate) fn newcomer(&mut self) -> usize {
         let name = NAMES[self.peers.len()];
-        let dir = init(self.base.path(), name, name, &free_addresses(2));
-        let peer = join(self.base.path(), id(name), dir, true);
+        let dir = init(self.base.path(), name, name, &free_addresses(3));
+        let peer = join(self.base.path(), id(name), dir, &["--newcomer"]);
+        self.peers.push(peer);
+        self.peers.len() - 1
+    }
+
+    /// The same for a newcomer that is told by this peer who takes part now.
+    pub(crate) fn newcomer_helped_by(&mut self, helper: usize) -> usize {
+        let name = NAMES[self.peers.len()];
+        let file = self.base.path().join("members-now.json");
+        let mut members = command(&["peer", "members", "--url", &self.peers[helper].url]);
+        members.arg("--dir").arg(&self.peers[helper].dir);
+        success(members.arg("--out").arg(&file));
+        let dir = init(self.base.path(), name, name, &free_addresses(3));
+        let helped = ["--newcomer", "--members", file.to_str().unwrap()];
+        let peer = join(self.base.path(), id(name), dir, &helped);
         self.peers.push(peer);
         self.peers.len() - 1
     }
@@ -125,8 +144,8 @@ impl Federation {
     pub(crate) fn successor(&mut self, of: usize) -> usize {
         let name = self.peers[of].name.clone();
         let folder = format!("{name}-new");
-        let dir = init(self.base.path(), &folder, name.as_str(), &free_addresses(2));
-        let peer = join(self.base.path(), name, dir, true);
+        let dir = init(self.base.path(), &folder, name.as_str(), &free_addresses(3));
+        let peer = join(self.base.path(), name, dir, &["--newcomer"]);
         self.peers.push(peer);
         self.peers.len() - 1
     }
@@ -136,17 +155,19 @@ impl Federation {
         let one = &self.peers[of];
         let dir = self.base.path().join(format!("{}-again", one.name));
         copy(&one.dir, &dir);
-        let addresses = free_addresses(2);
+        let addresses = free_addresses(3);
         let folder = Folder::open_peer(&dir).unwrap();
         let mut settings = PeerSettings::read(&folder).unwrap();
         settings.listen = addresses[0];
         settings.api = addresses[1];
+        settings.api_tls = Some(addresses[2]);
         settings.write(&folder).unwrap();
         let twin = PeerProcess {
             name: one.name.clone(),
             dir,
             child: None,
             url: String::new(),
+            url_tls: String::new(),
             operator: one.operator.clone(),
             head: one.head.clone(),
             token: one.token.clone(),
@@ -229,10 +250,33 @@ impl Federation {
             .stderr(log)
             .spawn()
             .unwrap();
-        let url = served_at(&mut child);
+        let ready = ready(&mut child);
         process.child = Some(child);
-        self.peers[peer].url =
-            url.unwrap_or_else(|line| panic!("no ready line: {line:?}; {}", self.logs()));
+        let ready = ready.unwrap_or_else(|line| panic!("no ready line: {line:?}; {}", self.logs()));
+        let url = |name: &str| ready[name].as_str().unwrap().to_owned();
+        (self.peers[peer].url, self.peers[peer].url_tls) = (url("url"), url("url_tls"));
+    }
+
+    /// Waits until a peer has ended of itself, and says with which status.
+    pub(crate) fn ended(&mut self, peer: usize) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            let child = self.peers[peer].child.as_mut().unwrap();
+            if let Some(status) = child.try_wait().unwrap() {
+                self.peers[peer].child = None;
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "{}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// A command about a peer's folder.
+    pub(crate) fn peer_command(&self, peer: usize, arguments: &[&str]) -> Command {
+        let mut command = command(&["peer"]);
+        command.args(arguments).arg("--dir");
+        command.arg(&self.peers[peer].dir);
+        command
     }
 
     /// Ends a peer as a loss of power would.
@@ -333,18 +377,20 @@ fn copy(from: &Path, to: &Path) {
 /// A peer's folder with keys.
 fn init(base: &Path, folder: &str, name: &str, addresses: &[SocketAddr]) -> PathBuf {
     let dir = base.join(folder);
-    let [listen, api] = [addresses[0].to_string(), addresses[1].to_string()];
+    let [listen, api, tls] = [0, 1, 2].map(|it| addresses[it].to_string());
     let mut init = command(&["peer", "init", "--organisation", name]);
-    init.args(["--listen", &listen, "--api", &api]);
+    init.args(["--listen", &listen, "--api", &api, "--api-tls", &tls]);
+    // One of them signs approvals with the other algorithm.
+    init.args((name == "birch").then_some("--approvals-key=p256"));
     init.arg("--dir").arg(&dir);
     success(init.arg("--passphrase-file").arg(base.join("passphrase")));
     dir
 }
 
 /// Takes the ledger's beginning into it.
-fn join(base: &Path, name: Identifier, dir: PathBuf, newcomer: bool) -> PeerProcess {
+fn join(base: &Path, name: Identifier, dir: PathBuf, how: &[&str]) -> PeerProcess {
     let mut join = command(&["peer", "join"]);
-    join.args(newcomer.then_some("--newcomer"));
+    join.args(how);
     let exchange = base.join("exchange");
     success(join.arg("--dir").arg(&dir).arg("--exchange").arg(exchange));
     let folder = Folder::open_peer(&dir).unwrap();
@@ -361,6 +407,7 @@ fn join(base: &Path, name: Identifier, dir: PathBuf, newcomer: bool) -> PeerProc
         dir,
         child: None,
         url: String::new(),
+        url_tls: String::new(),
     }
 }
 

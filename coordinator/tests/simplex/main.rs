@@ -8,9 +8,11 @@
 
 mod chain;
 mod early;
+mod elsewhere;
 mod epochs;
 mod federation;
 mod liar;
 mod order;
 mod platform;
+mod seven;
 mod twins;

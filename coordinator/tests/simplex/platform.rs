@@ -4,13 +4,13 @@ use super::federation::{Federation, id, served_at, success};
 use super::liar::Liar;
 use coordinator::record::wire::Submitted;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_coordinator");
 
 pub(crate) struct Platform {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     child: Child,
     url: String,
 }
@@ -30,7 +30,7 @@ impl Platform {
     }
 
     /// The same, with the peers' APIs elsewhere than where they are.
-    fn start_at(federation: &Federation, urls: &[String]) -> Self {
+    pub(crate) fn start_at(federation: &Federation, urls: &[String]) -> Self {
         let dir = federation.base.path().join("platform");
         let mut init = Command::new(BINARY);
         init.args(["--json", "init", "--listen", "127.0.0.1:0", "--dir"])
@@ -40,9 +40,13 @@ impl Platform {
             .arg("--passphrase-file")
             .arg(federation.base.path().join("passphrase"));
         for (peer, url) in federation.peers.iter().zip(urls) {
-            let token = peer.dir.join("token");
+            // Over TLS no token is shown.
+            let token = match url.starts_with("https://") {
+                true => String::new(),
+                false => format!(",{}", peer.dir.join("token").display()),
+            };
             init.arg("--peer")
-                .arg(format!("{},{url},{}", peer.name, token.display()));
+                .arg(format!("{},{url}{token}", peer.name));
         }
         let made = success(&mut init);
         assert_eq!(made["approvals_needed"], 2);
@@ -65,17 +69,29 @@ impl Platform {
         Self { dir, child, url }
     }
 
-    fn run(federation: &Federation, dir: &PathBuf) -> (Child, String) {
+    /// Stops it in order.
+    pub(crate) fn stop(&mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Starts it again, with what is in its folder now.
+    pub(crate) fn start_again(&mut self, federation: &Federation) {
+        (self.child, self.url) = Self::run(federation, &self.dir);
+    }
+
+    /// The command that runs it.
+    pub(crate) fn run_command(&self, federation: &Federation) -> Command {
+        run_command(federation, &self.dir)
+    }
+
+    fn run(federation: &Federation, dir: &Path) -> (Child, String) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(federation.base.path().join("platform.log"))
             .unwrap();
-        let mut child = Command::new(BINARY)
-            .args(["--json", "run", "--exit-with-stdin", "--dir"])
-            .arg(dir)
-            .arg("--passphrase-file")
-            .arg(federation.base.path().join("passphrase"))
+        let mut child = run_command(federation, dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -101,6 +117,15 @@ impl Platform {
     pub(crate) fn cli(&self, arguments: &[&str]) -> Value {
         success(&mut self.command(arguments))
     }
+}
+
+fn run_command(federation: &Federation, dir: &Path) -> Command {
+    let mut run = Command::new(BINARY);
+    run.args(["--json", "run", "--exit-with-stdin", "--dir"])
+        .arg(dir)
+        .arg("--passphrase-file")
+        .arg(federation.base.path().join("passphrase"));
+    run
 }
 
 #[test]
@@ -143,9 +168,7 @@ fn documents_are_written_read_and_audited_with_one_peer_down() {
     // The platform ends as by a loss of power and comes back with all that it had.
     platform.child.kill().unwrap();
     platform.child.wait().unwrap();
-    let (child, url) = Platform::run(&federation, &platform.dir);
-    platform.child = child;
-    platform.url = url;
+    platform.start_again(&federation);
     std::fs::remove_file(copy).unwrap();
     platform.cli(&["get", "designs", "bridge", "-o", copy]);
 

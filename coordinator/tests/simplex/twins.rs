@@ -15,7 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 fn change(federation: &Federation, peer: usize, change: impl FnOnce(&mut PeerSettings)) {
     let folder = Folder::open_peer(&federation.peers[peer].dir).unwrap();
@@ -105,7 +105,7 @@ impl Judge for Anything {
 }
 
 /// The order alone, with a peer's key: it proposes what it is given. What came out of it is received.
-fn order_as(federation: &Federation, peer: usize) -> (Ordering, mpsc::Receiver<Bytes>) {
+pub(crate) fn order_as(federation: &Federation, peer: usize) -> (Ordering, mpsc::Receiver<Bytes>) {
     let process = &federation.peers[peer];
     let folder = Folder::open_peer(&process.dir).unwrap();
     let own = PeerSettings::read(&folder).unwrap();
@@ -129,6 +129,7 @@ fn order_as(federation: &Federation, peer: usize) -> (Ordering, mpsc::Receiver<B
         epoch_length: NonZeroU64::new(512).unwrap(),
         members: BTreeMap::from([(0, members.clone())]),
         coming: members.clone(),
+        helpers: Vec::new(),
         listen: own.listen,
         folder: process.dir.join("record/order"),
         delivered: 0,

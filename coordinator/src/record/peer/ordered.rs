@@ -6,10 +6,12 @@
 //! Who orders from an epoch on is written before the last batch of the epoch before counts as executed, and only if it is not who ordered before. The state says so at
 //! that moment and has no memory of it; whoever fetches old batches again needs it to verify them.
 
-use super::{CandidateOutcome, Peer, PeerError, Proposal, StoreError};
+use super::{CandidateOutcome, Peer, PeerError, PeerKeys, Proposal, StoreError};
 use crate::record::{
-    canonical, genesis::Genesis, identifier::Identifier, signed::SignedTransaction,
+    canonical, engine::simplex::standing::Departure, genesis::Genesis, identifier::Identifier,
+    signed::SignedTransaction,
 };
+use certs::note::NoteError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -80,6 +82,19 @@ impl Peer {
         self.store.note_members(epoch, &canonical::to_bytes(&now))?;
         orderers.insert(epoch, now);
         Ok(())
+    }
+
+    /// What it says of a key that has no place in the order any more: signed, for whoever holds the key.
+    ///
+    /// # Errors
+    /// [`NoteError`] for a name that cannot stand in a note.
+    pub fn sign_departure(&self, departure: &Departure) -> Result<String, NoteError> {
+        let PeerKeys {
+            organisation,
+            head_key,
+            ..
+        } = &self.keys;
+        departure.sign(&self.ledger, organisation, head_key)
     }
 
     /// Executes the next batch of a final order: what is accepted is durable and final when it returns.

@@ -1,6 +1,6 @@
 //! The thread of a peer that executes what comes out of the order, decides on approvals, and looks who orders next.
 
-use super::judge;
+use super::{judge, standing::Departure, wire::StandingView};
 use crate::record::{
     identifier::Identifier,
     peer::{ApprovalRefusal, CandidateOutcome, Orderer, Orderers, Peer, PeerError},
@@ -31,6 +31,10 @@ pub(super) enum Command {
     },
     Head {
         answer: oneshot::Sender<String>,
+    },
+    Standing {
+        key: [u8; 32],
+        answer: oneshot::Sender<StandingView>,
     },
 }
 
@@ -78,7 +82,31 @@ impl Executor {
                     drop(answer.send(decided.unwrap_or_else(unavailable)));
                 }
                 Command::Head { answer } => drop(answer.send(self.peer.signed_head().to_owned())),
+                Command::Standing { key, answer } => drop(answer.send(self.standing(&key))),
             }
+        }
+    }
+
+    /// Which place a key has in the order, by what is executed here.
+    fn standing(&self, key: &[u8; 32]) -> StandingView {
+        let now = self.peer.orderers_now();
+        if let Some(departure) = Departure::of(key, &self.orderers, &now) {
+            return match self.peer.sign_departure(&departure) {
+                Ok(note) => StandingView::Departed {
+                    epoch: departure.epoch,
+                    note,
+                },
+                Err(error) => {
+                    tracing::error!(%error, "a peer that left cannot be told so");
+                    StandingView::Unknown
+                }
+            };
+        }
+        let rolls = self.orderers.values().map(Vec::as_slice);
+        let known = rolls.chain([now.as_slice()]).flatten();
+        match known.into_iter().any(|orderer| orderer.key == *key) {
+            true => StandingView::Member,
+            false => StandingView::Unknown,
         }
     }
 

@@ -153,7 +153,12 @@ impl Followed {
         if found < needed {
             return Err(FollowError::TooFew { found, needed });
         }
-        let remote = peers.into_iter().map(RemotePeer::new);
+        let remote = peers.into_iter().map(|address| {
+            let (replica, name) = (mirror.replica(), address.organisation.clone());
+            let recorded =
+                move || replica.with_state(|state| state.organisation(&name).map(|it| it.head_key));
+            RemotePeer::new(address, recorded)
+        });
         let peers: Vec<_> = remote
             .collect::<Result<_, _>>()
             .map_err(FollowError::Client)?;

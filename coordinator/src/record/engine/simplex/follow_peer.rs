@@ -1,5 +1,6 @@
 //! One organisation's peer, as the platform sees it over HTTP. Nothing that it says is believed for its own sake.
 
+use super::access::{PeerAccess, another_answers};
 use super::wire::{BlockView, BlocksView, ErrorView, MAX_BLOCKS, Submitted};
 use crate::record::{
     identifier::Identifier,
@@ -8,7 +9,6 @@ use crate::record::{
 };
 use reqwest::{Client, Response};
 use std::time::Duration;
-use zeroize::Zeroizing;
 
 /// Where a peer's process answers.
 #[derive(Clone)]
@@ -17,8 +17,8 @@ pub struct PeerAddress {
     pub organisation: Identifier,
     /// Its URL, without a slash at the end.
     pub url: String,
-    /// What it wants to be shown.
-    pub token: Zeroizing<String>,
+    /// How it is reached.
+    pub access: PeerAccess,
 }
 
 impl std::fmt::Debug for PeerAddress {
@@ -49,7 +49,7 @@ pub(super) enum Unanswered {
 impl std::fmt::Display for Unanswered {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Said(error) => f.write_str(&error.message),
+            Self::Said(error) => write!(f, "{} ({})", error.message, error.code),
             Self::Nothing(reason) => f.write_str(reason),
         }
     }
@@ -63,14 +63,13 @@ pub(super) struct RemotePeer {
 }
 
 impl RemotePeer {
-    pub(super) fn new(address: PeerAddress) -> Result<Self, String> {
-        let client = Client::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| error.to_string())?;
+    /// `recorded` says which key the record has for the organisation at that moment.
+    pub(super) fn new(
+        address: PeerAddress,
+        recorded: impl Fn() -> Option<[u8; 32]> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let builder = Client::builder().connect_timeout(CONNECT_WITHIN);
+        let client = address.access.client(builder, recorded)?;
         Ok(Self { address, client })
     }
 
@@ -146,12 +145,12 @@ impl RemotePeer {
         within: Duration,
         limit: usize,
     ) -> Result<Vec<u8>, Unanswered> {
-        let nothing =
-            |error: reqwest::Error| Unanswered::Nothing(format!("it does not answer: {error}"));
-        let request = request
-            .bearer_auth(self.address.token.as_str())
-            .timeout(within);
-        let mut response = request.send().await.map_err(nothing)?;
+        let failed = |error: reqwest::Error| match another_answers(&error, &self.address.url) {
+            Some(view) => Unanswered::Said(view),
+            None => Unanswered::Nothing(format!("it does not answer: {error}")),
+        };
+        let request = self.address.access.authorise(request).timeout(within);
+        let mut response = request.send().await.map_err(failed)?;
         let success = response.status().is_success();
         let limit = if success { limit } else { MAX_SMALL_ANSWER };
         let body = read(&mut response, limit).await?;

@@ -3,7 +3,7 @@
 use super::{
     executor::{Addresses, Command, Executor, Names, Waiting, lock_on, members, name},
     judge::RecordJudge,
-    wire::{AccusedView, BlockView, MAX_BLOCKS, Submitted},
+    wire::{AccusedView, BlockView, MAX_BLOCKS, StandingView, Submitted},
 };
 use crate::record::{
     block::MAX_BLOCK_BYTES,
@@ -19,6 +19,7 @@ use crate::record::{
 use bytes::Bytes;
 use ordering::{Clock, Ordering, Settings, StartError, Timing};
 use std::{
+    collections::BTreeMap,
     fs::File,
     net::SocketAddr,
     num::NonZeroU64,
@@ -56,6 +57,9 @@ pub struct MemberOptions {
     pub answer_within: Duration,
     /// What it knows of revoked certificates besides the record.
     pub revocations: Option<Arc<FresherLists>>,
+    /// Peers that order now, as somebody said: a newcomer calls them, for those of the genesis may all have left. They are believed nothing, what they send is certified from
+    /// the genesis on.
+    pub helpers: Vec<(Identifier, [u8; 32])>,
 }
 
 impl std::fmt::Debug for MemberOptions {
@@ -74,6 +78,7 @@ impl Default for MemberOptions {
             timing: Timing::default(),
             answer_within: Duration::from_secs(30),
             revocations: None,
+            helpers: Vec::new(),
         }
     }
 }
@@ -204,6 +209,7 @@ impl Member {
                 .map(|(first, orderers)| (*first, members(orderers, &now)))
                 .collect(),
             coming: members(&peer.orderers_now(), &now),
+            helpers: helpers(&options.helpers, &now),
             listen,
             folder: folder.join("order"),
             delivered,
@@ -342,6 +348,18 @@ impl Member {
         answered.await.ok()
     }
 
+    /// Which place a key has in the order.
+    pub async fn standing(&self, key: [u8; 32]) -> Option<StandingView> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(Command::Standing { key, answer })?;
+        answered.await.ok()
+    }
+
+    /// Says from now on that it takes no part any more, and why.
+    pub fn retire(&self, reason: String) {
+        lock_on(&self.fault).get_or_insert(reason);
+    }
+
     /// The blocks from `from` on, as soon as there is one, at most until `patience` is over.
     ///
     /// # Errors
@@ -446,6 +464,18 @@ impl Drop for Member {
 fn epoch_length(genesis: &Genesis) -> NonZeroU64 {
     let batches = genesis.epoch_batches.map(u64::from);
     batches.and_then(NonZeroU64::new).unwrap_or(ONE_EPOCH)
+}
+
+/// Those who help a newcomer, with the addresses that are known.
+fn helpers(
+    helpers: &[(Identifier, [u8; 32])],
+    addresses: &BTreeMap<Identifier, SocketAddr>,
+) -> Vec<ordering::Member> {
+    let helper = |(organisation, key): &(Identifier, [u8; 32])| ordering::Member {
+        key: *key,
+        address: addresses.get(organisation).copied(),
+    };
+    helpers.iter().map(helper).collect()
 }
 
 /// One process at a time has a folder.

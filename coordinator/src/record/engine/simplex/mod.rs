@@ -13,13 +13,16 @@
 //! Who orders is on the record: the organisations that it has after the last batch of an epoch order in the next one ([`crate::record::Genesis::epoch_batches`]). A peer of
 //! an organisation that is not among them follows and has no vote.
 
+pub(crate) mod access;
 mod executor;
 mod follow;
 mod follow_peer;
 mod judge;
 mod member;
+pub(crate) mod standing;
 pub mod wire;
 
+pub use access::PeerAccess;
 pub use executor::Addresses;
 pub use follow::{FollowError, FollowOptions, Followed, PeerAddress};
 pub use member::{Member, MemberError, MemberOptions, MemberStatus};

@@ -119,6 +119,33 @@ impl ChangeView {
     }
 }
 
+/// Which place the asker's key has in the order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "kebab-case")]
+pub enum StandingView {
+    /// It orders, or will from the next epoch on.
+    Member,
+    /// It never did.
+    Unknown,
+    /// It did, and does no more.
+    Departed {
+        /// The first epoch without it.
+        epoch: u64,
+        /// The same, signed by the peer that says so.
+        note: String,
+    },
+}
+
+/// An organisation on the record, and the key of its peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// The organisation.
+    pub organisation: Identifier,
+    /// The key.
+    #[serde(with = "hex")]
+    pub key: [u8; 32],
+}
+
 /// A member of whose fault there is proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccusedView {
