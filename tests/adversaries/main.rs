@@ -28,3 +28,4 @@ mod forging;
 mod impostor;
 mod requests;
 mod shares;
+mod vocabulary;

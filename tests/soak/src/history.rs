@@ -36,6 +36,7 @@ const RETRYABLE: &[&str] = &[
     "busy",
     "body-store-full",
     "record-busy",
+    "record-catching-up",
     "record-halted",
     "record-closing",
     // Too few crypto nodes are there.
@@ -128,6 +129,11 @@ impl History {
         let mut inner = self.lock();
         inner.now = faults.to_vec();
         inner.excused = excused;
+    }
+
+    /// Service may stop until the faults are over.
+    pub(crate) fn excuse(&self) {
+        self.lock().excused = true;
     }
 
     /// Writes an event down.
