@@ -48,17 +48,6 @@ async fn assert_left_alone(material: &Material, client: &Client, node: usize) {
     panic!("node{} is asked again and again", node + 1);
 }
 
-/// Options under which a node that only takes its time, on a busy machine say, is waited for: what was asked says what became of it.
-fn patient() -> ClientOptions {
-    ClientOptions {
-        connect_timeout: AGES,
-        request_timeout: AGES,
-        hedge_after: AGES,
-        deadline: 2 * AGES,
-        ..ClientOptions::default()
-    }
-}
-
 /// As [`patient`], but others are asked in place of a node that takes its time: who needs less than [`AGES`] did not wait for it.
 fn hedging() -> ClientOptions {
     ClientOptions {
@@ -66,9 +55,6 @@ fn hedging() -> ClientOptions {
         ..patient()
     }
 }
-
-/// Far longer than any machine needs for what these tests do.
-const AGES: Duration = Duration::from_secs(40);
 
 /// Options under which a test is quick whatever is wrong.
 fn quick() -> ClientOptions {

@@ -405,14 +405,7 @@ async fn shares_of_another_result_are_not_combined_and_not_called_cheating() {
     let client = Client::new(
         cluster(&old, &listed),
         ClientIdentity::generate().unwrap(),
-        ClientOptions {
-            // One that only takes its time is waited for, so that it says what became of it.
-            connect_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(30),
-            hedge_after: Duration::from_secs(30),
-            deadline: Duration::from_secs(60),
-            ..ClientOptions::default()
-        },
+        patient(),
     )
     .unwrap();
     // Until it was asked: the order is by chance at first.

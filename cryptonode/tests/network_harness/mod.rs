@@ -48,6 +48,20 @@ use sha2::Digest;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// Far longer than any machine needs for what these tests do.
+pub const AGES: Duration = Duration::from_secs(40);
+
+/// Options under which a node that only takes its time, on a busy machine say, is waited for: what was asked says what became of it.
+pub fn patient() -> ClientOptions {
+    ClientOptions {
+        connect_timeout: AGES,
+        request_timeout: AGES,
+        hedge_after: AGES,
+        deadline: 2 * AGES,
+        ..ClientOptions::default()
+    }
+}
+
 pub const SECRET: &[u8] = b"the data encryption key of a document";
 
 pub fn now_ms() -> u64 {
