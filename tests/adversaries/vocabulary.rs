@@ -90,7 +90,7 @@ fn is_useless(misbehaviour: Misbehaviour) -> bool {
 
 /// Whether a client must come to say what such a node did, and not only do without it.
 fn is_named(misbehaviour: Misbehaviour) -> bool {
-    let silent = matches!(misbehaviour, Misbehaviour::NoAnswer);
+    let silent = matches!(misbehaviour, Misbehaviour::NoAnswer | Misbehaviour::Crashed);
     let at_times = matches!(
         misbehaviour,
         Misbehaviour::Equivocation | Misbehaviour::Replay
