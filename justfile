@@ -21,7 +21,7 @@ test-system:
 soak SECONDS="600" *ARGS:
     tests/soak/run {{ SECONDS }} {{ ARGS }}
 
-# the same for a minute, with processes alone made to fail, as a test
+# the same site for some minutes, with processes alone made to fail, as a test
 soak-short:
     cargo test --package soak -- --include-ignored
 
@@ -63,10 +63,13 @@ fuzz SECONDS="5" *TARGETS:
 simulate SEEDS="20000":
     SIMULATE_SEEDS={{ SEEDS }} cargo test -p testkit --test simulation -- --nocapture
 
-# what takes long: fuzzing for minutes each, what is new is kept in fuzz/corpus
-long:
-    fuzz/run 180
+# what takes hours: every fuzz target for minutes (what is new is kept in fuzz/corpus), constant time, 20,000 histories, an hour of faults;
+# `just long 2 60 200` is the same in small
+long FUZZ="180" SOAK="3600" SEEDS="20000":
+    fuzz/run {{ FUZZ }}
     tests/constant_time/run
+    SIMULATE_SEEDS={{ SEEDS }} cargo test -p testkit --test simulation -- --nocapture
+    tests/soak/run {{ SOAK }}
 
 # arithmetic, certificates, key generation and envelope, timed
 bench *ARGS:

@@ -15,7 +15,7 @@ use dkg::{
 use crate::cluster::{Cluster, NOW, Step};
 use crate::keys::rng;
 use crate::moments::{Reply, at_each, instead, leader_hears, member_hears};
-use crate::{Target, Verdict, refused, reshares, text};
+use crate::{Target, Verdict, refused, reshares, signing, text};
 
 /// What a machine was asked in an honest ceremony, and what it stood on.
 struct Moment {
@@ -99,6 +99,7 @@ pub(crate) fn targets() -> Vec<Target> {
                         )
                     })
                     .chain(reshares::messages())
+                    .chain(signing::messages())
                     .collect()
             },
         },

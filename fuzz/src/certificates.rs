@@ -10,11 +10,11 @@ use certs::checkpoint::{Checkpoint, NoteKey, SignedCheckpoint};
 use certs::merkle::{self, Tree};
 use certs::note::SignedNote;
 use certs::{Algorithm, Approval, Binding, Issuer, Organisation, Policy, PolicyConfig};
+use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::DecodePrivateKey;
-use ed25519_dalek::{Signer, SigningKey};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::der::{Content, Element};
+use crate::der::changed_and_signed_again;
 use crate::{Target, Verdict, refused, text};
 
 pub(crate) const NOW: u64 = 1_800_000_000;
@@ -189,21 +189,11 @@ fn approval(bytes: &[u8]) -> Verdict {
 
 /// A valid approval with some of its fields changed, signed again by its authority.
 fn approval_fields(changes: &[u8]) -> Verdict {
-    let mut certificate = Element::read(&AUTHORITY.approval).unwrap();
-    let Content::Elements(parts) = &mut certificate.content else {
-        unreachable!("a certificate is a sequence")
-    };
-    for change in changes.as_chunks::<3>().0.iter().take(8) {
-        parts[0].change(change[0], change[1], change[2]);
-    }
-    let mut signed = Vec::new();
-    parts[0].write(&mut signed);
-    let mut signature = vec![0];
-    signature.extend(AUTHORITY.key.sign(&signed).to_bytes());
-    parts[2].content = Content::Bytes(signature);
-    let mut bytes = Vec::new();
-    certificate.write(&mut bytes);
-    count(&bytes)
+    count(&changed_and_signed_again(
+        &AUTHORITY.approval,
+        changes,
+        &AUTHORITY.key,
+    ))
 }
 
 /// Any bytes as a policy.

@@ -1,4 +1,7 @@
-//! A DER value as a tree that can be changed field by field: tags, contents, order, repetition, lengths.
+//! A DER value as a tree that can be changed field by field: tags, contents, order, repetition, lengths; and what somebody signed, changed
+//! in that way and signed again.
+
+use ed25519_dalek::{Signer, SigningKey};
 
 /// Deepest nesting that is followed.
 const DEEPEST: usize = 12;
@@ -116,6 +119,26 @@ impl Element {
             _ => {}
         }
     }
+}
+
+/// A signed value (a sequence of what is signed, the algorithm, and the signature) with some of its fields changed, three bytes a
+/// change, and signed again by the same key.
+pub(crate) fn changed_and_signed_again(signed: &[u8], changes: &[u8], key: &SigningKey) -> Vec<u8> {
+    let mut value = Element::read(signed).unwrap();
+    let Content::Elements(parts) = &mut value.content else {
+        unreachable!("what is signed is in a sequence")
+    };
+    for change in changes.as_chunks::<3>().0.iter().take(8) {
+        parts[0].change(change[0], change[1], change[2]);
+    }
+    let mut to_be_signed = Vec::new();
+    parts[0].write(&mut to_be_signed);
+    let mut signature = vec![0];
+    signature.extend(key.sign(&to_be_signed).to_bytes());
+    parts[2].content = Content::Bytes(signature);
+    let mut bytes = Vec::new();
+    value.write(&mut bytes);
+    bytes
 }
 
 fn pick(elements: &[Element], value: u8) -> Option<&Element> {

@@ -34,6 +34,7 @@ mod certificates;
 mod cluster;
 mod der;
 mod edits;
+mod headers;
 mod keys;
 mod logs;
 mod moments;
@@ -43,6 +44,7 @@ mod record;
 mod reshares;
 mod revocations;
 mod scheme;
+mod signing;
 #[path = "../../dkg/tests/machines/world.rs"]
 #[allow(
     dead_code,
@@ -75,9 +77,11 @@ pub fn targets() -> Vec<Target> {
         certificates::targets(),
         ceremonies::targets(),
         reshares::targets(),
+        signing::targets(),
         node::targets(),
         logs::targets(),
         platform::targets(),
+        headers::targets(),
         record::targets(),
         revocations::targets(),
     ]

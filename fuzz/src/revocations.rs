@@ -4,11 +4,10 @@
 use std::sync::LazyLock;
 
 use certs::{Authority, RevocationList, revocation_list_from_pem};
-use ed25519_dalek::Signer;
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 use crate::certificates::{AUTHORITY, NOW};
-use crate::der::{Content, Element};
+use crate::der::changed_and_signed_again;
 use crate::{Target, Verdict};
 
 static LISTING: LazyLock<(Authority, Vec<u8>)> = LazyLock::new(|| {
@@ -70,19 +69,9 @@ fn revocation_list(bytes: &[u8]) -> Verdict {
 
 /// A valid list with some of its fields changed, signed again by its authority.
 fn revocation_fields(changes: &[u8]) -> Verdict {
-    let mut list = Element::read(&LISTING.1).unwrap();
-    let Content::Elements(parts) = &mut list.content else {
-        unreachable!("a list is a sequence")
-    };
-    for change in changes.as_chunks::<3>().0.iter().take(8) {
-        parts[0].change(change[0], change[1], change[2]);
-    }
-    let mut signed = Vec::new();
-    parts[0].write(&mut signed);
-    let mut signature = vec![0];
-    signature.extend(AUTHORITY.key.sign(&signed).to_bytes());
-    parts[2].content = Content::Bytes(signature);
-    let mut bytes = Vec::new();
-    list.write(&mut bytes);
-    judge(&bytes)
+    judge(&changed_and_signed_again(
+        &LISTING.1,
+        changes,
+        &AUTHORITY.key,
+    ))
 }

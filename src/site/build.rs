@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use cryptonode::client::ClusterDescriptor;
 use serde_json::Value;
 
-use super::peers::{Peers, RecordEngine};
+use super::peers::{OrganisationPeer, RecordEngine};
 use super::{Layout, Machine, Node, Process, Program, SiteError, Tool};
 
 /// What a site consists of.
@@ -62,8 +62,9 @@ pub struct Site {
     platform_log: Option<Value>,
     pub(super) fronts: Vec<SocketAddr>,
     pub(super) machines: BTreeMap<String, Machine>,
-    engine: RecordEngine,
-    peers: Peers,
+    pub(super) engine: RecordEngine,
+    pub(super) epoch_batches: Option<u32>,
+    pub(super) peers: Vec<OrganisationPeer>,
 }
 
 impl Site {
@@ -80,7 +81,8 @@ impl Site {
             fronts: Vec::new(),
             machines: BTreeMap::new(),
             engine: RecordEngine::default(),
-            peers: Peers::default(),
+            epoch_batches: None,
+            peers: Vec::new(),
         }
     }
 
@@ -91,7 +93,7 @@ impl Site {
         self
     }
 
-    fn program_of(&self, process: &str) -> Program {
+    pub(super) fn program_of(&self, process: &str) -> Program {
         match self.machines.get(process) {
             Some(machine) => self.program.on(machine),
             None => self.program.clone(),
@@ -102,6 +104,13 @@ impl Site {
     #[must_use]
     pub fn ordered_by(mut self, engine: RecordEngine) -> Self {
         self.engine = engine;
+        self
+    }
+
+    /// Has the order of a ledger of peers change its members after so many batches.
+    #[must_use]
+    pub fn with_epochs_of(mut self, batches: u32) -> Self {
+        self.epoch_batches = Some(batches);
         self
     }
 
@@ -160,8 +169,9 @@ impl Site {
         ];
         let (names, approvals) = (self.plan.organisation_names(), self.plan.approvals);
         if self.engine == RecordEngine::Simplex {
-            self.peers = Peers::start(&self.layout, &self.program, &names, approvals).await?;
-            arguments.extend(self.peers.init_arguments(&self.layout));
+            self.found_record().await?;
+            self.start_peers().await?;
+            arguments.extend(self.where_peers_answer());
         } else {
             arguments.extend(["--approvals".to_owned(), approvals.to_string()]);
             for name in names {
@@ -169,8 +179,7 @@ impl Site {
             }
         }
         let made = self.program.run(Tool::Coordinator, &arguments).await?;
-        let (layout, program) = (&self.layout, &self.program);
-        self.peers.register(layout, program, &made).await?;
+        self.register_tenant(&made).await?;
         self.platform_log = Some(made);
         Ok(())
     }
@@ -358,7 +367,7 @@ impl Site {
         let nodes = self.nodes.iter().filter_map(|node| node.process.as_ref());
         self.platform
             .iter()
-            .chain(self.peers.processes())
+            .chain(self.peers.iter().filter_map(|peer| peer.process.as_ref()))
             .chain(nodes)
             .filter_map(Process::pid)
             .collect()
@@ -375,23 +384,6 @@ impl Site {
         }
     }
 
-    /// Ends an organisation's peer as a loss of power would, by its place in the order of the organisations, if the peers are processes of their own.
-    ///
-    /// # Errors
-    /// As [`Process::kill`].
-    pub async fn kill_peer(&mut self, index: usize) -> Result<(), SiteError> {
-        self.peers.kill(index).await
-    }
-
-    /// Starts an organisation's peer, unless it runs.
-    ///
-    /// # Errors
-    /// As [`Program::start`].
-    pub async fn restart_peer(&mut self, index: usize) -> Result<(), SiteError> {
-        let (layout, program) = (&self.layout, &self.program);
-        self.peers.restart(layout, program, index).await
-    }
-
     /// Stops everything in order, the platform first, so that nothing that was accepted is cut off. Returns the names of
     /// those that had to be killed because they did not stop.
     ///
@@ -404,7 +396,7 @@ impl Site {
             .platform
             .take()
             .into_iter()
-            .chain(self.peers.take())
+            .chain(self.peers.iter_mut().filter_map(|it| it.process.take()))
             .chain(self.nodes.iter_mut().filter_map(|n| n.process.take()));
         for process in processes.collect::<Vec<_>>() {
             let name = process.name().to_owned();
@@ -419,7 +411,7 @@ impl Site {
 }
 
 /// Whether a process was there and has ended. Then it is taken away.
-fn ended(process: Option<&mut Option<Process>>) -> bool {
+pub(super) fn ended(process: Option<&mut Option<Process>>) -> bool {
     let Some(process) = process else { return false };
     let ended = process.as_mut().is_some_and(Process::has_ended);
     if ended {

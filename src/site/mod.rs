@@ -23,6 +23,7 @@ mod home;
 mod layout;
 mod nodes;
 mod peers;
+mod ports;
 mod process;
 
 pub use build::{Site, SitePlan};
@@ -31,5 +32,5 @@ pub use exchange::{DATASET, Exchange, READER, STRANGER, WRITER};
 pub use home::{Home, interruption};
 pub use layout::Layout;
 pub use nodes::Node;
-pub use peers::RecordEngine;
+pub use peers::{OrganisationPeer, RecordEngine};
 pub use process::{Machine, Process, Program, Tool};

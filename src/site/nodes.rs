@@ -1,13 +1,12 @@
 //! The nodes of a site: their folders, their cards, and who knows whom.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use cryptonode::randomness;
-use rand::RngExt as _;
 use serde_json::Value;
 
 use super::build::text;
+use super::ports::free_udp_ports;
 use super::{Process, Site, SiteError, Tool};
 
 /// One crypto node of a site.
@@ -35,7 +34,7 @@ impl Site {
     /// # Errors
     /// As [`Program::run`](super::Program::run).
     pub async fn init_nodes(&mut self) -> Result<(), SiteError> {
-        let ports = free_udp_ports(self.plan.nodes)?;
+        let ports = free_udp_ports(self.plan.nodes.into())?;
         let mut cards = Vec::new();
         for (number, free) in (1..=self.plan.nodes).zip(ports) {
             cards.push(self.init_node(&format!("node-{number}"), free).await?);
@@ -157,38 +156,4 @@ fn accept_proposals_of(identity: &str, config: &std::path::Path) -> Result<(), S
         )));
     }
     std::fs::write(config, edited).map_err(SiteError::io(format!("write {shown}")))
-}
-
-/// Ports on loopback that nobody uses at this moment. They are all held until all are found, so that they differ. None is of the range from which
-/// the system serves outgoing sockets: one of those could get the port of a node that is down, and the node could not come back.
-fn free_udp_ports(count: u16) -> Result<Vec<SocketAddr>, SiteError> {
-    const FIRST: u16 = 10_000;
-    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
-    let below = range
-        .ok()
-        .and_then(|range| range.split_whitespace().next()?.parse().ok())
-        .filter(|below| *below > FIRST)
-        .unwrap_or(32_768);
-    let mut sockets = Vec::new();
-    let mut failure = None;
-    // Many more tries than taken ports can use up.
-    for _ in 0..1_000 * u32::from(count) {
-        if sockets.len() == usize::from(count) {
-            break;
-        }
-        match UdpSocket::bind(("127.0.0.1", randomness::system().random_range(FIRST..below))) {
-            Ok(socket) => sockets.push(socket),
-            Err(error) => failure = Some(error),
-        }
-    }
-    let found: Result<Vec<SocketAddr>, _> = sockets.iter().map(UdpSocket::local_addr).collect();
-    match (found, failure) {
-        (Ok(found), _) if found.len() == usize::from(count) => Ok(found),
-        (Err(error), _) | (Ok(_), Some(error)) => {
-            Err(SiteError::io("find free ports on 127.0.0.1")(error))
-        }
-        (Ok(_), None) => Err(SiteError::Unexpected(
-            "no free ports on 127.0.0.1".to_owned(),
-        )),
-    }
 }

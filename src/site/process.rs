@@ -52,6 +52,8 @@ pub struct Machine {
     pub environment: Vec<(OsString, OsString)>,
     /// The address that it has there; a free port on loopback if absent.
     pub address: Option<SocketAddr>,
+    /// Where its API, which is on that machine's loopback alone, is reached from here: the near end of a tunnel or a proxy.
+    pub reached_at: Option<SocketAddr>,
 }
 
 /// The executable that all processes of a site are started from.

@@ -29,3 +29,4 @@ mod impostor;
 mod reconciliation;
 mod requests;
 mod shares;
+mod vocabulary;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::geteuid;
 use testkit::memory::{core_file_bounds, is_dumpable};
-use threshold_exchange::site::{Layout, Program, Site, SitePlan};
+use threshold_exchange::site::{Layout, Program, RecordEngine, Site, SitePlan};
 
 use super::running::place;
 
@@ -62,21 +62,29 @@ async fn no_process_can_leave_a_core_file() {
     let mut site = Site::new(layout, Program::at(&executable, "info"), plan);
     site.init_platform().await.unwrap();
     site.init_nodes().await.unwrap();
+    // A record of organisations that run their peers themselves. One of them alone serves too, though it decides nothing.
+    let layout = Layout::create(&dir.path().join("organisations")).unwrap();
+    let program = Program::at(&executable, "info");
+    let mut federation = Site::new(layout, program, plan).ordered_by(RecordEngine::Simplex);
+    federation.found_record().await.unwrap();
     if geteuid().is_root() {
         give_away(dir.path());
     }
 
-    let run = |tool: &str, folder: &Path, of: &str| {
+    let run = |site: &Site, tool: &[&str], folder: &Path, of: &str| {
         let mut command = Command::new(&executable);
-        command.args([tool, "run", "--json", "--dir"]).arg(folder);
+        command.args(tool).args(["--json", "--dir"]).arg(folder);
         let passphrase = site.layout().passphrase(of);
         command.arg("--passphrase-file").arg(passphrase);
         start(command)
     };
-    let node = run("cryptonode", &site.layout().node("node-1"), "node-1");
-    let platform = run("coordinator", &site.layout().platform(), "platform");
+    let (own, peer) = (site.layout(), &federation.peers()[0]);
+    let node = run(&site, &["cryptonode", "run"], &own.node("node-1"), "node-1");
+    let platform = run(&site, &["coordinator", "run"], &own.platform(), "platform");
+    let tool = ["coordinator", "peer", "run"];
+    let peer = run(&federation, &tool, &peer.folder, &peer.name);
     let none = ("0".to_owned(), "0".to_owned());
-    for (name, Started(child)) in [("node", &node), ("platform", &platform)] {
+    for (name, Started(child)) in [("node", &node), ("platform", &platform), ("peer", &peer)] {
         assert_eq!(core_file_bounds(child.id()).unwrap(), none, "{name}");
         assert_eq!(is_dumpable(child.id()).unwrap(), Some(false), "{name}");
     }

@@ -11,6 +11,7 @@ mod core_files;
 mod demo;
 mod leftovers;
 mod memory;
+mod organisations;
 mod refused;
 mod reshare;
 mod running;

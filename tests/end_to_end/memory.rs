@@ -16,21 +16,28 @@ use threshold_exchange::site::{Exchange, Layout, Program, Site, SitePlan};
 use super::running::{file, place};
 use super::secrets::{documents_keys, operators};
 
-const LETTER: &[u8] =
+pub(crate) const LETTER: &[u8] =
     b"Nobody but bob may know that the key of the cellar lies under the fourth stone.";
 
 /// So many that a copy which the process overwrites now and then by chance is found all the same.
 const DOCUMENTS: usize = 6;
 
 /// A process's memory, and what it was written into.
-struct Memory {
+pub(crate) struct Memory {
     file: PathBuf,
     dump: Dump,
 }
 
 impl Memory {
+    /// Of a process that runs, written into a file of this name.
+    pub(crate) fn of(pid: u32, file: PathBuf) -> Self {
+        let dump = dump(pid, &file).unwrap();
+        assert!(dump.bytes > 1_000_000, "only {} bytes", dump.bytes);
+        Self { file, dump }
+    }
+
     /// The names of the secrets that are in it. Where each is goes to the test's output.
-    fn holds(&self, secrets: &Secrets) -> Vec<String> {
+    pub(crate) fn holds(&self, secrets: &Secrets) -> Vec<String> {
         let mut names = Vec::new();
         for leak in secrets.search(&self.file, &std::fs::read(&self.file).unwrap()) {
             let region = self.dump.region(leak.offset);
@@ -48,20 +55,22 @@ fn pages(folder: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let status = admin::request(folder, &Command::Status {}, |_| {}).unwrap();
     let status: NodeStatus = serde_json::from_value(status).unwrap();
     let address = status.health.expect("its port may be taken: try again");
-    let get = |path| {
-        let mut stream = TcpStream::connect(&address).unwrap();
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
-        )
-        .unwrap();
-        let mut page = Vec::new();
-        stream.read_to_end(&mut page).unwrap();
-        (path, page)
-    };
     ["/metrics", "/healthz", "/readyz", "/nothing"]
-        .map(get)
+        .map(|path| (path, page(&address, path, "")))
         .to_vec()
+}
+
+/// A page with its head, asked for with these lines more.
+pub(crate) fn page(address: &str, path: &str, more: &str) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\n{more}connection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut page = Vec::new();
+    stream.read_to_end(&mut page).unwrap();
+    page
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,9 +105,7 @@ async fn no_secret_outlives_its_use_in_any_process() {
         let none = ("0".to_owned(), "0".to_owned());
         assert_eq!(core_file_bounds(pid).unwrap(), none, "process {number}");
         let file = dir.path().join(format!("memory-{number}"));
-        let dump = dump(pid, &file).unwrap();
-        assert!(dump.bytes > 1_000_000, "only {} bytes", dump.bytes);
-        memories.push(Memory { file, dump });
+        memories.push(Memory::of(pid, file));
     }
     let pages: Vec<_> = site
         .nodes()

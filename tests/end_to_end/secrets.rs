@@ -20,7 +20,7 @@ use super::running::{document, file, place, run};
 
 const LETTER: &[u8] = b"The combination of the safe is 17-4-93, and nobody but bob may know it.";
 
-fn line(path: &Path) -> String {
+pub(crate) fn line(path: &Path) -> String {
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
@@ -154,7 +154,7 @@ pub(crate) fn documents_keys(
     clippy::unnecessary_literal_unwrap,
     reason = "its panic is what is looked at"
 )]
-fn said_by_a_panic(value: impl std::fmt::Debug) -> String {
+pub(crate) fn said_by_a_panic(value: impl std::fmt::Debug) -> String {
     let unwrapped = std::panic::AssertUnwindSafe(|| Err::<(), _>(value).unwrap());
     let payload = std::panic::catch_unwind(unwrapped).unwrap_err();
     let said = payload.downcast_ref::<String>().unwrap();

@@ -4,11 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use reencrypt::{Scalar, SecretScalar};
+use testkit::misbehaviour::Misbehaviour;
 
 use crate::invariants::{self, BELOW_T, Pool};
-use crate::plan::{Kind, Plan, SHAPES, provoking};
+use crate::plan::{ATTACKS, Attack, CONDUCTS, Kind, Plan, SHAPES, provoking};
 use crate::plants::Plant;
 use crate::shrink::{all, play, report};
+use crate::world::{DEALINGS, LEADINGS};
 
 /// As many as continuous integration has the time for.
 const USUAL: u64 = 2_000;
@@ -216,4 +218,28 @@ fn what_parts_cost() {
     let begin = Instant::now();
     world.peers[0].kill();
     println!("a peer is killed: {:?}", begin.elapsed());
+}
+
+/// What nodes, strangers and members do in histories is all that the vocabulary has for them.
+#[test]
+fn every_word_for_misbehaviour_is_played_by_whom_it_concerns() {
+    use Misbehaviour as M;
+    for word in M::all() {
+        let concerns = word.concerns();
+        // Who is crashed, late or slow has bad luck, which the plan's crashes and the network's weather are.
+        let unlucky = matches!(word, M::Crashed | M::Late(_) | M::SlowProcessor(_));
+        if concerns.reads && !unlucky {
+            assert!(CONDUCTS.contains(&word), "{word}");
+        }
+        // A stranger's message comes whole, however slowly it was sent.
+        if concerns.clients && word != M::SlowReader {
+            assert!(ATTACKS.contains(&Attack::As(word)), "{word}");
+        }
+        // What the machines' own histories have, where one ceremony is all that there is (`CHEATS` there).
+        let elsewhere = [M::FalseComplaint, M::EndlessDeals, M::CallingBack].contains(&word);
+        if concerns.ceremonies && !concerns.reads && !concerns.clients && !elsewhere {
+            let played = DEALINGS.contains(&word) || LEADINGS.contains(&word);
+            assert!(played, "{word}");
+        }
+    }
 }

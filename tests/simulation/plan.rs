@@ -97,21 +97,19 @@ pub enum Attack {
     OneOrganisationTwice,
     AnothersApprovals,
     AnotherEphemeralKey,
-    Replay,
-    Oversized,
-    Truncated,
-    Flood,
+    /// What any client does, of the vocabulary.
+    As(Misbehaviour),
 }
 
-const ATTACKS: [Attack; 8] = [
+pub const ATTACKS: [Attack; 8] = [
     Attack::TooFewApprovals,
     Attack::OneOrganisationTwice,
     Attack::AnothersApprovals,
     Attack::AnotherEphemeralKey,
-    Attack::Replay,
-    Attack::Oversized,
-    Attack::Truncated,
-    Attack::Flood,
+    Attack::As(Misbehaviour::Replay),
+    Attack::As(Misbehaviour::OversizedFrame),
+    Attack::As(Misbehaviour::TruncatedFrame),
+    Attack::As(Misbehaviour::ConnectionFlood),
 ];
 
 /// What nodes do, of the vocabulary, in a history.

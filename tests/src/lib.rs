@@ -2,13 +2,15 @@
 //!
 //! [`secrets`] searches files for secrets in whatever form a log could show them; [`processes`] waits for processes to
 //! end, by the event and not by sleeping, and finds those that a test left behind; [`relay`] is the network between
-//! processes of one machine; [`misbehaviour`] names what a faulty party does, and `faulty_node` (feature of that name) does it;
+//! processes of one machine; [`misbehaviour`] names what a faulty party does, and `faulty_node` and `faulty_client` (feature of the first name) do it;
 //! `collector` (feature of that name) takes the spans of nodes and platform; [`memory`] writes out what another process has in its memory.
 
 #[cfg(feature = "collector")]
 pub mod collector;
 #[cfg(feature = "faulty-node")]
 pub mod falsify;
+#[cfg(feature = "faulty-node")]
+pub mod faulty_client;
 #[cfg(feature = "faulty-node")]
 pub mod faulty_node;
 pub mod memory;

@@ -1,9 +1,10 @@
 //! One vocabulary of misbehaviour: what a faulty node does, by the same names in benchmarks, tests and simulations.
 //!
 //! A node that is *crashed*, has a *slow processor* or a *wrong clock* is honest and unlucky; the others deviate from the protocol while
-//! they hold a true identity and a true share. Who carries it out is another matter: `faulty_node` (feature of that name) for a node of a
-//! process of its own, the simulation of the whole system (`tests/simulation`) for its nodes, and the tests of the key generation's
-//! machines for members of a ceremony (`dkg/tests/machines`). [`Misbehaviour::concerns`] says who does what.
+//! they hold a true identity and a true share. Who carries it out is another matter: `faulty_node` and `faulty_client` (feature of the first
+//! name) for nodes and clients over QUIC, the simulation of the whole system (`tests/simulation`) for its nodes, members and strangers, and the
+//! tests of the key generation's machines for members of a ceremony (`dkg/tests/machines`). [`Misbehaviour::concerns`] says who does what, and
+//! each of them has a test that all that concerns it is played.
 
 use std::fmt;
 use std::str::FromStr;
@@ -120,6 +121,17 @@ const PLAIN: [(Misbehaviour, &str); 22] = [
 ];
 
 impl Misbehaviour {
+    /// Every one, with some number where one is needed.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let with_numbers = [
+            Self::Late(Duration::from_millis(200)),
+            Self::SlowProcessor(8),
+            Self::WrongClock(600),
+        ];
+        let plain = PLAIN.iter().map(|(one, _)| *one);
+        plain.chain(with_numbers)
+    }
+
     /// Who can do it.
     #[must_use]
     pub fn concerns(self) -> Concerns {
@@ -220,13 +232,8 @@ mod tests {
 
     #[test]
     fn each_is_read_as_it_is_written_here_and_in_json() {
-        let with_numbers = [
-            Misbehaviour::Late(Duration::from_millis(200)),
-            Misbehaviour::SlowProcessor(8),
-            Misbehaviour::WrongClock(-600),
-        ];
-        let all = PLAIN.iter().map(|(one, _)| *one).chain(with_numbers);
-        for misbehaviour in all {
+        let behind = Misbehaviour::WrongClock(-600);
+        for misbehaviour in Misbehaviour::all().chain([behind]) {
             assert_eq!(
                 misbehaviour.to_string().parse::<Misbehaviour>().unwrap(),
                 misbehaviour

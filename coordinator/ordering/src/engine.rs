@@ -11,6 +11,7 @@ use crate::{
     gossip,
     network::{self, Doorkeeper},
     pool::{Origin, Pool},
+    time,
 };
 use bytes::Bytes;
 use commonware_broadcast::buffered;
@@ -429,6 +430,10 @@ async fn run(context: runtime::Context, parts: Parts, mut stopped: oneshot::Rece
         .spawn(|_| gossip::hear(pool, judge, items_in));
     tokio::select! {
         _ = stopped => return,
+        by = time::set_back() => {
+            tracing::error!(?by, "the system's clock was set back, and all that this member waits for is as far away: start it again");
+            return;
+        }
         () = conducting => {}
         _ = &mut marshal => {}
         _ = &mut network => {}

@@ -29,6 +29,7 @@
 //! | `epochs`, `conductor` | who orders when; one instance of consensus after another |
 //! | `delivery` | what comes out |
 //! | `faults` | proof of who voted for two things at once |
+//! | `time` | a clock that is set back |
 //!
 //! # Members come and go
 //!
@@ -54,6 +55,7 @@ mod gossip;
 pub mod hostile;
 mod network;
 mod pool;
+mod time;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MAX_ITEM};
 pub use delivery::Delivery;

@@ -73,7 +73,7 @@ pub use self::views::{
 };
 use crate::config::Limits;
 use crate::platform::{Platform, PlatformError, now_ms};
-use crate::record::Identifier;
+use crate::record::{Identifier, RecordError};
 use auth::{ApiKeys, AuthError, Caller, Scope};
 use problem_types::ProblemType;
 use rate::Rates;
@@ -322,6 +322,11 @@ async fn enter(
         token
             .map(|()| (caller, tenant))
             .map_err(Problem::rate_limited)
+    });
+    let catching_up = tenant.is_some() && api.platform.record().is_catching_up();
+    let admitted = admitted.and_then(|admitted| match catching_up {
+        true => Err(PlatformError::from(RecordError::CatchingUp).into()),
+        false => Ok(admitted),
     });
     match admitted {
         Ok((caller, tenant)) => {

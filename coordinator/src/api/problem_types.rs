@@ -125,6 +125,7 @@ types! {
     // The record as a whole.
     "record-halted" 503 "the record has stopped; whether the transaction is on it, its id tells later",
     "record-busy" 503 "too many transactions wait",
+    "record-catching-up" 503 "the platform's copy of the record does not have all yet that the organisations' peers have",
     "record-closing" 503 "the record is being closed",
     "record-store" 503 "a peer's store failed",
     "record-store-other" 503 "a peer's store belongs to another record",

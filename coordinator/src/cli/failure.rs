@@ -42,9 +42,12 @@ fn status(code: &str) -> u8 {
     match code {
         "passphrase-wrong" | "passphrase-empty" => exit::PASSPHRASE,
         "folder-in-use" => exit::IN_USE,
-        "platform-unreachable" | "busy" | "record-busy" | "record-halted" | "record-closing" => {
-            exit::UNREACHABLE
-        }
+        "platform-unreachable"
+        | "busy"
+        | "record-busy"
+        | "record-catching-up"
+        | "record-halted"
+        | "record-closing" => exit::UNREACHABLE,
         "folder-not-initialised"
         | "folder-not-empty"
         | "file-too-open"

@@ -50,6 +50,11 @@ pub enum RecordError {
     /// More wait than the engine takes.
     #[error("too many transactions wait already; try again in a moment")]
     Busy,
+    /// What is here is older than what was answered before: it was lost, and is being fetched.
+    #[error(
+        "this copy of the record does not have all yet that the organisations' peers have; try again in a moment"
+    )]
+    CatchingUp,
     /// The record is being closed.
     #[error("the record is closing; try again when it runs")]
     Closing,
@@ -81,6 +86,7 @@ impl RecordError {
             Self::Refused { code, .. } => code,
             Self::Halted { .. } => "record-halted",
             Self::Busy => "record-busy",
+            Self::CatchingUp => "record-catching-up",
             Self::Closing => "record-closing",
             Self::Store(error) => error.code(),
             Self::UnknownTransaction(_) => "unknown-transaction",
@@ -154,6 +160,11 @@ pub trait Engine: Send + Sync + 'static {
     /// are back never says so.
     fn halted(&self) -> Option<String> {
         None
+    }
+
+    /// Whether what is known here may be older than what was answered before: then nothing is answered from it.
+    fn is_catching_up(&self) -> bool {
+        false
     }
 
     /// Finishes what was submitted, takes nothing more, and closes the stores.
@@ -400,6 +411,12 @@ impl RecordHandle {
     #[must_use]
     pub fn halted(&self) -> Option<String> {
         self.engine.halted()
+    }
+
+    /// Whether what is known here may be older than what was answered before.
+    #[must_use]
+    pub fn is_catching_up(&self) -> bool {
+        self.engine.is_catching_up()
     }
 
     /// Finishes what was submitted, takes nothing more, and closes the stores.

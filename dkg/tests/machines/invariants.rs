@@ -350,3 +350,14 @@ fn a_leader_that_does_not_go_on_does_not_keep_the_lead() {
     assert_often("deaths in time", taken.len(), &seeds, 3);
     assert_often("keys", keys, &taken, 9);
 }
+
+/// What the cheat does is all that the vocabulary has for members of a ceremony alone.
+#[test]
+fn every_word_for_misbehaviour_in_ceremonies_is_played() {
+    for word in Misbehaviour::all() {
+        let concerns = word.concerns();
+        if concerns.ceremonies && !concerns.reads && !concerns.clients {
+            assert!(CHEATS.contains(&word), "{word}");
+        }
+    }
+}

@@ -9,7 +9,15 @@
 //! **By measuring** (`constant-time measure NAME`), on the processor as it is, with AVX-512 if it has it: two classes of
 //! inputs in random order, and Welch's t-test over the times (dudect: Reparaz, Balasch, Verbauwhede, DATE 2017).
 //!
-//! Each way has an operation that is variable in time on purpose, and must be found out.
+//! Each way has an operation that is variable in time on purpose, and must be found out. Under valgrind a leak is planted before
+//! every check besides (`planted`): what does not find that is no check, and says so.
+//!
+//! | exit status of `check` | |
+//! |---|---|
+//! | 0 | no place depends on a secret |
+//! | 1 | some do |
+//! | 3 | the check is blind |
+//! | any other | the operation itself has failed |
 #![allow(clippy::print_stdout, reason = "a tool for tests")]
 #![allow(
     clippy::unwrap_used,
@@ -21,9 +29,13 @@
 
 mod marks;
 mod operations;
+mod planted;
 mod timing;
 
 use std::process::ExitCode;
+
+/// Exit status of a check that does not find what was planted for it.
+const BLIND: u8 = 3;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +49,14 @@ fn main() -> ExitCode {
         }
         ["check", name] => {
             assert!(marks::under_valgrind(), "run it under valgrind");
+            let unseen = planted::unseen();
+            if !unseen.is_empty() {
+                println!(
+                    "{name}: the check is blind, it does not see {}",
+                    unseen.join(" and ")
+                );
+                return ExitCode::from(BLIND);
+            }
             let operation = operations::ALL.iter().find(|(known, _)| known == name);
             let (_, run) = operation.expect("`constant-time list` has the names");
             let before = marks::errors();

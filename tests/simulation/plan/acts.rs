@@ -132,7 +132,7 @@ impl World {
         let Some((caller, bytes)) = self.seen.last().cloned() else {
             let bytes = vec![
                 0;
-                if how == Attack::Oversized {
+                if how == Attack::As(Misbehaviour::OversizedFrame) {
                     MAX_REQUEST + 1
                 } else {
                     100
@@ -167,16 +167,13 @@ impl World {
                 let own = EphemeralSecret::new(&wrapped, rng);
                 ephemeral_key = ByteBuf::from(own.public().as_bytes().to_vec());
             }
-            Attack::Replay => {}
-            Attack::Oversized => {
-                let mut bytes = bytes.to_vec();
-                bytes.resize(MAX_REQUEST + 1, 0);
+            Attack::As(Misbehaviour::Replay) => {}
+            Attack::As(how @ (Misbehaviour::OversizedFrame | Misbehaviour::TruncatedFrame)) => {
+                let bytes = how.frame(bytes.to_vec(), MAX_REQUEST);
                 return self.attack(node, sender, bytes);
             }
-            Attack::Truncated => {
-                return self.attack(node, sender, bytes[..bytes.len() / 2].to_vec());
-            }
-            Attack::Flood => {
+            // Without connections: questions that are none, one after the other.
+            Attack::As(_) => {
                 for length in 0..20 {
                     self.attack(node, stranger.clone(), vec![0xbf; length]);
                 }

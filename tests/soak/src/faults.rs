@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::field::{Field, words};
 use crate::lab::{self, Lab, PLATFORM};
+use crate::organisations::successor;
 use crate::plan::{Episode, Fault};
 
 /// How long a document may take to be written and read while nodes are in trouble.
@@ -18,8 +19,12 @@ const SERVED_WITHIN: Duration = Duration::from_secs(90);
 /// How long a reshare may take once everybody is well.
 const RESHARED_WITHIN: Duration = Duration::from_secs(240);
 
+/// The promise that is broken when nobody is served although enough are there.
+pub(crate) const OTHERS_SERVE: &str =
+    "with n − t nodes and one organisation's peer in trouble the others serve";
+
 /// What goes on meanwhile and is waited for at the end.
-type Ceremony = JoinHandle<Result<Value, SiteError>>;
+pub(crate) type Ceremony = JoinHandle<Result<Value, SiteError>>;
 
 /// What became of an episode.
 #[derive(Default)]
@@ -42,6 +47,9 @@ impl Field {
             .copied()
             .partition(|fault| self.can(fault));
         let names: Vec<&'static str> = can.iter().map(Fault::name).collect();
+        for organisation in can.iter().filter_map(Fault::organisation) {
+            self.until_enough_approve_without(organisation).await;
+        }
         let excused = can.iter().any(Fault::stops_service);
         self.history().note("faults-begin", json!(can));
         self.history().faults(&names, excused);
@@ -52,8 +60,7 @@ impl Field {
         tokio::time::sleep(Duration::from_millis(episode.hold_ms)).await;
         if !can.is_empty() && !excused && !self.serves_meanwhile(SERVED_WITHIN).await {
             let seen = format!("nothing could be written and read during {names:?}");
-            self.history()
-                .violated("with n − t nodes in trouble the others serve", seen);
+            self.history().violated(OTHERS_SERVE, seen);
         }
         for fault in &can {
             self.end(fault).await?;
@@ -68,6 +75,12 @@ impl Field {
         for ceremony in ceremonies {
             self.concluded(ceremony).await;
         }
+        for fault in &can {
+            if let Fault::ReplacePeer { organisation } = fault {
+                let ceremony = self.agree_to_policy_with(*organisation).await?;
+                self.concluded(ceremony).await;
+            }
+        }
         self.history().faults(&[], false);
         Ok(Played {
             faults: names,
@@ -78,11 +91,24 @@ impl Field {
     /// Whether a fault can be made here.
     fn can(&self, fault: &Fault) -> bool {
         match fault {
-            Fault::CutNode { .. } | Fault::CutPlatform => self.lab.has_cables(),
-            Fault::FillNodeDisk { .. } | Fault::FillPlatformDisk => self.lab.has_disks(),
-            Fault::JumpNodeClock { .. } | Fault::JumpPlatformClock { .. } => self.lab.has_clocks(),
+            Fault::CutNode { .. } | Fault::CutPeer { .. } | Fault::CutPlatform => {
+                self.lab.has_cables()
+            }
+            Fault::FillNodeDisk { .. } | Fault::FillPeerDisk { .. } | Fault::FillPlatformDisk => {
+                self.lab.has_disks()
+            }
+            Fault::JumpNodeClock { .. }
+            | Fault::JumpPeerClock { .. }
+            | Fault::JumpPlatformClock { .. } => self.lab.has_clocks(),
             // As many new machines as there are.
-            Fault::ReplaceNode { .. } => self.lab.has_room_for(self.site.nodes().len() + 1),
+            Fault::ReplaceNode { .. } => {
+                let next = format!("node-{}", self.site.nodes().len() + 1);
+                self.lab.has_room_for(&next)
+            }
+            Fault::ReplacePeer { .. } => {
+                let next = successor(self.retired_peers.len() + 1);
+                self.lab.has_room_for(&next)
+            }
             _ => true,
         }
     }
@@ -101,17 +127,27 @@ impl Field {
                 self.until_clock_differs(*seat, *seconds).await?;
             }
             Fault::CorruptNodeStore { seat } => self.corrupt_node(*seat).await?,
+            Fault::KillPeer { organisation } => self.kill_peer(*organisation).await?,
+            Fault::StopPeer { organisation } => self.signal_peer(*organisation, Signal::STOP),
+            Fault::CutPeer { organisation } => {
+                self.lab.cable(&self.peer_name(*organisation), false)?;
+            }
+            Fault::FillPeerDisk { organisation } => {
+                let _ = lab::fill(&self.peer_folder(*organisation))?;
+            }
+            Fault::JumpPeerClock {
+                organisation,
+                seconds,
+            } => self.lab.clock(&self.peer_name(*organisation), *seconds)?,
+            Fault::CorruptPeerStore { organisation } => self.corrupt_peer(*organisation).await?,
+            Fault::LosePeerStore { organisation } => self.lose_peer(*organisation).await?,
+            Fault::ReplacePeer { organisation } => self.replace_peer(*organisation).await?,
             Fault::KillPlatform => self.kill_platform().await?,
             Fault::StopPlatform => self.signal(self.site.platform_pid(), Signal::STOP),
             Fault::CutPlatform => self.lab.cable(PLATFORM, false)?,
             Fault::FillPlatformDisk => drop(lab::fill(&platform)?),
             Fault::JumpPlatformClock { seconds } => self.lab.clock(PLATFORM, *seconds)?,
-            Fault::ReplacePeer { organisation } => {
-                self.kill_platform().await?;
-                put_aside(&self.peer_store(*organisation)?)?;
-                self.by_hand("gave an organisation's peer an empty store");
-            }
-            Fault::CorruptPeerStore { organisation } => self.corrupt_peer(*organisation).await?,
+            Fault::CorruptPlatformStore => self.corrupt_platform().await?,
             Fault::Reshare => return self.propose(None).await.map(Some),
             Fault::ReplaceNode { seat } => return self.replace_node(*seat).await.map(Some),
         }
@@ -135,6 +171,17 @@ impl Field {
                 fs::rename(backup_of(&store), &store).map_err(|error| error.to_string())?;
                 self.by_hand("put a damaged node's store back from the backup");
             }
+            Fault::StopPeer { organisation } => self.signal_peer(*organisation, Signal::CONT),
+            Fault::CutPeer { organisation } => {
+                self.lab.cable(&self.peer_name(*organisation), true)?;
+            }
+            Fault::FillPeerDisk { organisation } => lab::clear(&self.peer_folder(*organisation))?,
+            Fault::JumpPeerClock { organisation, .. } => {
+                self.lab.clock(&self.peer_name(*organisation), 0)?;
+            }
+            Fault::ReplacePeer { organisation } => {
+                self.point_the_platform_at(*organisation).await?;
+            }
             Fault::StopPlatform => self.signal(self.site.platform_pid(), Signal::CONT),
             Fault::CutPlatform => self.lab.cable(PLATFORM, true)?,
             Fault::FillPlatformDisk => lab::clear(&self.site.layout().platform())?,
@@ -144,13 +191,17 @@ impl Field {
         Ok(())
     }
 
+    fn signal_peer(&self, organisation: usize, signal: Signal) {
+        self.signal(self.site.peer_pid(self.peer_at(organisation)), signal);
+    }
+
     async fn kill_node(&mut self, seat: usize) -> Result<(), String> {
         let index = self.at(seat);
         let killed = self.site.kill_node(index).await;
         killed.map_err(|error| words(&error))
     }
 
-    async fn kill_platform(&mut self) -> Result<(), String> {
+    pub(crate) async fn kill_platform(&mut self) -> Result<(), String> {
         let killed = self.site.kill_platform().await;
         killed.map_err(|error| words(&error))
     }
@@ -160,7 +211,7 @@ impl Field {
         self.kill_node(seat).await?;
         let store = self.folder(seat).join("store.redb");
         fs::copy(&store, backup_of(&store)).map_err(|error| error.to_string())?;
-        damage(&store)?;
+        damage(&store, 0)?;
         let damaged = fs::read(&store).map_err(|error| error.to_string())?;
         let (index, name) = (self.at(seat), self.name(seat));
         let promise = "a damaged store is refused by name and left as it is";
@@ -180,62 +231,6 @@ impl Field {
             self.history().violated(promise, seen);
         }
         Ok(())
-    }
-
-    /// The platform with one damaged store of a peer starts without that peer, or refuses by name; it never takes over
-    /// what the store says.
-    async fn corrupt_peer(&mut self, organisation: usize) -> Result<(), String> {
-        self.kill_platform().await?;
-        let store = self.peer_store(organisation)?;
-        // What a crash left in the journal is in the file's place, and damaged with it.
-        for part in parts_of(&store) {
-            damage(&part)?;
-        }
-        let name = self.organisation(organisation)?;
-        match self.site.restart_platform().await {
-            Ok(()) => {
-                let status = self.world.exchange.writer().status().await;
-                let left_out = status.is_ok_and(|status| {
-                    let of =
-                        |peer: &&coordinator::api::PeerView| peer.organisation.as_str() == name;
-                    status
-                        .peers
-                        .iter()
-                        .find(of)
-                        .is_some_and(|peer| peer.fault.is_some())
-                });
-                if !left_out {
-                    let seen = format!("the peer of {name} takes part with a damaged store");
-                    self.history()
-                        .violated("a damaged store is refused by name", seen);
-                }
-                self.kill_platform().await?;
-            }
-            Err(SiteError::NotReady { said, .. }) if said.contains(&name) => {
-                self.history().note("platform-refused", json!(said));
-            }
-            Err(error) => {
-                self.history()
-                    .violated("a damaged store is refused by name", words(&error));
-            }
-        }
-        put_aside(&store)?;
-        self.by_hand("gave an organisation's peer an empty store");
-        Ok(())
-    }
-
-    fn organisation(&self, number: usize) -> Result<String, String> {
-        let names = self.site.plan().organisation_names();
-        names
-            .get(number)
-            .cloned()
-            .ok_or_else(|| "no such organisation".to_owned())
-    }
-
-    fn peer_store(&self, organisation: usize) -> Result<PathBuf, String> {
-        let name = self.organisation(organisation)?;
-        let folder = self.site.layout().platform().join("record");
-        Ok(folder.join(format!("{name}.sqlite")))
     }
 
     /// Has the first node propose, and does not wait for the others.
@@ -325,7 +320,7 @@ fn backup_of(store: &Path) -> PathBuf {
 }
 
 /// The files of an SQLite store that are there.
-fn parts_of(store: &Path) -> Vec<PathBuf> {
+pub(crate) fn parts_of(store: &Path) -> Vec<PathBuf> {
     ["", "-wal", "-shm"]
         .iter()
         .map(|end| PathBuf::from(format!("{}{end}", store.display())))
@@ -333,19 +328,19 @@ fn parts_of(store: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Turns a bit in every 256 bytes of a file.
-fn damage(file: &Path) -> Result<(), String> {
+/// Turns a bit in every 256 bytes of a file, from some byte on.
+pub(crate) fn damage(file: &Path, from: usize) -> Result<(), String> {
     let mut bytes = fs::read(file).map_err(|error| error.to_string())?;
     bytes
         .iter_mut()
-        .skip(17)
+        .skip(from + 17)
         .step_by(256)
         .for_each(|byte| *byte ^= 0x10);
     fs::write(file, bytes).map_err(|error| error.to_string())
 }
 
-/// Moves a peer's store away, as evidence.
-fn put_aside(store: &Path) -> Result<(), String> {
+/// Moves a store away, as evidence.
+pub(crate) fn put_aside(store: &Path) -> Result<(), String> {
     let moved = format!("{}.aside", store.display());
     let _ = fs::remove_file(&moved);
     for part in parts_of(store) {

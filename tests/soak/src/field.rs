@@ -2,9 +2,10 @@
 //!
 //! **The service manager** does what `deploy/` has it do, and nothing else: it starts again what has ended, and a node
 //! whose `/healthz` says that only a restart helps. **The operator** does what the documentation tells him, and each time
-//! is counted: restores a damaged store from the backup, gives an organisation's peer an empty store, proposes reshares.
+//! is counted: restores a damaged node's store from the backup, moves a damaged copy of the record away, makes nodes and peers for lost
+//! ones, proposes reshares, endorses new keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ const WELL_WITHIN: Duration = Duration::from_secs(240);
 /// How often those are asked who are not well yet.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// How long a node may take for an answer to its operator.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// The site and everything about it.
 pub(crate) struct Field {
@@ -41,6 +42,14 @@ pub(crate) struct Field {
     pub(crate) seats: Vec<usize>,
     /// Nodes that were replaced.
     pub(crate) retired: Vec<usize>,
+    /// The same of peers, by the places of their organisations: places in [`Site::peers`].
+    pub(crate) desks: Vec<usize>,
+    /// Peers that were replaced, the last one last.
+    pub(crate) retired_peers: Vec<usize>,
+    /// Organisations whose peers do not know any more how they voted.
+    pub(crate) forgetful: BTreeSet<String>,
+    /// Organisations whose peers lost their stores, and since when: for some time they approve nothing that is new.
+    pub(crate) set_back: BTreeMap<usize, Instant>,
     /// The cluster's description as it was before any reshare.
     pub(crate) first_cluster: PathBuf,
     /// For each node that was replaced, a description of the cluster that it was in.
@@ -101,7 +110,7 @@ impl Field {
         self.history().note("operator", json!(what));
     }
 
-    fn restarted(&mut self, who: &str, why: &str) {
+    pub(crate) fn restarted(&mut self, who: &str, why: &str) {
         let entry = format!("{who}: {why}");
         self.history().note("service-manager", json!(entry));
         *self.restarts.entry(why.to_owned()).or_default() += 1;
@@ -212,15 +221,7 @@ impl Field {
         if faults.is_empty() {
             return None;
         }
-        if faults.len() > 1 {
-            // Its record has stopped. It ends by itself, and is started again then.
-            return Some(format!("platform: {}", faults.join("; ")));
-        }
-        // A peer that was left out gets the record from the others at the next start.
-        self.by_hand("restarted the platform, for a peer that was left out");
-        if let Err(error) = self.site.kill_platform().await {
-            return Some(words(&error));
-        }
+        // If its copy of the record has stopped it ends by itself, and is started again then.
         Some(format!("platform: {}", faults.join("; ")))
     }
 
@@ -231,11 +232,13 @@ impl Field {
     pub(crate) async fn until_well(&mut self) -> Result<(), String> {
         let begun = Instant::now();
         let mut last = String::new();
+        let mut goal = None;
         loop {
             let mut ill = Vec::new();
             for seat in 0..self.seats.len() {
                 ill.extend(self.tend_node(seat).await);
             }
+            ill.extend(self.tend_peers(&mut goal).await);
             ill.extend(self.tend_platform().await);
             if ill.is_empty() {
                 if self.canary().await {
@@ -330,6 +333,9 @@ impl Field {
     pub(crate) async fn close(&mut self) -> Result<(), String> {
         for seat in 0..self.seats.len() {
             self.signal(self.site.node_pid(self.at(seat)), Signal::CONT);
+        }
+        for peer in &self.desks {
+            self.signal(self.site.peer_pid(*peer), Signal::CONT);
         }
         self.signal(self.site.platform_pid(), Signal::CONT);
         let stopped = self.site.stop().await.map_err(|error| words(&error));

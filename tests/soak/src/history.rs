@@ -36,6 +36,7 @@ const RETRYABLE: &[&str] = &[
     "busy",
     "body-store-full",
     "record-busy",
+    "record-catching-up",
     "record-halted",
     "record-closing",
     // Too few organisations' peers, or crypto nodes, are there.
@@ -129,6 +130,11 @@ impl History {
         let mut inner = self.lock();
         inner.now = faults.to_vec();
         inner.excused = excused;
+    }
+
+    /// Service may stop until the faults are over.
+    pub(crate) fn excuse(&self) {
+        self.lock().excused = true;
     }
 
     /// Writes an event down.

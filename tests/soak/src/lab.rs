@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use threshold_exchange::site::Machine;
+
+use crate::tunnel;
 
 /// The machine of the platform and its users.
 pub(crate) const PLATFORM: &str = "platform";
@@ -31,6 +31,8 @@ pub(crate) struct Lab {
     prefix: String,
     machines: Vec<String>,
     network: bool,
+    /// Where the APIs of peers are reached from the platform's machine.
+    tunnels: BTreeMap<String, SocketAddr>,
     clocks: Option<(PathBuf, PathBuf)>,
     disks: Vec<PathBuf>,
     may_mount: bool,
@@ -62,6 +64,7 @@ impl Lab {
             prefix: format!("tx{}-", std::process::id()),
             machines: names.to_vec(),
             network: false,
+            tunnels: BTreeMap::new(),
             clocks: None,
             disks: Vec::new(),
             may_mount: false,
@@ -110,9 +113,9 @@ impl Lab {
         self.clocks.is_some()
     }
 
-    /// Whether there is a machine for so many nodes.
-    pub(crate) fn has_room_for(&self, nodes: usize) -> bool {
-        self.machines.contains(&format!("node-{nodes}"))
+    /// Whether there is a machine of this name.
+    pub(crate) fn has_room_for(&self, name: &str) -> bool {
+        self.machines.iter().any(|machine| machine == name)
     }
 
     /// How each process is to be started.
@@ -129,6 +132,7 @@ impl Lab {
             let before = ["ip", "netns", "exec", &self.namespace(name)];
             machine.before = before.iter().map(Into::into).collect();
             machine.address = Some(SocketAddr::new(self.host(name).into(), PORT));
+            machine.reached_at = self.tunnels.get(name).copied();
         }
         if let Some((library, folder)) = &self.clocks {
             let offset = folder.join(name).into_os_string();
@@ -145,18 +149,21 @@ impl Lab {
         machine
     }
 
-    /// Takes this thread, and those that it starts, to the platform's machine.
+    /// Takes this thread, and those that it starts, to the platform's machine, and makes a way from there to the APIs on these
+    /// others.
     ///
     /// # Errors
     /// The system's reason.
-    pub(crate) fn enter(&self) -> Result<(), String> {
+    pub(crate) fn enter(&mut self, peers: &[String]) -> Result<(), String> {
         if !self.network {
             return Ok(());
         }
-        let path = Path::new("/run/netns").join(self.namespace(PLATFORM));
-        let namespace = File::open(&path).map_err(said(&path.display().to_string()))?;
-        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
-            .map_err(|error| format!("enter {}: {error}", path.display()))
+        tunnel::enter(&self.namespace(PLATFORM))?;
+        for peer in peers {
+            let near = tunnel::open(self.namespace(peer), self.host(peer))?;
+            self.tunnels.insert(peer.clone(), near);
+        }
+        Ok(())
     }
 
     fn namespace(&self, machine: &str) -> String {

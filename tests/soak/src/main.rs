@@ -6,14 +6,18 @@
 //! soak --seconds 600              what `just soak` runs; as root, on machines of its own
 //! soak --seconds 60 --plain       no namespaces, no mounts, no clocks: processes alone are killed, stopped and damaged
 //! soak --seed 7 --json            the same faults in the same order as every run of seed 7
+//! soak --only kill-peer,reshare   episodes that begin with these kinds of faults, in the seed's order
 //! ```
+//!
+//! Five crypto nodes, four organisations' peers on the engine `simplex`, and the platform: each a process of its own, with
+//! addresses of its own.
 //!
 //! | module | what |
 //! |---|---|
 //! | `plan` | which faults, when: follows from the seed alone |
-//! | `lab` | machines of their own: cables, disks, clocks |
+//! | `lab`, `tunnel` | machines of their own: cables, disks, clocks; the way to the peers' APIs |
 //! | `workload`, `intruder`, `promises` | the users, and what they were promised |
-//! | `field`, `faults` | the site, the service manager, the operator; how faults begin and end |
+//! | `field`, `faults`, `organisations` | the site, the service managers, the operators; how faults begin and end |
 //! | `verify`, `history`, `report` | the checks, what happened, what is said |
 //!
 //! The program is also `cryptonode` and `coordinator`, when it is re-executed as its own child.
@@ -23,29 +27,34 @@ mod field;
 mod history;
 mod intruder;
 mod lab;
+mod organisations;
 mod plan;
 mod promises;
 mod report;
+mod tunnel;
 mod verify;
 mod workload;
 
 use std::alloc::System;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use clap::builder::PossibleValuesParser;
 use serde_json::json;
-use threshold_exchange::site::{Exchange, Home, Program, Site, SitePlan, interruption};
+use threshold_exchange::site::{
+    Exchange, Home, Program, RecordEngine, Site, SitePlan, interruption,
+};
 use zeroizing_alloc::ZeroAlloc;
 
 use faults::PLATFORM_DISK_MIB;
 use field::Field;
 use history::History;
 use lab::{Lab, PLATFORM};
-use plan::{KINDS, NODES, ORGANISATIONS, Pace, Schedule, THRESHOLD};
+use plan::{APPROVALS, KINDS, NODES, ORGANISATIONS, Pace, Schedule, THRESHOLD};
 use promises::Promises;
 use report::Report;
 use verify::Found;
@@ -55,18 +64,28 @@ use workload::{Load, Workload, World};
 #[global_allocator]
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
-/// Nodes that may be made in the place of lost ones.
+/// Nodes that may be made in the place of lost ones, and peers.
 const SPARE_NODES: usize = 3;
+/// See [`SPARE_NODES`].
+const SPARE_PEERS: usize = 3;
+/// Batches in an epoch of the order, after which a new peer votes: some twenty seconds when nobody submits anything.
+const EPOCH_BATCHES: u32 = 16;
 /// Bytes that no document may take of the platform's small disk.
 const RESERVE: u64 = 16 << 20;
 
-/// A site of five nodes, four organisations and the platform, under load and faults.
+/// A site of five nodes, four organisations' peers and the platform, under load and faults.
 #[derive(Parser)]
 #[command(name = "soak", version)]
 struct Arguments {
     /// Seconds under load; the checks at the end come on top.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
+    /// Play so many episodes of faults at least, however long that takes.
+    #[arg(long, default_value_t = 0)]
+    episodes: usize,
+    /// Begin episodes with these kinds of faults only.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = PossibleValuesParser::new(KINDS))]
+    only: Vec<String>,
     /// What faults and users follow from; the time of day if absent.
     #[arg(long)]
     seed: Option<u64>,
@@ -109,12 +128,15 @@ fn main() -> ExitCode {
 fn prepare(arguments: &Arguments) -> Result<(Home, Lab), String> {
     let home = Home::make(arguments.dir.as_deref(), arguments.keep);
     let home = home.map_err(|error| error.to_string())?;
+    let mut peers = site_plan().organisation_names();
+    peers.extend((1..=SPARE_PEERS).map(organisations::successor));
     let names: Vec<String> = (1..=NODES + SPARE_NODES)
         .map(|number| format!("node-{number}"))
         .chain([PLATFORM.to_owned()])
+        .chain(peers.clone())
         .collect();
-    let lab = Lab::set_up(home.layout().root(), &names, arguments.plain);
-    lab.enter()?;
+    let mut lab = Lab::set_up(home.layout().root(), &names, arguments.plain);
+    lab.enter(&peers)?;
     Ok((home, lab))
 }
 
@@ -196,8 +218,9 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
         tokio::time::Instant::now(),
         Duration::from_secs(arguments.seconds),
     );
-    let mut schedule = Schedule::new(seed, Pace::for_run(arguments.seconds));
-    while begun.elapsed() < lasts {
+    let pace = Pace::for_run(arguments.seconds);
+    let mut schedule = Schedule::new(seed, pace, arguments.only.clone());
+    while begun.elapsed() < lasts || episodes < arguments.episodes {
         let Some(episode) = schedule.next() else {
             break;
         };
@@ -274,6 +297,16 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
     })
 }
 
+fn site_plan() -> SitePlan {
+    let number = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    SitePlan {
+        nodes: number(NODES),
+        threshold: number(THRESHOLD),
+        organisations: number(ORGANISATIONS),
+        approvals: number(APPROVALS),
+    }
+}
+
 /// Brings the site up, each process on its machine.
 async fn build(
     arguments: &Arguments,
@@ -284,15 +317,13 @@ async fn build(
     let failed = |error: threshold_exchange::site::SiteError| error.to_string();
     let program = Program::current(&arguments.log).map_err(failed)?;
     let layout = home.layout().clone();
-    let numbers = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
-    let plan = SitePlan {
-        nodes: numbers(NODES),
-        threshold: numbers(THRESHOLD),
-        organisations: numbers(ORGANISATIONS),
-        approvals: numbers(ORGANISATIONS - 1),
-    };
-    let mut site = Site::new(layout.clone(), program, plan).on(lab.machines());
+    let mut site = Site::new(layout.clone(), program, site_plan())
+        .on(lab.machines())
+        .ordered_by(RecordEngine::Simplex)
+        .with_epochs_of(EPOCH_BATCHES);
     let mut lab = lab;
+    site.found_record().await.map_err(failed)?;
+    organisations::give_disks(&mut lab, &site)?;
     site.init_platform().await.map_err(failed)?;
     if lab.has_disks() {
         reserve(&layout.platform().join("coordinator.toml"))?;
@@ -320,6 +351,10 @@ async fn build(
         seats: (0..NODES).collect(),
         described_in: BTreeMap::new(),
         retired: Vec::new(),
+        desks: (0..ORGANISATIONS).collect(),
+        retired_peers: Vec::new(),
+        forgetful: BTreeSet::new(),
+        set_back: BTreeMap::new(),
         restarts: BTreeMap::new(),
         operator: BTreeMap::new(),
         recoveries: Vec::new(),

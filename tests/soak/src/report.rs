@@ -130,8 +130,8 @@ impl Report {
                 found.acknowledged, found.read_back
             ),
             format!(
-                "record            {} transactions, verified; head signed by {}",
-                found.transactions, found.signed_by
+                "record            {} transactions, verified; the same at {} peers; head signed by {}",
+                found.transactions, found.peers, found.signed_by
             ),
             format!(
                 "nodes' logs       {} verified, {} shares, each with its approved read; key at epoch {}",

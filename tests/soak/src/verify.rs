@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use threshold_exchange::site::Tool;
 use tokio::task::JoinSet;
 
+use crate::faults::OTHERS_SERVE;
 use crate::field::{Field, SHARES_OF_A_READ};
 use crate::history::History;
 use crate::promises::Promise;
@@ -39,6 +40,8 @@ pub(crate) struct Found {
     pub(crate) reads_on_record: u64,
     /// Transactions on the record.
     pub(crate) transactions: u64,
+    /// Organisations' peers that have this very record.
+    pub(crate) peers: usize,
     /// Organisations that signed its head.
     pub(crate) signed_by: usize,
     /// Nodes whose logs were verified, those that were replaced included.
@@ -82,7 +85,7 @@ pub(crate) async fn everything_is_there(world: &Arc<World>, found: &mut Found) {
     }
 }
 
-/// While the platform was in no trouble itself, whatever happened to the nodes, nearly all that was asked was done. On a quiet
+/// While the platform was in no trouble itself, whatever happened to nodes and peers, nearly all that was asked was done. On a quiet
 /// machine it is all; a machine that is busy with other things has deadlines pass.
 pub(crate) fn served_throughout(history: &History) {
     const OF_USERS: [&str; 5] = ["write", "read", "read-latest", "grant", "revoke"];
@@ -91,7 +94,7 @@ pub(crate) fn served_throughout(history: &History) {
         let (as_due, all) = sums.served;
         if OF_USERS.contains(&operation) && as_due * 100 < all * PERCENT {
             let seen = format!("{operation}: {as_due} of {all} while the platform was well");
-            history.violated("with n − t nodes in trouble the others serve", seen);
+            history.violated(OTHERS_SERVE, seen);
         }
     }
 }
@@ -122,6 +125,7 @@ impl Field {
         found.transactions = number(&report, "transactions");
         let signed = report.get("signed_by").and_then(Value::as_array);
         found.signed_by = signed.map_or(0, Vec::len);
+        found.peers = self.peers_agree(found.transactions).await?;
 
         let last_cluster = layout.root().join("cluster-at-the-end.json");
         let made = self.export_cluster(&last_cluster).await;

@@ -205,7 +205,7 @@ async fn disturb(
                     site.start_node(node).await.map_err(words)?;
                 }
             }
-            _ => site.restart_peer(PEER).await.map_err(words)?,
+            _ => site.start_peer(PEER).await.map_err(words)?,
         }
         let at_s = begun.elapsed().as_secs_f64();
         say(format!("{at_s:>4.0} s  {what}"));

@@ -3,6 +3,8 @@
 //! - Each peer is asked for its blocks, all the time and each by a task of its own. What they show is gathered by height.
 //! - When a quorum has signed the same header for the next height, and any of them gave the transactions, the mirror executes the block itself. Then those who
 //!   wait for a transaction in it are answered.
+//! - What a quorum had made final when it started, it has before anything is answered from it: a copy that was lost is made anew from the first block on, and
+//!   must not deny meanwhile what was acknowledged.
 //! - A transaction is submitted at f + 1 peers, one of which is honest; at all of them if that brings nothing. It is refused when f + 1 say so.
 
 pub use super::follow_peer::PeerAddress;
@@ -39,6 +41,8 @@ const MAX_WAITING: usize = 16_384;
 /// After this, those who wait for a transaction have it submitted at the other peers too.
 const OTHERS_AFTER: Duration = Duration::from_secs(3);
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
+/// How long a start waits for the copy to be where the peers are. It begins to serve all the same, to say how it is.
+const START_WITHIN: Duration = Duration::from_secs(10);
 
 /// Settings.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +123,8 @@ struct Shared {
     proven: Mutex<BTreeMap<usize, String>>,
     /// Why the mirror follows no more.
     halted: Mutex<Option<String>>,
+    /// Whether it has come to where the peers were when it started.
+    caught_up: watch::Sender<bool>,
 }
 
 /// What one peer showed.
@@ -177,6 +183,7 @@ impl Followed {
             height: watch::channel(mirror.tip().0).0,
             proven: Mutex::default(),
             halted: Mutex::new(None),
+            caught_up: watch::channel(false).0,
         });
         let (seen, gathered) = mpsc::channel(64);
         let mut tasks = JoinSet::new();
@@ -184,6 +191,14 @@ impl Followed {
             tasks.spawn(watch_peer(shared.clone(), peer, seen.clone()));
         }
         tasks.spawn(gather(shared.clone(), mirror, gathered));
+        tasks.spawn(catch_up(shared.clone(), options.answer_within));
+        let mut caught_up = shared.caught_up.subscribe();
+        let caught_up = caught_up.wait_for(|it| *it);
+        if tokio::time::timeout(START_WITHIN, caught_up).await.is_err() {
+            tracing::warn!(
+                "the copy of the record is not yet where the peers are: nothing is answered from it until then"
+            );
+        }
         let engine = Self {
             shared,
             options,
@@ -221,6 +236,28 @@ impl Shared {
         tracing::error!(reason, "the record cannot be followed any further");
         lock_on(&self.halted).get_or_insert(reason);
         lock_on(&self.waiting).clear();
+    }
+}
+
+/// Waits until the copy has what was final when it started. Of a quorum of peers f + 1 have whatever was, so the height that f + 1 of those that answer have
+/// reached is enough, and one that lies delays nothing.
+async fn catch_up(shared: Arc<Shared>, within: Duration) {
+    let mut height = shared.height.subscribe();
+    loop {
+        let (n, quorum) = shared
+            .replica
+            .with_state(|state| (state.organisations().count(), state.quorum()));
+        let asked = join_all(shared.peers.iter().map(|peer| peer.height(within)));
+        let mut heights: Vec<u64> = asked.await.into_iter().flatten().collect();
+        heights.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(goal) = heights.get(n - quorum).filter(|_| heights.len() >= quorum) {
+            let reached = height.wait_for(|height| height >= goal);
+            if reached.await.is_ok() {
+                shared.caught_up.send_replace(true);
+            }
+            return;
+        }
+        tokio::time::sleep(AGAIN_AFTER).await;
     }
 }
 
@@ -574,6 +611,15 @@ impl Engine for Followed {
 
     fn peers(&self) -> Vec<PeerStatus> {
         lock_on(&self.shared.statuses).clone()
+    }
+
+    fn is_catching_up(&self) -> bool {
+        !*self.shared.caught_up.borrow()
+    }
+
+    /// The copy cannot be written, or does not come to what a quorum signed: what is in memory is good for nothing more.
+    fn halted(&self) -> Option<String> {
+        lock_on(&self.shared.halted).clone()
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

@@ -1,7 +1,7 @@
 //! One organisation's peer, as the platform sees it over HTTP. Nothing that it says is believed for its own sake.
 
 use super::access::{PeerAccess, another_answers};
-use super::wire::{BlockView, BlocksView, ErrorView, MAX_BLOCKS, Submitted};
+use super::wire::{BlockView, BlocksView, ErrorView, MAX_BLOCKS, PeerStatusView, Submitted};
 use crate::record::{
     identifier::Identifier,
     peer::ApprovalRefusal,
@@ -95,6 +95,15 @@ impl RemotePeer {
             return Err(Unanswered::Nothing("it gives too many blocks".to_owned()));
         }
         Ok(view.blocks)
+    }
+
+    /// Its last block.
+    pub(super) async fn height(&self, within: Duration) -> Result<u64, Unanswered> {
+        let url = format!("{}/v1/status", self.address.url);
+        let answer = self.get(&url, within, MAX_SMALL_ANSWER).await?;
+        let view: PeerStatusView = serde_json::from_slice(&answer)
+            .map_err(|error| Unanswered::Nothing(format!("its status is none: {error}")))?;
+        Ok(view.height)
     }
 
     /// The head that it signed last.
