@@ -245,7 +245,7 @@ impl Run {
             .iter()
             .filter(|node| !samples.iter().any(|sample| sample.has_asked(node.index)))
             .map(|node| node.processor.cpu_ms)
-            .sum();
+            .fold(0.0, std::ops::Add::add);
         let asked = samples
             .iter()
             .map(|sample| sample.answered.len() + sample.others_asked.len())

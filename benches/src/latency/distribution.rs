@@ -69,7 +69,7 @@ impl Distribution {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, missing_docs)]
+    #![allow(clippy::float_cmp, clippy::indexing_slicing, missing_docs)]
     use super::*;
 
     #[test]

@@ -316,22 +316,6 @@ fn bounded(config: &str, rate: u32) -> Option<String> {
     Some(format!("{before}\nrequests_per_second = {rate}\n{after}"))
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(missing_docs)]
-    use super::*;
-
-    #[test]
-    fn a_bound_that_would_bound_nothing_is_noticed() {
-        let config = "[clients]\nrequests_per_second = 0\nburst = 9\n";
-        assert_eq!(
-            bounded(config, 300).as_deref(),
-            Some("[clients]\nrequests_per_second = 300\nburst = 9\n")
-        );
-        assert_eq!(bounded("[clients]\nrequests_each_second = 0\n", 300), None);
-    }
-}
-
 /// Moves the audit logs of nodes that have not started yet into memory.
 fn audit_in_memory(site: &Site) -> Result<TempDir, Failure> {
     let io = |what: &str| SiteError::io(format!("{what} in {MEMORY}"));
@@ -380,4 +364,20 @@ fn write_policy(layout: &Layout, plan: &SitePlan, issuers: &[Issuer]) -> Result<
     let write = |path: &Path| fs::create_dir_all(&folder).and_then(|()| fs::write(path, policy));
     let path = folder.join("policy.toml");
     write(&path).map_err(SiteError::io(format!("write {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(missing_docs)]
+    use super::*;
+
+    #[test]
+    fn a_bound_that_would_bound_nothing_is_noticed() {
+        let config = "[clients]\nrequests_per_second = 0\nburst = 9\n";
+        assert_eq!(
+            bounded(config, 300).as_deref(),
+            Some("[clients]\nrequests_per_second = 300\nburst = 9\n")
+        );
+        assert_eq!(bounded("[clients]\nrequests_each_second = 0\n", 300), None);
+    }
 }
