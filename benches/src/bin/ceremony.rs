@@ -1,10 +1,16 @@
 //! `ceremony`: what a key generation costs. Re-executed with `cryptonode` as its first argument it is the node.
 
+use std::alloc::System;
 use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use benches::ceremony::{self, Arguments};
 use clap::Parser;
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is wiped, as in the programs that are shipped: what is measured is what people run.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();

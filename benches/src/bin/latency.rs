@@ -1,10 +1,16 @@
 //! `latency`: the load generator. Re-executed with the name of a role as its first argument, it is a node or the relay.
 
+use std::alloc::System;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use benches::latency::{self, Arguments};
 use clap::Parser;
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is wiped, as in the programs that are shipped: what is measured is what people run.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();

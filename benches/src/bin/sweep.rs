@@ -1,10 +1,16 @@
 //! `sweep`: experiments. Re-executed it is an instrument (`sweep instrument latency …`), and of these the nodes.
 
+use std::alloc::System;
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
 
 use benches::{ceremony, latency, read, record, sweep};
 use clap::Parser;
+use zeroizing_alloc::ZeroAlloc;
+
+/// What is freed is wiped, as in the programs that are shipped: what is measured is what people run.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os();

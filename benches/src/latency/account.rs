@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use cryptonode::client::{Client, Traffic};
-use cryptonode::server::Phase;
 use serde::Serialize;
 use testkit::misbehaviour::Misbehaviour;
 use testkit::relay::Statistics;
@@ -16,6 +15,7 @@ use super::probe::Probes;
 use super::process_time::Usage;
 use super::running::Running;
 use super::workload::{Sample, failures};
+use crate::steal::Ticks;
 
 /// One run.
 #[derive(Debug, Serialize)]
@@ -26,8 +26,16 @@ pub(super) struct Run {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) failures: BTreeMap<String, (u32, String)>,
     pub(super) seconds: f64,
+    /// Of the requests that succeeded: in the open loop those that were done while requests still came, over that time.
     pub(super) requests_per_second: f64,
-    /// Of the requests that succeeded, from the start (in the open loop: from the moment at which it should have been).
+    /// In the open loop: requests that came in a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) offered_per_second: Option<f64>,
+    /// In the open loop: from the moment at which the last request came to the last one's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) drain_seconds: Option<f64>,
+    /// From the start (in the open loop: from the moment at which it should have been). A request that failed never ends: a percentile that
+    /// falls among those is null. The mean is of the others.
     pub(super) latency_ms: Distribution,
     pub(super) phases_ms: Phases,
     /// A request's share of each process' time.
@@ -35,6 +43,8 @@ pub(super) struct Run {
     pub(super) nodes: Vec<NodeReport>,
     /// What the nodes used together for one request.
     pub(super) nodes_cpu_ms: f64,
+    /// What of it those used that no request was sent to: what it costs to be there.
+    pub(super) idle_nodes_cpu_ms: f64,
     /// UDP payloads between the client and all nodes, for one request.
     pub(super) bytes_sent: f64,
     pub(super) bytes_received: f64,
@@ -42,7 +52,8 @@ pub(super) struct Run {
     pub(super) datagrams_received: f64,
     /// Where the nodes' time went, by phase ([`Phase`](cryptonode::server::Phase)): of the nodes without a fault.
     pub(super) node_phases_ms: BTreeMap<&'static str, Distribution>,
-    /// Mean of what is left of a call when the node's own part is taken off; absent if the nodes do not tell theirs.
+    /// Mean of what is left of a used call when the node's own part is taken off; absent if the nodes did other work than just these calls
+    /// (hedges, floods, failures), or do not tell: then that of the probes may be there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) network_ms: Option<f64>,
     /// Nodes asked for one request, on average: t if none is slow, none fails and none lies.
@@ -57,6 +68,8 @@ pub(super) struct Run {
     pub(super) probes: Probes,
     /// The machine's load average of one minute, before and after.
     pub(super) load_average: (f64, f64),
+    /// The part of the processors' time that the hypervisor gave to others meanwhile; none where the system does not tell.
+    pub(super) steal_share: Option<f64>,
 }
 
 /// Where a request's time went.
@@ -117,18 +130,38 @@ pub(super) struct Account {
     traffic: BTreeMap<String, Traffic>,
     phases: NodePhases,
     load_average: f64,
+    ticks: Option<Ticks>,
 }
 
 impl Account {
-    pub(super) fn now(running: &Running, client: &Client) -> Self {
+    /// Before a run. To ask the nodes for their phases costs them and us processor time: first that, then the usage.
+    pub(super) fn before(running: &Running, client: &Client) -> Self {
+        let phases = NodePhases::of(&running.honest_folders());
+        Self {
+            phases,
+            ..Self::without_phases(running, client)
+        }
+    }
+
+    /// After a run: first the usage, then the phases, so that neither question is counted as the run's.
+    pub(super) fn after(running: &Running, client: &Client) -> Self {
+        let account = Self::without_phases(running, client);
         Self {
             phases: NodePhases::of(&running.honest_folders()),
+            ..account
+        }
+    }
+
+    fn without_phases(running: &Running, client: &Client) -> Self {
+        Self {
             client: Usage::of_process(std::process::id()),
             nodes: running.usage(),
             together: running.usage_together(),
             relay: running.usage_of_relay(),
             traffic: client.traffic().into_iter().collect(),
+            phases: NodePhases::default(),
             load_average: load_average(),
+            ticks: Ticks::now(),
         }
     }
 }
@@ -206,25 +239,33 @@ impl Run {
                 processor,
                 statistics,
             });
-        let node_phases_ms = after.phases.since(&before.phases);
-        let calls = Distribution::of(good.iter().flat_map(|s| s.calls_ms.iter().copied()));
-        let network_ms = node_phases_ms
-            .get(Phase::Whole.name())
-            .map(|whole| calls.mean - whole.mean);
+        let phases = after.phases.since(&before.phases);
+        let network_ms = phases.network_ms(&calls_of(&running.honest(), &good));
+        let idle_nodes_cpu_ms = nodes
+            .iter()
+            .filter(|node| !samples.iter().any(|sample| sample.has_asked(node.index)))
+            .map(|node| node.processor.cpu_ms)
+            .fold(0.0, std::ops::Add::add);
         let asked = samples
             .iter()
             .map(|sample| sample.answered.len() + sample.others_asked.len())
             .sum::<usize>() as f64
             * each;
         let failures = failures(samples);
-        let seconds = load.took.as_secs_f64();
+        let arrivals = load.arrivals.map(|window| window.as_secs_f64());
+        let not_good = samples.len() - good.len();
         Self {
             requests: samples.len(),
             failed: failures.values().map(|(count, _)| count).sum(),
             failures,
-            seconds,
-            requests_per_second: good.len() as f64 / seconds,
-            latency_ms: of(|sample| sample.latency_ms),
+            seconds: load.took.as_secs_f64(),
+            requests_per_second: load.completed_per_second(),
+            offered_per_second: arrivals.map(|window| samples.len() as f64 / window),
+            drain_seconds: arrivals.map(|window| (load.took.as_secs_f64() - window).max(0.0)),
+            latency_ms: Distribution::with_failures(
+                good.iter().map(|sample| sample.latency_ms),
+                not_good,
+            ),
             phases_ms: Phases {
                 late: of(|sample| sample.late_ms),
                 ephemeral_key: of(|sample| sample.ephemeral_key_ms),
@@ -235,18 +276,32 @@ impl Run {
             client: processor(before.client, after.client),
             nodes_cpu_ms: nodes_together.as_ref().map_or(0.0, |all| all.cpu_ms)
                 + nodes.iter().map(|node| node.processor.cpu_ms).sum::<f64>(),
+            idle_nodes_cpu_ms,
             nodes,
             bytes_sent,
             bytes_received,
             datagrams_sent,
             datagrams_received,
-            node_phases_ms,
+            node_phases_ms: phases.distributions(),
             network_ms,
             asked,
             nodes_together,
             relay,
             probes,
             load_average: (before.load_average, after.load_average),
+            steal_share: after
+                .ticks
+                .zip(before.ticks)
+                .and_then(|(after, before)| after.stolen_since(before)),
         }
     }
+}
+
+/// What the calls took whose shares were used, of nodes that tell their own part.
+fn calls_of(honest: &[u16], good: &[&Sample]) -> Vec<f64> {
+    good.iter()
+        .flat_map(|sample| sample.answered.iter().zip(&sample.calls_ms))
+        .filter(|(index, _)| honest.contains(index))
+        .map(|(_, took)| *took)
+        .collect()
 }

@@ -58,6 +58,9 @@ pub struct Arguments {
     /// Of the open loop's random arrivals and of the relay's chances. Keys, nonces and proofs are always drawn by the system
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
     pub seed: u64,
+    /// The first run's number. Each run's arrivals are drawn from the seed and its number: the sweep gives the repetition's
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    pub first_run: u32,
     /// Wrapped keys that the requests go over, in turns [default: one for each request]
     #[arg(long, value_name = "COUNT")]
     pub documents: Option<u32>,

@@ -16,20 +16,28 @@ pub(super) struct Distribution {
 impl Distribution {
     /// Of these values, in their own unit; all zero if there are none.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
+        Self::with_failures(values, 0)
+    }
+
+    /// Of these times, and of so many things that never ended: they count as infinitely long, so that a percentile that falls among them is
+    /// infinite (null in JSON). The mean is of those that ended.
+    pub(super) fn with_failures(values: impl IntoIterator<Item = f64>, failed: usize) -> Self {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
+        let ended = u32::try_from(sorted.len()).unwrap_or(u32::MAX).max(1);
+        let mean = sorted.iter().sum::<f64>() / f64::from(ended);
+        sorted.extend(std::iter::repeat_n(f64::INFINITY, failed));
         let at = |percent: usize| {
             let rank = (percent * sorted.len()).div_ceil(100).max(1);
             sorted.get(rank - 1).copied().unwrap_or_default()
         };
-        let count = u32::try_from(sorted.len()).unwrap_or(u32::MAX).max(1);
         Self {
             p50: at(50),
             p90: at(90),
             p95: at(95),
             p99: at(99),
             max: at(100),
-            mean: sorted.iter().sum::<f64>() / f64::from(count),
+            mean,
         }
     }
 
@@ -61,7 +69,7 @@ impl Distribution {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::float_cmp, missing_docs)]
+    #![allow(clippy::float_cmp, clippy::indexing_slicing, missing_docs)]
     use super::*;
 
     #[test]
@@ -81,6 +89,15 @@ mod tests {
         let counted = Distribution::of_counts(&buckets, values.clone().sum());
         assert_eq!(counted, Distribution::of(values));
         assert_eq!(Distribution::of_counts(&[], 0.0), Distribution::default());
+    }
+
+    #[test]
+    fn what_failed_took_for_ever() {
+        let of = Distribution::with_failures((1..=94).map(f64::from), 6);
+        assert_eq!((of.p50, of.p90, of.mean), (50.0, 90.0, 47.5));
+        assert_eq!([of.p95, of.p99, of.max], [f64::INFINITY; 3]);
+        let shown = serde_json::to_value(of).unwrap_or_default();
+        assert!(shown["p90"] == 90.0 && shown["p99"].is_null(), "{shown}");
     }
 
     #[test]

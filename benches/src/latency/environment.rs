@@ -8,6 +8,8 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::distribution::Distribution;
+use super::outcome::Failure;
+use crate::build::Build;
 
 /// How often the disk is tried.
 const TRIES: usize = 50;
@@ -20,13 +22,18 @@ pub(super) struct Environment {
     pub(super) avx512_ifma: bool,
     pub(super) kernel: String,
     pub(super) software: &'static str,
+    /// What was compiled, and how: commit, compiler, flags.
+    pub(super) build: Build,
     /// Milliseconds of one `fdatasync` after 512 appended bytes, in the nodes' folder: an audit record costs one at least.
     pub(super) disk_sync_ms: Distribution,
 }
 
 impl Environment {
     /// Looks at the machine, and tries the disk below `folder`.
-    pub(super) fn look(folder: &Path) -> Self {
+    ///
+    /// # Errors
+    /// [`Failure`] if this program's own file cannot be read.
+    pub(super) fn look(folder: &Path) -> Result<Self, Failure> {
         let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
             processors
@@ -34,7 +41,8 @@ impl Environment {
                 .find_map(|line| line.strip_prefix(name)?.split_once(':'))
                 .map(|(_, value)| value.trim())
         };
-        Self {
+        Ok(Self {
+            build: Build::look().map_err(|error| Failure::Client(error.to_string()))?,
             processor: field("model name").unwrap_or("unknown").to_owned(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             avx512_ifma: field("flags")
@@ -43,7 +51,7 @@ impl Environment {
                 .map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned()),
             software: env!("CARGO_PKG_VERSION"),
             disk_sync_ms: Distribution::of(sync_times(folder).unwrap_or_default()),
-        }
+        })
     }
 }
 

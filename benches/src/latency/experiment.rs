@@ -12,7 +12,8 @@ use super::connections::{self, Connections};
 use super::environment::Environment;
 use super::faults::Faults;
 use super::flood::{Flood, Flooded};
-use super::load;
+use super::load::{self, seed_of_run};
+use super::node_phases::NodePhases;
 use super::outcome::Failure;
 use super::probe;
 use super::records::Records;
@@ -38,7 +39,7 @@ pub(super) struct Report {
 pub(super) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
     arguments.check()?;
     let home = Home::make(arguments.dir.as_deref(), arguments.keep)?;
-    let starting = spinner(arguments);
+    let starting = spinner();
     let measured = match Running::start(arguments, home.layout(), &starting).await {
         Ok(mut running) => {
             starting.finish_and_clear();
@@ -52,7 +53,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
         }
     };
     let folder = home.layout().root().to_owned();
-    if home.finish(measured.is_ok()) && !arguments.json {
+    if home.finish(measured.is_ok()) {
         anstream::eprintln!("The nodes' files are in {}.", folder.display());
     }
     measured
@@ -63,7 +64,7 @@ async fn measure(
     running: &mut Running,
     home: &Home,
 ) -> Result<Report, Failure> {
-    let environment = Environment::look(home.layout().root());
+    let environment = Environment::look(home.layout().root())?;
     let client = running.warm_client().await?;
     let total = arguments
         .requests
@@ -83,24 +84,30 @@ async fn measure(
     let mut runs = Vec::new();
     let mut first = 0_u32;
     for number in 1..=arguments.repetitions {
-        let progress = bar(arguments, arguments.warm_up, "warm-up");
+        let seed = seed_of_run(
+            arguments.seed,
+            arguments.first_run.saturating_add(number - 1),
+        );
+        let progress = bar(arguments.warm_up, "warm-up");
         let queue = load::prepare(&workload, arguments, first, arguments.warm_up)?;
-        load::run(&workload, arguments, queue, &progress).await;
+        load::run(&workload, arguments, !seed, queue, &progress).await?;
         first = first.saturating_add(arguments.warm_up);
         let queue = load::prepare(&workload, arguments, first, arguments.requests)?;
         first = first.saturating_add(arguments.requests);
 
         running.relay_statistics()?;
-        let before = Account::now(running, workload.client());
+        let before = Account::before(running, workload.client());
         let title = format!("run {number} of {}", arguments.repetitions);
-        let progress = bar(arguments, arguments.requests, &title);
-        let load = load::run(&workload, arguments, queue, &progress).await;
-        let after = Account::now(running, workload.client());
+        let progress = bar(arguments.requests, &title);
+        let load = load::run(&workload, arguments, seed, queue, &progress).await?;
+        let after = Account::after(running, workload.client());
         let relay = running.relay_statistics()?;
         if let Some(records) = &mut records {
             records.write(number, &load.samples)?;
         }
-        let probes = probe::measure(&workload, first, arguments.probes).await;
+        let folders = running.honest_folders();
+        let phases = || NodePhases::of(&folders);
+        let probes = probe::measure(&workload, first, arguments.probes, phases).await;
         first = first.saturating_add(arguments.probes);
         runs.push(Run::of(&load, &before, &after, running, relay, probes));
     }
@@ -119,20 +126,15 @@ async fn measure(
     })
 }
 
-fn spinner(arguments: &Arguments) -> ProgressBar {
-    if arguments.json {
-        return ProgressBar::hidden();
-    }
+/// Progress goes to standard error, and only if that is a terminal: it is no part of what `--json` prints.
+fn spinner() -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(std::time::Duration::from_millis(120));
     spinner
 }
 
 /// A line on the terminal, if there is one; it is redrawn by a thread of its own, a few times a second.
-fn bar(arguments: &Arguments, length: u32, title: &str) -> ProgressBar {
-    if arguments.json {
-        return ProgressBar::hidden();
-    }
+fn bar(length: u32, title: &str) -> ProgressBar {
     let bar = ProgressBar::new(length.into()).with_message(title.to_owned());
     if let Ok(style) =
         ProgressStyle::with_template("{msg:14} {bar:32} {pos}/{len} {per_sec} {eta} left")

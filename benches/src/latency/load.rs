@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::Arguments;
 use super::arguments::Arrivals;
@@ -20,6 +20,33 @@ pub(super) struct Load {
     pub(super) samples: Vec<Sample>,
     /// From the first request's start to the last one's end.
     pub(super) took: Duration,
+    /// In the open loop: from the run's start to the moment at which the last request came.
+    pub(super) arrivals: Option<Duration>,
+}
+
+impl Load {
+    /// Requests that succeeded a second. In the open loop those that were done while requests still came: what is done afterwards says nothing of
+    /// what the cluster can sustain, and the time of the last straggler would be counted as if requests had come in it.
+    pub(super) fn completed_per_second(&self) -> f64 {
+        let window = self.arrivals.unwrap_or(self.took).as_secs_f64();
+        let done = self
+            .samples
+            .iter()
+            .filter(|sample| sample.failure.is_none())
+            .filter(|sample| {
+                self.arrivals.is_none() || sample.at_ms + sample.latency_ms <= window * 1e3
+            });
+        done.count() as f64 / window.max(f64::MIN_POSITIVE)
+    }
+}
+
+/// The seed of one run's arrivals: other runs have others, or an unlucky sequence would be in all of them.
+pub(super) fn seed_of_run(seed: u64, run: u32) -> u64 {
+    // SplitMix64's step and finish: neighbours are far apart.
+    let mut mixed = seed.wrapping_add(u64::from(run).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Requests to send: their numbers, and what is prepared of them.
@@ -41,16 +68,23 @@ pub(super) fn prepare(
         .collect()
 }
 
-/// Sends these requests as the arguments say.
+/// Sends these requests as the arguments say; random arrivals are drawn from `seed`.
+///
+/// # Errors
+/// [`Failure::Stopped`] if a part of this program panicked.
 pub(super) async fn run(
     workload: &Arc<Workload>,
     arguments: &Arguments,
+    seed: u64,
     queue: Queue,
     progress: &ProgressBar,
-) -> Load {
+) -> Result<Load, Failure> {
     let load = match arguments.rate {
         None => closed(workload, queue, arguments.concurrency, progress).await,
-        Some(rate) => open(workload, queue, gaps(rate, arguments), progress).await,
+        Some(rate) => {
+            let gaps = gaps(rate, arguments.arrivals, seed);
+            open(workload, queue, gaps, progress).await
+        }
     };
     progress.finish_and_clear();
     load
@@ -61,7 +95,7 @@ async fn closed(
     queue: Queue,
     concurrency: u16,
     progress: &ProgressBar,
-) -> Load {
+) -> Result<Load, Failure> {
     let next = Arc::new(AtomicU32::new(0));
     let queue: Arc<Vec<_>> = Arc::new(
         queue
@@ -87,11 +121,15 @@ async fn closed(
             samples
         });
     }
-    let samples = callers.join_all().await.into_iter().flatten().collect();
-    Load {
+    let mut samples = Vec::new();
+    while let Some(caller) = callers.join_next().await {
+        samples.extend(caller.map_err(|_| Failure::Stopped("a caller"))?);
+    }
+    Ok(Load {
         samples,
         took: epoch.elapsed(),
-    }
+        arrivals: None,
+    })
 }
 
 /// The timer of the asynchronous runtime counts milliseconds: requests are started by a thread, which sleeps to within
@@ -101,7 +139,7 @@ async fn open(
     queue: Queue,
     gaps: impl Iterator<Item = Duration> + Send + 'static,
     progress: &ProgressBar,
-) -> Load {
+) -> Result<Load, Failure> {
     let (runtime, started, finished) = (Handle::current(), Arc::clone(workload), progress.clone());
     let epoch = Instant::now();
     let pacing = tokio::task::spawn_blocking(move || {
@@ -117,22 +155,38 @@ async fn open(
                 sample
             }));
         }
-        requests
+        (due, requests)
     });
-    let mut samples = Vec::new();
-    for request in pacing.await.unwrap_or_default() {
-        samples.extend(request.await.ok());
-    }
-    Load {
+    let (last, samples) = gather(pacing).await?;
+    Ok(Load {
         samples,
         took: epoch.elapsed(),
-    }
+        arrivals: Some(last.saturating_duration_since(epoch)),
+    })
 }
 
-fn gaps(rate: f64, arguments: &Arguments) -> impl Iterator<Item = Duration> + Send + 'static {
+/// When the last request came, and what became of each. One that panicked, or the thread that starts them, is not passed over: its time would
+/// be missing among the slow ones.
+async fn gather<T>(
+    pacing: JoinHandle<(Instant, Vec<JoinHandle<T>>)>,
+) -> Result<(Instant, Vec<T>), Failure> {
+    let (last, requests) = pacing
+        .await
+        .map_err(|_| Failure::Stopped("the thread that starts requests"))?;
+    let mut done = Vec::with_capacity(requests.len());
+    for request in requests {
+        done.push(request.await.map_err(|_| Failure::Stopped("a request"))?);
+    }
+    Ok((last, done))
+}
+
+fn gaps(
+    rate: f64,
+    arrivals: Arrivals,
+    seed: u64,
+) -> impl Iterator<Item = Duration> + Send + 'static {
     let mean = 1.0 / rate;
-    let arrivals = arguments.arrivals;
-    let mut random = StdRng::seed_from_u64(arguments.seed);
+    let mut random = StdRng::seed_from_u64(seed);
     std::iter::repeat_with(move || {
         Duration::from_secs_f64(match arrivals {
             Arrivals::Even => mean,
@@ -140,4 +194,78 @@ fn gaps(rate: f64, arguments: &Arguments) -> impl Iterator<Item = Duration> + Se
             Arrivals::Poisson => -(1.0 - random.random::<f64>()).ln() * mean,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::float_cmp, clippy::unwrap_used, clippy::panic, missing_docs)]
+    use super::*;
+
+    fn sample(at_ms: f64, latency_ms: f64, failed: bool) -> Sample {
+        Sample {
+            at_ms,
+            latency_ms,
+            late_ms: 0.0,
+            ephemeral_key_ms: 0.0,
+            approvals_ms: 0.0,
+            answers_ms: 0.0,
+            opening_ms: 0.0,
+            answered: Vec::new(),
+            calls_ms: Vec::new(),
+            others_asked: Vec::new(),
+            failure: failed.then(|| ("too-few-answers".to_owned(), String::new())),
+        }
+    }
+
+    #[test]
+    fn what_is_done_after_the_last_arrival_is_not_throughput() {
+        let mut load = Load {
+            samples: vec![
+                sample(0.0, 100.0, false),
+                sample(400.0, 700.0, false),
+                sample(500.0, 100.0, true),
+                sample(1_000.0, 9_000.0, false),
+            ],
+            took: Duration::from_secs(10),
+            arrivals: Some(Duration::from_secs(1)),
+        };
+        assert_eq!(load.completed_per_second(), 1.0);
+        load.arrivals = None;
+        assert_eq!(load.completed_per_second(), 0.3);
+    }
+
+    #[test]
+    fn each_run_has_arrivals_of_its_own_and_the_same_ones_again() {
+        let of = |seed, run| -> Vec<Duration> {
+            let seed = seed_of_run(seed, run);
+            gaps(100.0, Arrivals::Poisson, seed).take(8).collect()
+        };
+        assert_eq!(of(1, 1), of(1, 1));
+        for other in [of(1, 2), of(2, 1), of(1, 3)] {
+            assert_ne!(of(1, 1), other);
+        }
+        assert_ne!(of(1, 2), of(2, 1));
+    }
+
+    #[tokio::test]
+    async fn a_request_that_panics_fails_the_run() {
+        let pacing = |panics: bool| {
+            tokio::spawn(async move {
+                let requests = (0..3).map(|number| {
+                    tokio::spawn(async move {
+                        assert!(!panics || number != 1, "on purpose");
+                        number
+                    })
+                });
+                (Instant::now(), requests.collect())
+            })
+        };
+        assert_eq!(gather(pacing(false)).await.unwrap().1, [0, 1, 2]);
+        assert!(matches!(
+            gather(pacing(true)).await,
+            Err(Failure::Stopped("a request"))
+        ));
+        let thread = tokio::spawn(async { panic!("on purpose") });
+        assert!(gather::<()>(thread).await.is_err());
+    }
 }

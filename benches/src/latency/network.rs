@@ -6,6 +6,7 @@ use testkit::relay::{Config, Network, RelayProcess, node};
 use threshold_exchange::site::SiteError;
 
 use super::Arguments;
+use super::load::seed_of_run;
 use super::outcome::Failure;
 use super::roles;
 
@@ -60,7 +61,7 @@ pub(super) fn start(arguments: &Arguments) -> Result<RelayProcess, Failure> {
     let config = Config {
         parties: (1..=arguments.members).map(node).collect(),
         network: Network::uniform(0.0),
-        seed: arguments.seed,
+        seed: seed_of_run(arguments.seed, arguments.first_run),
     };
     Ok(RelayProcess::start(
         Command::new(program).arg(roles::RELAY),

@@ -39,6 +39,11 @@ pub(super) enum Failure {
         /// Where it wrote.
         log: String,
     },
+    /// A part of the load generator panicked: what it did not measure is missing.
+    #[error(
+        "{0} stopped in the middle, so the run has no result: please report this, with what stands above"
+    )]
+    Stopped(&'static str),
     /// Ctrl-C.
     #[error("interrupted; every node has been stopped")]
     Interrupted,
@@ -56,6 +61,7 @@ impl Failure {
             Self::Network(_) => "network",
             Self::Relay(_) => "relay",
             Self::Role { .. } => "not-ready",
+            Self::Stopped(_) => "stopped",
             Self::Interrupted => "interrupted",
         }
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::distribution::Distribution;
+use super::node_phases::NodePhases;
 use super::workload::Workload;
 
 /// A node that takes longer does not answer.
@@ -36,6 +37,10 @@ pub(super) struct Probes {
     complete: usize,
     t_th_answer_ms: Distribution,
     n_th_answer_ms: Distribution,
+    /// Mean of what is left of the answered calls when the nodes' own part is taken off: the way, QUIC on both sides, the wait for a
+    /// processor. Only if the nodes did just what these calls asked of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network_ms: Option<f64>,
     reader_ms: Reader,
 }
 
@@ -73,6 +78,8 @@ struct Reader {
 #[derive(Default)]
 struct Measured {
     answered: usize,
+    /// What each answered call took, from its own beginning.
+    calls: Vec<f64>,
     t_th: Vec<f64>,
     n_th: Vec<f64>,
     mask: Vec<f64>,
@@ -82,9 +89,15 @@ struct Measured {
     opening: Vec<f64>,
 }
 
-/// Sends the probes, one after the other.
-pub(super) async fn measure(workload: &Arc<Workload>, first: u32, count: u32) -> Probes {
+/// Sends the probes, one after the other. `phases` says what the nodes without a fault have done so far.
+pub(super) async fn measure(
+    workload: &Arc<Workload>,
+    first: u32,
+    count: u32,
+    phases: impl Fn() -> NodePhases,
+) -> Probes {
     let mut measured = Measured::default();
+    let before = phases();
     let started = Instant::now();
     let mut probes = 0;
     for number in first..first.saturating_add(count) {
@@ -101,6 +114,7 @@ pub(super) async fn measure(workload: &Arc<Workload>, first: u32, count: u32) ->
         complete: measured.n_th.len(),
         t_th_answer_ms: Distribution::of(measured.t_th),
         n_th_answer_ms: Distribution::of(measured.n_th),
+        network_ms: phases().since(&before).network_ms(&measured.calls),
         reader_ms: Reader {
             mask: Distribution::of(measured.mask),
             share_verification: Distribution::of(measured.share),
@@ -129,23 +143,20 @@ impl Measured {
         });
         let cluster = workload.client().cluster();
         let package = cluster.package();
-        let mut asked = JoinSet::new();
-        for index in 1..=package.members() {
+        let answers = ask_all(1..=package.members(), |index| {
             let (workload, request) = (Arc::clone(workload), Arc::clone(&request));
-            asked.spawn(async move {
-                let started = Instant::now();
+            async move {
                 let call = workload.client().call(index, &request);
-                let answer = tokio::time::timeout(PATIENCE, call).await.ok()??.ok()?;
-                Some((index, answer, ms(started.elapsed())))
-            });
-        }
-        let answers = asked.join_all().await.into_iter().flatten();
+                tokio::time::timeout(PATIENCE, call).await.ok()??.ok()
+            }
+        });
         let mut good: Vec<(u16, Vec<u8>, f64)> = Vec::new();
-        for (index, answer, took) in answers {
-            if let Answer::Share { share, .. } = answer
-                && self.is_good(workload, document, &ephemeral, index, &share)
+        for answered in answers.await {
+            if let Answer::Share { share, .. } = answered.answer
+                && self.is_good(workload, document, &ephemeral, answered.index, &share)
             {
-                good.push((index, share.into_vec(), took));
+                self.calls.push(answered.call_ms);
+                good.push((answered.index, share.into_vec(), answered.after_ms));
             }
         }
         good.sort_by(|(_, _, a), (_, _, b)| a.total_cmp(b));
@@ -221,6 +232,77 @@ impl Measured {
     }
 }
 
+/// One node's answer to a question that all were asked.
+struct Answered<T> {
+    index: u16,
+    answer: T,
+    /// Since the first was asked: what the reader waits.
+    after_ms: f64,
+    /// Since this one was asked.
+    call_ms: f64,
+}
+
+/// Asks all at once. There is one clock for all, which starts before the first is asked: a task that has to wait for its turn on a processor has
+/// kept the reader waiting as well.
+async fn ask_all<T: Send + 'static, F: Future<Output = Option<T>> + Send + 'static>(
+    indices: impl IntoIterator<Item = u16>,
+    mut ask: impl FnMut(u16) -> F,
+) -> Vec<Answered<T>> {
+    let started = Instant::now();
+    let mut asked = JoinSet::new();
+    for index in indices {
+        let call = ask(index);
+        asked.spawn(async move {
+            let since = Instant::now();
+            let answer = call.await?;
+            Some(Answered {
+                index,
+                answer,
+                after_ms: ms(started.elapsed()),
+                call_ms: ms(since.elapsed()),
+            })
+        });
+    }
+    asked.join_all().await.into_iter().flatten().collect()
+}
+
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(missing_docs)]
+    use super::*;
+
+    /// Keeps the processor for so long.
+    fn busy(duration: Duration) {
+        let since = Instant::now();
+        while since.elapsed() < duration {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn an_answer_whose_task_had_to_wait_has_kept_the_reader_waiting() {
+        const WORK: Duration = Duration::from_millis(5);
+        // One thread: each task starts when the one before has ended.
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let answers = runtime.map(|runtime| {
+            runtime.block_on(ask_all(1..=4, |_| async {
+                busy(WORK);
+                Some(())
+            }))
+        });
+        let mut after: Vec<f64> = answers
+            .iter()
+            .flatten()
+            .map(|answered| answered.after_ms)
+            .collect();
+        after.sort_by(f64::total_cmp);
+        assert_eq!(after.len(), 4);
+        for (place, after) in (1_u32..).zip(after) {
+            assert!(after >= ms(WORK * place), "{place}: {after}");
+        }
+    }
 }

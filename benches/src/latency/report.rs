@@ -64,6 +64,7 @@ fn document(arguments: &Arguments, report: &Report) -> serde_json::Value {
             "faults": report.faults.iter().map(|(node, fault)| (format!("node-{node}"), *fault)).collect::<BTreeMap<_, _>>(),
             "flood": arguments.flood,
             "client_rate": arguments.client_rate,
+            "first_run": arguments.first_run,
             "probes": arguments.probes,
             "handshakes": arguments.handshakes,
         },
@@ -111,9 +112,21 @@ fn text(arguments: &Arguments, report: &Report) -> String {
     }
     for (number, run) in (1..).zip(&report.runs) {
         out.push_str(&format!(
-            "\nrun {number}: {} requests, {:.0}/s, load average {:.1} → {:.1}\n",
-            run.requests, run.requests_per_second, run.load_average.0, run.load_average.1
+            "\nrun {number}: {} requests, {:.0}/s, load average {:.1} → {:.1}{}\n",
+            run.requests,
+            run.requests_per_second,
+            run.load_average.0,
+            run.load_average.1,
+            match run.steal_share {
+                Some(share) => format!(", {:.1} % of the processors stolen", 100.0 * share),
+                None => String::new(),
+            }
         ));
+        if let (Some(offered), Some(drain)) = (run.offered_per_second, run.drain_seconds) {
+            out.push_str(&format!(
+                "{offered:.0} requests/s came; the last were done {drain:.3} s after the last came\n"
+            ));
+        }
         out.push_str(&run_text(arguments, run));
     }
     if let Some(flood) = &report.flood {
@@ -145,10 +158,15 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
         "milliseconds", "p50", "p90", "p95", "p99", "max", "mean"
     );
     let mut row = |name: &str, of: &Distribution| {
-        out.push_str(&format!(
-            "{name:<24}{:>9.3}{:>9.3}{:>9.3}{:>9.3}{:>9.3}{:>9.3}\n",
-            of.p50, of.p90, of.p95, of.p99, of.max, of.mean
-        ));
+        out.push_str(&format!("{name:<24}"));
+        for value in [of.p50, of.p90, of.p95, of.p99, of.max, of.mean] {
+            if value.is_finite() {
+                out.push_str(&format!("{value:>9.3}"));
+            } else {
+                out.push_str(&format!("{:>9}", "none"));
+            }
+        }
+        out.push('\n');
     };
     row("request", &run.latency_ms);
     let phases = &run.phases_ms;
@@ -169,12 +187,17 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
     for (name, of) in run.probes.rows() {
         row(name, of);
     }
-    if let Some(network) = run.network_ms {
-        out.push_str(&format!(
-            "a call's mean without the node's part (network, QUIC, waiting): {network:.3} ms; {:.2} nodes asked a request\n",
-            run.asked
-        ));
+    for (network, of) in [
+        (run.network_ms, "call"),
+        (run.probes.network_ms, "probe's call"),
+    ] {
+        if let Some(network) = network {
+            out.push_str(&format!(
+                "a {of}'s mean without the node's part (network, QUIC, waiting): {network:.3} ms\n"
+            ));
+        }
     }
+    out.push_str(&format!("{:.2} nodes asked a request\n", run.asked));
     if let Some(relay) = &run.relay {
         let did = &relay.statistics;
         out.push_str(&format!(
@@ -183,8 +206,9 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
         ));
     }
     out.push_str(&format!(
-        "for each request: nodes {:.3} ms of processor in all, client {:.3} ms; {:.0} bytes in {:.1} datagrams out, {:.0} in {:.1} back\n",
+        "for each request: nodes {:.3} ms of processor in all ({:.3} of it those that were not asked), client {:.3} ms; {:.0} bytes in {:.1} datagrams out, {:.0} in {:.1} back\n",
         run.nodes_cpu_ms,
+        run.idle_nodes_cpu_ms,
         run.client.cpu_ms,
         run.bytes_sent,
         run.datagrams_sent,

@@ -290,23 +290,30 @@ fn options(arguments: &Arguments) -> ClientOptions {
     }
 }
 
-/// Writes the bound on each client into the configurations of nodes that have not started yet.
+/// Writes the bound on each client into the configurations of nodes that have not started yet; 0 leaves them as they come.
 fn bound_clients(site: &Site, rate: u32) -> Result<(), Failure> {
+    if rate == 0 {
+        return Ok(());
+    }
     for node in site.nodes() {
         let path = node.folder.join(CONFIG_FILE);
-        let io = SiteError::io(format!("change {}", path.display()));
-        fs::read_to_string(&path)
-            .map(|text| {
-                text.replacen(
-                    "\nrequests_per_second = 0\n",
-                    &format!("\nrequests_per_second = {rate}\n"),
-                    1,
-                )
-            })
-            .and_then(|text| fs::write(&path, text))
-            .map_err(io)?;
+        let io = |error| SiteError::io(format!("change {}", path.display()))(error);
+        let text = fs::read_to_string(&path).map_err(io)?;
+        let bounded = bounded(&text, rate).ok_or_else(|| {
+            SiteError::Unexpected(format!(
+                "{} has no line `requests_per_second = 0`, so --client-rate would bound nothing: look at what `cryptonode init` writes",
+                path.display()
+            ))
+        })?;
+        fs::write(&path, bounded).map_err(io)?;
     }
     Ok(())
+}
+
+/// A node's configuration with this bound on each client; none if it is not as a node comes.
+fn bounded(config: &str, rate: u32) -> Option<String> {
+    let (before, after) = config.split_once("\nrequests_per_second = 0\n")?;
+    Some(format!("{before}\nrequests_per_second = {rate}\n{after}"))
 }
 
 /// Moves the audit logs of nodes that have not started yet into memory.
@@ -357,4 +364,20 @@ fn write_policy(layout: &Layout, plan: &SitePlan, issuers: &[Issuer]) -> Result<
     let write = |path: &Path| fs::create_dir_all(&folder).and_then(|()| fs::write(path, policy));
     let path = folder.join("policy.toml");
     write(&path).map_err(SiteError::io(format!("write {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(missing_docs)]
+    use super::*;
+
+    #[test]
+    fn a_bound_that_would_bound_nothing_is_noticed() {
+        let config = "[clients]\nrequests_per_second = 0\nburst = 9\n";
+        assert_eq!(
+            bounded(config, 300).as_deref(),
+            Some("[clients]\nrequests_per_second = 300\nburst = 9\n")
+        );
+        assert_eq!(bounded("[clients]\nrequests_each_second = 0\n", 300), None);
+    }
 }

@@ -45,6 +45,7 @@ pub(super) struct Sample {
     pub(super) late_ms: f64,
     pub(super) ephemeral_key_ms: f64,
     pub(super) approvals_ms: f64,
+    /// From the first node's being asked to the answer that was enough; zero if none was.
     pub(super) answers_ms: f64,
     pub(super) opening_ms: f64,
     /// Members whose shares were used.
@@ -56,6 +57,13 @@ pub(super) struct Sample {
     /// Why there is no secret, if there is none: a stable code and a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) failure: Option<(String, String)>,
+}
+
+impl Sample {
+    /// Whether this member was asked.
+    pub(super) fn has_asked(&self, index: u16) -> bool {
+        self.answered.contains(&index) || self.others_asked.contains(&index)
+    }
 }
 
 impl Workload {
@@ -189,13 +197,8 @@ impl Workload {
         sample.latency_ms = ms(done.saturating_duration_since(due));
         sample.ephemeral_key_ms = ms(prepared.ephemeral_key);
         sample.approvals_ms = ms(prepared.approving);
-        // The t-th answer is the last one that was used.
-        sample.answers_ms = opened
-            .nodes
-            .iter()
-            .filter(|node| node.what == Outcome::Answered)
-            .filter_map(|node| node.millis)
-            .fold(0.0, f64::max);
+        // Not the slowest call of those that were used: one that began late, in another's place, ends later than a longer one.
+        sample.answers_ms = opened.answered_after.map_or(0.0, ms);
         sample.opening_ms = (ms(done - asking) - sample.answers_ms).max(0.0);
         let indices = |wanted: fn(&Outcome) -> bool| {
             let nodes = opened.nodes.iter().filter(|node| wanted(&node.what));
@@ -254,6 +257,7 @@ impl Workload {
         Opened {
             result,
             nodes: collected.nodes,
+            answered_after: collected.answered_after,
         }
     }
 }

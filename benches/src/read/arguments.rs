@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use threshold_exchange::site::RecordEngine;
 
 const EXAMPLES: &str = "\
 Examples:
   sweep instrument read                                   3 of 5 nodes, 3 of 4 organisations, a document of 16 KiB
   sweep instrument read --organisations 8 --approvals 5   more to agree
+  sweep instrument read --engine simplex                  the organisations' peers agree by consensus
   sweep instrument read --bytes 16777216 --requests 20    a document of 16 MiB";
 
 /// Where the time of a whole read goes: golden record, approvals, cluster, body.
@@ -29,6 +31,9 @@ pub struct Arguments {
     /// How many of them must approve a read
     #[arg(long, default_value_t = 3, value_name = "M")]
     pub approvals: u16,
+    /// What orders the golden record: solo, in the platform's process, or simplex, each organisation's peer a process of its own
+    #[arg(long, value_enum, default_value_t = RecordEngine::Solo)]
+    pub engine: RecordEngine,
     /// Length of the document
     #[arg(long, default_value_t = 16_384, value_name = "BYTES")]
     pub bytes: u64,

@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::json;
-use threshold_exchange::site::{Exchange, Home, Program, Site, SiteError, SitePlan, interruption};
+use threshold_exchange::site::{
+    Exchange, Home, Program, RecordEngine, Site, SiteError, SitePlan, interruption,
+};
 
 pub use arguments::Arguments;
 
@@ -77,7 +79,7 @@ async fn measure(arguments: &Arguments) -> Result<Measured, SiteError> {
         approvals: arguments.approvals,
     };
     let program = Program::current(&arguments.log)?;
-    let mut site = Site::new(home.layout().clone(), program, plan);
+    let mut site = Site::new(home.layout().clone(), program, plan).ordered_by(arguments.engine);
     let measured = on_site(arguments, &mut site).await;
     let stopped = site.stop().await;
     let measured = measured.and_then(|measured| stopped.map(|_| measured));
@@ -189,6 +191,10 @@ fn document(arguments: &Arguments, measured: &Measured) -> serde_json::Value {
             "threshold": arguments.threshold,
             "organisations": arguments.organisations,
             "approvals": arguments.approvals,
+            "engine": match arguments.engine {
+                RecordEngine::Solo => "solo",
+                RecordEngine::Simplex => "simplex",
+            },
             "bytes": arguments.bytes,
             "requests": arguments.requests,
             "warm_up": arguments.warm_up,

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::failure::Failure;
+use crate::build::Build;
 
 /// What a reader must know to compare the numbers with others, or to measure them again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,29 +30,12 @@ pub(super) struct Machine {
     pub(super) system: String,
 }
 
-/// The program.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Build {
-    pub(super) version: String,
-    /// The commit that is checked out where the program was built; absent outside a repository.
-    pub(super) commit: Option<String>,
-    /// Whether files differ from that commit.
-    pub(super) changed: bool,
-    /// SHA-256 of the executable: what was really run.
-    pub(super) executable_sha256: String,
-    pub(super) rustc: String,
-    pub(super) target: String,
-    pub(super) profile: String,
-    pub(super) opt_level: String,
-    pub(super) flags: String,
-}
-
 impl Environment {
     /// Looks.
     pub(super) fn look() -> Result<Self, Failure> {
         Ok(Self {
             machine: Machine::look(),
-            build: Build::look()?,
+            build: Build::look().map_err(Failure::io("read this program's own file"))?,
         })
     }
 }
@@ -90,50 +72,6 @@ impl Machine {
             system: system.to_owned(),
         }
     }
-}
-
-impl Build {
-    fn look() -> Result<Self, Failure> {
-        let executable =
-            std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
-        let bytes =
-            fs::read(&executable).map_err(Failure::io(format!("read {}", executable.display())))?;
-        let commit = git(&["rev-parse", "HEAD"]);
-        Ok(Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            changed: commit.is_some() && git(&["status", "--porcelain"]).is_some(),
-            commit,
-            executable_sha256: hex::encode(Sha256::digest(&bytes)),
-            rustc: env!("BUILD_RUSTC").to_owned(),
-            target: env!("BUILD_TARGET").to_owned(),
-            profile: env!("BUILD_PROFILE").to_owned(),
-            opt_level: env!("BUILD_OPT_LEVEL").to_owned(),
-            flags: env!("BUILD_FLAGS").to_owned(),
-        })
-    }
-
-    /// The commit in words.
-    pub(super) fn commit_text(&self) -> String {
-        let commit = self.commit.as_deref().unwrap_or("no repository");
-        if self.changed {
-            format!("{commit}, with changes")
-        } else {
-            commit.to_owned()
-        }
-    }
-}
-
-/// What git says in the source tree, if there is one and it says anything.
-fn git(words: &[&str]) -> Option<String> {
-    let output = Command::new("git")
-        .arg("-C")
-        .arg(env!("CARGO_MANIFEST_DIR"))
-        .args(words)
-        .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (!text.is_empty()).then_some(text)
 }
 
 fn read(path: impl AsRef<Path>) -> String {

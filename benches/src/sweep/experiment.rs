@@ -24,7 +24,7 @@
 //! only = ["members=4"]
 //!
 //! [[plots]]
-//! kind = "lines"                # lines, knee, cdf, phases, dots: see the ready experiments
+//! kind = "lines"                # lines, knee, cdf, phases (of total = "latency_mean_ms", if not said otherwise), dots
 //! title = "Latency against n"
 //! x = "members"
 //! series = ["preset"]           # tells the lines apart
@@ -129,6 +129,10 @@ fn one() -> u32 {
     1
 }
 
+fn whole_request() -> String {
+    "latency_mean_ms".to_owned()
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Quick {
@@ -157,6 +161,9 @@ pub(super) struct Plot {
     /// Columns of the summary, such as `latency_p50_ms`.
     #[serde(default)]
     pub(super) y: Vec<String>,
+    /// Of phases: the column of the whole.
+    #[serde(default = "whole_request")]
+    pub(super) total: String,
     /// Only the points with these settings.
     #[serde(default)]
     pub(super) only: Option<String>,

@@ -23,9 +23,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::environment::{Build, Environment};
+use super::environment::Environment;
 use super::experiment::{Experiment, Settings};
 use super::failure::Failure;
+use crate::build::Build;
 
 /// What was begun in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub(super) struct Measurement {
     pub(super) started: String,
     pub(super) seconds: f64,
     pub(super) load_average: (Option<f64>, Option<f64>),
+    /// The part of the processors' time that the hypervisor gave to others meanwhile.
+    #[serde(default)]
+    pub(super) steal_share: Option<f64>,
     pub(super) build: Build,
 }
 

@@ -46,7 +46,7 @@ const PEERS_RUN: [&str; 7] = [
 ];
 
 /// The options that the sweep itself gives.
-const OURS: [&str; 2] = ["json", "records"];
+const OURS: [&str; 3] = ["json", "records", "first-run"];
 
 impl Instrument {
     /// Its name in files and on the command line.
@@ -85,7 +85,7 @@ impl Instrument {
             };
         };
         command
-            .try_get_matches_from(self.typed(settings))
+            .try_get_matches_from(self.typed(settings, 1))
             .map(drop)
             .map_err(|error| {
                 let text = error.to_string();
@@ -94,16 +94,29 @@ impl Instrument {
     }
 
     /// What a person types to measure the same.
-    pub(super) fn typed(self, settings: &Settings) -> Vec<String> {
+    pub(super) fn typed(self, settings: &Settings, repetition: u32) -> Vec<String> {
         std::iter::once(self.name().to_owned())
             .chain(options(settings))
+            .chain(self.first_run(settings, repetition))
             .collect()
+    }
+
+    /// Each repetition has arrivals of its own: its runs are numbered on from those of the one before.
+    fn first_run(self, settings: &Settings, repetition: u32) -> Option<String> {
+        let runs = settings
+            .get("repetitions")
+            .and_then(|runs| runs.parse().ok());
+        let before = repetition
+            .saturating_sub(1)
+            .saturating_mul(runs.unwrap_or(1));
+        (self == Self::Latency).then(|| format!("--first-run={}", before.saturating_add(1)))
     }
 
     /// The program and its words that measure a point into `records`, an absolute path.
     pub(super) fn call(
         self,
         settings: &Settings,
+        repetition: u32,
         records: &Path,
     ) -> Result<(PathBuf, Vec<String>), Failure> {
         let (program, start) = if self == Self::Peers {
@@ -115,6 +128,7 @@ impl Instrument {
         };
         let mut words: Vec<String> = start.into_iter().map(str::to_owned).collect();
         words.extend(options(settings));
+        words.extend(self.first_run(settings, repetition));
         words.push("--json".to_owned());
         words.push(format!("--records={}", records.display()));
         Ok((program, words))
@@ -138,6 +152,18 @@ fn options(settings: &Settings) -> impl Iterator<Item = String> {
 mod tests {
     #![allow(missing_docs)]
     use super::*;
+
+    #[test]
+    fn repetitions_have_arrivals_of_their_own() {
+        let settings = |runs: &str| [("repetitions".to_owned(), runs.to_owned())].into();
+        let typed = |instrument: Instrument, runs, repetition| {
+            let words = instrument.typed(&settings(runs), repetition);
+            words.last().cloned().unwrap_or_default()
+        };
+        assert_eq!(typed(Instrument::Latency, "1", 3), "--first-run=3");
+        assert_eq!(typed(Instrument::Latency, "2", 3), "--first-run=5");
+        assert_eq!(typed(Instrument::Ceremony, "1", 3), "--repetitions=1");
+    }
 
     #[test]
     fn settings_become_what_a_person_would_type() {

@@ -8,11 +8,13 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 
-use super::environment::{Build, load_average, now};
+use super::environment::{load_average, now};
 use super::experiment::Settings;
 use super::failure::Failure;
 use super::folder::{Folder, Measurement};
 use super::instrument::Instrument;
+use crate::build::Build;
+use crate::steal::Ticks;
 
 /// How a measurement ended.
 #[derive(Debug)]
@@ -34,8 +36,9 @@ pub(super) async fn measure(
     let unfinished = folder.unfinished()?;
     let records = std::path::absolute(unfinished.join("records.jsonl"))
         .map_err(Failure::io("find the folder"))?;
-    let (program, words) = instrument.call(settings, &records)?;
+    let (program, words) = instrument.call(settings, *repetition, &records)?;
     let (started, clock, load_before) = (now(), Instant::now(), load_average());
+    let ticks_before = Ticks::now();
     let file = |name: &str| {
         File::create(unfinished.join(name)).map_err(Failure::io(format!("make {name}")))
     };
@@ -63,10 +66,13 @@ pub(super) async fn measure(
     let measurement = Measurement {
         settings: settings.clone(),
         repetition: *repetition,
-        command: instrument.typed(settings),
+        command: instrument.typed(settings, *repetition),
         started,
         seconds: clock.elapsed().as_secs_f64(),
         load_average: (load_before, load_average()),
+        steal_share: Ticks::now()
+            .zip(ticks_before)
+            .and_then(|(after, before)| after.stolen_since(before)),
         build: build.clone(),
     };
     folder.finish(&unfinished, slug, *repetition, &measurement)?;

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `run` | number of the run within the measurement, from 1 |
 //! | `latency_ms` | how long it took, in milliseconds |
-//! | `failure` | present if it failed; its time then counts nowhere, itself as a failure |
+//! | `failure` | present if it failed; its time then counts nowhere, itself as a failure that took for ever |
 //! | any other `*_ms` | a phase of it, except `at_ms`, when it began |
 //! | any `*_bytes` | bytes of it |
 //! | texts | labels, such as `operation`: records with different labels are different lines in the plots |
@@ -37,6 +37,13 @@ pub(super) struct Run {
 }
 
 impl Run {
+    /// The times of all: what failed never ended, and counts as infinitely long. Left out it would make a cluster that fails under load look fast.
+    pub(super) fn with_failures(&self) -> Vec<f64> {
+        let mut all = self.latency_ms.clone();
+        all.extend(std::iter::repeat_n(f64::INFINITY, self.failed as usize));
+        all
+    }
+
     /// A phase's part of all requests' time.
     pub(super) fn share(&self, phase: &str) -> Option<f64> {
         let whole: f64 = self.latency_ms.iter().sum();
@@ -54,6 +61,45 @@ pub(super) struct Facts {
     pub(super) asked: Option<f64>,
     pub(super) bytes_sent: Option<f64>,
     pub(super) bytes_received: Option<f64>,
+    pub(super) offered_per_second: Option<f64>,
+    pub(super) drain_seconds: Option<f64>,
+    pub(super) idle_nodes_cpu_ms: Option<f64>,
+    pub(super) steal_share: Option<f64>,
+    #[serde(default)]
+    pub(super) client: Used,
+    #[serde(default)]
+    pub(super) relay: Used,
+    #[serde(default)]
+    pub(super) nodes: Vec<Used>,
+    #[serde(default)]
+    pub(super) probes: Probes,
+    /// Phase → what it took the nodes.
+    #[serde(default)]
+    pub(super) node_phases_ms: BTreeMap<String, Spread>,
+}
+
+/// What one process used for one request.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Used {
+    pub(super) cpu_ms: Option<f64>,
+    pub(super) bytes_sent: Option<f64>,
+    pub(super) bytes_received: Option<f64>,
+}
+
+/// What requests to all nodes gave.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Probes {
+    pub(super) network_ms: Option<f64>,
+    pub(super) t_th_answer_ms: Option<Spread>,
+    pub(super) n_th_answer_ms: Option<Spread>,
+}
+
+/// What the summary takes of a distribution in an instrument's document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub(super) struct Spread {
+    pub(super) p50: Option<f64>,
+    pub(super) p99: Option<f64>,
+    pub(super) mean: Option<f64>,
 }
 
 /// Labels → runs, by the run's number.

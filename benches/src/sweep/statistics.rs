@@ -47,7 +47,8 @@ pub(super) enum Statistic {
     Mean,
 }
 
-/// Estimates statistics of the values of several runs. Nothing if there are no values.
+/// Estimates statistics of the values of several runs. Nothing if there are no values. What failed is given as infinite; a quantile that falls among
+/// these is nothing, and an end of an interval that does is none.
 pub(super) fn estimate(runs: &[&[f64]], statistics: &[Statistic]) -> Vec<Option<Estimate>> {
     let runs: Vec<&[f64]> = runs.iter().copied().filter(|run| !run.is_empty()).collect();
     let mut all: Vec<f64> = runs.concat();
@@ -73,13 +74,27 @@ pub(super) fn estimate(runs: &[&[f64]], statistics: &[Statistic]) -> Vec<Option<
                 (None, Statistic::Quantile(q)) => order_statistics(&all, *q),
                 (None, Statistic::Mean) => (None, None),
             };
-            Some(Estimate { value, low, high })
+            let finite = |end: Option<f64>| end.filter(|end| end.is_finite());
+            value.is_finite().then_some(Estimate {
+                value,
+                low: finite(low),
+                high: finite(high),
+            })
         })
         .collect()
 }
 
-/// The mean of one number a run, of a kind that is never negative.
-pub(super) fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
+/// Whether a quantity can be below zero: a difference of two times can, a time cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// Its interval ends at zero at the latest.
+    NeverNegative,
+    /// Its interval is left as it is.
+    Any,
+}
+
+/// The mean of one number a run.
+pub(super) fn mean_of_runs(values: &[f64], sign: Sign) -> Option<Estimate> {
     let count = values.len();
     let mean = values.iter().sum::<f64>() / count as f64;
     let half = match count {
@@ -93,7 +108,10 @@ pub(super) fn mean_of_runs(values: &[f64]) -> Option<Estimate> {
     };
     Some(Estimate {
         value: mean,
-        low: half.map(|half| (mean - half).max(0.0)),
+        low: half.map(|half| match sign {
+            Sign::NeverNegative => (mean - half).max(0.0),
+            Sign::Any => mean - half,
+        }),
         high: half.map(|half| mean + half),
     })
 }
@@ -181,6 +199,7 @@ mod tests {
         clippy::unwrap_used,
         clippy::indexing_slicing,
         clippy::float_cmp,
+        clippy::panic,
         missing_docs
     )]
     use super::*;
@@ -239,9 +258,35 @@ mod tests {
 
     #[test]
     fn one_number_a_run_gets_students_interval() {
-        let three = mean_of_runs(&[9.0, 10.0, 11.0]).unwrap();
+        let three = mean_of_runs(&[9.0, 10.0, 11.0], Sign::NeverNegative).unwrap();
         assert!((three.high.unwrap() - (10.0 + 4.303 / 3.0_f64.sqrt())).abs() < 1e-9);
-        assert_eq!(mean_of_runs(&[5.0]).unwrap().low, None);
-        assert_eq!(mean_of_runs(&[]), None);
+        assert_eq!(mean_of_runs(&[5.0], Sign::Any).unwrap().low, None);
+        assert_eq!(mean_of_runs(&[], Sign::Any), None);
+    }
+
+    #[test]
+    fn only_what_cannot_be_negative_is_cut_at_zero() {
+        let runs = [-0.1, 0.0, 0.1];
+        assert_eq!(
+            mean_of_runs(&runs, Sign::NeverNegative).unwrap().low,
+            Some(0.0)
+        );
+        let difference = mean_of_runs(&runs, Sign::Any).unwrap();
+        assert!((difference.low.unwrap() + difference.high.unwrap()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_quantile_among_the_failures_is_none_and_has_no_upper_end() {
+        let mut run = up_to(90);
+        run.extend([f64::INFINITY; 10]);
+        let statistics = [0.5, 0.9, 0.99].map(Statistic::Quantile);
+        for runs in [vec![run.as_slice()], vec![run.as_slice(); 3]] {
+            let [median, high, highest] = estimate(&runs, &statistics)[..] else {
+                panic!("three statistics");
+            };
+            assert_eq!(median.unwrap().value, 50.0);
+            assert_eq!((high.unwrap().value, high.unwrap().high), (90.0, None));
+            assert_eq!(highest, None);
+        }
     }
 }

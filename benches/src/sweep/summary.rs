@@ -1,7 +1,8 @@
 //! `summary.csv`: one row a point, with what was measured of it and the ends of its 95 % confidence intervals.
 //!
 //! Columns: the settings that vary and the records' labels; `runs`, `requests`, `failed`; then for each quantity its value,
-//! `…_low` and `…_high`. `PHASE_share` is the phase's part of the whole time, between 0 and 1. An end that the data do not bound is
+//! `…_low` and `…_high`. Percentiles are of all requests, and those that failed count as infinitely long: one that falls among them is empty, and so is
+//! the maximum. Means are of those that succeeded. `node_PHASE_…` is what the nodes told of their own work. `PHASE_share` is the phase's part of the whole time, between 0 and 1. An end that the data do not bound is
 //! empty. Times are in milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,31 +10,91 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::experiment::{Experiment, Settings};
 use super::failure::Failure;
 use super::folder::Folder;
-use super::records::{self, Run};
-use super::statistics::{Estimate, Statistic, estimate, mean_of_runs};
+use super::records::{self, Run, Spread, Used};
+use super::statistics::{Estimate, Sign, Statistic, estimate, mean_of_runs};
 
-const LATENCY: [(&str, Statistic); 4] = [
+/// Of all requests: those that failed count as infinitely long.
+const QUANTILES: [(&str, Statistic); 4] = [
     ("latency_p50_ms", Statistic::Quantile(0.50)),
     ("latency_p90_ms", Statistic::Quantile(0.90)),
+    ("latency_p95_ms", Statistic::Quantile(0.95)),
     ("latency_p99_ms", Statistic::Quantile(0.99)),
-    ("latency_mean_ms", Statistic::Mean),
 ];
+
+/// Of those that succeeded.
+const MEAN: (&str, Statistic) = ("latency_mean_ms", Statistic::Mean);
 
 /// A fact of whole runs.
 type Fact = fn(&Run) -> Option<f64>;
 
-const FACTS: [(&str, Fact); 7] = [
-    ("requests_per_second", |run| run.facts.requests_per_second),
-    ("failed_share", |run| {
-        let all = run.latency_ms.len() as f64 + f64::from(run.failed);
-        Some(f64::from(run.failed) / all)
-    }),
-    ("nodes_cpu_ms", |run| run.facts.nodes_cpu_ms),
-    ("network_ms", |run| run.facts.network_ms),
-    ("nodes_asked", |run| run.facts.asked),
-    ("bytes_sent", |run| run.facts.bytes_sent),
-    ("bytes_received", |run| run.facts.bytes_received),
-];
+const FACTS: [(&str, Sign, Fact); 21] = {
+    use Sign::{Any, NeverNegative};
+    [
+        ("latency_max_ms", NeverNegative, |run| {
+            let slowest = run.with_failures().into_iter().reduce(f64::max)?;
+            slowest.is_finite().then_some(slowest)
+        }),
+        ("requests_per_second", NeverNegative, |run| {
+            run.facts.requests_per_second
+        }),
+        ("offered_per_second", NeverNegative, |run| {
+            run.facts.offered_per_second
+        }),
+        ("drain_seconds", NeverNegative, |run| {
+            run.facts.drain_seconds
+        }),
+        ("failed_share", NeverNegative, |run| {
+            let all = run.latency_ms.len() as f64 + f64::from(run.failed);
+            Some(f64::from(run.failed) / all)
+        }),
+        ("nodes_cpu_ms", NeverNegative, |run| run.facts.nodes_cpu_ms),
+        ("idle_nodes_cpu_ms", NeverNegative, |run| {
+            run.facts.idle_nodes_cpu_ms
+        }),
+        ("node_cpu_mean_ms", NeverNegative, |run| {
+            mean_node(run, |node| node.cpu_ms)
+        }),
+        ("node_cpu_max_ms", NeverNegative, |run| {
+            most_of_a_node(run, |node| node.cpu_ms)
+        }),
+        ("node_bytes_sent_max", NeverNegative, |run| {
+            most_of_a_node(run, |node| node.bytes_sent)
+        }),
+        ("node_bytes_received_max", NeverNegative, |run| {
+            most_of_a_node(run, |node| node.bytes_received)
+        }),
+        ("client_cpu_ms", NeverNegative, |run| {
+            run.facts.client.cpu_ms
+        }),
+        ("relay_cpu_ms", NeverNegative, |run| run.facts.relay.cpu_ms),
+        // Differences of two means.
+        ("network_ms", Any, |run| run.facts.network_ms),
+        ("probe_network_ms", Any, |run| run.facts.probes.network_ms),
+        ("probe_t_th_p50_ms", NeverNegative, |run| {
+            run.facts.probes.t_th_answer_ms?.p50
+        }),
+        ("probe_n_th_p50_ms", NeverNegative, |run| {
+            run.facts.probes.n_th_answer_ms?.p50
+        }),
+        ("nodes_asked", NeverNegative, |run| run.facts.asked),
+        ("bytes_sent", NeverNegative, |run| run.facts.bytes_sent),
+        ("bytes_received", NeverNegative, |run| {
+            run.facts.bytes_received
+        }),
+        ("steal_share", NeverNegative, |run| run.facts.steal_share),
+    ]
+};
+
+/// The mean over a run's nodes of what one request cost each.
+fn mean_node(run: &Run, of: fn(&Used) -> Option<f64>) -> Option<f64> {
+    let values: Vec<f64> = run.facts.nodes.iter().filter_map(of).collect();
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// What one request cost the node that it cost most.
+fn most_of_a_node(run: &Run, of: fn(&Used) -> Option<f64>) -> Option<f64> {
+    run.facts.nodes.iter().filter_map(of).reduce(f64::max)
+}
 
 /// Everything that was measured, by point.
 #[derive(Debug)]
@@ -70,20 +131,18 @@ impl Row {
 
     /// Each run's own value of a column.
     pub(super) fn values_of_runs(&self, column: &str) -> Vec<f64> {
-        let statistic = LATENCY.iter().find(|(name, _)| *name == column);
-        let fact = FACTS.iter().find(|(name, _)| *name == column);
+        let quantile = QUANTILES.iter().find(|(name, _)| *name == column);
+        let fact = FACTS.iter().find(|(name, _, _)| *name == column);
+        let one = |values: &[f64], statistic| {
+            let estimated = estimate(&[values], &[statistic]).into_iter().flatten();
+            estimated.map(|estimate| estimate.value).next()
+        };
         self.runs
             .iter()
-            .filter_map(|run| match (statistic, fact) {
-                (Some((_, statistic)), _) => {
-                    let estimated = estimate(&[&run.latency_ms], &[*statistic]);
-                    estimated
-                        .into_iter()
-                        .flatten()
-                        .next()
-                        .map(|estimate| estimate.value)
-                }
-                (_, Some((_, fact))) => fact(run),
+            .filter_map(|run| match (quantile, fact) {
+                (Some((_, statistic)), _) => one(&run.with_failures(), *statistic),
+                (_, Some((_, _, fact))) => fact(run),
+                _ if column == MEAN.0 => one(&run.latency_ms, MEAN.1),
                 _ => None,
             })
             .collect()
@@ -201,9 +260,12 @@ impl Row {
     fn of(settings: Settings, runs: Vec<Run>) -> Self {
         let mut values = BTreeMap::new();
         let of = |values: fn(&Run) -> &[f64]| -> Vec<&[f64]> { runs.iter().map(values).collect() };
-        let statistics = LATENCY.map(|(_, statistic)| statistic);
-        let latency = estimate(&of(|run| &run.latency_ms), &statistics);
-        for ((name, _), estimate) in LATENCY.iter().zip(latency) {
+        let all: Vec<Vec<f64>> = runs.iter().map(Run::with_failures).collect();
+        let all: Vec<&[f64]> = all.iter().map(Vec::as_slice).collect();
+        let quantiles = estimate(&all, &QUANTILES.map(|(_, statistic)| statistic));
+        let mean = estimate(&of(|run| &run.latency_ms), &[MEAN.1]);
+        let names = QUANTILES.iter().chain([&MEAN]);
+        for ((name, _), estimate) in names.zip(quantiles.into_iter().chain(mean)) {
             values.extend(estimate.map(|estimate| ((*name).to_owned(), estimate)));
         }
         let phases: BTreeSet<&String> = runs.iter().flat_map(|run| run.phases_ms.keys()).collect();
@@ -220,7 +282,8 @@ impl Row {
                     .map(|mean| (format!("{phase}_mean_ms"), mean)),
             );
             let shares: Vec<f64> = runs.iter().filter_map(|run| run.share(phase)).collect();
-            values.extend(mean_of_runs(&shares).map(|share| (format!("{phase}_share"), share)));
+            let share = mean_of_runs(&shares, Sign::NeverNegative);
+            values.extend(share.map(|share| (format!("{phase}_share"), share)));
         }
         let bytes: BTreeSet<&String> = runs.iter().flat_map(|run| run.bytes.keys()).collect();
         for name in bytes {
@@ -229,12 +292,14 @@ impl Row {
                 .filter_map(|run| run.bytes.get(name))
                 .map(|values| values.iter().sum::<f64>() / values.len().max(1) as f64)
                 .collect();
-            values.extend(mean_of_runs(&means).map(|mean| (name.clone(), mean)));
+            let mean = mean_of_runs(&means, Sign::NeverNegative);
+            values.extend(mean.map(|mean| (name.clone(), mean)));
         }
-        for (name, fact) in FACTS {
+        for (name, sign, fact) in FACTS {
             let of_runs: Vec<f64> = runs.iter().filter_map(fact).collect();
-            values.extend(mean_of_runs(&of_runs).map(|mean| (name.to_owned(), mean)));
+            values.extend(mean_of_runs(&of_runs, sign).map(|mean| (name.to_owned(), mean)));
         }
+        values.extend(node_phases(&runs));
         let failed = runs.iter().map(|run| run.failed).sum();
         let good: usize = runs.iter().map(|run| run.latency_ms.len()).sum();
         Self {
@@ -245,6 +310,31 @@ impl Row {
             runs,
         }
     }
+}
+
+/// What the phases of a request took the nodes: `node_PHASE_mean_ms` and two percentiles, each the mean over runs.
+fn node_phases(runs: &[Run]) -> BTreeMap<String, Estimate> {
+    type Part = (&'static str, fn(&Spread) -> Option<f64>);
+    const PARTS: [Part; 3] = [
+        ("p50", |of| of.p50),
+        ("p99", |of| of.p99),
+        ("mean", |of| of.mean),
+    ];
+    let phases: BTreeSet<&String> = runs
+        .iter()
+        .flat_map(|run| run.facts.node_phases_ms.keys())
+        .collect();
+    let columns = phases.into_iter().flat_map(|phase| {
+        PARTS.map(|(name, part)| {
+            let of_runs: Vec<f64> = runs
+                .iter()
+                .filter_map(|run| part(run.facts.node_phases_ms.get(phase)?))
+                .collect();
+            let mean = mean_of_runs(&of_runs, Sign::NeverNegative)?;
+            Some((format!("node_{phase}_{name}_ms"), mean))
+        })
+    });
+    columns.flatten().collect()
 }
 
 /// What distinguishes rows; if nothing does, nothing.
@@ -262,10 +352,11 @@ fn keys(rows: &[Row], experiment: &Experiment) -> Vec<String> {
 
 fn columns(rows: &[Row]) -> Vec<String> {
     let present: BTreeSet<&String> = rows.iter().flat_map(|row| row.values.keys()).collect();
-    let known = LATENCY
+    let known = QUANTILES
         .iter()
+        .chain([&MEAN])
         .map(|(name, _)| *name)
-        .chain(FACTS.iter().map(|(name, _)| *name));
+        .chain(FACTS.iter().map(|(name, _, _)| *name));
     let mut columns: Vec<String> = known
         .filter(|name| present.iter().any(|column| column == name))
         .map(str::to_owned)

@@ -82,6 +82,9 @@ pub struct Opened {
     pub result: Result<SecretBytes, ClusterError>,
     /// What each member did, in index order.
     pub nodes: Vec<NodeOutcome>,
+    /// From the moment at which the first node was asked to the answer with which there was a result, whoever had to be asked in
+    /// another's place meanwhile; none if there is no result.
+    pub answered_after: Option<Duration>,
 }
 
 /// The result of [`Client::collect_shares`].
@@ -93,6 +96,9 @@ pub struct Collected {
     pub cluster: Arc<Cluster>,
     /// What each member did, in index order.
     pub nodes: Vec<NodeOutcome>,
+    /// From the moment at which the first node was asked to the answer with which there was a result, whoever had to be asked in
+    /// another's place meanwhile; none if there is no result.
+    pub answered_after: Option<Duration>,
 }
 
 impl Client {
@@ -170,6 +176,7 @@ impl Client {
                 return Opened {
                     result: Err(error),
                     nodes: view.nobody_asked(),
+                    answered_after: None,
                 };
             }
         };
@@ -182,6 +189,7 @@ impl Client {
                 return Opened {
                     result,
                     nodes: view.nobody_asked(),
+                    answered_after: None,
                 };
             }
         };
@@ -190,11 +198,15 @@ impl Client {
             result: None,
             following: Arc::clone(&self.following),
         };
-        let (view, nodes) = self.race(&request, &mut collector).await;
+        let run = self.race(&request, &mut collector).await;
         let result = collector
             .result
-            .unwrap_or_else(|| Err(too_few(&view, &nodes)));
-        Opened { result, nodes }
+            .unwrap_or_else(|| Err(too_few(&run.view, &run.nodes)));
+        Opened {
+            result,
+            nodes: run.nodes,
+            answered_after: run.answered_after,
+        }
     }
 
     /// Collects t verified shares of one result for someone else who holds the ephemeral secret. They tell this client
@@ -228,6 +240,7 @@ impl Client {
                     result: Err(error),
                     cluster: Arc::clone(view.cluster()),
                     nodes: view.nobody_asked(),
+                    answered_after: None,
                 };
             }
         };
@@ -239,16 +252,17 @@ impl Client {
             culprits: Vec::new(),
             following: Arc::clone(&self.following),
         };
-        let (view, nodes) = self.race(&request, &mut collector).await;
+        let run = self.race(&request, &mut collector).await;
         let result = if collector.is_complete() {
             Ok(collector.shares)
         } else {
-            Err(too_few(&view, &nodes))
+            Err(too_few(&run.view, &run.nodes))
         };
         Collected {
             result,
-            cluster: Arc::clone(view.cluster()),
-            nodes,
+            cluster: Arc::clone(run.view.cluster()),
+            nodes: run.nodes,
+            answered_after: run.answered_after,
         }
     }
 
@@ -309,13 +323,10 @@ impl Client {
 
     /// Asks the members of the newest result that is known; if they are not enough, those of the one before; and if there may
     /// be others by now, looks for them. Shares of different results never meet: the collector starts over for each.
-    async fn race<C: Collector>(
-        &self,
-        request: &Shape,
-        collector: &mut C,
-    ) -> (Arc<View>, Vec<NodeOutcome>) {
+    async fn race<C: Collector>(&self, request: &Shape, collector: &mut C) -> Run {
         self.follow();
-        let deadline = Instant::now() + self.options.deadline;
+        let begun = Instant::now();
+        let deadline = begun + self.options.deadline;
         let mut tried: Vec<Arc<View>> = Vec::new();
         let mut last = None;
         loop {
@@ -329,11 +340,7 @@ impl Client {
                         && self.following.search().await;
                     match (newer, outcome) {
                         (false, Some(outcome)) => return outcome,
-                        (false, None) => {
-                            let view = self.following.current();
-                            let nodes = view.nobody_asked();
-                            return (view, nodes);
-                        }
+                        (false, None) => return Run::of_nobody(self.following.current()),
                         (true, outcome) => {
                             last = outcome;
                             continue;
@@ -343,11 +350,10 @@ impl Client {
             };
             collector.restart(view.cluster().package());
             let Ok(bytes) = request.encode(view.version()) else {
-                let nodes = view.nobody_asked();
-                return (view, nodes);
+                return Run::of_nobody(view);
             };
             let needed = usize::from(view.cluster().package().threshold());
-            let nodes = race(
+            let raced = race(
                 view.members(),
                 view.order(),
                 &bytes,
@@ -357,11 +363,34 @@ impl Client {
                 collector,
             )
             .await;
-            if collector.is_finished() || !may_have_moved(&nodes) {
-                return (view, nodes);
+            let run = Run {
+                view,
+                nodes: raced.nodes,
+                answered_after: raced.decided.map(|at| at.saturating_duration_since(begun)),
+            };
+            if collector.is_finished() || !may_have_moved(&run.nodes) {
+                return run;
             }
-            tried.push(Arc::clone(&view));
-            last = Some((view, nodes));
+            tried.push(Arc::clone(&run.view));
+            last = Some(run);
+        }
+    }
+}
+
+/// What came of asking the members of one result, or of several, one after the other.
+struct Run {
+    /// The last whose members were asked.
+    view: Arc<View>,
+    nodes: Vec<NodeOutcome>,
+    answered_after: Option<Duration>,
+}
+
+impl Run {
+    fn of_nobody(view: Arc<View>) -> Self {
+        Self {
+            nodes: view.nobody_asked(),
+            view,
+            answered_after: None,
         }
     }
 }

@@ -44,6 +44,14 @@ pub(super) enum Progress {
     Finished,
 }
 
+/// What came of a race.
+pub(super) struct Raced {
+    /// What each member did, in index order.
+    pub(super) nodes: Vec<NodeOutcome>,
+    /// When the answer came with which the collector was finished; none if it was not.
+    pub(super) decided: Option<Instant>,
+}
+
 /// Runs the race until the collector is finished or nobody is left, and says what each member did.
 pub(super) async fn race<C: Collector>(
     members: &[Member],
@@ -53,7 +61,8 @@ pub(super) async fn race<C: Collector>(
     (options, load): (&ClientOptions, &Load),
     deadline: Instant,
     collector: &mut C,
-) -> Vec<NodeOutcome> {
+) -> Raced {
+    let mut decided = None;
     let mut hand = Hand::new(order, needed);
     let mut asked = FuturesUnordered::new();
     let is_down = |node: usize| members.get(node).is_some_and(|it| it.peer().is_down());
@@ -112,7 +121,10 @@ pub(super) async fn race<C: Collector>(
                         blame(members, &mut hand, collector.culprits(), now);
                         match progress {
                             Progress::Missing(more) => hand.missing(more),
-                            Progress::Finished => break,
+                            Progress::Finished => {
+                                decided = Some(now);
+                                break;
+                            }
                         }
                     }
                     Heard::Nothing { outcome, pause } => {
@@ -134,11 +146,12 @@ pub(super) async fn race<C: Collector>(
         }
     }
     let timed_out = Instant::now() >= deadline;
-    members
+    let nodes = members
         .iter()
         .zip(hand.nodes())
         .map(|(member, turn)| finish(member, turn, timed_out, options))
-        .collect()
+        .collect();
+    Raced { nodes, decided }
 }
 
 /// Names those whose shares were of no use. A share of another epoch is no cheating: the cluster was reshared, and this

@@ -33,9 +33,9 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
     // Names that are too long for the side stand above.
     let above = if left == ABOVE { NAME } else { 4.0 };
     let step = above + BAR + 4.0;
-    let total = |row: &Row| value(row, "latency_mean_ms");
+    let total = |row: &Row| value(row, &plot.total);
     let ends = rows.iter().map(|row| {
-        let high = row.values.get("latency_mean_ms").and_then(|mean| mean.high);
+        let high = row.values.get(&plot.total).and_then(|mean| mean.high);
         high.unwrap_or(0.0).max(total(row))
     });
     let x = Scale::of(ends, false, (left, RIGHT));
@@ -76,14 +76,7 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
                 BAR
             ));
         }
-        interval(
-            &mut drawing,
-            "axis",
-            row,
-            "latency_mean_ms",
-            &x,
-            top + BAR / 2.0,
-        );
+        interval(&mut drawing, "axis", row, &plot.total, &x, top + BAR / 2.0);
     }
     let entries: Vec<(usize, String)> = phases
         .iter()

@@ -5,6 +5,7 @@ use super::series;
 use super::svg::{BOTTOM, Drawing, HEIGHT, LEFT, RIGHT, TOP, legend, line_class};
 use super::text;
 use crate::sweep::experiment::Plot;
+use crate::sweep::records::Run;
 use crate::sweep::statistics::{distribution_band, rank};
 use crate::sweep::summary::{Row, Summary, number};
 
@@ -17,7 +18,7 @@ pub(super) fn draw(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
     let curves: Vec<(String, Vec<f64>)> = rows
         .iter()
         .map(|row| (text::values(&row.settings, &plot.series), sorted(row)))
-        .filter(|(_, values)| !values.is_empty())
+        .filter(|(_, values)| values.first().is_some_and(|first| first.is_finite()))
         .collect();
     if curves.is_empty() {
         return None;
@@ -35,6 +36,7 @@ pub(super) fn draw(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
     }
     for (style, (name, values)) in curves.iter().enumerate() {
         let path: Vec<String> = quantiles()
+            .filter(|q| rank(values, *q).is_finite())
             .map(|q| format!("{:.1} {:.1}", x.at(rank(values, q)), y.at(q)))
             .collect();
         drawing.add(&format!(
@@ -44,6 +46,9 @@ pub(super) fn draw(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
         ));
         for q in [0.5, 0.9, 0.99] {
             let value = rank(values, q);
+            if !value.is_finite() {
+                continue;
+            }
             let says = format!(
                 "{name}: {} % within {} ms",
                 number(q * 100.0),
@@ -65,15 +70,12 @@ pub(super) fn draw(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
 }
 
 fn sorted(row: &Row) -> Vec<f64> {
-    let mut values: Vec<f64> = row
-        .runs
-        .iter()
-        .flat_map(|run| run.latency_ms.iter().copied())
-        .collect();
+    let mut values: Vec<f64> = row.runs.iter().flat_map(Run::with_failures).collect();
     values.sort_by(f64::total_cmp);
     values
 }
 
+/// Requests that failed are the infinite values at the end: the curve stops below them, at the share that succeeded.
 fn quantiles() -> impl DoubleEndedIterator<Item = f64> {
     (1..=STEPS).map(|step| f64::from(step) / f64::from(STEPS))
 }
@@ -87,8 +89,9 @@ fn band(drawing: &mut Drawing, style: usize, values: &[f64], (x, y): (&Scale, &S
             y.at((q + by).clamp(0.0, 1.0))
         )
     };
-    let mut edges: Vec<String> = quantiles().map(|q| edge(q, half)).collect();
-    edges.extend(quantiles().rev().map(|q| edge(q, -half)));
+    let drawn = || quantiles().filter(|q| rank(values, *q).is_finite());
+    let mut edges: Vec<String> = drawn().map(|q| edge(q, half)).collect();
+    edges.extend(drawn().rev().map(|q| edge(q, -half)));
     drawing.add(&format!(
         "<path class=\"band c{}\" d=\"M{}Z\"/>",
         style % 6,

@@ -15,23 +15,24 @@ pub(super) struct Knee {
     pub(super) sentence: String,
 }
 
-/// The highest measured rate up to which every rate is good: at least 95 % of the offered requests are completed each second, and the
+/// The highest measured rate up to which every rate is good: at least 95 % of the requests that come are completed while they come, and the
 /// median latency is at most twice that at the lowest rate. `rate` names the setting.
 pub(super) fn find(rate: &str, rows: &[&Row]) -> Knee {
     let value = |row: &Row, column: &str| row.values.get(column).map(|estimate| estimate.value);
-    let mut measured: Vec<(f64, f64, f64)> = rows
+    let mut measured: Vec<(f64, f64, f64, f64)> = rows
         .iter()
         .filter_map(|row| {
-            let offered = row.setting(rate).parse().ok()?;
-            Some((
-                offered,
-                value(row, "requests_per_second")?,
-                value(row, "latency_p50_ms")?,
-            ))
+            let offered: f64 = row.setting(rate).parse().ok()?;
+            let done = value(row, "requests_per_second")?;
+            // Random arrivals are a little more or fewer than the rate says.
+            let came = value(row, "offered_per_second").unwrap_or(offered);
+            // A row without a median is one most of whose requests failed.
+            let median = value(row, "latency_p50_ms").unwrap_or(f64::INFINITY);
+            Some((offered, done, done / came, median))
         })
         .collect();
     measured.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let Some((_, _, calm)) = measured.first().copied() else {
+    let Some((_, _, _, calm)) = measured.first().copied() else {
         return Knee {
             rate: None,
             sentence: "Nothing is measured.".to_owned(),
@@ -39,8 +40,8 @@ pub(super) fn find(rate: &str, rows: &[&Row]) -> Knee {
     };
     let good = measured
         .iter()
-        .take_while(|(offered, done, median)| {
-            *done >= COMPLETED * offered && *median <= SLOWER * calm
+        .take_while(|(_, _, completed, median)| {
+            *completed >= COMPLETED && median.is_finite() && *median <= SLOWER * calm
         })
         .count();
     let rate = good
@@ -48,13 +49,19 @@ pub(super) fn find(rate: &str, rows: &[&Row]) -> Knee {
         .and_then(|last| measured.get(last))
         .map(|of| of.0);
     let sentence = match (rate, measured.get(good)) {
-        (Some(rate), Some((beyond, done, median))) => format!(
-            "The knee is at {} requests/s; at {} the cluster completes {} a second with a median of {} ms.",
-            number(rate),
-            number(*beyond),
-            number(*done),
-            number(*median)
-        ),
+        (Some(rate), Some((beyond, done, _, median))) => {
+            let median = if median.is_finite() {
+                format!("a median of {} ms", number(*median))
+            } else {
+                "no median, because so many fail".to_owned()
+            };
+            format!(
+                "The knee is at {} requests/s; at {} the cluster completes {} a second with {median}.",
+                number(rate),
+                number(*beyond),
+                number(*done),
+            )
+        }
         (Some(rate), None) => format!(
             "No knee up to {} requests/s, the highest rate measured.",
             number(rate)
@@ -103,6 +110,31 @@ mod tests {
         let knee = find("rate", &rows);
         assert_eq!(knee.rate, Some(400.0));
         assert!(knee.sentence.contains("at 800"), "{}", knee.sentence);
+    }
+
+    #[test]
+    fn a_rate_at_which_most_requests_fail_is_beyond_the_knee() {
+        let mut failing = row(200.0, 199.0, 1.0);
+        failing.values.remove("latency_p50_ms");
+        let rows = [row(100.0, 100.0, 1.0), failing, row(400.0, 399.0, 1.0)];
+        let rows: Vec<&Row> = rows.iter().collect();
+        let knee = find("rate", &rows);
+        assert_eq!(knee.rate, Some(100.0));
+        assert!(knee.sentence.contains("no median"), "{}", knee.sentence);
+    }
+
+    #[test]
+    fn completed_requests_are_held_against_those_that_came() {
+        let mut few = row(400.0, 370.0, 1.0);
+        let came = Estimate {
+            value: 372.0,
+            low: None,
+            high: None,
+        };
+        few.values.insert("offered_per_second".to_owned(), came);
+        let rows = [row(100.0, 100.0, 1.0), few];
+        let rows: Vec<&Row> = rows.iter().collect();
+        assert_eq!(find("rate", &rows).rate, Some(400.0));
     }
 
     #[test]

@@ -164,6 +164,7 @@ async fn ask(command: &Send, trace: Option<TraceParent>) -> Result<Asked, Failur
                 result,
                 cluster,
                 nodes,
+                ..
             } = client
                 .collect_shares_in(trace, &wrapped, &key, approvals)
                 .await;
