@@ -296,8 +296,11 @@ impl Host {
                     client_spki: &caller.spki,
                     client: Sha256::digest(&caller.spki).into(),
                 };
-                let prepared = admit(&running.desk.keyring, &running.gate, request)
-                    .and_then(|admitted| admitted.prepare(&running.gate, now_ms, rng, &mut ()));
+                let admitted = admit(&running.desk.keyring, &running.gate, request);
+                let prepared = admitted.and_then(|admitted| {
+                    let checked = admitted.check(&running.gate, now_ms, rng, &mut ())?;
+                    Ok(checked.compute(rng, &mut ()))
+                });
                 match prepared {
                     Ok(prepared) => {
                         running.batch.push((call, prepared));

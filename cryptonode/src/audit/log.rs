@@ -88,12 +88,20 @@ impl AuditLog {
         })
     }
 
-    /// Appends a record. Resolves with its index only when it is durable; all appends that wait share one `fdatasync`.
+    /// Appends a record: the writer has it when this returns. Resolves with its index only when it is durable; all appends that
+    /// wait share one `fdatasync`.
     ///
     /// # Errors
     /// [`AuditError`] if it could not be made durable: whoever waits must then give no share.
-    pub async fn append(&self, record: AuditRecord) -> Result<u64, AuditError> {
-        self.append_bytes(record.to_bytes()?).await
+    pub fn append(
+        &self,
+        record: AuditRecord,
+    ) -> impl Future<Output = Result<u64, AuditError>> + Send + use<> {
+        let answered = record
+            .to_bytes()
+            .map_err(AuditError::from)
+            .and_then(|record| self.enqueue_append(record));
+        async move { answered?.await.map_err(|_| AuditError::Closed)? }
     }
 
     /// Appends a word of the operator, likewise.
@@ -101,13 +109,17 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError`] if it could not be made durable.
     pub async fn append_operator(&self, record: OperatorRecord) -> Result<u64, AuditError> {
-        self.append_bytes(record.to_bytes()?).await
+        let answered = self.enqueue_append(record.to_bytes()?)?;
+        answered.await.map_err(|_| AuditError::Closed)?
     }
 
-    async fn append_bytes(&self, record: Vec<u8>) -> Result<u64, AuditError> {
+    fn enqueue_append(
+        &self,
+        record: Vec<u8>,
+    ) -> Result<oneshot::Receiver<Result<u64, AuditError>>, AuditError> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(Job::Append { record, answer })?;
-        answered.await.map_err(|_| AuditError::Closed)?
+        Ok(answered)
     }
 
     /// The signed checkpoint over all acknowledged records: a C2SP signed note. It is durable before it is returned.
