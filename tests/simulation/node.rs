@@ -352,7 +352,7 @@ impl Host {
         if self.disk.is_off() {
             return Vec::new();
         }
-        (0..)
+        let released = (0..)
             .zip(batch)
             .zip(records)
             .map(|((index, (call, prepared)), record)| {
@@ -364,7 +364,9 @@ impl Host {
                     record,
                 }
             })
-            .collect()
+            .collect();
+        running.journal.lay_out();
+        released
     }
 
     /// The shares that it holds, on its disk and in memory.

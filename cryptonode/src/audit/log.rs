@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use certs::checkpoint::Checkpoint;
 use certs::merkle::{Hash, RangeError};
@@ -56,23 +55,29 @@ impl AuditLog {
         key: CheckpointKey,
         known: Option<&Checkpoint>,
     ) -> Result<Self, AuditError> {
-        let journal = Journal::open(Arc::new(SystemDisk), folder, key, known)?;
+        Self::open_on(Arc::new(SystemDisk), folder, key, known)
+    }
+
+    fn open_on(
+        files: Arc<dyn Disk>,
+        folder: &Path,
+        key: CheckpointKey,
+        known: Option<&Checkpoint>,
+    ) -> Result<Self, AuditError> {
+        let journal = Journal::open(files, folder, key, known)?;
         let files = Arc::clone(&journal.files);
         let durable = Arc::clone(&journal.durable);
-        let (origin, torn) = (journal.key.origin().to_owned(), journal.torn);
+        let (origin, torn) = (journal.signer.origin().to_owned(), journal.torn);
         let said = journal.said().clone();
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
-        let writer = Writer {
-            journal,
-            signed_at: Instant::now(),
-            batches: Arc::clone(&batches),
-            failed: Arc::clone(&failed),
-        };
-        let handle = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run(&queue))
+        let handle = Writer::new(journal, Arc::clone(&batches), Arc::clone(&failed))
+            .and_then(|writer| {
+                std::thread::Builder::new()
+                    .name("audit".to_owned())
+                    .spawn(move || writer.run(&queue))
+            })
             .map_err(|error| disk("start the writer of", folder, &error))?;
         Ok(Self {
             jobs,
