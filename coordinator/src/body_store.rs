@@ -333,6 +333,16 @@ impl BodyStore {
         Ok(found.await?.unwrap_or_default())
     }
 
+    /// Where the body of a version lies, if the list has it.
+    ///
+    /// # Errors
+    ///
+    /// [`BodyStoreError::Index`]
+    pub async fn pointer_of(&self, name: VersionName) -> Result<Option<Pointer>, BodyStoreError> {
+        let found = self.in_index(move |index| index.pointer_of(&name)).await?;
+        Ok(found.flatten())
+    }
+
     /// Works on the list, if there is one, away from the threads that serve.
     async fn in_index<T: Send + 'static>(
         &self,

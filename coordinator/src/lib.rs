@@ -15,7 +15,7 @@
 //!
 //! Who is trusted with what: the record's peers check permissions themselves and believe no platform; the crypto nodes
 //! believe only the approvals of enough organisations; the platform sees a plaintext for the length of one approved
-//! read; the client signs nothing that it has not checked to be what its user asked for.
+//! read, and none at all in a read that its reader opens; the client signs nothing that it has not checked to be what its user asked for.
 
 // Keys and nonces leave no copy in a generator of the process (`cryptonode::randomness`).
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]

@@ -291,6 +291,7 @@ async fn fill(
         user: Some(options.administrator.clone()),
         key: Some(Path::new("users").join(key_name)),
         ledger: Some(hex::encode(genesis.id())),
+        verifiers: Some("verifiers.txt".into()),
     };
     profile.write(&folder.client_profile())?;
 

@@ -129,6 +129,11 @@ impl Accused {
 }
 
 impl Grounds {
+    /// Whether anybody can check it, and need not believe a leader.
+    pub(crate) fn is_evidence(&self) -> bool {
+        !matches!(self, Self::Silent | Self::Declined | Self::Claimed { .. })
+    }
+
     /// A stable name for programs.
     pub fn code(&self) -> &str {
         match self {
@@ -174,8 +179,8 @@ fn evidence_bytes(excluded: &[Exclusion]) -> usize {
     excluded
         .iter()
         .map(|exclusion| match &exclusion.grounds {
-            Grounds::Silent | Grounds::Declined | Grounds::Claimed { .. } => 0,
-            evidence => wire_v1::encode(evidence).len(),
+            evidence if evidence.is_evidence() => wire_v1::encode(evidence).len(),
+            _ => 0,
         })
         .sum()
 }

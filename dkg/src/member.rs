@@ -76,7 +76,7 @@ pub(crate) use lead::Inheritance;
 use lead::Watch;
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
-use steps::Begin;
+use steps::{AllAcknowledged, Begin};
 
 /// What the machine needs to know of its own node.
 #[derive(Clone)]
@@ -399,7 +399,14 @@ impl Member {
                 attempt,
                 acknowledgements,
                 ..
-            } => running.confirm(&self.node, attempt, &acknowledgements, holding, rng),
+            } => {
+                let asked = AllAcknowledged {
+                    number: attempt,
+                    acknowledgements,
+                    by_leader: leads,
+                };
+                running.confirm(&self.node, &asked, holding, rng)
+            }
             Message::HandOver {
                 attempt,
                 sums,

@@ -16,4 +16,5 @@ mod reshare;
 mod running;
 mod secrets;
 mod traces;
+mod unopened;
 mod up;

@@ -1,6 +1,7 @@
 //! Documents: bodies stream in and out.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use axum::Extension;
@@ -12,6 +13,8 @@ use axum::response::{IntoResponse, Response};
 use cryptonode::wire::v1::TraceParent;
 use futures_util::{Stream, stream};
 use serde::Deserialize;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinHandle;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -20,9 +23,10 @@ use super::page::{Asked, NumberPageQuery, PageQuery, limit, part};
 use super::views::{DocumentView, Page, PreparedView, ReceiptView, VersionView};
 use super::{Api, Problem, Tenant, drain, json, record};
 use crate::platform::{
-    ByteRange, CommitRead, NoRange, Phases, ReadReport, ReadRequest, ReadStream, WriteRequest,
+    ByteRange, CommitRead, EndToEndRequest, NoRange, Phases, PlatformError, ReadReport,
+    ReadRequest, WriteRequest,
 };
-use crate::record::{DatasetName, Identifier, UserName};
+use crate::record::{DatasetName, DocumentName, Identifier, UserName};
 
 const MAX_JSON: usize = 16 * 1024;
 
@@ -196,9 +200,17 @@ pub(super) struct ReadBody {
     reader: Identifier,
     /// The version; the latest if absent.
     version: Option<u64>,
+    /// For a reader who opens the document itself: its ephemeral key for this read with the proof, 160 bytes, hexadecimal. The read is
+    /// then sent to `reads/{id}/shares`.
+    ephemeral_key: Option<String>,
+    /// The reader's key towards the crypto nodes (DER SubjectPublicKeyInfo, hexadecimal), if it asks them itself; without it the platform
+    /// asks them, and passes on what they answer.
+    client_spki: Option<String>,
 }
 
 /// Prepares a read: the transaction that its reader is to sign.
+///
+/// With an `ephemeral_key` the read is end to end: the platform passes on what it cannot open.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/reads", tag = "documents",
     operation_id = "prepare_read", request_body = ReadBody, responses((status = 201, body = PreparedView)))]
 pub(super) async fn prepare_read(
@@ -208,24 +220,53 @@ pub(super) async fn prepare_read(
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
     let asked: ReadBody = json(request.into_body(), MAX_JSON).await?;
-    let request = ReadRequest {
-        dataset: DatasetName {
-            tenant: tenant.clone(),
-            dataset,
-        },
-        document,
-        version: asked.version,
-        reader: UserName {
-            tenant,
-            user: asked.reader,
-        },
+    let dataset = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
     };
-    let prepared = api.platform.prepare_read(request)?;
-    let view = PreparedView {
-        id: prepared.id,
-        transaction: prepared.transaction.to_bytes(),
-    };
-    Ok((StatusCode::CREATED, Json(view)))
+    asked.prepare(&api, tenant, dataset.document(document))
+}
+
+impl ReadBody {
+    /// Prepares the read of a document, of any tenant, for a user of this one.
+    pub(super) fn prepare(
+        self,
+        api: &Api,
+        tenant: Identifier,
+        of: DocumentName,
+    ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+        let read = ReadRequest {
+            dataset: of.dataset_name(),
+            document: of.document,
+            version: self.version,
+            reader: UserName {
+                tenant,
+                user: self.reader,
+            },
+        };
+        let bytes = |what: &str, text: String| {
+            hex::decode(text)
+                .map_err(|e| Problem::bad_request(format!("`{what}` is not hexadecimal: {e}")))
+        };
+        let client_spki = self.client_spki.map(|text| bytes("client_spki", text));
+        let prepared = match self.ephemeral_key {
+            None if client_spki.is_some() => {
+                let detail = "a `client_spki` goes with an `ephemeral_key`";
+                return Err(Problem::bad_request(detail));
+            }
+            None => api.platform.prepare_read(read)?,
+            Some(text) => api.platform.prepare_end_to_end(EndToEndRequest {
+                read,
+                ephemeral_key: bytes("ephemeral_key", text)?,
+                client_spki: client_spki.transpose()?,
+            })?,
+        };
+        let view = PreparedView {
+            id: prepared.id,
+            transaction: prepared.transaction.to_bytes(),
+        };
+        Ok((StatusCode::CREATED, Json(view)))
+    }
 }
 
 /// Puts a prepared read onto the record, and streams the document.
@@ -265,7 +306,7 @@ pub(super) async fn commit_read(
     let range = read.range.clone();
     let bytes = range.as_ref().map_or(read.length, |it| it.end - it.start);
     let (length, whole) = (HeaderValue::from(bytes), read.length);
-    let mut response = Body::from_stream(parts(read)).into_response();
+    let mut response = Body::from_stream(parts(read.parts, read.end)).into_response();
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -282,19 +323,24 @@ pub(super) async fn commit_read(
         headers.insert("server-timing", timing);
     }
     if let Some(range) = range {
-        let last = range.end.saturating_sub(1);
-        let told = format!("bytes {}-{last}/{whole}", range.start);
-        if let Ok(told) = HeaderValue::from_str(&told) {
-            headers.insert(header::CONTENT_RANGE, told);
-        }
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        is_part(&mut response, &range, whole);
     }
     Ok(response)
 }
 
+/// Says of an answer which bytes of how many it has.
+pub(super) fn is_part(response: &mut Response, range: &Range<u64>, whole: u64) {
+    let last = range.end.saturating_sub(1);
+    let told = format!("bytes {}-{last}/{whole}", range.start);
+    if let Ok(told) = HeaderValue::from_str(&told) {
+        response.headers_mut().insert(header::CONTENT_RANGE, told);
+    }
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+}
+
 /// Which bytes the caller wants. A unit that nobody knows is passed over, as the standard has it; a range of bytes that cannot be
 /// read is refused, because a read is for ever on the record.
-fn range_of(headers: &HeaderMap) -> Result<Option<ByteRange>, Problem> {
+pub(super) fn range_of(headers: &HeaderMap) -> Result<Option<ByteRange>, Problem> {
     let Some(value) = headers.get(header::RANGE) else {
         return Ok(None);
     };
@@ -312,7 +358,7 @@ fn range_of(headers: &HeaderMap) -> Result<Option<ByteRange>, Problem> {
 }
 
 /// The span that the caller does this in (W3C Trace Context). What is none is passed over, as the standard has it.
-fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
+pub(super) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
     let text = headers.get("traceparent")?.to_str().ok()?;
     TraceParent::from_header(text)
 }
@@ -334,8 +380,11 @@ fn server_timing(phases: &Phases) -> String {
 }
 
 /// The parts of a document; an error breaks off the answer, so that nobody takes a part for the whole.
-fn parts(read: ReadStream) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some((read.parts, read.end)), async |state| {
+pub(super) fn parts(
+    parts: Receiver<Bytes>,
+    end: JoinHandle<Result<(), PlatformError>>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some((parts, end)), async |state| {
         let (mut parts, end) = state?;
         if let Some(part) = parts.recv().await {
             return Some((Ok(part), Some((parts, end))));

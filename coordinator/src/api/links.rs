@@ -16,7 +16,8 @@ use super::views::Page;
 use super::{Api, Problem, Tenant, json};
 use crate::platform::PlatformError;
 use crate::record::{
-    DatasetName, Identifier, Link, LinkName, LinkVersion, Transaction, VersionName,
+    DatasetName, Identifier, Link, LinkName, LinkVersion, RecordHandle, Transaction, TransactionId,
+    VersionName,
 };
 
 const MAX_JSON: usize = 4 * 1024;
@@ -229,26 +230,19 @@ pub(super) async fn prove(
     let record = api.platform.record();
     let found = record.with_state(|state| state.link(&name).map(|link| link.transaction));
     let id = found.ok_or_else(Problem::not_found)?;
-    let checkpoint = record.checkpoint().await.map_err(PlatformError::from)?;
-    // The note's second line is the size that was signed; the record may have grown since it was asked for.
-    let size = checkpoint
-        .lines()
-        .nth(1)
-        .and_then(|line| line.parse::<u64>().ok());
-    let internal = |reason: &str| PlatformError::Internal {
-        reason: reason.into(),
-    };
-    let size = size.ok_or_else(|| internal("the head has no size"))?;
-    let proof = record
-        .prove_inclusion(&id, Some(size))
-        .map_err(PlatformError::from)?;
-    let known = record.transaction(&id).map_err(PlatformError::from)?;
-    let (_, transaction) = known.ok_or_else(|| internal("the link's transaction is not there"))?;
-    Ok(Json(ProofView {
-        transaction: transaction.as_bytes().to_vec(),
-        position: proof.position,
-        size: proof.size,
-        path: proof.path.iter().map(hex::encode).collect(),
-        checkpoint,
-    }))
+    Ok(Json(ProofView::of(record, id).await?))
+}
+
+impl ProofView {
+    /// The proof of a transaction that is on the record.
+    pub(super) async fn of(record: &RecordHandle, id: TransactionId) -> Result<Self, Problem> {
+        let proven = record.prove(id).await.map_err(PlatformError::from)?;
+        Ok(Self {
+            transaction: proven.transaction.as_bytes().to_vec(),
+            position: proven.proof.position,
+            size: proven.proof.size,
+            path: proven.proof.path.iter().map(hex::encode).collect(),
+            checkpoint: proven.signed_head,
+        })
+    }
 }

@@ -15,6 +15,7 @@ pub mod auth;
 mod changes;
 mod conditional;
 mod documents;
+pub(crate) mod end_to_end;
 mod keys;
 mod links;
 mod once;
@@ -26,6 +27,7 @@ mod rate;
 mod record;
 mod schema;
 mod serve;
+mod shared;
 mod views;
 
 use std::sync::Arc;
@@ -47,6 +49,7 @@ use uuid::Uuid;
 
 pub use self::access::AccessView;
 pub use self::changes::ChangeView;
+pub use self::end_to_end::{ClusterKeyView, ClusterMemberView, HexBytes, SharesView, StandingView};
 pub use self::links::{EndView, LinkView, ProofView};
 pub use self::once::{Answers, AnswersError};
 pub use self::problem::Problem;
@@ -175,6 +178,13 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(READ), routes!(documents::prepare_read)),
         (for_scopes(READ), routes!(documents::commit_read)),
         (for_scopes(READ), routes!(documents::report)),
+        (for_scopes(READ), routes!(end_to_end::prove)),
+        (once_for(READ), routes!(end_to_end::shares)),
+        (for_scopes(READ), routes!(end_to_end::body)),
+        (for_scopes(READ), routes!(shared::documents)),
+        (for_scopes(READ), routes!(shared::versions)),
+        (prepares(READ), routes!(shared::prepare_read)),
+        (for_scopes(READ), routes!(shared::prove)),
         (for_scopes(KEYS), routes!(keys::list)),
         (once_for(KEYS), routes!(keys::create)),
         (once_for(KEYS), routes!(keys::rotate)),

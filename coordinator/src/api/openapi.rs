@@ -217,6 +217,9 @@ fn in_path(operation: &mut Operation, path: &str) {
             "document" => named("The document.", "bridge"),
             "link" => named("The link.", "bridge-of-plan"),
             "user" => named("The user.", "alice"),
+            "of_tenant" if path.contains("/shared/") => {
+                named("The tenant that the dataset belongs to.", "umbra")
+            }
             "of_tenant" => named("The user's own tenant.", "umbra"),
             "role" => text("`owner`, `writer` or `reader`.", "reader"),
             "key" => text(
@@ -225,6 +228,11 @@ fn in_path(operation: &mut Operation, path: &str) {
             ),
             "request" => text(
                 "The transaction that asked, hexadecimal.",
+                "5a0b…64 hexadecimal digits",
+            ),
+            "version" => text("The version's number, or `latest`.", "3"),
+            "read" => text(
+                "The transaction that read, hexadecimal.",
                 "5a0b…64 hexadecimal digits",
             ),
             "code" => text("The code of a problem.", "not-permitted"),

@@ -226,9 +226,11 @@ fn status(e: &PlatformError) -> StatusCode {
             "erased" => StatusCode::GONE,
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         },
-        PlatformError::OtherTransaction | PlatformError::Malformed { .. } => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        PlatformError::OtherTransaction
+        | PlatformError::Malformed { .. }
+        | PlatformError::NotEndToEnd { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        PlatformError::NoPointer => StatusCode::BAD_REQUEST,
+        PlatformError::ReadOver => StatusCode::GONE,
         PlatformError::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
         PlatformError::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         PlatformError::Upload { .. } | PlatformError::ReaderGone => StatusCode::BAD_REQUEST,

@@ -61,6 +61,9 @@ types! {
     "busy" 503 "as many transfers are under way as are taken on",
     // Reads.
     "not-approved" 403 "not enough organisations approve the read; `more` has what each said",
+    "not-end-to-end" 422 "the version is under no cluster's key: the platform opens it, or nobody needs to",
+    "pointer-needed" 400 "the sealed body lies in the body store, and the request has no `Body-Pointer`",
+    "read-over" 410 "the sealed body was asked for more than an hour after its read: make a new one",
     "cluster-unknown" 503 "the platform knows no cluster with the dataset's key",
     "too-few-answers" 503 "too few crypto nodes gave their share; `more` has what each did",
     "request" 503 "the request for the crypto nodes cannot be made",

@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Note, Pointer};
 use crate::record::VersionName;
@@ -100,6 +100,22 @@ impl BodyIndex {
             .collect())
     }
 
+    /// Where the body of a version lies.
+    pub(super) fn pointer_of(&self, name: &VersionName) -> Result<Option<Pointer>, IndexError> {
+        let connection = self.connection();
+        let mut row = connection.prepare_cached(
+            "SELECT pointer FROM bodies WHERE tenant = ?1 AND dataset = ?2 AND document = ?3 AND version = ?4",
+        )?;
+        let names = params![
+            name.tenant.as_str(),
+            name.dataset.as_str(),
+            name.document.as_str(),
+            integer(name.version)
+        ];
+        let found: Option<Vec<u8>> = row.query_row(names, |row| row.get(0)).optional()?;
+        Ok(found.and_then(|pointer| Pointer::from_slice(&pointer)))
+    }
+
     pub(super) fn remove(&self, name: &VersionName) -> Result<(), IndexError> {
         self.connection()
             .prepare_cached(
@@ -173,7 +189,10 @@ mod tests {
         assert_eq!(names(&index, Some(&note("a", 2).name()), 1), ["a10"]);
         let one = index.after(None, 1).unwrap();
         assert_eq!(one[0].pointer.as_bytes(), [1; 16]);
+        let pointer = |index: &BodyIndex| index.pointer_of(&note("a", 10).name()).unwrap();
+        assert_eq!(pointer(&index).unwrap().as_bytes(), [10; 16]);
         index.remove(&note("a", 10).name()).unwrap();
+        assert_eq!(pointer(&index), None);
         assert_eq!(names(&open(), None, 9), ["a1", "a2", "b1"]);
     }
 }

@@ -133,6 +133,11 @@ impl Connect {
         Ok(client)
     }
 
+    /// The file of the organisations' verifier keys, if a profile names one.
+    pub(super) fn verifiers(&self) -> Result<Option<PathBuf>, Failure> {
+        Ok(self.resolve()?.verifiers)
+    }
+
     /// An operator's API key.
     pub(super) fn operator_key(&self) -> Result<ApiKey, Failure> {
         let how =
@@ -155,8 +160,11 @@ pub(super) fn client(
     let mut profile = connect.resolve()?;
     match command {
         ClientCommand::Init { out } => {
-            if let Some(key) = &profile.key {
-                profile.key = Some(std::path::absolute(key)?);
+            for file in [&mut profile.key, &mut profile.verifiers]
+                .into_iter()
+                .flatten()
+            {
+                *file = std::path::absolute(&*file)?;
             }
             // An operator's key opens the whole record: it is not handed on by way of a profile in the environment.
             profile.operator_key = None;
@@ -172,15 +180,17 @@ pub(super) fn client(
             let value = json!({
                 "url": profile.url, "tenant": profile.tenant, "user": profile.user, "key": profile.key,
                 "ledger": profile.ledger, "api_key": profile.api_key.is_some(),
-                "operator_key": profile.operator_key.is_some(),
+                "operator_key": profile.operator_key.is_some(), "verifiers": profile.verifiers,
             });
+            let file = |file: Option<PathBuf>| file.map(|file| file.display().to_string());
             let text = |value: Option<String>| value.unwrap_or_else(|| "not known".to_owned());
             let lines = [
                 field("url", text(profile.url)),
                 field("tenant", text(profile.tenant.map(|t| t.to_string()))),
                 field("user", text(profile.user.map(|u| u.to_string()))),
-                field("key", text(profile.key.map(|k| k.display().to_string()))),
+                field("key", text(file(profile.key))),
                 field("ledger", text(profile.ledger)),
+                field("verifier keys", text(file(profile.verifiers))),
                 field("API key", known(profile.api_key.is_some())),
                 field("operator's API key", known(profile.operator_key.is_some())),
             ];

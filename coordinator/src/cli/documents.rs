@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::output::{field, table};
-use super::{Connect, Failure, Output, block_on, datasets, exit};
+use super::{Connect, Failure, Output, audit, block_on, datasets, exit};
 use crate::client::{GetOptions, Got, OnProgress, PutOptions};
 use crate::platform::{ByteRange, ReadReport};
 use crate::record::Identifier;
@@ -42,7 +42,8 @@ pub(super) struct Put {
 Examples:
   coordinator get designs bridge --out bridge.pdf
   coordinator get designs bridge --version 1 --out - | less
-  coordinator get designs film --range 1048576- --out film.rest")]
+  coordinator get designs film --range 1048576- --out film.rest
+  coordinator get designs bridge --end-to-end --keys verifiers.txt")]
 pub(super) struct Get {
     /// The dataset.
     #[arg(value_name = "DATASET")]
@@ -59,6 +60,20 @@ pub(super) struct Get {
     /// The file to write, or - for standard output; the document's name in this folder if not given.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The tenant that the dataset belongs to, if it is another one's that is open to the user.
+    #[arg(long, value_name = "TENANT")]
+    of_tenant: Option<Identifier>,
+    /// Decrypt the document here: the platform gets neither its keys nor its plaintext, and all that it passes on is checked against the
+    /// record.
+    #[arg(long)]
+    end_to_end: bool,
+    /// With --end-to-end: file with the organisations' verifier keys, one in each line, got from the organisations themselves; that of
+    /// the profile if not given.
+    #[arg(long, value_name = "FILE", requires = "end_to_end")]
+    keys: Option<PathBuf>,
+    /// With --end-to-end: ask the crypto nodes from here, and not through the platform.
+    #[arg(long, requires = "end_to_end")]
+    ask_nodes: bool,
 }
 
 /// Arguments of `ls`.
@@ -70,6 +85,9 @@ pub(super) struct Ls {
     /// The document whose versions are listed.
     #[arg(value_name = "DOCUMENT", requires = "dataset")]
     document: Option<Identifier>,
+    /// The tenant that the dataset belongs to, if it is another one's that is open to the user.
+    #[arg(long, value_name = "TENANT", requires = "dataset")]
+    of_tenant: Option<Identifier>,
 }
 
 fn on_progress(bar: &ProgressBar) -> OnProgress {
@@ -136,14 +154,27 @@ pub(super) fn put(command: Put, connect: &Connect, output: &Output) -> Result<()
 }
 
 pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(), Failure> {
-    let client = connect.client()?;
+    let mut client = connect.client()?;
     let Get {
         dataset,
         document,
         version,
         range,
         out,
+        of_tenant,
+        end_to_end,
+        keys,
+        ask_nodes,
     } = command;
+    if *end_to_end {
+        let keys = match keys {
+            Some(keys) => Some(keys.clone()),
+            None => connect.verifiers()?,
+        };
+        if let Some(keys) = keys {
+            client.pin_organisations(audit::verifier_keys(&keys)?);
+        }
+    }
     let named = out
         .clone()
         .unwrap_or_else(|| PathBuf::from(document.as_str()));
@@ -165,15 +196,28 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
         let options = GetOptions {
             version: *version,
             range: *range,
+            of_tenant: of_tenant.as_ref(),
+            ask_nodes: *ask_nodes,
             on_progress: Some(&progress),
         };
-        let got = if to_stdout {
-            let mut stdout = tokio::io::stdout();
-            client
-                .get_with(dataset, document, options, &mut stdout)
-                .await
-        } else {
-            client.get_to_file(dataset, document, options, &out).await
+        let mut stdout = tokio::io::stdout();
+        let got = match (to_stdout, end_to_end) {
+            (true, false) => {
+                client
+                    .get_with(dataset, document, options, &mut stdout)
+                    .await
+            }
+            (false, false) => client.get_to_file(dataset, document, options, &out).await,
+            (true, true) => {
+                client
+                    .get_end_to_end(dataset, document, options, &mut stdout)
+                    .await
+            }
+            (false, true) => {
+                client
+                    .get_end_to_end_to_file(dataset, document, options, &out)
+                    .await
+            }
         };
         bar.finish_and_clear();
         Ok(got?)
@@ -200,6 +244,12 @@ fn told(got: &Got, dataset: &Identifier, document: &Identifier, out: &Path) -> V
         ),
         field("SHA-256", &got.sha256),
     ];
+    if let Some(verified) = &got.verified {
+        lines.push(field("written by", &verified.writer));
+        lines.push(field("opened", "here: the platform could not"));
+        let signers = verified.signed_by.join(", ");
+        lines.push(field("proven by", format!("heads that {signers} signed")));
+    }
     let Some(report) = &got.report else {
         return lines;
     };
@@ -247,7 +297,12 @@ pub(super) fn ls(command: &Ls, connect: &Connect, output: &Output) -> Result<(),
         return datasets::ls(&client, output);
     };
     if let Some(document) = &command.document {
-        let versions = block_on(async { Ok(client.versions(dataset, document).await?) })?;
+        let versions = block_on(async {
+            Ok(match &command.of_tenant {
+                Some(of) => client.shared_versions(of, dataset, document).await?,
+                None => client.versions(dataset, document).await?,
+            })
+        })?;
         let rows: Vec<Vec<String>> = versions
             .iter()
             .map(|it| {
@@ -264,7 +319,12 @@ pub(super) fn ls(command: &Ls, connect: &Connect, output: &Output) -> Result<(),
             &table(&["version", "bytes", "encryption", "writer"], &rows),
         );
     }
-    let documents = block_on(async { Ok(client.documents(dataset).await?) })?;
+    let documents = block_on(async {
+        Ok(match &command.of_tenant {
+            Some(of) => client.shared_documents(of, dataset).await?,
+            None => client.documents(dataset).await?,
+        })
+    })?;
     let rows: Vec<Vec<String>> = documents
         .iter()
         .map(|it| {

@@ -51,6 +51,7 @@ fn status(code: &str) -> u8 {
         | "profile"
         | "key-file"
         | "no-user"
+        | "verifier-keys"
         | "peer-file"
         | "peer-not-joined"
         | "peer-token" => exit::CONFIGURATION,
@@ -59,9 +60,12 @@ fn status(code: &str) -> u8 {
         | "genesis-damaged"
         | "organisation-key-damaged"
         | "body-missing"
-        | "document-altered" => exit::DAMAGED,
+        | "document-altered"
+        | "shares" => exit::DAMAGED,
         "not-permitted" | "not-approved" | "too-few-answers" | "signature" | "user-suspended"
-        | "user-expired" | "not-administrator" | "not-what-was-meant" => exit::REFUSED,
+        | "user-expired" | "not-administrator" | "not-what-was-meant" | "not-end-to-end" => {
+            exit::REFUSED
+        }
         code if code.starts_with("config-")
             || code.starts_with("descriptor-")
             || code.starts_with("api-key-") && code != "api-key-scope" =>
@@ -69,7 +73,7 @@ fn status(code: &str) -> u8 {
             exit::CONFIGURATION
         }
         "request" => exit::USAGE,
-        code if code.starts_with("envelope-") => exit::DAMAGED,
+        code if code.starts_with("envelope-") || code.starts_with("proof-") => exit::DAMAGED,
         _ => exit::FAILED,
     }
 }

@@ -5,8 +5,9 @@
 //! length or content, a wrapped key with another label. The checksum is over the encrypted body, which the platform
 //! made; it can be checked where the body is in the transaction, and where nothing is encrypted.
 
+use cryptonode::client::ClientIdentity;
 use cryptonode::randomness;
-use reencrypt::WrappedKey;
+use reencrypt::{EphemeralKey, VerifiedWrappedKey, WrappedKey};
 use sha2::{Digest as _, Sha256};
 
 use super::ClientError;
@@ -45,7 +46,7 @@ pub struct Sent<'m> {
     pub content_type: Option<&'m str>,
 }
 
-fn same<T: PartialEq + ToString>(
+pub(super) fn same<T: PartialEq + ToString>(
     what: &'static str,
     expected: &T,
     found: &T,
@@ -60,7 +61,7 @@ fn same<T: PartialEq + ToString>(
     })
 }
 
-fn differs(what: &'static str, expected: &str, found: &str) -> ClientError {
+pub(super) fn differs(what: &'static str, expected: &str, found: &str) -> ClientError {
     ClientError::NotWhatWasMeant {
         what,
         expected: expected.to_owned(),
@@ -172,6 +173,44 @@ impl Meant<'_> {
             ));
         };
         self.frame(prepared, &read.name())?;
+        Ok(read)
+    }
+
+    /// Whether `prepared` is the read of this wrapped key to this ephemeral key, by whoever asks the crypto nodes: `own`, or the
+    /// platform, under whatever key it has. To anybody else's ephemeral key the document must not go in this user's name.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::NotWhatWasMeant`] with the first difference.
+    pub fn check_end_to_end_read<'t>(
+        &self,
+        prepared: &'t UnsignedTransaction,
+        wrapped: &VerifiedWrappedKey,
+        ephemeral: &EphemeralKey,
+        own: Option<&ClientIdentity>,
+    ) -> Result<&'t Read, ClientError> {
+        let read = self.check_read(prepared)?;
+        let Some(found) = &read.reencryption else {
+            return Err(differs("the ephemeral key", "the reader's", "absent"));
+        };
+        let hexadecimal = |bytes: &[u8]| hex::encode(bytes);
+        same(
+            "the wrapped key",
+            &hexadecimal(&wrapped.write_id()),
+            &hexadecimal(&found.write_id),
+        )?;
+        same(
+            "the ephemeral key",
+            &hexadecimal(ephemeral.as_bytes()),
+            &hexadecimal(&found.ephemeral_key),
+        )?;
+        if let Some(own) = own {
+            same(
+                "the key towards the crypto nodes",
+                &hexadecimal(own.spki()),
+                &hexadecimal(&found.client_spki),
+            )?;
+        }
         Ok(read)
     }
 }

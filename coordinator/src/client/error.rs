@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::envelope::EnvelopeError;
 use crate::folder::FolderError;
+use crate::record::audit::ProofFileError;
 
 /// A reason.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +92,57 @@ pub enum ClientError {
         /// SHA-256 of what arrived, hexadecimal.
         found: String,
     },
+    /// An end-to-end read, and nothing to hold the record against.
+    #[error(
+        "a read that is opened here is checked against what the organisations signed: give their verifier keys with --keys (the file verifiers.txt, got from the organisations themselves), or put them into the profile"
+    )]
+    NoVerifiers,
+    /// A version that only the platform opens.
+    #[error(
+        "{version} is not under a cluster's key, so the platform itself opens it: read it without --end-to-end"
+    )]
+    NotEndToEnd {
+        /// The version.
+        version: String,
+    },
+    /// What the platform says of a version is not on the record.
+    #[error(
+        "the platform does not prove that this version is on the record, so nothing was read: {0}"
+    )]
+    NotProven(#[source] ProofFileError),
+    /// The latest version was asked for, and is not proven to be that.
+    #[error(
+        "the platform gave {version} for the latest version and does not prove that it is: ask again, or name the version that is meant"
+    )]
+    LatestNotProven {
+        /// The version.
+        version: String,
+    },
+    /// The latest version was asked for, and there is a later one.
+    #[error(
+        "the platform gave {version} for the latest version, and version {latest} is on the record: ask again"
+    )]
+    NotLatest {
+        /// The version.
+        version: String,
+        /// The latest one.
+        latest: u64,
+    },
+    /// The document key did not open.
+    #[error("the document's key does not open with the shares that came: {reason}")]
+    Shares {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// The sealed body or one of its keys is not what the record says.
+    #[error("{0}; nothing was released that was not verified")]
+    Envelope(#[from] EnvelopeError),
+    /// A range outside of the document.
+    #[error("the document has {length} bytes, and none of those that were asked for")]
+    Range {
+        /// Bytes of plaintext.
+        length: u64,
+    },
     /// A file that is no user key.
     #[error("{} is not a user's key: make one with `coordinator user new`", .0.display())]
     KeyFile(PathBuf),
@@ -136,6 +189,14 @@ impl ClientError {
             Self::Request { .. } => "request",
             Self::BrokenOff { .. } => "document-broken-off",
             Self::Altered { .. } => "document-altered",
+            Self::NoVerifiers => "verifier-keys",
+            Self::NotEndToEnd { .. } => "not-end-to-end",
+            Self::NotProven(e) => e.code(),
+            Self::LatestNotProven { .. } => "latest-not-proven",
+            Self::NotLatest { .. } => "not-latest",
+            Self::Shares { .. } => "shares",
+            Self::Envelope(e) => e.code(),
+            Self::Range { .. } => "range-not-satisfiable",
             Self::KeyFile(_) => "key-file",
             Self::Profile { .. } => "profile",
             Self::NoUser => "no-user",

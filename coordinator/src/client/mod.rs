@@ -1,27 +1,29 @@
 //! The platform's client: what applications and the command line call.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use coordinator::client::{Client, PutOptions, Signer, user_key};
-//!
-//! let mut client = Client::new("http://127.0.0.1:7710", "acme".parse()?, std::env::var("COORDINATOR_API_KEY")?)?;
-//! client.sign_as(Signer::new("alice".parse()?, user_key::read("alice.pem".as_ref())?));
-//! let written = client.put(&"designs".parse()?, &"bridge".parse()?, tokio::io::empty(), PutOptions::default()).await?;
-//! println!("version {} is on the record in block {}", written.version, written.receipt.height);
-//! # Ok(()) }
-//! ```
-//!
 //! The client signs; the platform prepares. Before anything is signed it is checked to be what was asked for ([`check`]).
-//! Bodies stream, in constant memory.
+//! Bodies stream, in constant memory. Documents are read in two ways: opened by the platform ([`Client::get`]), or here
+//! ([`Client::get_end_to_end`]), where the platform gets neither keys nor plaintext.
+//!
+//! # A document, written and read in both ways
+//!
+//! `cargo run -p coordinator --example exchange`; a test runs it against a platform with its nodes.
+//!
+//! ```no_run
+#![doc = include_str!("../../examples/exchange.rs")]
+//! ```
 
 pub mod check;
+mod end_to_end;
 mod error;
 pub mod profile;
+mod proven;
+mod sealed;
 mod transfer;
 pub mod user_key;
 
 use std::time::Duration;
 
+use certs::checkpoint::NoteKey;
 use cryptonode::randomness;
 use cryptonode::wire::v1::TraceParent;
 use ed25519_dalek::SigningKey;
@@ -31,6 +33,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
+pub use proven::{ProvenVersion, Verified};
 pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 
 use crate::api::auth::{KeyRecord, Scopes};
@@ -72,6 +75,7 @@ pub struct Client {
     api_key: Zeroizing<String>,
     signer: Option<Signer>,
     ledger: Option<LedgerId>,
+    organisations: Vec<NoteKey>,
     trace: Option<TraceParent>,
 }
 
@@ -114,6 +118,7 @@ impl Client {
             api_key: Zeroizing::new(api_key),
             signer: None,
             ledger: None,
+            organisations: Vec::new(),
             trace: None,
         })
     }
@@ -193,6 +198,29 @@ impl Client {
     ) -> Result<Vec<VersionView>, ClientError> {
         let path = ["datasets", dataset.as_str(), "documents", document.as_str()];
         self.all(&path).await
+    }
+
+    /// All documents of another tenant's dataset that is open to the client's user.
+    pub async fn shared_documents(
+        &self,
+        of_tenant: &Identifier,
+        dataset: &Identifier,
+    ) -> Result<Vec<DocumentView>, ClientError> {
+        let (of, dataset) = (of_tenant.as_str(), dataset.as_str());
+        let path = ["shared", of, "datasets", dataset, "documents"];
+        self.all_for(&path, Some(&self.user()?.user)).await
+    }
+
+    /// All versions of a document there.
+    pub async fn shared_versions(
+        &self,
+        of_tenant: &Identifier,
+        dataset: &Identifier,
+        document: &Identifier,
+    ) -> Result<Vec<VersionView>, ClientError> {
+        let (of, dataset, document) = (of_tenant.as_str(), dataset.as_str(), document.as_str());
+        let path = ["shared", of, "datasets", dataset, "documents", document];
+        self.all_for(&path, Some(&self.user()?.user)).await
     }
 
     /// Who may do what with a dataset.
@@ -348,10 +376,22 @@ impl Client {
 
     /// A whole list, part by part.
     async fn all<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Vec<T>, ClientError> {
+        self.all_for(path, None).await
+    }
+
+    /// The same of what only a certain reader sees.
+    async fn all_for<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        reader: Option<&Identifier>,
+    ) -> Result<Vec<T>, ClientError> {
         let mut all = Vec::new();
         let mut after: Option<String> = None;
         loop {
             let mut request = self.request(Method::GET, path).query(&[("limit", "1000")]);
+            if let Some(reader) = reader {
+                request = request.query(&[("reader", reader.as_str())]);
+            }
             if let Some(after) = &after {
                 request = request.query(&[("after", after)]);
             }

@@ -66,6 +66,9 @@ pub struct Profile {
     /// The ledger's id, hexadecimal: nothing is signed for another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger: Option<String>,
+    /// The file of the organisations' verifier keys, by which end-to-end reads are checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifiers: Option<PathBuf>,
 }
 
 impl Profile {
@@ -84,9 +87,12 @@ impl Profile {
         // Only the parser's message: its excerpt could show a key.
         let mut profile: Self =
             toml::from_str(text).map_err(|e| wrong(&e.message().replace('\n', " ")))?;
-        if let Some(key) = &mut profile.key {
-            let parent = path.parent().unwrap_or(Path::new("."));
-            *key = parent.join(&*key);
+        let parent = path.parent().unwrap_or(Path::new("."));
+        for file in [&mut profile.key, &mut profile.verifiers]
+            .into_iter()
+            .flatten()
+        {
+            *file = parent.join(&*file);
         }
         Ok(profile)
     }
@@ -125,12 +131,13 @@ impl Profile {
         }
         profile.url = Some(url.to_owned());
         let parent = path.parent().unwrap_or(Path::new("."));
-        if let Some(relative) = profile
-            .key
-            .as_deref()
-            .and_then(|key| key.strip_prefix(parent).ok())
+        for file in [&mut profile.key, &mut profile.verifiers]
+            .into_iter()
+            .flatten()
         {
-            profile.key = Some(relative.to_owned());
+            if let Ok(relative) = file.strip_prefix(parent) {
+                *file = relative.to_owned();
+            }
         }
         profile.write(path)
     }
@@ -150,6 +157,7 @@ mod tests {
             tenant: Some("acme".parse().unwrap()),
             api_key: Some(ApiKey::new(Zeroizing::new("acme.1.2".into()))),
             key: Some("users/alice.pem".into()),
+            verifiers: Some("verifiers.txt".into()),
             ..Profile::default()
         };
         profile.write(&path).unwrap();
@@ -157,6 +165,7 @@ mod tests {
         let read = Profile::read(&path).unwrap();
         assert_eq!(read.url.as_deref(), Some("http://127.0.0.1:1"));
         assert_eq!(read.key.unwrap(), dir.path().join("users/alice.pem"));
+        assert_eq!(read.verifiers.unwrap(), dir.path().join("verifiers.txt"));
         assert!(
             std::fs::read_to_string(&path)
                 .unwrap()

@@ -14,10 +14,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::io::ReaderStream;
 
 use super::check::{Meant, Sent};
+use super::proven::Verified;
 use super::{Client, ClientError};
 use crate::api::{PreparedView, ReceiptView};
 use crate::platform::{ByteRange, ReadReport, now_ms};
-use crate::record::{Identifier, UnsignedTransaction};
+use crate::record::{DocumentName, Identifier, UnsignedTransaction};
 
 /// Bytes read from a source at once.
 const PART_SIZE: usize = 256 * 1024;
@@ -43,6 +44,10 @@ pub struct GetOptions<'o> {
     pub version: Option<u64>,
     /// Which bytes; all if absent.
     pub range: Option<ByteRange>,
+    /// The tenant that the dataset belongs to; the client's own if absent.
+    pub of_tenant: Option<&'o Identifier>,
+    /// In an end-to-end read: ask the crypto nodes from here, and not through the platform.
+    pub ask_nodes: bool,
     /// Called as bytes arrive.
     pub on_progress: Option<&'o OnProgress>,
 }
@@ -74,12 +79,27 @@ pub struct Got {
     /// What happened, if the platform still told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<ReadReport>,
+    /// What was verified against the record, if the document was opened here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
 }
 
 #[derive(Default)]
-struct Counted {
-    length: u64,
+pub(super) struct Counted {
+    pub(super) length: u64,
     digest: Sha256,
+}
+
+impl Counted {
+    pub(super) fn take(&mut self, part: &[u8]) {
+        self.length += part.len() as u64;
+        self.digest.update(part);
+    }
+
+    /// Of what was taken, hexadecimal.
+    pub(super) fn sha256(self) -> String {
+        hex::encode(self.digest.finalize())
+    }
 }
 
 impl Client {
@@ -107,8 +127,7 @@ impl Client {
         let body = ReaderStream::with_capacity(source, PART_SIZE)
             .inspect_ok(move |part| {
                 let mut counted = count.lock().unwrap_or_else(PoisonError::into_inner);
-                counted.length += part.len() as u64;
-                counted.digest.update(part);
+                counted.take(part);
                 if let Some(on_progress) = &on_progress {
                     on_progress(part.len() as u64);
                 }
@@ -241,23 +260,20 @@ impl Client {
         options: GetOptions<'_>,
         destination: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Got, ClientError> {
+        let name = self.document_name(dataset, document, &options);
         let GetOptions {
             version,
             range,
             on_progress,
+            ..
         } = options;
         let (reader, signer) = (
             self.user()?,
             self.signer.as_ref().ok_or(ClientError::NoUser)?,
         );
         let ledger = self.ledger().await?;
-        let path = [
-            "datasets",
-            dataset.as_str(),
-            "documents",
-            document.as_str(),
-            "reads",
-        ];
+        let path = self.document_path(&name);
+        let path = [path.as_str(), "reads"];
         let asked = json!({ "reader": reader.user, "version": version });
         let prepared: PreparedView = self
             .json(self.request(Method::POST, &path).json(&asked))
@@ -267,7 +283,7 @@ impl Client {
         let meant = Meant {
             ledger: Some(ledger),
             author: &reader,
-            tenant: self.tenant(),
+            tenant: &name.tenant,
             dataset,
             document,
             version,
@@ -310,7 +326,7 @@ impl Client {
             Ok(()) => {}
         }
         let report = report.ok();
-        let sha256 = hex::encode(counted.digest.finalize());
+        let sha256 = counted.sha256();
         if let Some(report) = &report {
             as_recorded(report, range, expected, &sha256)?;
         }
@@ -319,7 +335,37 @@ impl Client {
             length: expected,
             sha256,
             report,
+            verified: None,
         })
+    }
+
+    /// The document that is meant.
+    pub(super) fn document_name(
+        &self,
+        dataset: &Identifier,
+        document: &Identifier,
+        options: &GetOptions<'_>,
+    ) -> DocumentName {
+        DocumentName {
+            tenant: options.of_tenant.unwrap_or(self.tenant()).clone(),
+            dataset: dataset.clone(),
+            document: document.clone(),
+        }
+    }
+
+    /// Where it is, below the client's own tenant.
+    pub(super) fn document_path(&self, name: &DocumentName) -> String {
+        let DocumentName {
+            tenant,
+            dataset,
+            document,
+        } = name;
+        let within = format!("datasets/{dataset}/documents/{document}");
+        if tenant == self.tenant() {
+            within
+        } else {
+            format!("shared/{tenant}/{within}")
+        }
     }
 
     /// Reads a document into a file, which appears under its name when it is complete; an older file stays until then.
@@ -373,8 +419,7 @@ impl Client {
         while let Some(part) = parts.next().await {
             let part = part.map_err(|e| self.answer(&super::innermost(&e)))?;
             destination.write_all(&part).await.map_err(failed)?;
-            counted.length += part.len() as u64;
-            counted.digest.update(&part);
+            counted.take(&part);
             if let Some(on_progress) = on_progress {
                 on_progress(part.len() as u64);
             }
@@ -413,7 +458,7 @@ fn as_recorded(
 }
 
 /// A temporary file in the folder of `path`, which is removed when it is dropped.
-fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
+pub(super) fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -432,7 +477,11 @@ fn beside(path: &Path) -> Result<(NamedTempFile, File), ClientError> {
 }
 
 /// Makes a temporary file durable and gives it its name.
-async fn publish(temporary: NamedTempFile, file: &File, path: &Path) -> Result<(), ClientError> {
+pub(super) async fn publish(
+    temporary: NamedTempFile,
+    file: &File,
+    path: &Path,
+) -> Result<(), ClientError> {
     let failed = |source| ClientError::Io {
         action: format!("write {}", path.display()),
         source,

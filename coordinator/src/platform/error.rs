@@ -101,6 +101,22 @@ pub enum PlatformError {
         /// What each node did.
         nodes: Vec<NodeReport>,
     },
+    /// A version that nobody but the platform opens.
+    #[error(
+        "{version} is not under a cluster's key, so the platform itself opens it: read it without an ephemeral key"
+    )]
+    NotEndToEnd {
+        /// The version.
+        version: String,
+    },
+    /// A body in the body store, and no pointer to it.
+    #[error(
+        "the sealed body lies in the body store: send its pointer, which the document key opens, in the header `Body-Pointer`"
+    )]
+    NoPointer,
+    /// A sealed body was asked for too long after its read.
+    #[error("the read is from more than an hour ago: make a new one to fetch the body")]
+    ReadOver,
     /// The wrapped key on the record is not valid.
     #[error("the document's wrapped key is not valid: {reason}")]
     WrappedKey {
@@ -143,6 +159,9 @@ impl PlatformError {
             Self::Busy => "busy",
             Self::NotApproved { .. } => "not-approved",
             Self::NoCluster { .. } => "cluster-unknown",
+            Self::NotEndToEnd { .. } => "not-end-to-end",
+            Self::NoPointer => "pointer-needed",
+            Self::ReadOver => "read-over",
             Self::WrappedKey { .. } => "wrapped-key-invalid",
             Self::Envelope(e) => e.code(),
             Self::Body(e) => e.code(),

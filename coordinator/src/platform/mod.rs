@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`write`] | a body streams in, is encrypted and stored; the transaction goes back to its author to be signed; commit |
 //! | [`read`] | the read's transaction goes to its reader to be signed; record, approvals, cluster, body |
+//! | [`end_to_end`] | the same for a reader who opens the document itself: shares and the sealed body are passed on |
 //! | [`stored_body`] | a stored body is verified, then decrypted as it streams out |
 //! | [`byte_range`] | which bytes of a document |
 //! | [`clusters`] | which clusters there are, and a client for each |
@@ -17,6 +18,7 @@
 
 mod byte_range;
 mod clusters;
+mod end_to_end;
 mod erase;
 mod error;
 mod prepared;
@@ -43,6 +45,7 @@ use crate::record::{
 
 pub use byte_range::{ByteRange, NoRange};
 pub use clusters::{ClusterAddError, Clusters, add as add_cluster, list as list_clusters};
+pub use end_to_end::{EndToEndRequest, Relayed, SealedStream};
 pub use error::PlatformError;
 pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport};
@@ -90,6 +93,7 @@ pub struct Platform {
     transfers: Arc<Semaphore>,
     uploads: prepared::Prepared<write::Waiting>,
     reads: prepared::Prepared<read::Waiting>,
+    end_to_end: prepared::Prepared<end_to_end::Waiting>,
     reports: Arc<report::Reports>,
     tracing: Tracing,
     /// Erased documents whose bodies could not be removed yet.
@@ -112,6 +116,7 @@ impl Platform {
             transfers: Arc::new(Semaphore::new(limits.transfers)),
             uploads: prepared::Prepared::new(limits.prepared, lifetime),
             reads: prepared::Prepared::new(limits.prepared, lifetime),
+            end_to_end: prepared::Prepared::new(limits.prepared, lifetime),
             reports: report::Reports::new(REPORTS),
             record,
             bodies,
@@ -187,6 +192,7 @@ impl Platform {
     pub async fn sweep(&self) {
         let now = Instant::now();
         drop(self.reads.expired(now));
+        drop(self.end_to_end.expired(now));
         for waiting in self.uploads.expired(now) {
             self.give_up(waiting).await;
         }

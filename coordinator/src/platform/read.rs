@@ -1,4 +1,5 @@
-//! The read flow, managed: the platform holds the ephemeral key for the length of one read.
+//! The read flow, managed: the platform holds the ephemeral key for the length of one read. (The other one, where the reader holds
+//! it: [`super::end_to_end`].)
 //!
 //! 1. The platform looks up the version, verifies its wrapped key, makes an ephemeral key for this read alone, and gives the
 //!    transaction `read` to the reader to be signed.
@@ -27,14 +28,15 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::byte_range::ByteRange;
-use super::report::{NodeReport, OrganisationReport, Phases, ReadReport, ms};
+use super::report::{Begun, NodeReport, OrganisationReport, ReadReport, ms};
 use super::stored_body::{Opened, Place, Times, verified};
 use super::{Platform, PlatformError, Tracing};
 use crate::body_store::Pointer;
 use crate::envelope::{DocumentKey, EnvelopeError, SealedBody, document_key_context};
 use crate::record::{
-    Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, Reencryption,
-    SignedTransaction, Transaction, TransactionId, UnsignedTransaction, UserName, VersionName,
+    Body, Content, DatasetName, DocumentVersion, Identifier, KeyWrapping, Read, RecordError,
+    Reencryption, Rejection, Role, SignedTransaction, Transaction, TransactionId,
+    UnsignedTransaction, UserName, VersionName,
 };
 
 /// What is to be read.
@@ -102,30 +104,30 @@ pub struct CommitRead {
 }
 
 /// A read in progress: what the report will say.
-struct Progress {
-    started: Instant,
-    report: ReadReport,
-    times: Times,
+pub(super) struct Progress {
+    pub(super) started: Instant,
+    pub(super) report: ReadReport,
+    pub(super) times: Times,
     /// There if the read is recorded; it ends with the progress.
-    span: Option<Span>,
+    pub(super) span: Option<Span>,
     /// What the crypto nodes are told, if somebody records the read: this platform, or else its caller.
-    trace: Option<TraceParent>,
+    pub(super) trace: Option<TraceParent>,
 }
 
 impl Progress {
     /// A part of the read begins, if it is recorded.
-    fn begin(&self, name: &'static str, kind: Kind) -> Option<OpenPart> {
+    pub(super) fn begin(&self, name: &'static str, kind: Kind) -> Option<OpenPart> {
         self.span.as_ref().map(|span| span.begin(name, kind))
     }
 
     /// The part is over.
-    fn end<T>(&mut self, part: Option<OpenPart>, result: &Result<T, PlatformError>) {
+    pub(super) fn end<T>(&mut self, part: Option<OpenPart>, result: &Result<T, PlatformError>) {
         if let (Some(span), Some(part)) = (&mut self.span, part) {
             span.end(part, result.as_ref().err().map(PlatformError::code));
         }
     }
 
-    fn settle(&mut self, outcome: &str) -> ReadReport {
+    pub(super) fn settle(&mut self, outcome: &str) -> ReadReport {
         let (times, phases) = (&self.times, &mut self.report.phases);
         phases.fetch_ms = ms(times.fetch);
         phases.checksum_ms = ms(times.checksum);
@@ -136,7 +138,7 @@ impl Progress {
         phases.total_ms = ms(self.started.elapsed());
         self.report.outcome = outcome.to_owned();
         if let Some(span) = &mut self.span
-            && !matches!(outcome, "streaming" | "complete")
+            && !matches!(outcome, "streaming" | "complete" | "relayed")
         {
             span.failed(outcome);
         }
@@ -151,24 +153,7 @@ impl Platform {
     ///
     /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
     pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
-        let document = request.dataset.document(request.document.clone());
-        let missing = |what, name| PlatformError::NotFound { what, name };
-        let (name, version) = self.record.with_state(|state| {
-            let known = state.document(&document);
-            let latest = known
-                .ok_or_else(|| missing("document", document.to_string()))?
-                .latest;
-            let name = document.version(request.version.unwrap_or(latest));
-            match state.version(&name) {
-                Some(version) => Ok((name, version.clone())),
-                None => Err(missing("version", name.to_string())),
-            }
-        })?;
-        let erased = || PlatformError::Rejected {
-            code: "erased".into(),
-            message: format!("{name} is erased"),
-        };
-        let content = version.content.clone().ok_or_else(erased)?;
+        let (name, version, content) = self.version_to_read(&request)?;
         let threshold = match &content.key {
             KeyWrapping::Threshold { wrapped_key } => Some(Threshold::prepare(wrapped_key)?),
             KeyWrapping::Platform { .. } | KeyWrapping::None => None,
@@ -184,8 +169,8 @@ impl Platform {
                 client_spki: self.clusters.spki().to_vec(),
             }),
         };
+        let tenant = request.reader.tenant.clone();
         let transaction = self.unsigned(request.reader, Transaction::Read(read));
-        let tenant = name.tenant.clone();
         let waiting = Waiting {
             transaction: transaction.id(),
             name,
@@ -200,8 +185,35 @@ impl Platform {
         Ok(PreparedRead { id, transaction })
     }
 
+    /// What is to be read, as far as it is there. Of another tenant's datasets a user sees those that it may read, and nothing else.
+    pub(super) fn version_to_read(
+        &self,
+        request: &ReadRequest,
+    ) -> Result<(VersionName, DocumentVersion, Content), PlatformError> {
+        let document = request.dataset.document(request.document.clone());
+        let missing = |what, name| PlatformError::NotFound { what, name };
+        let (name, version) = self.record.with_state(|state| {
+            let (reader, dataset) = (&request.reader, &request.dataset);
+            let visible =
+                reader.tenant == dataset.tenant || state.allows(reader, dataset, Role::Reader);
+            let known = state.document(&document).filter(|_| visible);
+            let latest = known
+                .ok_or_else(|| missing("document", document.to_string()))?
+                .latest;
+            let name = document.version(request.version.unwrap_or(latest));
+            match state.version(&name) {
+                Some(version) => Ok((name, version.clone())),
+                None => Err(missing("version", name.to_string())),
+            }
+        })?;
+        match version.content.clone() {
+            Some(content) => Ok((name, version, content)),
+            None => Err(RecordError::from(Rejection::Erased(name.to_string())).into()),
+        }
+    }
+
     /// The span of a read, if it is recorded: below its caller's, or one that begins a trace.
-    fn span(&self, trace: Option<&TraceParent>, start: Instant) -> Option<Span> {
+    pub(super) fn span(&self, trace: Option<&TraceParent>, start: Instant) -> Option<Span> {
         let Tracing {
             telemetry,
             sample_ratio,
@@ -254,7 +266,16 @@ impl Platform {
         let waiting = waiting.into_inner();
         let mut progress = Progress {
             started,
-            report: report_of(id, &waiting, range.as_ref()),
+            report: ReadReport::begin(
+                id,
+                &Begun {
+                    transaction: waiting.transaction,
+                    name: &waiting.name,
+                    version: &waiting.version,
+                    key: &waiting.content.key,
+                    range: range.as_ref(),
+                },
+            ),
             times: Times::default(),
             span: self.span(trace.as_ref(), started),
             trace,
@@ -347,7 +368,7 @@ impl Platform {
     }
 
     /// Step 3.
-    async fn approvals(
+    pub(super) async fn approvals(
         &self,
         read: TransactionId,
         report: &mut ReadReport,
@@ -496,29 +517,5 @@ impl Threshold {
             .map_err(refused)?;
         let ephemeral = EphemeralSecret::new(&wrapped, rng);
         Ok(Self { wrapped, ephemeral })
-    }
-}
-
-fn report_of(id: Uuid, waiting: &Waiting, range: Option<&Range<u64>>) -> ReadReport {
-    let encryption = match &waiting.content.key {
-        KeyWrapping::None => "none",
-        KeyWrapping::Platform { .. } => "platform",
-        KeyWrapping::Threshold { .. } => "threshold",
-    };
-    ReadReport {
-        read_id: id,
-        dataset: waiting.name.dataset.clone(),
-        document: waiting.name.document.clone(),
-        version: waiting.name.version,
-        length: waiting.version.length,
-        range: range.map(|range| [range.start, range.end.saturating_sub(1)]),
-        checksum: hex::encode(waiting.version.checksum),
-        encryption: encryption.to_owned(),
-        transaction_id: hex::encode(waiting.transaction),
-        height: None,
-        outcome: "failed".to_owned(),
-        phases: Phases::default(),
-        organisations: Vec::new(),
-        nodes: Vec::new(),
     }
 }

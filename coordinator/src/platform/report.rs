@@ -1,6 +1,7 @@
 //! What happened in a read: phases with their times, what each organisation and each crypto node did.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::record::Identifier;
+use crate::record::{DocumentVersion, Identifier, KeyWrapping, TransactionId, VersionName};
 
 /// Milliseconds that the phases of a read took. A phase that did not happen took none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -134,7 +135,7 @@ pub struct ReadReport {
     /// The block that recorded it; absent if the record refused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u64>,
-    /// `streaming`, `complete`, or the code of what went wrong.
+    /// `streaming`, `complete`, or the code of what went wrong; `relayed` if the reader opens the document itself.
     pub outcome: String,
     /// Times.
     pub phases: Phases,
@@ -142,6 +143,44 @@ pub struct ReadReport {
     pub organisations: Vec<OrganisationReport>,
     /// Crypto nodes, in index order.
     pub nodes: Vec<NodeReport>,
+}
+
+impl ReadReport {
+    /// The report of a read that has just begun.
+    pub(super) fn begin(read_id: Uuid, read: &Begun<'_>) -> Self {
+        let encryption = match read.key {
+            KeyWrapping::None => "none",
+            KeyWrapping::Platform { .. } => "platform",
+            KeyWrapping::Threshold { .. } => "threshold",
+        };
+        Self {
+            read_id,
+            dataset: read.name.dataset.clone(),
+            document: read.name.document.clone(),
+            version: read.name.version,
+            length: read.version.length,
+            range: read
+                .range
+                .map(|range| [range.start, range.end.saturating_sub(1)]),
+            checksum: hex::encode(read.version.checksum),
+            encryption: encryption.to_owned(),
+            transaction_id: hex::encode(read.transaction),
+            height: None,
+            outcome: "failed".to_owned(),
+            phases: Phases::default(),
+            organisations: Vec::new(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
+/// What is known of a read before it is on the record.
+pub(super) struct Begun<'r> {
+    pub(super) transaction: TransactionId,
+    pub(super) name: &'r VersionName,
+    pub(super) version: &'r DocumentVersion,
+    pub(super) key: &'r KeyWrapping,
+    pub(super) range: Option<&'r Range<u64>>,
 }
 
 /// The latest reads of all tenants, bounded.

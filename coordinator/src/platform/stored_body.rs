@@ -5,6 +5,7 @@
 
 mod opened;
 mod part;
+mod relay;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::record::Identifier;
 
 pub(super) use opened::{Opened, verified};
 use part::SealedPart;
+pub(super) use relay::Relay;
 
 /// Bytes that are fetched at once.
 const PART_SIZE: u64 = 1024 * 1024;

@@ -9,11 +9,11 @@ pub(super) mod simplex;
 pub(super) mod solo;
 
 use super::{
-    audit::{AuditAnswer, AuditRow, InclusionProof, Query},
+    audit::{AuditAnswer, AuditRow, InclusionProof, Query, Standing},
     block::Receipt,
     genesis::Genesis,
     head::{self, SignedHead},
-    identifier::Identifier,
+    identifier::{DocumentName, Identifier},
     peer::{ApprovalRefusal, Replica, StoreError},
     rejection::Rejection,
     root::Hash,
@@ -108,6 +108,17 @@ pub struct PeerStatus {
     pub height: u64,
     /// Why it takes no part any more; it does, if absent.
     pub fault: Option<String>,
+}
+
+/// A transaction that is on the record, and the proof of it.
+#[derive(Debug, Clone)]
+pub struct ProvenTransaction {
+    /// The head that it is proven under, signed by a quorum of the organisations: a C2SP signed note.
+    pub signed_head: String,
+    /// Its place under that head.
+    pub proof: InclusionProof,
+    /// The transaction, with author and signature.
+    pub transaction: SignedTransaction,
 }
 
 /// Brings transactions into one order and has them executed.
@@ -232,6 +243,72 @@ impl RecordHandle {
         size: Option<u64>,
     ) -> Result<InclusionProof, RecordError> {
         self.engine.replica().prove_inclusion(id, size)
+    }
+
+    /// A transaction with the proof that it is on the record, under a head that a quorum of the organisations signed.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownTransaction`]; [`RecordError::Busy`] if there is no such head at the moment, or the transaction is not final
+    /// yet; [`RecordError::Store`]
+    pub async fn prove(&self, id: TransactionId) -> Result<ProvenTransaction, RecordError> {
+        let signed_head = self.quorum_head().await?;
+        let halted = |reason: String| RecordError::Halted { reason };
+        let head = SignedHead::parse(&signed_head).map_err(|error| halted(error.to_string()))?;
+        let size = head.claimed().checkpoint.size;
+        let replica = self.engine.replica();
+        let work = tokio::task::spawn_blocking(move || {
+            let known = replica.transaction(&id)?;
+            let (position, transaction) = known.ok_or(RecordError::UnknownTransaction(id))?;
+            if position >= size {
+                return Err(RecordError::Busy);
+            }
+            let proof = replica.prove_inclusion(&id, Some(size))?;
+            Ok(ProvenTransaction {
+                signed_head,
+                proof,
+                transaction,
+            })
+        });
+        work.await.map_err(|error| halted(error.to_string()))?
+    }
+
+    /// How a document stands after a transaction that is final, both proven under one head. None if there was no such head: blocks followed
+    /// each other too fast.
+    ///
+    /// # Errors
+    /// [`RecordError::UnknownTransaction`], [`RecordError::Busy`], [`RecordError::Store`]
+    pub async fn standing(
+        &self,
+        after: TransactionId,
+        document: &DocumentName,
+    ) -> Result<Option<Standing>, RecordError> {
+        const ATTEMPTS: usize = 20;
+        for _ in 0..ATTEMPTS {
+            let signed_head = self.quorum_head().await?;
+            let head = SignedHead::parse(&signed_head).map_err(|error| RecordError::Halted {
+                reason: error.to_string(),
+            })?;
+            let (head, replica) = (head.claimed(), self.engine.replica());
+            let Some(document) = replica.prove_document(head, document) else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let size = Some(head.checkpoint.size);
+            match replica.prove_inclusion(&after, size) {
+                Ok(inclusion) => {
+                    return Ok(Some(Standing {
+                        signed_head,
+                        transaction: after,
+                        inclusion,
+                        document,
+                    }));
+                }
+                // A head from before.
+                Err(RecordError::BeyondSize { .. }) => tokio::task::yield_now().await,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     /// Proof that the record of `new` transactions begins with that of `old` (RFC 9162 section 2.1.4).

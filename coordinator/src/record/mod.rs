@@ -63,7 +63,9 @@ pub use engine::simplex::{
     MemberStatus, PeerAddress, wire,
 };
 pub use engine::solo::{Clock, Solo, SoloOpenError, SoloOptions};
-pub use engine::{ApprovalOutcome, Engine, PeerStatus, RecordError, RecordHandle};
+pub use engine::{
+    ApprovalOutcome, Engine, PeerStatus, ProvenTransaction, RecordError, RecordHandle,
+};
 pub use event::Event;
 pub use genesis::{
     EPOCH_BATCHES, Genesis, MAX_GENESIS, MAX_ORGANISATIONS, OrganisationsError, quorum,

@@ -58,6 +58,49 @@ impl StateTree {
     }
 }
 
+impl StateTree {
+    /// The hashes beside the path of a row, from the root down. None if there is no such row, or if the root was not asked for since
+    /// the last change.
+    pub(super) fn path(&self, key: &Hash) -> Option<Vec<Hash>> {
+        let (mut beside, mut at) = (Vec::new(), self.root.as_deref()?);
+        loop {
+            match at {
+                Node::Leaf { key: found, .. } => return (found == key).then_some(beside),
+                Node::Branch { left, right, .. } => {
+                    let (way, other) = if goes_right(key, beside.len()) {
+                        (right, left)
+                    } else {
+                        (left, right)
+                    };
+                    beside.push(known(other)?);
+                    at = way.as_deref()?;
+                }
+            }
+        }
+    }
+}
+
+/// The root of a tree that has this row with these hashes beside its path.
+pub(super) fn root_over(key: &Hash, value: &Hash, beside: &[Hash]) -> Hash {
+    let leaf = digest(0, key, value);
+    let steps = beside.iter().enumerate().rev();
+    steps.fold(leaf, |hash, (depth, other)| {
+        if goes_right(key, depth) {
+            digest(1, other, &hash)
+        } else {
+            digest(1, &hash, other)
+        }
+    })
+}
+
+fn known(link: &Link) -> Option<Hash> {
+    match link.as_deref() {
+        None => Some(EMPTY),
+        Some(Node::Leaf { key, value }) => Some(digest(0, key, value)),
+        Some(Node::Branch { hash, .. }) => *hash,
+    }
+}
+
 /// Whether the path of `key` goes right at `depth`, which is below 256.
 fn goes_right(key: &Hash, depth: usize) -> bool {
     key.get(depth / 8)
@@ -190,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_root_is_that_of_the_definition(changes in prop::collection::vec((0u8..32, prop::option::of(any::<u8>())), 0..60)) {
+        fn the_root_is_that_of_the_definition(changes in prop::collection::vec((0u8..32, prop::option::of(0u8..255)), 0..60)) {
             let (mut tree, mut rows) = (StateTree::default(), BTreeMap::new());
             for (seed, value) in changes {
                 match value {
@@ -204,7 +247,16 @@ mod tests {
                     }
                 }
                 let listed: Vec<_> = rows.iter().map(|(key, value)| (*key, *value)).collect();
-                prop_assert_eq!(tree.root(), reference(&listed, 0));
+                let root = tree.root();
+                prop_assert_eq!(root, reference(&listed, 0));
+                for seed in 0..32 {
+                    let (path, value) = (tree.path(&key(seed)), rows.get(&key(seed)));
+                    prop_assert_eq!(path.is_some(), value.is_some());
+                    if let Some((path, value)) = path.zip(value) {
+                        prop_assert_eq!(root_over(&key(seed), value, &path), root);
+                        prop_assert_ne!(root_over(&key(seed), &[255; 32], &path), root);
+                    }
+                }
             }
         }
     }

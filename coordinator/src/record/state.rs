@@ -10,6 +10,7 @@ pub use pki::{
 };
 
 use super::{
+    audit::DocumentProof,
     genesis::usable_key,
     identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
     permission::Permissions,
@@ -24,6 +25,8 @@ use super::{
 use certs::checkpoint::NoteKey;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeSet;
+
+pub(super) const DOCUMENTS: &str = "documents";
 
 /// Versions of one document: so many that one transaction which erases them all does not hold up the others.
 pub const MAX_VERSIONS: usize = 65_536;
@@ -277,7 +280,7 @@ impl State {
             datasets: Table::new("datasets"),
             permissions: Table::new("permissions"),
             access: Table::new("access"),
-            documents: Table::new("documents"),
+            documents: Table::new(DOCUMENTS),
             versions: Table::new("versions"),
             links: Table::new("links"),
             reads: Table::new("reads"),
@@ -429,6 +432,15 @@ impl State {
     #[must_use]
     pub fn document(&self, name: &DocumentName) -> Option<&Document> {
         self.documents.get(name)
+    }
+
+    /// How a document stands, with its proof under the state's root; none if it is not there, or the root is being computed.
+    pub(super) fn prove_document(&self, name: &DocumentName) -> Option<DocumentProof> {
+        let (document, path) = self.documents.prove(&self.tree, name)?;
+        Some(DocumentProof {
+            document: document.clone(),
+            path,
+        })
     }
 
     /// The documents of a dataset after `after`, by name.

@@ -2,7 +2,7 @@
 
 use super::{
     hash,
-    root::{Hash, StateTree},
+    root::{self, Hash, StateTree},
 };
 use serde::Serialize;
 use std::{collections::BTreeMap, ops::RangeBounds};
@@ -52,7 +52,27 @@ impl<K: Ord + Serialize, V: Serialize> Table<K, V> {
         self.rows.remove(key)
     }
 
-    fn key_hash(&self, key: &K) -> Hash {
-        hash::tagged(hash::STATE_KEY, &(self.name, key))
+    /// A row, and the hashes beside its path in the state tree.
+    pub(super) fn prove(&self, tree: &StateTree, key: &K) -> Option<(&V, Vec<Hash>)> {
+        Some((self.get(key)?, tree.path(&self.key_hash(key))?))
     }
+
+    fn key_hash(&self, key: &K) -> Hash {
+        key_hash(self.name, key)
+    }
+}
+
+fn key_hash<K: Serialize>(table: &str, key: &K) -> Hash {
+    hash::tagged(hash::STATE_KEY, &(table, key))
+}
+
+/// The root of a state that has this row in this table, with these hashes beside its path.
+pub(super) fn root_over<K: Serialize, V: Serialize>(
+    table: &str,
+    key: &K,
+    value: &V,
+    beside: &[Hash],
+) -> Hash {
+    let value = hash::tagged(hash::STATE_VALUE, value);
+    root::root_over(&key_hash(table, key), &value, beside)
 }

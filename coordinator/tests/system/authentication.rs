@@ -20,6 +20,8 @@ fn path(template: &str, tenant: &str) -> String {
         .replace("{of_tenant}", "main")
         .replace("{role}", "reader")
         .replace("{request}", &"5a".repeat(32))
+        .replace("{version}", "1")
+        .replace("{read}", &"5a".repeat(32))
 }
 
 /// A route of the OpenAPI file: method, path, and the scopes of which a key must have one.
@@ -283,7 +285,7 @@ async fn keys_are_made_listed_rotated_and_revoked_over_the_api() {
 }
 
 /// Registers another tenant; its API key.
-fn success_of_tenant(site: &Site, key: &str) -> String {
+pub(crate) fn success_of_tenant(site: &Site, key: &str) -> String {
     let (dir, passphrase) = (site.dir(), site.passphrase());
     let made = site.cli(&[
         "tenant",

@@ -15,6 +15,8 @@ mod cluster;
 mod command_line;
 mod damage;
 mod documents;
+mod end_to_end;
+mod lying_platform;
 mod ranges;
 mod sharing;
 mod site;

@@ -114,6 +114,8 @@ impl Running {
             Verdict::Complain { set, complaints } => {
                 let (params, index) = (&attempt.params, self.own_index(attempt)?);
                 let complaints = Complaints::new(params, index, set, complaints, &node.identity);
+                let attempt = attempt.clone();
+                self.complain(&attempt, &complaints, deals)?;
                 self.secrets.share = None;
                 self.stage = Stage::Complained {
                     dealing,

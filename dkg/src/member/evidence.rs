@@ -2,7 +2,10 @@
 
 use super::MemberOutput;
 use super::stage::Running;
-use crate::exclusion::{self, Exclusion, Grounds, TwoAcceptances, TwoDeals};
+use crate::acknowledge::Complaints;
+use crate::attempt::Attempt;
+use crate::deal::RelayedDeal;
+use crate::exclusion::{self, Accused, Exclusion, Grounds, TwoAcceptances, TwoDeals};
 use crate::fault::Fault;
 use crate::wire_v1::Message;
 
@@ -20,6 +23,60 @@ impl Running {
         } else {
             MemberOutput::repeat(reply)
         }
+    }
+
+    /// What its own complaints prove. It is kept, so that a leader that keeps a complaint to itself and begins anew hides nothing.
+    ///
+    /// # Errors
+    /// [`Fault::FalseComplaint`] if one proves nothing against its dealer: this member has miscalculated, and to send it would open what
+    /// two honest members dealt to each other.
+    pub(super) fn complain(
+        &mut self,
+        attempt: &Attempt,
+        complaints: &Complaints,
+        deals: &[RelayedDeal],
+    ) -> Result<(), Fault> {
+        let mut proved = Vec::with_capacity(complaints.complaints.len());
+        for complaint in &complaints.complaints {
+            let dealer = complaint.dealer;
+            let false_complaint = Fault::FalseComplaint {
+                member: self.index,
+                dealer,
+            };
+            let deal = deals.iter().find(|deal| deal.header.index == dealer);
+            let member = attempt.in_proposal(attempt.seat_of_dealer(dealer));
+            let (Some(deal), Some(member)) = (deal, member) else {
+                return Err(false_complaint);
+            };
+            let exclusion = Exclusion {
+                member,
+                grounds: Grounds::Complaint {
+                    accused: Accused::new(attempt, &deal.header, &deal.commitments),
+                    complaints: complaints.clone(),
+                },
+            };
+            if !matches!(exclusion.verify(&self.proposal), Ok(Some(_))) {
+                return Err(false_complaint);
+            }
+            proved.push(exclusion);
+        }
+        self.accuse(proved);
+        Ok(())
+    }
+
+    /// Evidence against somebody that takes part in this attempt all the same: its leader does not know it, or keeps it to itself.
+    pub(super) fn evidence_against(&self, attempt: &Attempt) -> Option<Message> {
+        let excluded: Vec<Exclusion> = self
+            .accused
+            .iter()
+            .filter(|known| attempt.of_proposal(known.member).is_some())
+            .filter(|known| known.grounds.is_evidence())
+            .cloned()
+            .collect();
+        (!excluded.is_empty()).then(|| Message::Notice {
+            ceremony: self.proposal.id(),
+            excluded,
+        })
     }
 
     /// Keeps what is new, once for each member, and the evidence as far as there is room for it.

@@ -9,7 +9,8 @@
 //! out. A member lets another than its leader do that when its leader is gone, or when the other stands before its leader in the
 //! circle that begins with the proposal's leader: so of two that lead at once, each of whom some members have lost sight of, one gives
 //! way. Whoever lost the lead by standing still, or took it back in this way, must bring the member a step further before its place
-//! counts again: otherwise silence and coming back by turns would keep the lead for ever.
+//! counts again: otherwise silence and coming back by turns would keep the lead for ever. For the same reason whoever was gone while it led
+//! is not the first to step in for the next that is gone, but waits until each other seat has had its turn.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -38,6 +39,9 @@ pub(super) struct Watch {
     /// Members that have lost the lead by standing still, or have taken it back by their place, and have brought this member no
     /// step further since. Their place does not count.
     stalled: BTreeSet<u16>,
+    /// Members that were gone while they led, by silence or by standing still, and have brought this member no step further since. They are heard again when
+    /// each of the others has had its turn.
+    lost: BTreeSet<u16>,
 }
 
 /// What a member that takes over the lead begins with.
@@ -59,6 +63,7 @@ impl Watch {
             heard: None,
             moved: None,
             stalled: BTreeSet::new(),
+            lost: BTreeSet::new(),
         }
     }
 
@@ -74,6 +79,7 @@ impl Watch {
     /// Its leader has brought this member a step further.
     pub(super) fn led_on(&mut self, now: u64) {
         self.stalled.remove(&self.leader);
+        self.lost.remove(&self.leader);
         self.advanced(now);
     }
 
@@ -138,22 +144,35 @@ impl Running {
             .is_none_or(|attempt| attempt.of_proposal(from).is_some());
         let goes_before =
             self.stands_before(from, self.watch.leader) && !self.watch.stalled.contains(&from);
-        if !takes_part || !(gone.is_some() || goes_before) {
+        // Whoever asks first, but not the same few for ever.
+        let steps_in = gone.is_some_and(|(gone, _)| {
+            !self.watch.lost.contains(&from) || now >= self.turn_of(from, gone, patience_s)
+        });
+        if !takes_part || !(steps_in || goes_before) {
             return false;
         }
-        match gone {
-            Some((_, true)) => {
-                self.watch.stalled.insert(self.watch.leader);
-            }
-            Some((_, false)) => {}
+        if let Some((_, true)) = gone {
+            self.watch.stalled.insert(self.watch.leader);
+        }
+        if !steps_in {
             // It comes back, and shows that it leads; or else it was the last time.
-            None => {
-                self.watch.stalled.insert(from);
-            }
+            self.watch.stalled.insert(from);
+        }
+        if gone.is_some() {
+            self.watch.lost.insert(self.watch.leader);
         }
         self.watch.leader = from;
         self.watch.advanced(now);
         true
+    }
+
+    /// When a member's turn to lead comes, the leader being gone from `gone` on. Those that have lost the lead come in a second round.
+    fn turn_of(&self, member: u16, gone: u64, patience_s: u32) -> u64 {
+        let mut before = self.places_after(self.watch.leader, member) - 1;
+        if self.watch.lost.contains(&member) {
+            before = before.saturating_add(self.places_after(member, member));
+        }
+        gone.saturating_add(before.saturating_mul(u64::from(patience_s.max(1))))
     }
 
     /// When it is this member's turn to lead, seconds since the Unix epoch.
@@ -173,8 +192,7 @@ impl Running {
         self.watch.heard.get_or_insert(now);
         self.watch.moved.get_or_insert(now);
         let (gone, _) = self.gone_from(patience_s)?;
-        let before = self.places_after(self.watch.leader, self.index) - 1;
-        Some(gone.saturating_add(before.saturating_mul(u64::from(patience_s.max(1)))))
+        Some(self.turn_of(self.index, gone, patience_s))
     }
 
     pub(super) fn inheritance(&self) -> Inheritance {

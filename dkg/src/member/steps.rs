@@ -23,6 +23,14 @@ use crate::pairs::Pairs;
 use crate::tags;
 use crate::wire_v1::{About, Message};
 
+/// What a member is asked to confirm.
+pub(super) struct AllAcknowledged {
+    pub(super) number: u32,
+    pub(super) acknowledgements: Vec<Acknowledgement>,
+    /// Whether it comes from whoever leads now.
+    pub(super) by_leader: bool,
+}
+
 /// What a `begin` asks for.
 pub(super) struct Begin {
     pub(super) number: u32,
@@ -108,6 +116,9 @@ impl Running {
         if !attempt.acceptances.contains(&own) {
             return Err(Fault::OwnMessageAltered { what: "acceptance" });
         }
+        if let Some(notice) = self.evidence_against(&attempt) {
+            return Ok(MemberOutput::repeat(notice));
+        }
         check_base(&self.proposal, holding, number)?;
         let seat = attempt.of_proposal(self.index).ok_or(Fault::NotListed)?;
         let mut pairs = None;
@@ -137,6 +148,8 @@ impl Running {
         self.secrets.pairs = pairs.unwrap_or_default();
         self.attempt = Some(attempt);
         self.exclusions = begin.excluded;
+        let exclusions = &self.exclusions;
+        self.accused.retain(|known| !exclusions.contains(known));
         self.stage = Stage::Dealt(dealing);
         Ok(self.changed(reply))
     }
@@ -222,11 +235,11 @@ impl Running {
     pub(super) fn confirm<R: CryptoRng>(
         &mut self,
         node: &LocalNode,
-        number: u32,
-        acknowledgements: &[Acknowledgement],
+        asked: &AllAcknowledged,
         holding: Option<&Holding<'_>>,
         rng: &mut R,
     ) -> Result<MemberOutput, Fault> {
+        let number = asked.number;
         if let Some(elsewhere) = self.left_behind(number) {
             return Ok(MemberOutput::repeat(elsewhere));
         }
@@ -240,10 +253,14 @@ impl Running {
             &attempt.roster,
             &attempt.params,
             Some(own),
-            acknowledgements,
+            &asked.acknowledgements,
         )?;
         if self.stage.confirmation().is_some() {
             return self.repeat_confirmation();
+        }
+        // Nobody signs sums, and it confirms once: any member could have told it sums that fit its share alone, and make it confirm them.
+        if !asked.by_leader {
+            return Err(Fault::NotLeader);
         }
         check_base(&self.proposal, holding, number)?;
         let Some(share) = &self.secrets.share else {

@@ -147,6 +147,46 @@ fn a_leader_that_was_cut_off_comes_back_as_often_as_it_goes_on() {
     assert_eq!(member.stage(), MemberStage::Acknowledged);
 }
 
+/// Two that are always the first to ask when the leader is gone, and bring nobody further, by silence or by standing still.
+#[test]
+fn two_in_turns_do_not_keep_the_lead_from_the_others() {
+    for asks_every in [PATIENCE, PATIENCE / 2] {
+        let told = Told::new(975);
+        let mut member = told.victim();
+        let rng = &mut StdRng::seed_from_u64(6);
+        let cheats = [0, CHEAT].map(|place| told.identity(place));
+        let honest = told.identity(3);
+        let (mut now, mut refused) = (NOW, 0);
+        // Whoever leads asks as often as it takes; the other tries at every moment, before anybody else does.
+        while member
+            .led_by()
+            .is_none_or(|leader| leader.identity != honest)
+        {
+            assert!(now < NOW + 40 * PATIENCE, "it never ends");
+            let leader = member.led_by().map(|leader| leader.identity);
+            for cheat in cheats {
+                if leader != Some(cheat) || now % asks_every == 0 {
+                    let _ = member.handle(&cheat, told.leading(), now, rng);
+                }
+            }
+            let turn = member.takes_over_at(now).unwrap();
+            if now + PATIENCE > turn {
+                let _ = member.handle(&honest, told.leading(), now, rng);
+                refused += 1;
+            }
+            now += 10;
+        }
+        assert!(refused > 0);
+        // And it can do what only a leader can.
+        let mut next = told.begin.clone();
+        if let Message::Begin { attempt, .. } = &mut next {
+            *attempt = 2;
+        }
+        let output = member.handle(&honest, next, now, rng).unwrap();
+        assert_eq!(output.reply.name(), "dealt");
+    }
+}
+
 /// Another leads the victim for a moment and makes it doubt what it has acknowledged, when all have.
 #[test]
 fn who_was_made_to_doubt_is_shown_the_whole_deals_by_the_leader_that_confirms() {

@@ -188,6 +188,46 @@ fn false_sums_that_fit_one_member_make_no_result() {
     assert!(cluster.nodes.iter().all(|node| node.key.is_none()));
 }
 
+/// The same by a member that does not lead, before the leader asks: it gets everybody's acknowledgements by asking for them.
+#[test]
+fn a_member_confirms_nothing_that_another_than_its_leader_has_shown_it() {
+    let acknowledgements = {
+        let (mut cluster, mut all) = (Cluster::new(3, 5, 405), None);
+        cluster.run_with(|_, step| {
+            if let Step::Question(VICTIM, message @ Message::Acknowledgements { .. }) = step {
+                all = Some(message.clone());
+            }
+        });
+        all.unwrap()
+    };
+    let mut cluster = Cluster::new(3, 5, 405);
+    let (j, mut refused) = (Scalar::from(index(VICTIM)), None);
+    cluster.run_with(|cluster, step| {
+        let Step::Question(VICTIM, told @ Message::Deals { .. }) = step else {
+            return;
+        };
+        if refused.is_some() {
+            return;
+        }
+        let mut lie = told.clone();
+        if let Message::Deals { sums, .. } = &mut lie {
+            *sums = shifted(sums, &[Scalar::ZERO, -j, Scalar::ONE]).into();
+        }
+        let cheat = cluster.nodes[(VICTIM + 1) % 5].card.identity;
+        assert_ne!(cheat, cluster.leader_id());
+        let rng = &mut StdRng::seed_from_u64(1);
+        let node = &mut cluster.nodes[VICTIM];
+        let mut output = node.member.handle(&cheat, lie, NOW, rng).unwrap();
+        assert_eq!(output.reply.name(), "acknowledged");
+        node.write(&mut output);
+        let asked = acknowledgements.clone();
+        let confirmed = node.member.handle(&cheat, asked, NOW, rng);
+        refused = Some(confirmed.err().map(|fault| fault.code()));
+    });
+    assert_eq!(refused, Some(Some("not-the-leader")));
+    cluster.assert_completed();
+}
+
 /// The deals of both cheats, with these errors for the victim and the other.
 fn cheat(
     cluster: &Cluster,

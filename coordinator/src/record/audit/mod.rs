@@ -13,6 +13,7 @@ mod export;
 mod proof;
 mod query;
 mod reconcile;
+mod standing;
 mod subject;
 mod verify;
 
@@ -22,6 +23,7 @@ pub use answer::{
 pub use proof::{MAX_PROOF_FILE, ProofFileError, ProvenHead, ProvenRow, verify_proof};
 pub use query::{AuditRow, InclusionProof, MAX_ROWS, Query};
 pub use reconcile::{Discrepancy, DiscrepancyKind, Reconciliation, reconcile};
+pub use standing::{DocumentProof, Standing};
 pub use subject::{Subject, SubjectError, subjects_of};
 pub use verify::{AuditError, AuditReport, VerifiedRecord, verify_export};
 

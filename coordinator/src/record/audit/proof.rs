@@ -38,6 +38,9 @@ pub enum ProofFileError {
     /// The record does not have that transaction there.
     #[error(transparent)]
     Inclusion(#[from] ProofError),
+    /// The record's state does not have that row.
+    #[error("the state under the head does not have that row")]
+    State,
     /// The leaf is no transaction.
     #[error("what is proven is no transaction: {0}")]
     Transaction(#[from] DecodeError),
@@ -60,6 +63,7 @@ impl ProofFileError {
             Self::Head(_) => "proof-head",
             Self::NoKeys => "proof-no-keys",
             Self::Inclusion(error) => error.code(),
+            Self::State => "proof-state",
             Self::Transaction(_) => "proof-transaction",
             Self::OtherLedger { .. } => "proof-other-ledger",
         }

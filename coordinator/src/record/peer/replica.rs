@@ -2,10 +2,11 @@
 
 use super::store::{Store, StoreError, StoredTransaction};
 use crate::record::{
-    audit::{AuditAnswer, AuditRow, InclusionProof, Query},
+    audit::{AuditAnswer, AuditRow, DocumentProof, InclusionProof, Query},
     block::{Block, Header},
     engine::RecordError,
-    head::SignedHead,
+    head::{Head, SignedHead},
+    identifier::DocumentName,
     root::Hash,
     signed::{SignedTransaction, TransactionId},
     state::State,
@@ -123,6 +124,18 @@ impl Replica {
             size: asked,
             path,
         })
+    }
+
+    /// How a document stands under this head, if it is that of the last block.
+    pub(in crate::record) fn prove_document(
+        &self,
+        head: &Head,
+        name: &DocumentName,
+    ) -> Option<DocumentProof> {
+        let live = self.live();
+        let last = live.header.as_ref()?;
+        let same = last.size == head.checkpoint.size && last.state_root == head.state_root;
+        same.then(|| live.state.prove_document(name)).flatten()
     }
 
     /// Proof that the tree of `new` begins with that of `old`.

@@ -1,0 +1,153 @@
+//! What belongs to another tenant and was opened to a user of this one: read through the user's own tenant, by its own key.
+//!
+//! A dataset's owner may let in users of any tenant. They see of the dataset what they may read, and of others' datasets nothing: whoever
+//! is no reader gets the answer for what does not exist. The record, the organisations and the nodes decide by the signature, as always.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::documents::ReadBody;
+use super::end_to_end::proof_of;
+use super::links::ProofView;
+use super::page::{Asked, limit, part};
+use super::views::{DocumentView, Page, PreparedView, VersionView};
+use super::{Api, Problem, Tenant, json};
+use crate::record::{DatasetName, DocumentName, Identifier, Role, State as RecordState, UserName};
+
+const MAX_JSON: usize = 16 * 1024;
+
+/// Who looks, and from where on.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SharedQuery {
+    /// The user of this tenant to whom the dataset is open.
+    #[param(value_type = String, example = "bob")]
+    reader: Identifier,
+    /// Items at most; 100 if absent, never more than 1000.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// `next` of the part before.
+    after: Option<String>,
+}
+
+/// Whether a user may read in a dataset, as far as it is there.
+fn open_to(state: &RecordState, tenant: &Identifier, user: &Identifier, of: &DatasetName) -> bool {
+    let reader = UserName {
+        tenant: tenant.clone(),
+        user: user.clone(),
+    };
+    state.allows(&reader, of, Role::Reader)
+}
+
+type SharedDataset = Path<(String, Identifier, Identifier)>;
+type SharedDocument = Path<(String, Identifier, Identifier, Identifier)>;
+
+/// The documents of another tenant's dataset that is open to a user of this one, by name.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents", tag = "documents",
+    operation_id = "list_shared_documents", params(SharedQuery), responses((status = 200, body = Page<DocumentView>)))]
+pub(super) async fn documents(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Path((_, tenant, dataset)): SharedDataset,
+    Asked(query): Asked<SharedQuery>,
+) -> Result<Json<Page<DocumentView>>, Problem> {
+    let name = DatasetName { tenant, dataset };
+    let after = query.after.as_deref().map(str::parse).transpose();
+    let after = after.map_err(|_| Problem::bad_request("`after` is no document's name"))?;
+    let page = api.platform.record().with_state(|state| {
+        if !open_to(state, &own, &query.reader, &name) {
+            return None;
+        }
+        let documents = state.documents(&name, after.as_ref());
+        let views = documents.map(|(name, document)| {
+            let latest = state.version(&name.version(document.latest));
+            DocumentView::of(name, document, latest)
+        });
+        let cursor = |view: &DocumentView| view.document.to_string();
+        Some(part(views, limit(query.limit), cursor))
+    });
+    page.map(Json).ok_or_else(Problem::not_found)
+}
+
+/// The versions of such a document, from the first.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents/{document}", tag = "documents",
+    operation_id = "list_shared_versions", params(SharedQuery), responses((status = 200, body = Page<VersionView>)))]
+pub(super) async fn versions(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Path((_, tenant, dataset, document)): SharedDocument,
+    Asked(query): Asked<SharedQuery>,
+) -> Result<Json<Page<VersionView>>, Problem> {
+    let dataset = DatasetName { tenant, dataset };
+    let after = query.after.as_deref().map(str::parse::<u64>).transpose();
+    let after = after.map_err(|_| Problem::bad_request("`after` is no version's number"))?;
+    let name = dataset.document(document);
+    let page = api.platform.record().with_state(|state| {
+        if !open_to(state, &own, &query.reader, &dataset) {
+            return None;
+        }
+        state.document(&name)?;
+        let versions = state.versions(&name, after);
+        let views = versions.map(|(name, version)| VersionView::of(name, version));
+        let cursor = |view: &VersionView| view.version.to_string();
+        Some(part(views, limit(query.limit), cursor))
+    });
+    page.map(Json).ok_or_else(Problem::not_found)
+}
+
+/// Prepares a read of such a document: the transaction that its reader is to sign. It goes on at `reads/{id}` of the reader's tenant.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents/{document}/reads", tag = "documents",
+    operation_id = "prepare_shared_read", request_body = ReadBody, responses((status = 201, body = PreparedView)))]
+pub(super) async fn prepare_read(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Path((_, tenant, dataset, document)): SharedDocument,
+    request: Request,
+) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+    let asked: ReadBody = json(request.into_body(), MAX_JSON).await?;
+    let of = DocumentName {
+        tenant,
+        dataset,
+        document,
+    };
+    asked.prepare(&api, own, of)
+}
+
+/// Proof of a version of such a document.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents/{document}/versions/{version}/proof",
+    tag = "documents", operation_id = "prove_shared_version", params(ReaderQuery), responses((status = 200, body = ProofView)))]
+pub(super) async fn prove(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Path((_, tenant, dataset, document, version)): Path<(
+        String,
+        Identifier,
+        Identifier,
+        Identifier,
+        String,
+    )>,
+    Asked(query): Asked<ReaderQuery>,
+) -> Result<Json<ProofView>, Problem> {
+    let dataset = DatasetName { tenant, dataset };
+    let open = |state: &RecordState| open_to(state, &own, &query.reader, &dataset);
+    if !api.platform.record().with_state(open) {
+        return Err(Problem::not_found());
+    }
+    proof_of(&api, &dataset.document(document), &version).await
+}
+
+/// Who looks.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReaderQuery {
+    /// The user of this tenant to whom the dataset is open.
+    #[param(value_type = String, example = "bob")]
+    reader: Identifier,
+}
