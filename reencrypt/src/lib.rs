@@ -102,7 +102,10 @@ pub use crate::public_key_package::PublicKeyPackage;
 pub use crate::request::verify_request;
 pub use crate::schnorr::verify_signature_vartime;
 pub use crate::secret::{SecretBytes, SecretScalar};
-pub use crate::share::{KeyShare, Share, UnprovenShare, VerifiedShare, verify_shares};
+pub use crate::share::{
+    KeyShare, PendingShare, Share, UnprovenShare, VerifiedShare, verify_shares,
+};
 pub use crate::wrapped_key::{
-    MAX_LABEL, MAX_SECRET, MAX_WRAPPED_KEY, MIN_SECRET, VerifiedWrappedKey, WrappedKey, wrap,
+    MAX_LABEL, MAX_SECRET, MAX_WRAPPED_KEY, MIN_SECRET, NamedWrappedKey, VerifiedWrappedKey,
+    WrappedKey, wrap,
 };

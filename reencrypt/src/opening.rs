@@ -16,8 +16,9 @@
 //! invalid. With an honest writer the result is the same for everybody; whoever needs that of any writer compares a
 //! checksum that the writer could not change afterwards.
 //!
-//! It does no I/O. The caller sends the request, feeds each node's answer to [`Opening::add`], and asks further nodes as
-//! long as it hears [`Progress::Need`].
+//! It does no I/O. The caller makes one with [`Opening::begin`], sends the request, has the mask `x_c·Y` computed while the nodes
+//! are at work ([`Opening::prepare`]), feeds each node's answer to [`Opening::add`], and asks further nodes as long as it
+//! hears [`Progress::Need`].
 
 use std::fmt;
 
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 use curve25519_dalek::ristretto::RistrettoPoint;
 
 use crate::body::{self, OpenError};
-use crate::ephemeral_key::EphemeralSecret;
+use crate::ephemeral_key::{EphemeralSecret, VerifiedEphemeralKey};
 use crate::error::{RequestError, ShareError};
 use crate::group;
 use crate::lagrange;
@@ -63,8 +64,10 @@ pub struct Culprit {
 pub struct Opening {
     wrapped: VerifiedWrappedKey,
     package: PublicKeyPackage,
-    exchange: Exchange,
-    /// `x_c·Y`. `x_c` itself is gone.
+    ephemeral: VerifiedEphemeralKey,
+    /// `x_c`, until the mask is computed; then it is gone.
+    secret: Option<EphemeralSecret>,
+    /// `x_c·Y`, once it is computed.
     mask: Zeroizing<RistrettoPoint>,
     /// At most t: as soon as there are t of them, they open or some of them are dropped.
     candidates: Vec<Candidate>,
@@ -78,31 +81,51 @@ struct Candidate {
 }
 
 impl Opening {
-    /// Starts an opening. It computes `x_c·Y`, in constant time, while the nodes have not answered yet.
+    /// Starts an opening, with all that can be computed before an answer is there.
     ///
     /// # Errors
     /// [`RequestError`], if wrapped key, ephemeral key and package do not belong together.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the ephemeral secret is for one opening, and wiped here"
-    )]
     pub fn new(
         wrapped: VerifiedWrappedKey,
         ephemeral: EphemeralSecret,
         package: PublicKeyPackage,
     ) -> Result<Self, RequestError> {
-        let exchange = Exchange::new(&wrapped, ephemeral.public())?;
-        exchange.check_key(&package.public_key())?;
-        let secret = ephemeral.secret().expose();
+        let mut opening = Self::begin(wrapped, ephemeral, package)?;
+        opening.prepare();
+        Ok(opening)
+    }
+
+    /// [`Opening::new`] without the arithmetic, for who sends the request first and has [`Opening::prepare`] run while the nodes
+    /// are at work.
+    ///
+    /// # Errors
+    /// As [`Opening::new`].
+    pub fn begin(
+        wrapped: VerifiedWrappedKey,
+        ephemeral: EphemeralSecret,
+        package: PublicKeyPackage,
+    ) -> Result<Self, RequestError> {
+        Exchange::check(&wrapped, ephemeral.public())?;
+        check_key(&wrapped, &package)?;
         Ok(Opening {
-            mask: Zeroizing::new(group::multiply(secret, &package.public_key())),
             candidates: Vec::with_capacity(package.threshold().into()),
             wrapped,
             package,
-            exchange,
+            ephemeral: *ephemeral.public(),
+            secret: Some(ephemeral),
+            mask: Zeroizing::default(),
             culprits: Vec::new(),
             finished: false,
         })
+    }
+
+    /// Computes `x_c·Y`, in constant time, and wipes `x_c`, unless that was done before. Who does not call it has the last answer
+    /// wait for it.
+    pub fn prepare(&mut self) {
+        if let Some(ephemeral) = self.secret.take() {
+            let secret = ephemeral.secret().expose();
+            *self.mask = group::multiply(secret, &self.wrapped.public_key());
+        }
     }
 
     /// Starts over with the shares of another result of the same key, after the cluster was reshared. Every answer so far is
@@ -111,7 +134,7 @@ impl Opening {
     /// # Errors
     /// [`RequestError::OtherKey`], if the package is another key's.
     pub fn restart(&mut self, package: PublicKeyPackage) -> Result<(), RequestError> {
-        self.exchange.check_key(&package.public_key())?;
+        check_key(&self.wrapped, &package)?;
         self.candidates.clear();
         self.culprits.clear();
         self.finished = false;
@@ -192,12 +215,13 @@ impl Opening {
     }
 
     /// `S = D − x_c·Y`, and the body with it.
-    fn combine(&self) -> Result<SecretBytes, OpenError> {
+    fn combine(&mut self) -> Result<SecretBytes, OpenError> {
         let indices: Vec<u16> = self.candidates.iter().map(|c| c.share.index()).collect();
         let points = self.candidates.iter().map(|c| *c.share.d().as_ristretto());
         // Indices are distinct and not 0, by `has_answered` and `Share::parse`.
         let combined =
             lagrange::combine_vartime(&indices, points).map_err(|_| OpenError::Commitment)?;
+        self.prepare();
         let shared = Zeroizing::new(combined - *self.mask);
         let wrapped = &self.wrapped;
         body::open(
@@ -211,14 +235,18 @@ impl Opening {
 
     /// Verifies what was not verified yet. Returns how many candidates were dropped and named.
     fn drop_false_shares(&mut self) -> usize {
+        // `U + X` is encoded here only: what opens at once never needs it. It was checked when the opening began.
+        let Ok(exchange) = Exchange::new(&self.wrapped, &self.ephemeral) else {
+            return 0;
+        };
         let before = self.candidates.len();
-        let (package, exchange) = (&self.package, &self.exchange);
+        let package = &self.package;
         let culprits = &mut self.culprits;
         self.candidates.retain_mut(|candidate| {
             if candidate.verified {
                 return true;
             }
-            match candidate.share.verify_for(package, exchange) {
+            match candidate.share.verify_for(package, &exchange) {
                 Ok(_) => candidate.verified = true,
                 Err(reason) => culprits.push(Culprit {
                     index: candidate.share.index(),
@@ -228,6 +256,15 @@ impl Opening {
             candidate.verified
         });
         before - self.candidates.len()
+    }
+}
+
+/// That the wrapped key belongs to the package's key.
+fn check_key(wrapped: &VerifiedWrappedKey, package: &PublicKeyPackage) -> Result<(), RequestError> {
+    if wrapped.public_key() == package.public_key() {
+        Ok(())
+    } else {
+        Err(RequestError::OtherKey)
     }
 }
 

@@ -1,5 +1,7 @@
 //! A request for a re-encryption: a wrapped key and the ephemeral key made for it, both verified (section 5).
 
+use curve25519_dalek::ristretto::RistrettoPoint;
+use curve25519_dalek::traits::IsIdentity as _;
 use rand_core::CryptoRng;
 
 use crate::ephemeral_key::{EphemeralKey, VerifiedEphemeralKey};
@@ -39,6 +41,11 @@ where
     ))
 }
 
+/// `U + X`.
+fn sum(wrapped: &VerifiedWrappedKey, ephemeral: &VerifiedEphemeralKey) -> RistrettoPoint {
+    wrapped.u().as_ristretto() + ephemeral.point().as_ristretto()
+}
+
 /// What a share of this request is computed from and proven about.
 pub(crate) struct Exchange {
     public_key: Point,
@@ -56,15 +63,27 @@ impl Exchange {
         if !ephemeral.is_for(wrapped) {
             return Err(RequestError::OtherWrite);
         }
-        let x = ephemeral.point();
-        let base = Point::from_ristretto(wrapped.u().as_ristretto() + x.as_ristretto())
-            .ok_or(RequestError::IdentityBase)?;
+        let base = Point::from_ristretto(sum(wrapped, ephemeral));
         Ok(Exchange {
             public_key: wrapped.public_key(),
             write_id: wrapped.write_id(),
-            x,
-            base,
+            x: ephemeral.point(),
+            base: base.ok_or(RequestError::IdentityBase)?,
         })
+    }
+
+    /// That [`Exchange::new`] would make one, without the price of an encoding.
+    pub(crate) fn check(
+        wrapped: &VerifiedWrappedKey,
+        ephemeral: &VerifiedEphemeralKey,
+    ) -> Result<(), RequestError> {
+        if !ephemeral.is_for(wrapped) {
+            return Err(RequestError::OtherWrite);
+        }
+        if sum(wrapped, ephemeral).is_identity() {
+            return Err(RequestError::IdentityBase);
+        }
+        Ok(())
     }
 
     /// That the wrapped key belongs to the cluster key `public_key`.

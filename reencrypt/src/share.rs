@@ -140,13 +140,52 @@ impl KeyShare {
         wrapped: &VerifiedWrappedKey,
         ephemeral: &VerifiedEphemeralKey,
     ) -> Result<UnprovenShare<'_>, RequestError> {
+        Ok(self.begin(wrapped, ephemeral)?.multiply())
+    }
+
+    /// [`KeyShare::multiply`] up to where nothing can go wrong any more, and nothing secret was touched.
+    ///
+    /// # Errors
+    /// As [`KeyShare::reencrypt`].
+    pub fn begin(
+        &self,
+        wrapped: &VerifiedWrappedKey,
+        ephemeral: &VerifiedEphemeralKey,
+    ) -> Result<PendingShare<'_>, RequestError> {
         let exchange = Exchange::new(wrapped, ephemeral)?;
         exchange.check_key(&self.public_key)?;
-        Ok(UnprovenShare {
-            d: group::multiply_point(&self.secret, exchange.base()),
+        Ok(PendingShare {
             key: self,
             exchange,
         })
+    }
+}
+
+/// A share that can be computed: `B = U + X` is there, and is not the identity.
+pub struct PendingShare<'a> {
+    key: &'a KeyShare,
+    exchange: Exchange,
+}
+
+impl<'a> PendingShare<'a> {
+    /// `D_i = x_i·B`, in constant time with respect to `x_i`.
+    #[must_use]
+    pub fn multiply(self) -> UnprovenShare<'a> {
+        let Self { key, exchange } = self;
+        UnprovenShare {
+            d: group::multiply_point(&key.secret, exchange.base()),
+            key,
+            exchange,
+        }
+    }
+}
+
+impl fmt::Debug for PendingShare<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingShare")
+            .field("index", &self.key.index)
+            .field("epoch", &self.key.epoch)
+            .finish_non_exhaustive()
     }
 }
 

@@ -67,7 +67,7 @@ impl WrappedKey {
     pub fn parse(bytes: &[u8]) -> Result<Self, WrappedKeyError> {
         let frame = Frame::split(bytes)?;
         let public_key = Point::from_bytes(frame.public_key).map_err(WrappedKeyError::PublicKey)?;
-        frame.decode(bytes, public_key)
+        frame.decode(bytes, public_key, Sha256::digest(bytes).into())
     }
 
     /// [`WrappedKey::parse`] for whoever knows the key already, which saves decoding it.
@@ -75,11 +75,7 @@ impl WrappedKey {
     /// # Errors
     /// [`WrappedKeyError::OtherKey`] if it is encrypted under another key, else those of [`WrappedKey::parse`].
     pub fn parse_under(bytes: &[u8], public_key: &Point) -> Result<Self, WrappedKeyError> {
-        let frame = Frame::split(bytes)?;
-        if frame.public_key != public_key.as_bytes() {
-            return Err(WrappedKeyError::OtherKey);
-        }
-        frame.decode(bytes, *public_key)
+        NamedWrappedKey::new(bytes)?.decode_under(public_key)
     }
 
     /// The bytes that name the key, after a check of all lengths and before any arithmetic: enough to find out whether
@@ -148,6 +144,54 @@ impl WrappedKey {
 
     pub(crate) fn body(&self) -> &[u8] {
         self.bytes.get(self.body.clone()).unwrap_or_default()
+    }
+}
+
+/// The bytes of a wrapped key whose lengths are right, with their name and nothing decoded: for who has to know the name before
+/// the arithmetic is worth its price.
+#[derive(Clone)]
+pub struct NamedWrappedKey<'a> {
+    bytes: &'a [u8],
+    frame: Frame<'a>,
+    write_id: [u8; 32],
+}
+
+impl<'a> NamedWrappedKey<'a> {
+    /// Checks the lengths and computes the name.
+    ///
+    /// # Errors
+    /// [`WrappedKeyError`], if the lengths are not those of a wrapped key.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, WrappedKeyError> {
+        Ok(NamedWrappedKey {
+            frame: Frame::split(bytes)?,
+            write_id: Sha256::digest(bytes).into(),
+            bytes,
+        })
+    }
+
+    /// SHA-256 of the encoding.
+    #[must_use]
+    pub fn write_id(&self) -> &[u8; 32] {
+        &self.write_id
+    }
+
+    /// [`WrappedKey::parse_under`].
+    ///
+    /// # Errors
+    /// [`WrappedKeyError::OtherKey`] if it is encrypted under another key, else those of [`WrappedKey::parse`].
+    pub fn decode_under(self, public_key: &Point) -> Result<WrappedKey, WrappedKeyError> {
+        if self.frame.public_key != public_key.as_bytes() {
+            return Err(WrappedKeyError::OtherKey);
+        }
+        self.frame.decode(self.bytes, *public_key, self.write_id)
+    }
+}
+
+impl fmt::Debug for NamedWrappedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NamedWrappedKey")
+            .field("write_id", &Hex(&self.write_id))
+            .finish_non_exhaustive()
     }
 }
 
@@ -286,6 +330,7 @@ fn statement<'a>(context: &'a [&'a [u8]], u: Point, shadow_u: Point) -> Statemen
 }
 
 /// The parts of an encoding, their lengths checked and nothing decoded.
+#[derive(Clone)]
 struct Frame<'a> {
     public_key: &'a [u8; 32],
     u: &'a [u8; 32],
@@ -334,7 +379,12 @@ impl<'a> Frame<'a> {
         }
     }
 
-    fn decode(self, bytes: &[u8], public_key: Point) -> Result<WrappedKey, WrappedKeyError> {
+    fn decode(
+        self,
+        bytes: &[u8],
+        public_key: Point,
+        write_id: [u8; 32],
+    ) -> Result<WrappedKey, WrappedKeyError> {
         Ok(WrappedKey {
             public_key,
             u: Point::from_bytes(self.u).map_err(WrappedKeyError::U)?,
@@ -342,7 +392,7 @@ impl<'a> Frame<'a> {
             proof: EqualityProof::from_bytes(self.proof).map_err(WrappedKeyError::Proof)?,
             label: self.label,
             body: self.body,
-            write_id: Sha256::digest(bytes).into(),
+            write_id,
             bytes: bytes.into(),
         })
     }

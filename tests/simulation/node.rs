@@ -296,8 +296,11 @@ impl Host {
                     client_spki: &caller.spki,
                     client: Sha256::digest(&caller.spki).into(),
                 };
-                let prepared = admit(&running.desk.keyring, &running.gate, request)
-                    .and_then(|admitted| admitted.prepare(&running.gate, now_ms, rng, &mut ()));
+                let admitted = admit(&running.desk.keyring, &running.gate, request);
+                let prepared = admitted.and_then(|admitted| {
+                    let checked = admitted.check(&running.gate, now_ms, rng, &mut ())?;
+                    Ok(checked.compute(rng, &mut ()))
+                });
                 match prepared {
                     Ok(prepared) => {
                         running.batch.push((call, prepared));
@@ -349,7 +352,7 @@ impl Host {
         if self.disk.is_off() {
             return Vec::new();
         }
-        (0..)
+        let released = (0..)
             .zip(batch)
             .zip(records)
             .map(|((index, (call, prepared)), record)| {
@@ -361,7 +364,9 @@ impl Host {
                     record,
                 }
             })
-            .collect()
+            .collect();
+        running.journal.lay_out();
+        released
     }
 
     /// The shares that it holds, on its disk and in memory.

@@ -127,6 +127,7 @@ impl Hospital {
             public_key: key.verifying_key().to_bytes(),
             role: UserRole::Member,
             expires_ms: None,
+            managed: false,
         });
         self.record(federation, 0, register).await;
         let entry = Transaction::PermissionAdd(eves_entry());

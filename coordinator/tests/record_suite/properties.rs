@@ -97,7 +97,7 @@ impl Oracle {
 
     fn permits(&self, signed: &SignedTransaction) -> bool {
         let who = match signed.author() {
-            Author::User(who) => who,
+            Author::User(who) | Author::Managed(who) => who,
             // An organisation manages the users of the tenants that it registered, and nothing that is in them.
             Author::Organisation(name) => {
                 let tenant = match signed.transaction() {

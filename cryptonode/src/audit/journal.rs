@@ -22,6 +22,8 @@ pub(super) struct Durable {
     pub(super) locations: Vec<Location>,
     pub(super) segments: Vec<PathBuf>,
     pub(super) note: Option<String>,
+    /// How many records the last signed checkpoint covers.
+    pub(super) signed_size: Option<u64>,
     pub(super) cosigned: Option<String>,
     pub(super) failure: Option<AuditError>,
 }
@@ -34,11 +36,10 @@ pub(super) fn lock(durable: &Mutex<Durable>) -> MutexGuard<'_, Durable> {
 pub struct Journal {
     pub(super) files: Arc<dyn Disk>,
     pub(super) folder: PathBuf,
-    pub(super) key: CheckpointKey,
+    pub(super) signer: Arc<Signer>,
     pub(super) tail: Box<dyn Tail>,
     /// Bytes in the last segment.
     pub(super) length: u64,
-    pub(super) signed_size: Option<u64>,
     pub(super) durable: Arc<Mutex<Durable>>,
     pub(super) torn: u64,
     pub(super) said: Said,
@@ -47,7 +48,7 @@ pub struct Journal {
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Journal")
-            .field("origin", &self.key.origin())
+            .field("origin", &self.signer.origin())
             .field("size", &self.size())
             .finish_non_exhaustive()
     }
@@ -92,21 +93,29 @@ impl Journal {
                 tail
             }
         };
+        let durable = Arc::new(Mutex::new(Durable {
+            tree,
+            locations,
+            segments,
+            note,
+            signed_size: signed.map(|head| head.size),
+            cosigned,
+            failure: None,
+        }));
+        let signer = Signer {
+            files: Arc::clone(&files),
+            folder: folder.to_owned(),
+            key,
+            durable: Arc::clone(&durable),
+            turn: Mutex::new(()),
+        };
         Ok(Self {
             files,
             folder: folder.to_owned(),
-            key,
+            signer: Arc::new(signer),
             tail: Box::new(tail),
             length: scanned.last_length.max(segment::HEADER as u64),
-            signed_size: signed.map(|head| head.size),
-            durable: Arc::new(Mutex::new(Durable {
-                tree,
-                locations,
-                segments,
-                note,
-                cosigned,
-                failure: None,
-            })),
+            durable,
             torn: scanned.torn,
             said,
         })
@@ -129,7 +138,7 @@ impl Journal {
     pub fn head(&self) -> Checkpoint {
         let durable = lock(&self.durable);
         Checkpoint {
-            origin: self.key.origin().to_owned(),
+            origin: self.signer.origin().to_owned(),
             size: durable.tree.size(),
             root: durable.tree.root(),
         }
@@ -202,10 +211,24 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether there are records that no checkpoint covers.
-    pub(super) fn unsigned(&self) -> bool {
+    /// The number of records, if there are some that no checkpoint covers.
+    pub(super) fn unsigned(&self) -> Option<u64> {
         let durable = lock(&self.durable);
-        durable.failure.is_none() && self.signed_size != Some(durable.tree.size())
+        let size = durable.tree.size();
+        (durable.failure.is_none() && durable.signed_size != Some(size)).then_some(size)
+    }
+
+    /// Makes room for later records, if it is scarce: for the time when nobody waits for a record. Without it the next append
+    /// that finds no room does it first.
+    pub fn lay_out(&mut self) {
+        if lock(&self.durable).failure.is_some() {
+            return;
+        }
+        if let Err(error) = self.tail.lay_out() {
+            let failure = disk("write", &self.folder.join("*.log"), &error);
+            tracing::error!(code = failure.code(), "{failure}");
+            lock(&self.durable).failure.get_or_insert(failure);
+        }
     }
 
     /// Signs the head and makes the note durable; the same note again if nothing was added since.
@@ -213,34 +236,7 @@ impl Journal {
     /// # Errors
     /// [`AuditError`] if it could not be written.
     pub fn sign(&mut self) -> Result<String, AuditError> {
-        let (head, note) = {
-            let durable = lock(&self.durable);
-            if let Some(failure) = &durable.failure {
-                return Err(failure.clone());
-            }
-            let head = Checkpoint {
-                origin: self.key.origin().to_owned(),
-                size: durable.tree.size(),
-                root: durable.tree.root(),
-            };
-            (head, durable.note.clone())
-        };
-        if let (Some(size), Some(note)) = (self.signed_size, note)
-            && size == head.size
-        {
-            return Ok(note);
-        }
-        let note = self.key.sign(&head)?;
-        if let Err(failure) = write_note(&*self.files, &self.folder, CHECKPOINT_FILE, &note) {
-            tracing::error!(code = failure.code(), "{failure}");
-            lock(&self.durable)
-                .failure
-                .get_or_insert_with(|| failure.clone());
-            return Err(failure);
-        }
-        self.signed_size = Some(head.size);
-        lock(&self.durable).note = Some(note.clone());
-        Ok(note)
+        self.signer.sign()
     }
 
     /// Ends the last segment with its last record, unless the log has failed.
@@ -258,5 +254,55 @@ impl Journal {
         self.tail
             .finish()
             .map_err(|error| disk("truncate", &self.folder.join("*.log"), &error))
+    }
+}
+
+/// Signs the head of what is durable. It touches no segment, so that records can be appended meanwhile.
+pub(super) struct Signer {
+    files: Arc<dyn Disk>,
+    folder: PathBuf,
+    key: CheckpointKey,
+    durable: Arc<Mutex<Durable>>,
+    /// One at a time: an older checkpoint must not replace a newer one.
+    turn: Mutex<()>,
+}
+
+impl Signer {
+    pub(super) fn origin(&self) -> &str {
+        self.key.origin()
+    }
+
+    /// As [`Journal::sign`].
+    pub(super) fn sign(&self) -> Result<String, AuditError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (head, note, signed_size) = {
+            let durable = lock(&self.durable);
+            if let Some(failure) = &durable.failure {
+                return Err(failure.clone());
+            }
+            let head = Checkpoint {
+                origin: self.key.origin().to_owned(),
+                size: durable.tree.size(),
+                root: durable.tree.root(),
+            };
+            (head, durable.note.clone(), durable.signed_size)
+        };
+        if let (Some(size), Some(note)) = (signed_size, note)
+            && size == head.size
+        {
+            return Ok(note);
+        }
+        let note = self.key.sign(&head)?;
+        if let Err(failure) = write_note(&*self.files, &self.folder, CHECKPOINT_FILE, &note) {
+            tracing::error!(code = failure.code(), "{failure}");
+            lock(&self.durable)
+                .failure
+                .get_or_insert_with(|| failure.clone());
+            return Err(failure);
+        }
+        let mut durable = lock(&self.durable);
+        durable.signed_size = Some(head.size);
+        durable.note = Some(note.clone());
+        Ok(note)
     }
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use certs::checkpoint::Checkpoint;
 use certs::merkle::{Hash, RangeError};
@@ -56,23 +55,29 @@ impl AuditLog {
         key: CheckpointKey,
         known: Option<&Checkpoint>,
     ) -> Result<Self, AuditError> {
-        let journal = Journal::open(Arc::new(SystemDisk), folder, key, known)?;
+        Self::open_on(Arc::new(SystemDisk), folder, key, known)
+    }
+
+    fn open_on(
+        files: Arc<dyn Disk>,
+        folder: &Path,
+        key: CheckpointKey,
+        known: Option<&Checkpoint>,
+    ) -> Result<Self, AuditError> {
+        let journal = Journal::open(files, folder, key, known)?;
         let files = Arc::clone(&journal.files);
         let durable = Arc::clone(&journal.durable);
-        let (origin, torn) = (journal.key.origin().to_owned(), journal.torn);
+        let (origin, torn) = (journal.signer.origin().to_owned(), journal.torn);
         let said = journal.said().clone();
         let batches = Arc::new(AtomicU64::new(0));
         let failed = Arc::new(AtomicU64::new(0));
         let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
-        let writer = Writer {
-            journal,
-            signed_at: Instant::now(),
-            batches: Arc::clone(&batches),
-            failed: Arc::clone(&failed),
-        };
-        let handle = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || writer.run(&queue))
+        let handle = Writer::new(journal, Arc::clone(&batches), Arc::clone(&failed))
+            .and_then(|writer| {
+                std::thread::Builder::new()
+                    .name("audit".to_owned())
+                    .spawn(move || writer.run(&queue))
+            })
             .map_err(|error| disk("start the writer of", folder, &error))?;
         Ok(Self {
             jobs,
@@ -88,12 +93,20 @@ impl AuditLog {
         })
     }
 
-    /// Appends a record. Resolves with its index only when it is durable; all appends that wait share one `fdatasync`.
+    /// Appends a record: the writer has it when this returns. Resolves with its index only when it is durable; all appends that
+    /// wait share one `fdatasync`.
     ///
     /// # Errors
     /// [`AuditError`] if it could not be made durable: whoever waits must then give no share.
-    pub async fn append(&self, record: AuditRecord) -> Result<u64, AuditError> {
-        self.append_bytes(record.to_bytes()?).await
+    pub fn append(
+        &self,
+        record: AuditRecord,
+    ) -> impl Future<Output = Result<u64, AuditError>> + Send + use<> {
+        let answered = record
+            .to_bytes()
+            .map_err(AuditError::from)
+            .and_then(|record| self.enqueue_append(record));
+        async move { answered?.await.map_err(|_| AuditError::Closed)? }
     }
 
     /// Appends a word of the operator, likewise.
@@ -101,13 +114,17 @@ impl AuditLog {
     /// # Errors
     /// [`AuditError`] if it could not be made durable.
     pub async fn append_operator(&self, record: OperatorRecord) -> Result<u64, AuditError> {
-        self.append_bytes(record.to_bytes()?).await
+        let answered = self.enqueue_append(record.to_bytes()?)?;
+        answered.await.map_err(|_| AuditError::Closed)?
     }
 
-    async fn append_bytes(&self, record: Vec<u8>) -> Result<u64, AuditError> {
+    fn enqueue_append(
+        &self,
+        record: Vec<u8>,
+    ) -> Result<oneshot::Receiver<Result<u64, AuditError>>, AuditError> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(Job::Append { record, answer })?;
-        answered.await.map_err(|_| AuditError::Closed)?
+        Ok(answered)
     }
 
     /// The signed checkpoint over all acknowledged records: a C2SP signed note. It is durable before it is returned.

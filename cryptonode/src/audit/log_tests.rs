@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::time::Instant;
 
 use ed25519_dalek::SigningKey;
 
@@ -14,6 +15,7 @@ use super::*;
 use crate::audit::head::{CHECKPOINT_FILE, read_note};
 use crate::audit::segment::Tail;
 use crate::audit::{AuditApproval, verify_folder};
+use crate::disk::DiskFile;
 
 fn signing() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
@@ -317,27 +319,91 @@ impl Tail for FullDisk {
 fn writer_on(folder: &Path, tail: Box<dyn Tail>) -> Writer {
     let mut journal = Journal::open(Arc::new(SystemDisk), folder, key(), None).unwrap();
     journal.tail = tail;
-    Writer {
-        journal,
-        signed_at: Instant::now(),
-        batches: Arc::default(),
-        failed: Arc::default(),
-    }
+    Writer::new(journal, Arc::default(), Arc::default()).unwrap()
 }
 
 #[tokio::test]
 async fn a_disk_that_fails_closes_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let mut writer = writer_on(dir.path(), Box::new(FullDisk));
-    let durable = Arc::clone(&writer.journal.durable);
+    let durable = Arc::clone(&writer.journal().durable);
     for _ in 0..2 {
         let (answer, answered) = oneshot::channel();
         writer.commit(vec![(record(0).to_bytes().unwrap(), answer)]);
         assert_eq!(answered.await.unwrap().unwrap_err().code(), "audit-disk");
-        writer.journal.tail = Box::new(segment::create(&SystemDisk, dir.path(), 7).unwrap().1);
+        writer.journal().tail = Box::new(segment::create(&SystemDisk, dir.path(), 7).unwrap().1);
     }
-    assert!(writer.sign().is_err());
+    assert!(writer.journal().sign().is_err());
     assert_eq!(lock(&durable).tree.size(), 0);
+}
+
+/// A disk on which a checkpoint is not written before it is told to go on.
+struct SlowNotes(Mutex<std::sync::mpsc::Receiver<()>>);
+
+impl Disk for SlowNotes {
+    fn make_folder(&self, path: &Path) -> std::io::Result<()> {
+        SystemDisk.make_folder(path)
+    }
+
+    fn list(&self, folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+        SystemDisk.list(folder)
+    }
+
+    fn length(&self, path: &Path) -> std::io::Result<u64> {
+        SystemDisk.length(path)
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        SystemDisk.read(path)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        SystemDisk.read_at(path, offset, buffer)
+    }
+
+    fn open(&self, path: &Path, create: bool) -> std::io::Result<Box<dyn DiskFile>> {
+        SystemDisk.open(path, create)
+    }
+
+    fn replace(&self, path: &Path, contents: &[u8]) -> std::io::Result<()> {
+        let _ = self.0.lock().unwrap().recv();
+        SystemDisk.replace(path, contents)
+    }
+
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        SystemDisk.remove(path)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> std::io::Result<()> {
+        SystemDisk.sync_folder(folder)
+    }
+
+    fn database(&self, path: &Path) -> Result<redb::Database, redb::DatabaseError> {
+        SystemDisk.database(path)
+    }
+}
+
+#[tokio::test]
+async fn records_do_not_wait_for_a_checkpoint_that_is_being_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (go_on, wait) = mpsc::channel();
+    let files = Arc::new(SlowNotes(Mutex::new(wait)));
+    let log = AuditLog::open_on(files, dir.path(), key(), None).unwrap();
+    assert_eq!(log.append(record(0)).await.unwrap(), 0);
+    let mut asked = Box::pin(log.checkpoint());
+    assert!(futures_util::FutureExt::now_or_never(asked.as_mut()).is_none());
+    for n in 1..20 {
+        assert_eq!(log.append(record(n)).await.unwrap(), n);
+    }
+    assert!(futures_util::FutureExt::now_or_never(asked.as_mut()).is_none());
+    assert_eq!(log.last_checkpoint(), None, "it is not durable");
+    drop(go_on);
+    let size_of = |note: &str| -> u64 { note.lines().nth(1).unwrap().parse().unwrap() };
+    assert!(size_of(&asked.await.unwrap()) >= 1);
+    assert_eq!(size_of(&log.checkpoint().await.unwrap()), 20);
+    log.close();
+    drop(log);
+    assert_eq!(open(dir.path()).unwrap().size(), 20);
 }
 
 /// A disk that stands still until it is told to go on.
@@ -363,20 +429,16 @@ async fn what_a_disk_that_stands_still_cannot_take_is_shed() {
     let dir = tempfile::tempdir().unwrap();
     let (go_on, wait) = mpsc::channel();
     let mut writer = writer_on(dir.path(), Box::new(StuckDisk(wait)));
-    writer.journal.signed_size = Some(0);
-    let (durable, batches, failed) = (
-        Arc::clone(&writer.journal.durable),
-        Arc::clone(&writer.batches),
-        Arc::clone(&writer.failed),
-    );
+    let durable = Arc::clone(&writer.journal().durable);
+    lock(&durable).signed_size = Some(0);
     let (jobs, queue) = mpsc::sync_channel(MAX_QUEUE);
     let handle = std::thread::spawn(move || writer.run(&queue));
     let log = AuditLog {
         jobs,
         files: Arc::new(SystemDisk),
         durable,
-        batches,
-        failed,
+        batches: Arc::default(),
+        failed: Arc::default(),
         folder: dir.path().to_owned(),
         origin: key().origin().to_owned(),
         torn: 0,

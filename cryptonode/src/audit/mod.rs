@@ -12,9 +12,10 @@
 //! once, and answers all of them: under load the price of durability is shared, and a lone request waits for nobody.
 //!
 //! **Checkpoints** are signed when somebody asks for one, when the log has rested for a moment, at a stop, and at most
-//! once a second under load, by the same thread *after* it has answered the waiting appends. A signature and a second file per
-//! batch would double the price of each answer, and buy only this: that the records of the last second are covered by a
-//! signature too. They are durable without it. A checkpoint is itself durable before anyone outside sees it.
+//! once a second under load, by a thread of its own: appends go on while a checkpoint is on its way to the disk. A signature and
+//! a second file per batch would double the price of each answer, and buy only this: that the records of the last second are
+//! covered by a signature too. They are durable without it. A checkpoint is itself durable before anyone outside sees it, and
+//! covers only what was durable before it was signed.
 //!
 //! **After a crash.** A batch is written only after the one before it is durable, and each frame names its batch. So
 //! damage in the last batch, with no later batch behind it, is a write that the crash tore: nobody was answered, and it is cut off at

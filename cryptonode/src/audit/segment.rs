@@ -11,7 +11,8 @@
 //!
 //! **Zeros in advance.** While a segment is written, zeros lie behind its last frame ([`PADDING`]), and frames are written
 //! over them: then `fdatasync` has only the data to bring to the disk and no longer file, and need not wait for the file system's
-//! journal, which all files share. A segment that is finished or closed ends with its last frame.
+//! journal, which all files share. They are laid out when half of them is used up and the waiting appends are answered; an append
+//! that finds no room all the same does it itself. A segment that is finished or closed ends with its last frame.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -289,6 +290,10 @@ pub(super) trait Tail: Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Returns when everything appended is durable.
     fn sync(&mut self) -> io::Result<()>;
+    /// Makes room for later frames, if it is scarce, so that an append need not.
+    fn lay_out(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// Nothing more will be appended.
     fn finish(&mut self) -> io::Result<()>;
 }
@@ -326,6 +331,13 @@ impl Tail for OpenSegment {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn lay_out(&mut self) -> io::Result<()> {
+        if self.padded - self.end < PADDING / 2 {
+            self.make_room(self.padded + PADDING)?;
+        }
+        Ok(())
     }
 
     fn finish(&mut self) -> io::Result<()> {
@@ -429,8 +441,69 @@ pub(super) fn read_small(
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+    use std::sync::{Arc, Mutex};
+
     use super::*;
     use crate::disk::SystemDisk;
+
+    /// A file that only remembers what it was asked for.
+    struct Noted(Arc<Mutex<Vec<&'static str>>>);
+
+    impl DiskFile for Noted {
+        fn write_all_at(&self, bytes: &[u8], _: u64) -> io::Result<()> {
+            let zeros = bytes.iter().all(|byte| *byte == 0);
+            self.0
+                .lock()
+                .unwrap()
+                .push(if zeros { "zeros" } else { "frames" });
+            Ok(())
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.lock().unwrap().push("data");
+            Ok(())
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            self.0.lock().unwrap().push("all");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_append_finds_the_room_that_was_laid_out_behind_the_one_before() {
+        let asked = Arc::default();
+        let mut segment = OpenSegment {
+            file: Box::new(Noted(Arc::clone(&asked))),
+            end: HEADER as u64,
+            padded: HEADER as u64,
+        };
+        let mut batch = |bytes: u64, laid_out: bool| {
+            segment.append(&vec![7; bytes as usize]).unwrap();
+            segment.sync().unwrap();
+            if laid_out {
+                segment.lay_out().unwrap();
+            }
+            assert!(segment.end <= segment.padded);
+            std::mem::take(&mut *asked.lock().unwrap())
+        };
+        let quick = ["frames", "data"];
+        let first = batch(1_000, true);
+        assert_eq!(first, ["zeros", "all", "frames", "data"]);
+        // Less than half is used: nothing is to do.
+        assert_eq!(batch(1_000, true), quick);
+        for _ in 0..20 {
+            let asked = batch(PADDING / 4, true);
+            assert_eq!(asked[..2], quick, "an append waited for room");
+        }
+        // Who never lays out pays for it in an append, and loses nothing.
+        let asked: Vec<_> = (0..4).flat_map(|_| batch(PADDING / 2, false)).collect();
+        assert!(asked.contains(&"zeros"));
+    }
 
     /// A reader of the file in pieces may have the second batch whole, and the first one as it was before it was written.
     #[test]

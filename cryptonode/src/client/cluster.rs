@@ -1,5 +1,6 @@
 //! The client of one cluster: opens wrapped keys, or collects shares for whoever holds the ephemeral secret.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
@@ -180,7 +181,7 @@ impl Client {
                 };
             }
         };
-        let opening = match Opening::new(wrapped, ephemeral, view.cluster().package().clone()) {
+        let opening = match Opening::begin(wrapped, ephemeral, view.cluster().package().clone()) {
             Ok(opening) => opening,
             Err(error) => {
                 let result = Err(ClusterError::Request {
@@ -349,7 +350,7 @@ impl Client {
                 }
             };
             collector.restart(view.cluster().package());
-            let Ok(bytes) = request.encode(view.version()) else {
+            let Ok(bytes) = request.bytes_for(view.version()) else {
                 return Run::of_nobody(view);
             };
             let needed = usize::from(view.cluster().package().threshold());
@@ -408,12 +409,11 @@ fn too_few(view: &View, nodes: &[NodeOutcome]) -> ClusterError {
     }
 }
 
-/// A request but for the result that it names.
+/// A request, and its bytes for the result that it names.
 struct Shape {
-    approvals: Vec<ByteBuf>,
-    wrapped_key: ByteBuf,
-    ephemeral_key: ByteBuf,
-    traceparent: Option<TraceParent>,
+    request: Request,
+    version: ResultVersion,
+    bytes: Vec<u8>,
 }
 
 impl Shape {
@@ -433,30 +433,35 @@ impl Shape {
                 cluster: hex::encode(cluster.as_bytes()),
             });
         }
-        let shape = Self {
+        let version = view.version();
+        let request = Request::Reencrypt {
+            result: Some(version),
             approvals: approvals.into_iter().map(ByteBuf::from).collect(),
-            wrapped_key: ByteBuf::from(wrapped.as_bytes()),
-            ephemeral_key: ByteBuf::from(ephemeral.as_bytes().as_slice()),
             // What the caller does not record is nothing for the nodes to know of.
             traceparent: traceparent.filter(TraceParent::is_sampled),
+            wrapped_key: ByteBuf::from(wrapped.as_bytes()),
+            ephemeral_key: ByteBuf::from(ephemeral.as_bytes().as_slice()),
         };
-        shape
-            .encode(view.version())
-            .map_err(|error| ClusterError::Request {
-                reason: error.to_string(),
-            })?;
-        Ok(shape)
+        let bytes = request.to_bytes().map_err(|error| ClusterError::Request {
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            request,
+            version,
+            bytes,
+        })
     }
 
-    fn encode(&self, result: ResultVersion) -> Result<Vec<u8>, WireError> {
-        Request::Reencrypt {
-            result: Some(result),
-            approvals: self.approvals.clone(),
-            traceparent: self.traceparent,
-            wrapped_key: self.wrapped_key.clone(),
-            ephemeral_key: self.ephemeral_key.clone(),
+    /// The request for a share of `version`.
+    fn bytes_for(&self, version: ResultVersion) -> Result<Cow<'_, [u8]>, WireError> {
+        if version == self.version {
+            return Ok(Cow::Borrowed(&self.bytes));
         }
-        .to_bytes()
+        let mut other = self.request.clone();
+        if let Request::Reencrypt { result, .. } = &mut other {
+            *result = Some(version);
+        }
+        other.to_bytes().map(Cow::Owned)
     }
 }
 
@@ -468,6 +473,10 @@ struct Combining {
 }
 
 impl Collector for Combining {
+    fn prepare(&mut self) {
+        self.opening.prepare();
+    }
+
     fn restart(&mut self, package: &PublicKeyPackage) {
         // The key is the same, and so it cannot fail; a result that were not would not open.
         let _ = self.opening.restart(package.clone());

@@ -24,6 +24,8 @@ const LONGEST_HEDGE: Duration = Duration::from_millis(500);
 
 /// What takes the shares.
 pub(super) trait Collector {
+    /// The requests are on their way: the time for what needs no answer.
+    fn prepare(&mut self) {}
     /// Takes a share that came from the member with this index.
     fn add(&mut self, index: u16, share: &[u8]) -> Progress;
     /// Forgets all shares: from now on they come from members of another result of the key.
@@ -65,6 +67,7 @@ pub(super) async fn race<C: Collector>(
     let mut decided = None;
     let mut hand = Hand::new(order, needed);
     let mut asked = FuturesUnordered::new();
+    let mut prepared = false;
     let is_down = |node: usize| members.get(node).is_some_and(|it| it.peer().is_down());
     let hedge_after = |node: usize| {
         let member = members.get(node);
@@ -135,6 +138,11 @@ pub(super) async fn race<C: Collector>(
                         }
                     }
                 }
+            }
+            // By now each call was polled above: its request lies with its connection, whose own task sends it in this pause.
+            () = tokio::task::yield_now(), if !prepared => {
+                collector.prepare();
+                prepared = true;
             }
             () = tokio::time::sleep_until(wake.into()) => {
                 let now = Instant::now();

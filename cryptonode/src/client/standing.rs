@@ -59,7 +59,7 @@ impl Standing {
         };
         let score = self.latency.map_or(0.0, |(seconds, when)| {
             let age = now.saturating_duration_since(when).as_secs_f64();
-            seconds * 0.5_f64.powf(age / HALF_LIFE.as_secs_f64())
+            seconds * (-age / HALF_LIFE.as_secs_f64()).exp2()
         });
         (class, score, lot)
     }

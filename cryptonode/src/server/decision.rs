@@ -2,23 +2,26 @@
 //!
 //! 1. [`admit`]: the client is one that is served, the key is known, the node has a share of the result that is asked for
 //!    ([`crate::keyring::KeyEntry::choose`]), and there are at least as many approvals as organisations are needed.
-//! 2. [`Admitted::prepare`]: approvals of m distinct organisations bind the `write_id`, which is computed here from the bytes
+//! 2. [`Admitted::check`]: approvals of m distinct organisations bind the `write_id`, which is computed here from the bytes
 //!    received, the bytes of X, and this connection's client key, now.
 //! 3. Wrapped key and ephemeral key decode: group arithmetic, and so after the approvals.
 //! 4. Both proofs hold: the writer knew r, the reader knows x_c. Without the second, X = U′ − U would open another document
 //!    under this one's approvals.
-//! 5. D_i = x_i·(U + X) and its proof.
+//!    U + X is not the identity. From here on nothing can be refused, and [`Checked::record`] may go to the disk.
+//! 5. [`Checked::compute`]: D_i = x_i·(U + X) and its proof, while the disk is at work.
 //! 6. [`Prepared::release`]: the audit record is durable. If it cannot be written, the share is dropped: no record, no share.
 //!
-//! There is no I/O here and no clock: who drives it waits for a turn between 1 and 2, and for the disk between 5 and 6. What comes
-//! out of one step is the only way into the next.
+//! There is no I/O here and no clock: who drives it waits for a turn between 1 and 2, hands the record to the log between 4 and 5, and
+//! waits for the disk between 5 and 6. What comes out of one step is the only way into the next.
 
 use std::time::Duration;
 
 use certs::{Approved, Refused};
 use rand_core::CryptoRng;
-use reencrypt::{EphemeralKey, EphemeralKeyError, RequestError, WrappedKey, verify_request};
-use sha2::{Digest, Sha256};
+use reencrypt::{
+    EphemeralKey, EphemeralKeyError, NamedWrappedKey, PendingShare, RequestError, WrappedKey,
+    verify_request,
+};
 
 use super::gate::Gate;
 use super::phases::Phase;
@@ -62,7 +65,7 @@ impl Observer for () {
 pub struct Admitted<'a> {
     request: ShareRequest<'a>,
     chosen: Chosen,
-    write_id: [u8; 32],
+    wrapped: NamedWrappedKey<'a>,
 }
 
 /// Step 1.
@@ -85,8 +88,8 @@ pub fn admit<'a>(
     let public_key =
         WrappedKey::peek_public_key(request.wrapped_key).map_err(RequestError::from)?;
     let chosen = keyring.choose(public_key, request.result)?;
-    let write_id: [u8; 32] = Sha256::digest(request.wrapped_key).into();
-    gate.admit(public_key, &write_id)?;
+    let wrapped = NamedWrappedKey::new(request.wrapped_key).map_err(RequestError::from)?;
+    gate.admit(public_key, wrapped.write_id())?;
     let (given, needed) = (request.approvals.len(), chosen.policy().approvals_needed());
     if given < usize::from(needed) {
         return Err(Refusal::TooFewApprovals { given, needed });
@@ -94,27 +97,28 @@ pub fn admit<'a>(
     Ok(Admitted {
         request,
         chosen,
-        write_id,
+        wrapped,
     })
 }
 
 impl Admitted<'_> {
-    /// Steps 2 to 5, at this time in milliseconds since the Unix epoch.
+    /// Steps 2 to 4, at this time in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// [`Refusal`]
-    pub fn prepare<R: CryptoRng>(
-        self,
+    pub fn check<R: CryptoRng>(
+        &self,
         gate: &Gate,
         time_ms: u64,
         rng: &mut R,
         observer: &mut impl Observer,
-    ) -> Result<Prepared, Refusal> {
+    ) -> Result<Checked<'_>, Refusal> {
         let Self {
             request,
             chosen,
-            write_id,
+            wrapped,
         } = self;
+        let write_id = *wrapped.write_id();
         let key = &chosen.key;
         // Again, now that the wait for the turn is over: what was suspended meanwhile is given no share.
         gate.admit(key.package.public_key().as_bytes(), &write_id)?;
@@ -147,15 +151,12 @@ impl Admitted<'_> {
         let approved = approved?;
         observer.done(Phase::Approvals);
 
-        let wrapped = WrappedKey::parse_under(request.wrapped_key, &key.package.public_key())
-            .map_err(RequestError::from)?;
+        let wrapped = wrapped.clone().decode_under(&key.package.public_key());
+        let wrapped = wrapped.map_err(RequestError::from)?;
         let ephemeral = EphemeralKey::parse(request.ephemeral_key).map_err(RequestError::from)?;
         let (wrapped, ephemeral) = verify_request(&wrapped, &ephemeral, rng)?;
+        let pending = key.share.begin(&wrapped, &ephemeral)?;
         observer.done(Phase::Proofs);
-        let share = key.share.multiply(&wrapped, &ephemeral)?;
-        observer.done(Phase::Share);
-        let share = share.prove(rng);
-        observer.done(Phase::Proof);
 
         let record = AuditRecord {
             epoch: key.package.epoch(),
@@ -174,11 +175,46 @@ impl Admitted<'_> {
             public_key: *key.package.public_key().as_bytes(),
             ephemeral_point,
         };
-        Ok(Prepared {
+        Ok(Checked {
             record,
-            share: share.to_bytes().to_vec(),
+            pending,
             newest: chosen.newest,
         })
+    }
+}
+
+/// A request that is in order: its share may be computed.
+#[must_use]
+pub struct Checked<'a> {
+    record: AuditRecord,
+    pending: PendingShare<'a>,
+    newest: Option<ResultVersion>,
+}
+
+impl std::fmt::Debug for Checked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checked").finish_non_exhaustive()
+    }
+}
+
+impl Checked<'_> {
+    /// What must be durable before the share may leave.
+    #[must_use]
+    pub fn record(&self) -> &AuditRecord {
+        &self.record
+    }
+
+    /// Step 5.
+    pub fn compute<R: CryptoRng>(self, rng: &mut R, observer: &mut impl Observer) -> Prepared {
+        let share = self.pending.multiply();
+        observer.done(Phase::Share);
+        let share = share.prove(rng);
+        observer.done(Phase::Proof);
+        Prepared {
+            record: self.record,
+            share: share.to_bytes().to_vec(),
+            newest: self.newest,
+        }
     }
 }
 

@@ -21,13 +21,14 @@ pub enum Phase {
     Turn,
     /// The approvals verified: certificates, signatures, what they are bound to.
     Approvals,
-    /// Eight points decoded and the request's two proofs verified.
+    /// Eight points decoded, the request's two proofs verified, and `U + X`.
     Proofs,
     /// `D_i` computed.
     Share,
     /// Its proof computed.
     Proof,
-    /// From the record's being handed to the audit log until it is durable.
+    /// What is left, once the share is there, of the wait until its record is durable. The audit log has had the record since the
+    /// end of [`Phase::Proofs`].
     Audit,
     /// From the request's last byte until the share is handed to the connection: all of the above but the first.
     Whole,

@@ -1,9 +1,10 @@
 //! The path of a share on this server: what [`super::decision`] decides, with a turn at arithmetic, the audit log and the measures
 //! around it.
 //!
-//! Steps 2 to 5 of the decision are arithmetic without a pause; they run in one turn. What must not happen between the check of the
-//! time in step 2 and the answer is a long wait; the wait for the turn comes before it, and the one for the disk has a
-//! deadline.
+//! Steps 2 to 5 of the decision are arithmetic without a pause; they run in one turn. The audit log has its record before step 5, so
+//! that the disk works while the share is computed, and the share waits for what is left of that. What must not happen between
+//! the check of the time in step 2 and the answer is a long wait; the wait for the turn comes before it, and the one for the
+//! disk has a deadline.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) async fn answer(
 
     let measures = &serving.counters.measures;
     watch.restart();
-    let prepared = {
+    let (prepared, append) = {
         let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
@@ -36,16 +37,14 @@ pub(super) async fn answer(
         watch.lap(Phase::Turn);
         let mut observer = Measuring { watch, measures };
         let time_ms = (serving.clock_ms)();
-        admitted.prepare(
-            &serving.gate,
-            time_ms,
-            &mut crate::randomness::system(),
-            &mut observer,
-        )?
+        let mut rng = crate::randomness::system();
+        let checked = admitted.check(&serving.gate, time_ms, &mut rng, &mut observer)?;
+        // Handed over now: the log's own thread writes it while the share is computed here.
+        let append = serving.audit.append(checked.record().clone());
+        (checked.compute(&mut rng, &mut observer), append)
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     let recording = Open::new(&measures.recording);
-    let append = serving.audit.append(prepared.record().clone());
     let recorded = within(shared.limits().audit, append).await;
     drop(recording);
     if matches!(recorded, Some(Ok(_))) {

@@ -44,7 +44,7 @@ pub struct Serving {
 
 /// An audit log, as the server needs it.
 pub trait AuditSink: Send + Sync {
-    /// Appends a record; resolves only when it is durable.
+    /// Appends a record: it is on its way to the disk when this returns. Resolves only when it is durable.
     fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>>;
     /// The signed checkpoint over all records, a C2SP signed note.
     fn checkpoint(&self) -> BoxFuture<'_, Result<String, AuditError>>;

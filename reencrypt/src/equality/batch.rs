@@ -17,6 +17,10 @@ use crate::group::{Point, VartimeSum};
 /// false, the sum is the identity with a probability of 2⁻¹²⁸. With one weight for both equations of a proof, errors
 /// that cancel between the two would pass: `Ū = s·(G + Ḡ) − U` for anybody's `U`.
 ///
+/// The first equation's weight is 1, which changes nothing of that. The group has prime order, so an equation that is false by an
+/// error `E ≠ 0` adds `weight·E ≠ 0`. If the first alone is false, the sum is its error, and never the identity. If another is
+/// false, then whatever the first and all others add up to, at most one of its 2¹²⁸ weights cancels that.
+///
 /// A batch that fails is split in halves until the false proofs stand alone, each named by the number that
 /// [`Batch::push`] returned.
 #[derive(Default)]
@@ -92,9 +96,9 @@ where
     let mut sum = VartimeSum::with_capacity(6 * proofs.len());
     // Bases other than the generators, each with the sum of its multiples: the shares of one request have one base.
     let mut bases: HashMap<Point, Scalar> = HashMap::new();
+    let mut weights = weights(2 * proofs.len(), rng);
     for proof in proofs {
-        for side in &proof.sides {
-            let weight = weight(rng);
+        for (side, weight) in proof.sides.iter().zip(&mut weights) {
             sum.add(weight, side.commitment);
             sum.add(weight * proof.challenge, side.point);
             let multiple = -(weight * proof.response);
@@ -109,11 +113,21 @@ where
     sum.compute_vartime().is_identity()
 }
 
-/// 128 random bits.
-fn weight<R: CryptoRng + ?Sized>(rng: &mut R) -> Scalar {
-    let mut bytes = [0; 16];
+/// 1, and then 128 random bits for each further equation: all in one draw, which is mostly a call of the system.
+fn weights<R: CryptoRng + ?Sized>(
+    equations: usize,
+    rng: &mut R,
+) -> impl Iterator<Item = Scalar> + use<R> {
+    let mut bytes = vec![0; 16 * equations.saturating_sub(1)];
     rng.fill_bytes(&mut bytes);
-    Scalar::from(u128::from_le_bytes(bytes))
+    (0..equations).map(move |equation| {
+        let weight = equation
+            .checked_sub(1)
+            .and_then(|place| bytes.get(16 * place..)?.first_chunk::<16>());
+        weight.map_or(Scalar::ONE, |bytes| {
+            Scalar::from(u128::from_le_bytes(*bytes))
+        })
+    })
 }
 
 /// The proofs of a batch that do not hold, by their numbers, in ascending order. There is at least one.

@@ -34,6 +34,28 @@ fn lie(read: &Read, index: u16) -> Vec<u8> {
     answer
 }
 
+/// Before, between or behind the answers, with a false one among them.
+#[test]
+fn when_an_opening_is_prepared_makes_no_difference() {
+    for when in 0..=4 {
+        let read = Read::new(3, 10);
+        let answers = [8, 1, 9, 10].map(|index| (index, lie(&read, index)));
+        let mut opening = Opening::begin(read.wrapped, read.secret, read.cluster.package).unwrap();
+        let mut opened = None;
+        for (place, (index, answer)) in answers.iter().enumerate() {
+            if place >= when {
+                opening.prepare();
+            }
+            if let Progress::Opened(secret) = opening.add(*index, answer) {
+                opened = Some((place, secret));
+            }
+        }
+        let (place, secret) = opened.expect("three honest answers");
+        assert_eq!((place, secret.expose()), (3, SECRET));
+        assert_eq!(opening.culprits().len(), 1);
+    }
+}
+
 /// Every kind of false answer, and still t honest answers open.
 #[test]
 fn liars_are_named_and_honest_answers_open() {

@@ -45,10 +45,26 @@ pub(super) fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T,
                 reason: "nested too deep".to_owned(),
             },
         })?;
-    if encode(&message)? == bytes {
-        Ok(message)
-    } else {
-        Err(WireError::NotCanonical)
+    let mut rest = Matching(bytes);
+    match ciborium::into_writer(&message, &mut rest) {
+        Ok(()) if rest.0.is_empty() => Ok(message),
+        Ok(()) | Err(ciborium::ser::Error::Io(_)) => Err(WireError::NotCanonical),
+        Err(ciborium::ser::Error::Value(reason)) => Err(WireError::Shape { reason }),
+    }
+}
+
+/// Takes only what it holds: the bytes that are still to come. So an encoding is compared, and never written.
+struct Matching<'a>(&'a [u8]);
+
+impl std::io::Write for Matching<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
