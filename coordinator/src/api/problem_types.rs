@@ -115,6 +115,7 @@ types! {
     "version-key-missing" 500 "the platform's half of the version's key is not there",
     "key-store" 500 "the version keys cannot be used",
     "key-store-damaged" 500 "the version keys' file is damaged",
+    "folder-other" 500 "the platform's folder is of something else",
     "folder-not-initialised" 500 "the platform's folder is not one",
     "folder-not-empty" 500 "the platform's folder has something else in it",
     "folder-in-use" 500 "another process uses the platform's folder",

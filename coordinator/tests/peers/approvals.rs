@@ -11,10 +11,16 @@ pub(crate) async fn approval(
     peer: usize,
     read: &TransactionId,
 ) -> Result<Vec<u8>, String> {
-    match federation.asked(peer).approve(read).await {
-        Ok(certificate) => Ok(certificate),
-        Err(PeerProcessError::Refused { code, .. }) => Err(code),
-        Err(other) => panic!("{other}"),
+    loop {
+        match federation.asked(peer).approve(read).await {
+            Ok(certificate) => return Ok(certificate),
+            // It has refused nothing: it says when it is where the others are.
+            Err(PeerProcessError::Refused { code, .. }) if code == "peer-catching-up" => {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            Err(PeerProcessError::Refused { code, .. }) => return Err(code),
+            Err(other) => panic!("{other}"),
+        }
     }
 }
 
