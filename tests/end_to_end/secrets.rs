@@ -39,10 +39,11 @@ pub(crate) fn operators(site: &Path, secrets: &mut Secrets) -> (Vec<KeyShare>, P
         secrets.add_text(&format!("{name}'s recovery phrase"), &phrase);
         let words: Vec<&str> = phrase.split_whitespace().collect();
         assert_eq!(words.len(), 24);
-        for (at, three) in words.windows(3).enumerate() {
+        // Three of the shortest would be too short to be looked for.
+        for (at, four) in words.windows(4).enumerate() {
             secrets.add_text(
-                &format!("words {at} to {} of {name}'s recovery phrase", at + 2),
-                &three.join(" "),
+                &format!("words {at} to {} of {name}'s recovery phrase", at + 3),
+                &four.join(" "),
             );
         }
         let store = Store::open(
