@@ -57,16 +57,18 @@ fn stop() -> (Stop, OnProgress) {
     (Stop { stopped, go_on }, on_progress)
 }
 
-/// Reads the document, and writes the platform's memory out in the middle of it.
-async fn read(site: &Site, end_to_end: bool, memory: &Path, into: &Path) {
+/// Reads the document; in the middle of it the reader waits while `meanwhile` looks at the platform.
+async fn read(
+    site: &Site,
+    end_to_end: bool,
+    into: &Path,
+    meanwhile: impl FnOnce() + Send + 'static,
+) {
     let client = reader(site);
     let (stop, on_progress) = stop();
-    let pid = site.platform_pid().unwrap();
-    let memory = memory.to_owned();
     let watching = std::thread::spawn(move || {
         stop.stopped.recv().unwrap();
-        let dumped = dump(pid, &memory).unwrap();
-        assert!(dumped.bytes > 1_000_000, "only {} bytes", dumped.bytes);
+        meanwhile();
         stop.go_on.send(()).unwrap();
     });
     let (dataset, document) = ("demo".parse().unwrap(), DOCUMENT.parse().unwrap());
@@ -84,6 +86,11 @@ async fn read(site: &Site, end_to_end: bool, memory: &Path, into: &Path) {
     };
     assert_eq!(got.unwrap().length, LENGTH as u64);
     watching.join().unwrap();
+}
+
+fn write_out(pid: u32, memory: &Path) {
+    let dumped = dump(pid, memory).unwrap();
+    assert!(dumped.bytes > 1_000_000, "only {} bytes", dumped.bytes);
 }
 
 fn found(secrets: &Secrets, memory: &Path) -> Vec<String> {
@@ -121,10 +128,24 @@ async fn a_platform_that_passes_a_document_on_knows_nothing_of_it() {
 
     let path = |name: &str| -> PathBuf { dir.path().join(name) };
     let (during, after, managed) = (path("during"), path("after"), path("managed"));
-    read(&site, true, &during, &path("opened-here")).await;
-    dump(site.platform_pid().unwrap(), &after).unwrap();
+    let pid = site.platform_pid().unwrap();
+    let memory = during.clone();
+    let once = move || write_out(pid, &memory);
+    read(&site, true, &path("opened-here"), once).await;
+    write_out(pid, &after);
     assert!(std::fs::read(path("opened-here")).unwrap() == text);
-    read(&site, false, &managed, &path("opened-there")).await;
+    // When the reader's first bytes come, the platform may be between two blocks: it is looked at until it holds one that it cannot send.
+    let memory = managed.clone();
+    let until_it_holds_some = move || {
+        let mut lines = Secrets::new();
+        lines.add_bytes("a line of the document", LINE);
+        let lies_there = |_| {
+            write_out(pid, &memory);
+            !found(&lines, &memory).is_empty()
+        };
+        assert!((0..100).any(lies_there), "the search never finds a line");
+    };
+    read(&site, false, &path("opened-there"), until_it_holds_some).await;
     assert!(std::fs::read(path("opened-there")).unwrap() == text);
     assert_eq!(site.stop().await.unwrap(), Vec::<String>::new());
 
