@@ -187,6 +187,7 @@ impl Member {
             tracing::warn!(%organisation, "the record, as far as it is here, has other keys for this organisation: until it has these, the peer follows and does not vote");
         }
         peer.finalise_own();
+        peer.starts((options.clock)())?;
         peer.catch_up_to((options.clock)());
         if let Some(lists) = &options.revocations {
             peer.consult(lists.clone());
