@@ -175,5 +175,5 @@ pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
 pub use crate::wire_v1::{About, MAX_MESSAGE, Message, WireError};
-pub use crate::words::PROPOSAL_WORDS;
+pub use crate::words::COMPARISON_WORDS;
 pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError};
