@@ -1,15 +1,18 @@
 //! A ceremony as its leader's operator sees it.
 
-use dkg::{LeaderPhase, WaitingFor};
+use std::collections::BTreeSet;
+
+use dkg::{LeaderPhase, LeaderProgress, MemberIdentity, WaitingFor};
 
 use super::Led;
+use crate::ceremony::propose_again::without;
 use crate::ceremony::view::{excluded, proposer, reshared};
 use crate::ceremony::{CeremonyView, OtherVersion, Waiting, lock};
 use crate::server::SOFTWARE;
 
 impl Led {
     /// The ceremony as its leader sees it, with the time when it was proposed.
-    pub(in crate::ceremony) fn view(&self, own: &str) -> (u64, CeremonyView) {
+    pub(in crate::ceremony) fn view(&self, own: &MemberIdentity) -> (u64, CeremonyView) {
         let leader = lock(&self.leader);
         let proposal = leader.proposal();
         let progress = leader.progress();
@@ -25,6 +28,7 @@ impl Led {
                     member: waiting.member.name.clone(),
                     waiting_for: waiting_for.to_owned(),
                     heard,
+                    since: None,
                 }
             })
             .collect();
@@ -35,6 +39,8 @@ impl Led {
             _ => None,
         };
         let culprits = outcome.culprits.as_deref().unwrap_or_default();
+        let faulty = culprits.iter().map(|(member, _)| member.identity);
+        let gone: BTreeSet<[u8; 32]> = faulty.chain(unreachable(&progress)).collect();
         let evidence: Vec<String> = culprits
             .iter()
             .map(|(member, fault)| format!("{}: {fault}", member.name))
@@ -65,7 +71,7 @@ impl Led {
             other_versions,
             id: hex::encode(proposal.id()),
             led: true,
-            leader: own.to_owned(),
+            leader: own.name.clone(),
             proposed_by: proposer(proposal),
             words: proposal.words(),
             created: proposal.created(),
@@ -82,6 +88,7 @@ impl Led {
                 .collect(),
             reshare: reshared(proposal),
             waiting_for,
+            propose_again: without(proposal, &gone, &own.identity),
             expires: proposal.expires(),
             public_key: None,
             culprits: culprits
@@ -95,6 +102,21 @@ impl Led {
         };
         (proposal.created(), view)
     }
+}
+
+/// Those that cannot be reached, as long as no key exists without them.
+fn unreachable(progress: &LeaderProgress) -> impl Iterator<Item = [u8; 32]> {
+    let may_go_on = matches!(
+        progress.phase,
+        LeaderPhase::Accepting
+            | LeaderPhase::Dealing
+            | LeaderPhase::Acknowledging
+            | LeaderPhase::Confirming
+    );
+    let waiting = progress.waiting.iter();
+    waiting
+        .filter(move |waiting| may_go_on && waiting.waiting_for == WaitingFor::Reachable)
+        .map(|waiting| waiting.member.identity)
 }
 
 /// What a member is waited for, and what it said itself.
