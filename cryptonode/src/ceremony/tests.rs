@@ -477,4 +477,21 @@ async fn a_command_is_told_only_if_it_can_be_carried_out() {
         ..few
     };
     assert_eq!(told(&other_policy, &[3]), None);
+    // Who cannot be reached is to be proposed without, unless it will be left out anyway.
+    nodes[3].shut(&["*"]);
+    for may_be_absent in [1, 0] {
+        let wish = Wish {
+            may_be_absent,
+            ..wish(2)
+        };
+        let id = nodes[0].ceremonies.propose(wish).await.unwrap().id;
+        let view = || nodes[0].ceremonies.view(Some(&id)).unwrap();
+        until("it is tried", || {
+            let view = view();
+            let mut waiting = view.waiting_for.iter();
+            waiting.any(|one| one.member == "n4" && !one.heard.is_empty())
+        })
+        .await;
+        assert_eq!(view().propose_again.is_some(), may_be_absent == 0);
+    }
 }

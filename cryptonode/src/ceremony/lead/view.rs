@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dkg::{LeaderPhase, LeaderProgress, MemberIdentity, WaitingFor};
+use dkg::{Leader, LeaderPhase, LeaderProgress, MemberIdentity, WaitingFor};
 
 use super::Led;
 use crate::ceremony::propose_again::without;
@@ -39,8 +39,9 @@ impl Led {
             _ => None,
         };
         let culprits = outcome.culprits.as_deref().unwrap_or_default();
-        let faulty = culprits.iter().map(|(member, _)| member.identity);
-        let gone: BTreeSet<[u8; 32]> = faulty.chain(unreachable(&progress)).collect();
+        let mut gone: BTreeSet<[u8; 32]> =
+            culprits.iter().map(|(member, _)| member.identity).collect();
+        gone.extend(away(&leader, &progress));
         let evidence: Vec<String> = culprits
             .iter()
             .map(|(member, fault)| format!("{}: {fault}", member.name))
@@ -104,8 +105,8 @@ impl Led {
     }
 }
 
-/// Those that cannot be reached, as long as no key exists without them.
-fn unreachable(progress: &LeaderProgress) -> impl Iterator<Item = [u8; 32]> {
+/// Those that cannot be reached, as long as no key can exist, unless the leader will leave them out by itself.
+fn away(leader: &Leader, progress: &LeaderProgress) -> Vec<[u8; 32]> {
     let may_go_on = matches!(
         progress.phase,
         LeaderPhase::Accepting
@@ -113,10 +114,29 @@ fn unreachable(progress: &LeaderProgress) -> impl Iterator<Item = [u8; 32]> {
             | LeaderPhase::Acknowledging
             | LeaderPhase::Confirming
     );
-    let waiting = progress.waiting.iter();
-    waiting
-        .filter(move |waiting| may_go_on && waiting.waiting_for == WaitingFor::Reachable)
+    let proposal = leader.proposal();
+    let new = proposal.members().len();
+    let is_new = |seat: u16| usize::from(seat) <= new;
+    let named_absent = |seat: u16| {
+        let old = proposal.old_seats().iter().find(|old| old.seat == seat);
+        let absent = proposal.base().map(|base| base.old_may_be_absent());
+        old.is_some_and(|old| absent.is_some_and(|absent| absent.contains(&old.index)))
+    };
+    let waiting = progress.waiting.iter().filter(|_| may_go_on);
+    let away: Vec<[u8; 32]> = waiting
+        .filter(|waiting| waiting.waiting_for == WaitingFor::Reachable)
         .map(|waiting| waiting.member.identity)
+        .filter(|identity| {
+            let seat = proposal.index_of(identity);
+            seat.is_none_or(|seat| is_new(seat) || !named_absent(seat))
+        })
+        .collect();
+    let left_out = leader.exclusions().iter();
+    let left_out = left_out.filter(|left_out| is_new(left_out.member)).count();
+    if away.len() + left_out <= usize::from(proposal.may_be_absent()) {
+        return Vec::new();
+    }
+    away
 }
 
 /// What a member is waited for, and what it said itself.

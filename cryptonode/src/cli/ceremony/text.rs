@@ -151,7 +151,8 @@ fn lines(dir: &Path, view: &CeremonyView) -> Vec<String> {
         lines.push(sentence.clone());
     }
     if let Some(command) = again(dir, view) {
-        let how = if view.decided {
+        // Only its proposer calls it off.
+        let how = if view.decided || view.proposed_by != view.leader {
             command
         } else {
             let place = quoted(&dir.to_string_lossy());
