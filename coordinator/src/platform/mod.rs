@@ -13,6 +13,7 @@
 //! | [`leftovers`] | bodies and keys of uploads of which it is not known yet whether they are on the record |
 //! | [`master`] | rotation of the master key, and the rewrapping that follows from it |
 //! | [`rewrap`] | document keys are wrapped anew under another cluster key |
+//! | [`owned`] | what a user owns |
 //! | [`parts`] | uploads in parts, which go on after an interruption |
 //! | [`prepared`] | what waits for a signature |
 //! | [`version_keys`] | the platform's half of the keys of what is under platform encryption |
@@ -30,6 +31,7 @@ mod error;
 mod leftovers;
 mod managed;
 mod master;
+mod owned;
 mod parts;
 mod prepared;
 mod read;
@@ -63,8 +65,9 @@ pub use end_to_end::{EndToEndRequest, Relayed, SealedStream};
 pub use error::PlatformError;
 pub use managed::{ManagedKeyError, ManagedKeys, NewKey};
 pub use master::{MasterKeyView, MasterKeysView, RewrapProgress, UnderMasterKey};
+pub use owned::Owned;
 pub use parts::{
-    BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, piece_pointers,
+    BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, WrittenParts, piece_pointers,
 };
 pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf};
