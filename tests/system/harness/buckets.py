@@ -178,9 +178,10 @@ class Front:
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def pass_on(self, request: Request, without: tuple[str, ...] = ()) -> Answer:
-        """What the server behind says to a request."""
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in without}
+    def pass_on(self, request: Request, **instead: str) -> Answer:
+        """What the server behind says to a request, with these headers in place of those of the same names."""
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in instead}
+        headers |= instead
         connection = http.client.HTTPConnection("127.0.0.1", self.behind, timeout=60)
         try:
             connection.request(request.method, request.target, request.body or None, headers)
