@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::list::PartsError;
 use super::written::Signed;
-use super::{Platform, PlatformError, PreparedUpload, Whole, now_ms};
+use super::{Platform, PlatformError, PreparedTransaction, Whole, now_ms};
 use crate::record::{
     DocumentName, Identifier, Receipt, Transaction, UnsignedTransaction, UserName,
 };
@@ -131,7 +131,7 @@ impl Platform {
             Standing::None => None,
         };
         let begun = self.begun(tenant, id).await?;
-        let PreparedUpload {
+        let PreparedTransaction {
             id: prepared,
             transaction,
         } = self.complete_locked(&begun, &open, whole).await?;
