@@ -91,9 +91,14 @@ impl Watch {
 }
 
 impl Running {
+    /// How many seats there are.
+    fn seat_count(&self) -> u64 {
+        u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX)
+    }
+
     /// The place of a seat in the circle that begins after `first`: 1 for the next, the number of seats for `first` itself.
     fn places_after(&self, first: u16, member: u16) -> u64 {
-        let seats = u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX);
+        let seats = self.seat_count();
         let (first, member) = (u64::from(first), u64::from(member));
         match (member + seats).saturating_sub(first) % seats.max(1) {
             0 => seats,
@@ -170,7 +175,7 @@ impl Running {
     fn turn_of(&self, member: u16, gone: u64, patience_s: u32) -> u64 {
         let mut before = self.places_after(self.watch.leader, member) - 1;
         if self.watch.lost.contains(&member) {
-            before = before.saturating_add(self.places_after(member, member));
+            before = before.saturating_add(self.seat_count());
         }
         gone.saturating_add(before.saturating_mul(u64::from(patience_s.max(1))))
     }
