@@ -298,6 +298,11 @@ impl Member {
         Some(self.running.as_ref()?.attempt.as_ref()?.number)
     }
 
+    /// What tells that attempt from every other one, also from one of the same number ([`crate::CertifiedKey::params`]).
+    pub fn attempt_params(&self) -> Option<&[u8; 64]> {
+        Some(&self.running.as_ref()?.attempt.as_ref()?.params)
+    }
+
     /// The base of the reshare that a message is about: of this ceremony, or of the one that the message proposes. `None` for a
     /// create. The driver looks up what it holds of it, for [`Member::handle_reshare`].
     pub fn base_of(&self, message: &Message) -> Option<BaseName> {

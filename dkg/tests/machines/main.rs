@@ -9,6 +9,7 @@
 )]
 
 mod absence;
+mod attempts;
 mod bad_deals;
 mod ceremony;
 mod cluster;
