@@ -72,8 +72,8 @@ use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
 use crate::{signature, tags};
 
 use hand_over::{HandOver, check_proposed};
-pub(crate) use lead::Inheritance;
 use lead::Watch;
+pub(crate) use lead::{Inheritance, STANDSTILL};
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
 use steps::{AllAcknowledged, Begin};
