@@ -35,4 +35,5 @@ mod succession;
 mod sums;
 mod unsigned_deals;
 mod wire;
+mod withheld;
 mod world;
