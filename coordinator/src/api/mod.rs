@@ -12,6 +12,7 @@
 
 mod access;
 pub mod auth;
+mod bodies;
 mod changes;
 mod conditional;
 mod documents;

@@ -62,10 +62,11 @@ pub use error::PlatformError;
 pub use managed::{ManagedKeyError, ManagedKeys, NewKey};
 pub use master::{MasterKeyView, MasterKeysView, RewrapProgress, UnderMasterKey};
 pub use parts::{BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, piece_pointers};
-pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
+pub use prepared::PreparedTransaction;
+pub use read::{CommitRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf};
-pub use rewrap::{PreparedRewrap, RewrapRequest, RewrapStep};
-pub use write::{PreparedUpload, WriteRequest};
+pub use rewrap::{RewrapRequest, RewrapStep};
+pub use write::WriteRequest;
 
 /// How long a transfer waits for its turn before it is told to come back.
 const WAIT_FOR_TURN: Duration = Duration::from_secs(5);

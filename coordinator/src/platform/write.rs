@@ -21,7 +21,7 @@ use futures_util::{Stream, StreamExt as _};
 use reencrypt::Point;
 use uuid::Uuid;
 
-use super::{Platform, PlatformError};
+use super::{Platform, PlatformError, PreparedTransaction};
 use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
 use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody};
 use crate::key_store::VersionKeyId;
@@ -50,15 +50,6 @@ pub struct WriteRequest {
     pub content_type: Option<String>,
 }
 
-/// A stored body whose transaction waits for its signature.
-#[derive(Debug, Clone)]
-pub struct PreparedUpload {
-    /// Names it at this platform.
-    pub id: Uuid,
-    /// What the author is to check and sign.
-    pub transaction: UnsignedTransaction,
-}
-
 /// What waits.
 pub(super) struct Waiting {
     transaction: TransactionId,
@@ -79,7 +70,7 @@ impl Platform {
         &self,
         request: WriteRequest,
         body: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<PreparedUpload, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let (name, encryption, storage) = self.check_write(&request)?;
         let _turn = self.turn().await?;
         let keys = (encryption != Encryption::None).then(|| {
@@ -128,7 +119,7 @@ impl Platform {
             .uploads
             .insert(name.tenant.as_str(), waiting, Instant::now())
         {
-            Ok(id) => Ok(PreparedUpload { id, transaction }),
+            Ok(id) => Ok(PreparedTransaction { id, transaction }),
             Err(waiting) => {
                 self.give_up(waiting).await;
                 Err(PlatformError::Busy)

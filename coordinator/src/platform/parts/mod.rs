@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Platform, PlatformError, PreparedUpload, WriteRequest, now_ms};
+use super::{Platform, PlatformError, PreparedTransaction, WriteRequest, now_ms};
 use crate::body_store::Pointer;
 use crate::envelope::BodyKey;
 use crate::key_store::Purpose;
@@ -87,7 +87,7 @@ struct Open {
     /// Counted up by whoever wants to send next: who sends now lets go. Its connection may be dead.
     next: watch::Sender<u64>,
     /// What came of the completion.
-    prepared: Mutex<Option<PreparedUpload>>,
+    prepared: Mutex<Option<PreparedTransaction>>,
 }
 
 impl Parts {
@@ -275,7 +275,7 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
-    ) -> Result<PreparedUpload, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let (platform, tenant) = (self.clone(), tenant.clone());
         tokio::spawn(async move { platform.complete_parts_now(&tenant, id, whole).await }).await?
     }
@@ -285,11 +285,11 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
-    ) -> Result<PreparedUpload, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let begun = self.begun(tenant, id).await?;
         let open = self.parts.open(id);
         let _lock = open.lock.lock().await;
-        let known = |prepared: &Mutex<Option<PreparedUpload>>| {
+        let known = |prepared: &Mutex<Option<PreparedTransaction>>| {
             let prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.clone()
         };
