@@ -57,6 +57,8 @@ mod stage;
 mod state;
 mod steps;
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
@@ -72,17 +74,18 @@ use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
 use crate::{signature, tags};
 
 use hand_over::{HandOver, check_proposed};
-pub(crate) use lead::Inheritance;
+pub use lead::Waits;
 use lead::Watch;
+pub(crate) use lead::{Inheritance, STANDSTILL};
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
 use steps::{AllAcknowledged, Begin};
 
-/// What the machine needs to know of its own node.
+/// What the machine needs to know of its own node. A clone shares the identity's secret and copies none.
 #[derive(Clone)]
 pub struct LocalNode {
-    /// The node's long-term identity. Zeroized when dropped.
-    pub identity: SigningKey,
+    /// The node's long-term identity, one for all of its machines. Zeroized when the last of them is dropped.
+    pub identity: Arc<SigningKey>,
     /// R, to which the node's share is sealed.
     pub recovery_public: Point,
     /// SHA-256 of the approval policy that the node's operator configured.
@@ -221,6 +224,11 @@ impl Member {
         running.proposal.member(running.watch.leader())
     }
 
+    /// For whom this member waits, as far as it knows. `None` if it is decided here, or this node leads.
+    pub fn waits(&self) -> Option<Waits<'_>> {
+        self.running.as_ref()?.waits()
+    }
+
     /// When it is this member's turn to take over the lead ([`crate::Leader::take_over`]) if nothing is heard of its leader until
     /// then, seconds since the Unix epoch. `None` unless it takes part and has not seen the end. Counting begins when this is asked
     /// for the first time, or with the leader's first question.
@@ -296,6 +304,11 @@ impl Member {
     /// The number of the attempt that this member is at, if one has begun.
     pub fn attempt(&self) -> Option<u32> {
         Some(self.running.as_ref()?.attempt.as_ref()?.number)
+    }
+
+    /// What tells that attempt from every other one, also from one of the same number ([`crate::CertifiedKey::params`]).
+    pub fn attempt_params(&self) -> Option<&[u8; 64]> {
+        Some(&self.running.as_ref()?.attempt.as_ref()?.params)
     }
 
     /// The base of the reshare that a message is about: of this ceremony, or of the one that the message proposes. `None` for a
@@ -432,7 +445,14 @@ impl Member {
                 ..
             } => running.abandon(&signature, excluded),
             Message::Notice { excluded, .. } => Ok(running.note(excluded)),
-            Message::Leading { attempt, .. } => Ok(running.follow(attempt)),
+            Message::Leading {
+                attempt, waiting, ..
+            } => {
+                if leads {
+                    running.note_waiting(waiting);
+                }
+                Ok(running.follow(attempt))
+            }
             other => Err(running.out_of_step(other.name())),
         };
         let output = match output {

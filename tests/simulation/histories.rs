@@ -160,13 +160,12 @@ fn a_sharing_that_is_no_sharing_is_found() {
         let mut outcome = Ok(());
         for (epoch, coefficients, indices) in holdings {
             for index in indices {
-                let added = pool.add(
-                    (epoch, 1),
-                    index,
-                    share(coefficients, index),
-                    3,
-                    &public_key,
-                );
+                let result = dkg::ResultName {
+                    epoch,
+                    attempt: 1,
+                    hash: [0; 64],
+                };
+                let added = pool.add(result, index, share(coefficients, index), 3, &public_key);
                 outcome = outcome.and(added);
             }
         }

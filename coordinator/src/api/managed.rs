@@ -60,7 +60,7 @@ pub(super) async fn submit(
 }
 
 /// The user for whom the platform signs, if it is one.
-fn managed(
+pub(super) fn managed(
     api: &Api,
     caller: &Caller,
     tenant: &Identifier,

@@ -185,6 +185,12 @@ pub(super) struct WholeBody {
     sha256: [u8; 32],
 }
 
+impl From<WholeBody> for Whole {
+    fn from(WholeBody { length, sha256 }: WholeBody) -> Self {
+        Self { length, sha256 }
+    }
+}
+
 /// Completes an upload, and prepares the transaction that its author is to sign.
 ///
 /// It is then as any other upload: the signed transaction goes to `uploads/{id}`, with the `id` of this answer. Done again before that, it

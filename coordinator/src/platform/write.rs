@@ -9,7 +9,7 @@
 //!
 //! The body goes into the transaction or into the body store, as the dataset says. If nothing is signed in
 //! time, or the process dies, the body is removed. If the record stopped in the middle of a commit, nobody knows whether it will
-//! be found there: then the body stays, and the next start, which does know, removes it or not.
+//! be found there: then the body stays until the record tells ([`super::leftovers`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +53,9 @@ pub struct WriteRequest {
 /// What waits.
 pub(super) struct Waiting {
     transaction: TransactionId,
-    version: VersionName,
+    pub(super) version: VersionName,
+    /// When the transaction expires.
+    pub(super) expires_ms: u64,
     /// Absent where the body is in the transaction.
     note: Option<Note>,
     /// The version key that was made for it, where there is one.
@@ -112,6 +114,7 @@ impl Platform {
         let waiting = Waiting {
             transaction: transaction.id(),
             version: name.clone(),
+            expires_ms: transaction.expires_ms,
             note: stored.and_then(UncommittedBody::into_note),
             version_key: made.0,
         };
@@ -153,13 +156,14 @@ impl Platform {
                 (wrapped, key, Some(document_key))
             }
         };
+        let expires_ms = self.prepared_until();
         let (body, stored) = match stored {
             Stored::OnLedger(bytes) => (Body::OnLedger(bytes), None),
             Stored::OffChain(mut stored) => {
                 let pointer = self
                     .seal_pointer(document_key.as_ref(), stored.pointer(), name, &sealed, made)
                     .await?;
-                stored.seal(&pointer).await?;
+                stored.seal(&pointer, expires_ms).await?;
                 (Body::OffChain { pointer }, Some(stored))
             }
         };
@@ -175,7 +179,10 @@ impl Platform {
             key,
             body,
         };
-        let transaction = self.unsigned(request.author.clone(), Transaction::Write(write));
+        let transaction = UnsignedTransaction {
+            expires_ms,
+            ..self.unsigned(request.author.clone(), Transaction::Write(write))
+        };
         Ok((transaction, stored))
     }
 
@@ -215,8 +222,8 @@ impl Platform {
                 self.settled(waiting.what()).await;
                 self.parts_committed(id).await;
             }
-            // It may be found on the record after a restart, which then sees to body and note.
-            Err(e) if e.leaves_open() => {}
+            // It may be found on the record later: the sweeps, or a restart, then see to body and note.
+            Err(e) if e.leaves_open() => self.leave_open(waiting.into_inner()),
             Err(e) if e.is_outrun() => self.give_up(waiting.into_inner()).await,
             Err(_) => self.uploads.put_back(id, waiting),
         }

@@ -232,6 +232,7 @@ impl World {
                 Misbehaviour::Stalling,
                 message @ (Message::Deals { .. } | Message::Acknowledgements { .. }),
             ) => Message::Leading {
+                waiting: Vec::new(),
                 attempt: message.attempt()?,
                 ceremony: message.ceremony()?,
             },
