@@ -34,6 +34,7 @@ mod certificates;
 mod cluster;
 mod der;
 mod edits;
+mod files;
 mod headers;
 mod keys;
 mod logs;
@@ -42,6 +43,7 @@ mod node;
 mod platform;
 mod record;
 mod reshares;
+mod rest;
 mod revocations;
 mod scheme;
 mod signing;
@@ -82,6 +84,8 @@ pub fn targets() -> Vec<Target> {
         logs::targets(),
         platform::targets(),
         headers::targets(),
+        files::targets(),
+        rest::targets(),
         record::targets(),
         revocations::targets(),
     ]
