@@ -74,8 +74,9 @@ impl Cheat {
 
     /// The bytes that it answers with; nothing, if it keeps silent.
     fn answer(&mut self, from: &[u8; 32], request: &[u8]) -> Option<Vec<u8>> {
-        let Ok(Request::Ceremony { message }) = Request::from_bytes(request) else {
-            return None;
+        let message = match Request::from_bytes(request) {
+            Ok(Request::Ceremony { message }) => message,
+            other => return self.aside(&other.ok()?).to_bytes().ok(),
         };
         let question = Message::from_bytes(&message).unwrap();
         let honest = self.honest(from, &question);
@@ -95,6 +96,23 @@ impl Cheat {
             self.lies += 1;
         }
         Some(sent)
+    }
+
+    /// What it says to whatever is no part of a ceremony.
+    fn aside(&self, request: &Request) -> Answer {
+        match request {
+            Request::Status {} => Answer::Status {
+                keys: Vec::new(),
+                time_ms: self.now() * 1000,
+                identity: self.local.identity.verifying_key().to_bytes(),
+                software: "faulty member".to_owned(),
+            },
+            _ => Answer::Refused {
+                code: "misbehaving".to_owned(),
+                message: "This node takes part in ceremonies and in nothing else.".to_owned(),
+                retry_after_ms: None,
+            },
+        }
     }
 
     fn honest(&mut self, from: &[u8; 32], question: &Message) -> Message {
