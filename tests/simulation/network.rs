@@ -89,18 +89,14 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let kinds: [(&str, fn(usize) -> Self); 3] = [
-            ("node", Self::Node),
-            ("peer", Self::Peer),
-            ("reader", Self::Reader),
-        ];
         if text == "orderer" {
             return Ok(Self::Orderer);
         }
-        let found = kinds.iter().find_map(|(kind, place)| {
-            let number = text.strip_prefix(kind)?.parse().ok()?;
-            Some(place(number))
-        });
+        let number = |kind: &str| -> Option<usize> { text.strip_prefix(kind)?.parse().ok() };
+        let found = number("node")
+            .map(Self::Node)
+            .or_else(|| number("peer").map(Self::Peer))
+            .or_else(|| number("reader").map(Self::Reader));
         found.ok_or_else(|| format!("{text} is nobody"))
     }
 }
