@@ -5,14 +5,16 @@
 //!
 //! 1. A *note* in `uploads/` says that a body of this pointer is on its way.
 //! 2. The body streams into the store in parts; it appears under its name when it is complete.
-//! 3. The note gets the encrypted pointer, as it will stand on the record.
+//! 3. The note gets the encrypted pointer, as it will stand on the record, and the transaction's expiry.
 //! 4. The transaction commits; the body goes into the list of those that the record knows, and the note is removed.
 //!
-//! So every body without a committed transaction has its note. After a crash, [`BodyStore::remove_orphans`] asks the
-//! record about each note: if the version holds this very encrypted pointer, only the note goes, else the body goes too.
+//! So every body without a committed transaction has its note, and a crash leaves nothing else. After one, each note is held against the
+//! record ([`BodyStore::settle`]): if the version holds this very encrypted pointer, only the note goes; if the transaction can never come onto
+//! the record any more, the body goes too. Until one of the two is sure both stay: a copy of the record may lag behind it.
 
 mod bucket;
 mod index;
+mod notes;
 mod orphans;
 mod upload;
 
@@ -33,6 +35,7 @@ use crate::folder::{self, FolderError};
 use crate::record::{Identifier, VersionName};
 pub use bucket::{Bucket, NoBucket, Service};
 pub use index::{IndexError, Indexed};
+pub use notes::{Fate, Note};
 pub use orphans::{Orphan, Orphans};
 pub use upload::{BodyWriter, UncommittedBody};
 
@@ -40,7 +43,6 @@ use index::BodyIndex;
 
 /// Bytes of the parts in which a body is written. Object stores want at least 5 MiB and at most 10,000 parts.
 const PART_SIZE: usize = 8 * 1024 * 1024;
-const MAX_NOTE: u64 = 64 * 1024;
 const PATH_TAG: &str = "coordinator/v1/body-path";
 
 /// A reason for which a body cannot be stored or fetched.
@@ -50,7 +52,9 @@ pub enum BodyStoreError {
     #[error("the stored body is missing from the body store: restore it from a backup")]
     Missing,
     /// The store failed.
-    #[error("the body store failed: {0}")]
+    #[error(
+        "the body store failed: {0}; try again later, and have the operator look at it if that goes on"
+    )]
     Store(#[source] object_store::Error),
     /// The disk is nearly full.
     #[error(
@@ -87,6 +91,11 @@ impl BodyStoreError {
 }
 
 impl BodyStoreError {
+    /// Whether the store did not do what it was asked, for a reason that may pass: it cannot be reached, or answers with errors of its own.
+    pub fn may_pass(&self) -> bool {
+        !self.is_full() && matches!(self, Self::Store(object_store::Error::Generic { .. }))
+    }
+
     /// Whether there is no room: less than the reserve was left, or the disk had been filled up by somebody else.
     pub fn is_full(&self) -> bool {
         if matches!(self, Self::Full { .. }) {
@@ -145,37 +154,6 @@ impl Pointer {
     fn object(&self, tenant: &Identifier) -> ObjectPath {
         let tenant = hex::encode(hash_items(PATH_TAG, &[tenant.as_str().as_bytes()]));
         ObjectPath::from_iter([tenant, hex::encode(self.0)])
-    }
-}
-
-/// What is known of a body whose transaction is not known to have committed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Note {
-    /// The tenant's identifier.
-    pub tenant: Identifier,
-    /// The dataset's identifier.
-    pub dataset: Identifier,
-    /// The document's identifier.
-    pub document: Identifier,
-    /// The version that the upload is for.
-    pub version: u64,
-    /// Where the body lies.
-    pub pointer: Pointer,
-    /// The encrypted pointer of the transaction; empty while the body is on its way.
-    #[serde(with = "hex")]
-    pub sealed_pointer: Vec<u8>,
-}
-
-impl Note {
-    /// The version that the upload is for.
-    pub fn name(&self) -> VersionName {
-        VersionName {
-            tenant: self.tenant.clone(),
-            dataset: self.dataset.clone(),
-            document: self.document.clone(),
-            version: self.version,
-        }
     }
 }
 
@@ -277,6 +255,7 @@ impl BodyStore {
             version: name.version,
             pointer: Pointer(pointer),
             sealed_pointer: Vec::new(),
+            expires_ms: None,
         };
         self.write_note(&note).await?;
         let upload = self
@@ -349,26 +328,21 @@ impl BodyStore {
         Ok(Some(done?))
     }
 
-    async fn forget(&self, note: &Note) {
-        if let Err(e) = tokio::fs::remove_file(self.note_path(&note.pointer)).await {
-            tracing::warn!(error = %e, "a note about a committed upload stays until the next start");
-        }
-    }
-
-    /// Removes a body and its note.
-    pub async fn discard(&self, note: &Note) {
+    /// Removes a body and its note. Whether they are gone.
+    pub async fn discard(&self, note: &Note) -> bool {
         let object = note.pointer.object(&note.tenant);
         match self.store.delete(&object).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(e) => {
                 tracing::warn!(error = %e, "a body that was not committed stays until the next start");
-                return;
+                return false;
             }
         }
         if let Some(local) = &self.local {
             remove_staged(local, object.as_ref()).await;
         }
         self.forget(note).await;
+        true
     }
 
     /// Bytes of a stored body.
@@ -426,60 +400,6 @@ impl BodyStore {
             remove_staged(local, object.as_ref()).await;
         }
         Ok(())
-    }
-
-    /// Goes through the notes that an earlier process left and removes the bodies for which `is_committed` says no.
-    /// Returns how many bodies were removed. Must run before uploads start.
-    pub async fn remove_orphans(
-        &self,
-        mut is_committed: impl AsyncFnMut(&Note) -> bool,
-    ) -> Result<usize, BodyStoreError> {
-        let mut removed = 0;
-        for note in self.notes()? {
-            if !note.sealed_pointer.is_empty() && is_committed(&note).await {
-                self.committed(&note).await;
-            } else {
-                self.discard(&note).await;
-                removed += 1;
-            }
-        }
-        Ok(removed)
-    }
-
-    fn notes(&self) -> Result<Vec<Note>, BodyStoreError> {
-        let unreadable = |source| FolderError::Io {
-            action: "read",
-            path: self.uploads.clone(),
-            source,
-        };
-        let mut notes = Vec::new();
-        for entry in std::fs::read_dir(&self.uploads).map_err(unreadable)? {
-            let entry = entry.map_err(unreadable)?;
-            let path = entry.path();
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(b".tmp") {
-                // A note that was being written when the process died.
-                let _ = std::fs::remove_file(&path);
-            } else if path.extension().is_some_and(|e| e == "note") {
-                let text = folder::read_limited(&path, MAX_NOTE)?;
-                notes.push(serde_json::from_slice(&text).map_err(|_| BodyStoreError::Note(path))?);
-            }
-        }
-        Ok(notes)
-    }
-
-    fn note_path(&self, pointer: &Pointer) -> PathBuf {
-        self.uploads
-            .join(format!("{}.note", hex::encode(pointer.0)))
-    }
-
-    async fn write_note(&self, note: &Note) -> Result<(), BodyStoreError> {
-        let path = self.note_path(&note.pointer);
-        let text = serde_json::to_vec(note).map_err(|_| BodyStoreError::Note(path.clone()))?;
-        let written =
-            tokio::task::spawn_blocking(move || folder::write_private(&path, &text)).await;
-        Ok(written
-            .map_err(|e| BodyStoreError::Store(object_store::Error::JoinError { source: e }))??)
     }
 }
 

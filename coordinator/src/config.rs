@@ -125,6 +125,10 @@ pub struct BodiesConfig {
     pub region: Option<String>,
     /// URL of the service, where it is not Amazon's. `http://` is allowed on loopback alone.
     pub endpoint: Option<String>,
+    /// Seconds that one request to a bucket may take, 8 MiB at most; 30 if absent. Then it is tried again.
+    pub request_s: Option<u64>,
+    /// Seconds for which a request is tried again, ten times at most; 180 if absent. Then its upload or read fails, with 503.
+    pub retry_s: Option<u64>,
 }
 
 /// Limits on what one process takes on.
@@ -256,6 +260,9 @@ impl Config {
              # The region of an S3 bucket, and the URL of a service that is elsewhere than its maker's.\n\
              # region = \"eu-central-1\"\n\
              # endpoint = \"https://s3.example.org\"\n\
+             # Seconds that one request to a bucket may take (it moves 8 MiB at most), and for which one that fails is tried again.\n\
+             # request_s = 30\n\
+             # retry_s = 180\n\
              \n\
              # Spans of reads go to an OpenTelemetry collector (OTLP over HTTP), and the crypto nodes' join them. Without this, to the\n\
              # one that OTEL_EXPORTER_OTLP_ENDPOINT names, if it is set; \"off\" for none. A read that comes without a trace begins one\n\
@@ -404,8 +411,16 @@ impl Config {
         let bodies = &self.bodies;
         let others = [&bodies.region, &bodies.endpoint, &bodies.prefix];
         let none = bodies.bucket.is_none() && bodies.url.is_none();
-        if none && others.iter().any(|it| it.is_some()) {
+        let times = [bodies.request_s, bodies.retry_s];
+        let timed = times.iter().any(Option::is_some);
+        if none && (timed || others.iter().any(|it| it.is_some())) {
             return value("[bodies]", "names no bucket, so nothing else in it counts");
+        }
+        if times.iter().flatten().any(|it| !(1..=3600).contains(it)) {
+            return value(
+                "bodies.request_s and bodies.retry_s",
+                "must be between 1 and 3600 seconds",
+            );
         }
         if bodies.url.is_some() && (bodies.bucket.is_some() || bodies.prefix.is_some()) {
             return value("[bodies]", "has a url: bucket and prefix are in it");
@@ -525,6 +540,12 @@ mod tests {
                 "url = \"az://documents\"\nendpoint = \"http://127.0.0.1:10000/a\"\n",
                 true,
             ),
+            (
+                "url = \"s3://documents\"\nrequest_s = 5\nretry_s = 60\n",
+                true,
+            ),
+            ("url = \"s3://documents\"\nretry_s = 0\n", false),
+            ("retry_s = 60\n", false),
             ("url = \"ftp://documents\"\n", false),
             ("url = \"s3://documents\"\nbucket = \"b\"\n", false),
             ("url = \"s3://documents\"\nprefix = \"p\"\n", false),

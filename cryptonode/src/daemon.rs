@@ -350,8 +350,9 @@ async fn live(
     })?;
     let live = Arc::new(LiveConfig::new(config.clone()));
     let ceremonies = Ceremonies::open(Surroundings {
+        folder: folder.path().to_owned(),
         own: public.member(&config),
-        signing: identity.signing.clone(),
+        signing: Arc::new(identity.signing.clone()),
         policy,
         live: Arc::clone(&live),
         store: Arc::clone(&store),

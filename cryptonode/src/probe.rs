@@ -4,15 +4,18 @@
 //! Each member is asked for its `status`, over a connection that pins its identity. The answer has the member's clock, too.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream};
+use rand::seq::SliceRandom as _;
 use tokio::sync::watch;
 
 use crate::client::{Dialer, Peer, PeerOptions};
 use crate::config::LiveConfig;
 use crate::daemon::clock_ms;
 use crate::keyring::Keyring;
+use crate::randomness;
 use crate::tls::TlsIdentity;
 use crate::wire::v1::{Answer, Request};
 
@@ -45,6 +48,9 @@ pub(crate) struct Probe {
 const TICK: Duration = Duration::from_secs(1);
 /// How long a member has to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+/// Members that are asked at the same time. A connection costs both sides milliseconds of processor, and nobody is in a hurry: when all nodes of
+/// a large cluster start at once and each calls all the others at once, no handshake ends in time, and all begin anew.
+const AT_ONCE: usize = 2;
 
 impl Probe {
     /// A probe that presents `identity`, the node's own.
@@ -69,10 +75,7 @@ impl Probe {
 
     /// The members as they were last seen.
     pub(crate) fn seen(&self) -> BTreeMap<[u8; 32], Seen> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen_now().clone()
     }
 
     /// Looks again and again until `stop`.
@@ -133,26 +136,40 @@ impl Probe {
                 Err(error) => tracing::warn!(member = name, %error, "a member cannot be asked"),
             }
         }
-        let asked = peers
+        self.seen_now()
+            .retain(|identity, _| others.contains_key(identity));
+        let mut asked: Vec<_> = peers
             .iter()
-            .map(|(identity, (_, peer))| async move { (*identity, ask(peer).await) });
-        let answers = futures_util::future::join_all(asked).await;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|identity, _| others.contains_key(identity));
-        for (identity, answer) in answers {
-            let Some((name, _)) = others.get(&identity).cloned() else {
-                continue;
-            };
-            let before = seen.get(&identity).map(|seen| seen.answer.is_ok());
-            match (&answer, before) {
-                (Err(reason), None | Some(true)) => {
-                    tracing::warn!(member = name, reason, "a member cannot be reached");
-                }
-                (Ok(_), Some(false)) => tracing::info!(member = name, "a member is back"),
-                _ => {}
+            .map(|(identity, (_, peer))| (*identity, Arc::clone(peer)))
+            .collect();
+        // Every node in an order of its own: nobody is asked by all the others at the same moment.
+        asked.shuffle(&mut randomness::system());
+        let mut answers = stream::iter(asked)
+            .map(|(identity, peer)| async move { (identity, ask(&peer).await) })
+            .buffer_unordered(AT_ONCE);
+        while let Some((identity, answer)) = answers.next().await {
+            if let Some((name, _)) = others.get(&identity) {
+                self.saw(identity, name, answer);
             }
-            seen.insert(identity, Seen { name, answer });
         }
+    }
+
+    fn saw(&self, identity: [u8; 32], name: &str, answer: Result<Sighting, String>) {
+        let mut seen = self.seen_now();
+        let before = seen.get(&identity).map(|seen| seen.answer.is_ok());
+        match (&answer, before) {
+            (Err(reason), None | Some(true)) => {
+                tracing::warn!(member = name, reason, "a member cannot be reached");
+            }
+            (Ok(_), Some(false)) => tracing::info!(member = name, "a member is back"),
+            _ => {}
+        }
+        let name = name.to_owned();
+        seen.insert(identity, Seen { name, answer });
+    }
+
+    fn seen_now(&self) -> MutexGuard<'_, BTreeMap<[u8; 32], Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

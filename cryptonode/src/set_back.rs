@@ -5,11 +5,12 @@
 //! the log, which cannot be set back unseen (it is signed, and others cosign it):
 //!
 //! - **what the log says**: each key has reached the epoch of its newest share, and what the operator's last word suspended is suspended;
-//! - **how often the two were opened and closed together**: the store counts in a sealed record, and `audit/opened` has the number too. The
-//!   store's is written first, so that a crash between the two leaves it ahead and never behind.
+//! - **how often the two were opened and closed together, or a ceremony was confirmed**: the store counts in a sealed record, and `audit/opened` has
+//!   the number too. The store's is written first, so that a crash between the two leaves it ahead and never behind. Of a confirmation both are
+//!   written before anybody hears of it, so that no store from before it is ever asked to confirm again.
 //!
-//! What is not seen: a copy that was taken since the last start, put back after a crash, with nothing suspended or reshared in between; and
-//! a folder of which all is older. That, the other members see (`witness`).
+//! What is not seen: a copy that was taken since the last start, put back after a crash, with nothing confirmed, suspended or reshared in between; and
+//! a folder of which all is older. That, the other members see (`witness`), if the log has grown since.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ use crate::audit::{AuditLog, Said};
 use crate::disk::{Disk, SystemDisk};
 use crate::keyring::Keyring;
 use crate::node_files::AUDIT_FOLDER;
-use crate::store::{RecordsError, Store, StoreError, audit_head_change, opened_change};
+use crate::store::{Change, RecordsError, Store, StoreError, audit_head_change, opened_change};
 use crate::suspension::{self, SuspensionKind};
 
 /// The file beside the log's segments.
@@ -111,7 +112,7 @@ pub(crate) fn check(
     let (beside, known) = (read_opened(folder)?, store.opened()?);
     if beside > known {
         return Err(older(format!(
-            "they were opened and closed {beside} times together, and the store knows of {known}"
+            "they were opened and closed, or a ceremony was confirmed, {beside} times together, and the store knows of {known}"
         )));
     }
     Ok(())
@@ -122,8 +123,21 @@ pub(crate) fn check(
 /// # Errors
 /// [`SetBackError`] if one of them cannot be written.
 pub(crate) fn mark(folder: &Path, store: &Store, audit: &AuditLog) -> Result<(), SetBackError> {
+    count_up(folder, store, Some(audit_head_change(&audit.head())))
+}
+
+/// Has both remember that a ceremony was confirmed, before anybody hears of it. Blocks on the disk; one at a time.
+///
+/// # Errors
+/// [`SetBackError`] if one of them cannot be written.
+pub(crate) fn mark_confirmation(folder: &Path, store: &Store) -> Result<(), SetBackError> {
+    count_up(folder, store, None)
+}
+
+fn count_up(folder: &Path, store: &Store, head: Option<Change>) -> Result<(), SetBackError> {
     let opened = store.opened()?.saturating_add(1);
-    store.commit(&[audit_head_change(&audit.head()), opened_change(opened)])?;
+    let changes: Vec<Change> = head.into_iter().chain([opened_change(opened)]).collect();
+    store.commit(&changes)?;
     let path = opened_file(folder);
     SystemDisk
         .replace(&path, format!("{opened}\n").as_bytes())

@@ -22,11 +22,11 @@ use ed25519_dalek::Signer;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -40,10 +40,11 @@ use crate::randomness;
 use crate::wire::v1::ALPN;
 
 mod over_tcp;
+mod pinned;
 pub use over_tcp::{
-    PinnedKeys, certificate_key, client_key, is_another_server, tcp_client_config,
-    tcp_server_config,
+    certificate_key, client_key, is_another_server, tcp_client_config, tcp_server_config,
 };
+pub use pinned::PinnedKeys;
 
 /// Longest certificate in bytes that either side takes from the other.
 pub const MAX_PEER_CERTIFICATE: usize = 4 * 1024;
@@ -286,28 +287,16 @@ pub fn client_config(
     identity: &TlsIdentity,
     pinned: &[u8; 32],
 ) -> Result<QuicClientConfig, TlsError> {
-    QuicClientConfig::try_from(client_tls(identity, pinned)?).map_err(|error| {
+    QuicClientConfig::try_from(node_tls(identity, pinned)?).map_err(|error| {
         TlsError::Configuration {
             reason: error.to_string(),
         }
     })
 }
 
-fn client_tls(identity: &TlsIdentity, pinned: &[u8; 32]) -> Result<rustls::ClientConfig, TlsError> {
-    let provider = provider();
-    let verifier = PinnedNode {
-        spki: ed25519_spki(pinned),
-        algorithms: provider.signature_verification_algorithms,
-    };
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(configuration)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified.clone())));
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    config.enable_early_data = false;
-    config.enable_sni = false;
+fn node_tls(identity: &TlsIdentity, pinned: &[u8; 32]) -> Result<rustls::ClientConfig, TlsError> {
+    let pinned = *pinned;
+    let mut config = pinned::client_tls(identity, Arc::new(move || vec![pinned]), ALPN)?;
     config.resumption = rustls::client::Resumption::in_memory_sessions(4);
     Ok(config)
 }
@@ -405,55 +394,6 @@ fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
     Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
 }
 
-/// Accepts the one node whose key the client has.
-#[derive(Debug)]
-struct PinnedNode {
-    spki: Vec<u8>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for PinnedNode {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        alone(intermediates)?;
-        if spki_of(end_entity)? == self.spki {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(Error::InvalidCertificate(
-                CertificateError::ApplicationVerificationFailure,
-            ))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        handshake_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-}
-
 /// Accepts every client that can sign with its certificate's key.
 #[derive(Debug)]
 struct AnyClient {
@@ -508,6 +448,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use rustls::{ClientConnection, HandshakeKind, ServerConnection};
 
+    use rustls::pki_types::ServerName;
+
     use super::*;
 
     /// Carries bytes between the two until neither has any for the other.
@@ -531,7 +473,7 @@ mod tests {
         let identity = TlsIdentity::generate().unwrap();
         let server = Arc::new(server_tls(&node).unwrap());
         let pinned = node_key.verifying_key().to_bytes();
-        let client = Arc::new(client_tls(&identity, &pinned).unwrap());
+        let client = Arc::new(node_tls(&identity, &pinned).unwrap());
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let name = ServerName::try_from(NODE_NAME).unwrap();
             let mut client = ClientConnection::new(Arc::clone(&client), name).unwrap();

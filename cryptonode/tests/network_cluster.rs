@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use cryptonode::client::{Client, ClientOptions, ClusterError, Opened, Outcome};
 use cryptonode::server::{Limits, Refusal};
-use cryptonode::wire::v1::{Answer, MAX_SHARE_ANSWER};
+use cryptonode::wire::v1::{Answer, MAX_SHARE_ANSWER, Request};
 use network_harness::*;
 
 async fn open(material: &Material, client: &Client) -> Opened {
@@ -370,6 +370,36 @@ async fn a_busy_node_is_asked_again() {
     let client = client(&material, &places, quick());
     assert_opened(&open(&material, &client).await);
     assert_eq!(times.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_refuses_what_others_grant_is_asked_after_them() {
+    let material = Material::new(2, 3, 3);
+    let nodes = honest(&material);
+    let mut places = addresses(&nodes);
+    let times = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let refusal = Answer::Refused {
+        code: "not-enough-approvals".to_owned(),
+        message: "It has another policy.".to_owned(),
+        retry_after_ms: None,
+    };
+    let (refusal, asked) = (refusal.to_bytes().unwrap(), Arc::clone(&times));
+    places[0] = impostor(
+        &material.identities[0],
+        Arc::new(move |request| {
+            let refusal = refusal.clone();
+            if matches!(request, Request::Reencrypt { .. }) {
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+            Box::pin(async move { Some(refusal) })
+        }),
+    );
+    let client = client(&material, &places, patient());
+    // Whom nobody knows comes first, so its turn comes.
+    while times.load(Ordering::Relaxed) == 0 {
+        assert_opened(&open(&material, &client).await);
+    }
+    assert_left_alone(&material, &client, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

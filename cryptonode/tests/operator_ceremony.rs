@@ -187,6 +187,56 @@ fn operators_accept_and_reject_by_hand() {
 }
 
 #[test]
+fn every_member_names_whom_it_waits_for() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let _n1 = site.run("n1");
+    let _n2 = site.run("n2");
+    // n3 is away. The leader tells those that have answered whom it waits for.
+    let words = [
+        "ceremony",
+        "propose",
+        "--threshold",
+        "2",
+        "--patience-s",
+        "3",
+    ];
+    let id = json(&mut site.on("n1", &words))["id"].clone();
+    let id = id.as_str().unwrap();
+    let waits = |view: &Value, name: &str| -> Option<Value> {
+        let all = view["waiting_for"].as_array().unwrap().iter();
+        let mut fitting = all.filter(|one| one["member"] == name);
+        fitting.next().cloned()
+    };
+    let view = site.follow_one("n2", id, |view| waits(view, "n3").is_some());
+    assert_eq!(waits(&view, "n3").unwrap()["heard"], "says n1");
+    let leader = waits(&view, "n1").unwrap();
+    assert_eq!(leader["waiting_for"], "its next question");
+    assert!(
+        leader["since"].as_u64() >= view["created"].as_u64(),
+        "{leader}"
+    );
+    assert!(waits(&view, "n2").is_none(), "{view}");
+    let shown = site.on("n2", &["ceremony", "show", id]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.contains("waiting for: n3: its answer (says n1)"),
+        "{shown}"
+    );
+    let listed = site.on("n2", &["ceremony", "list"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.trim_end().ends_with("waiting for n3"), "{listed}");
+    // A member whose operator has not decided names that.
+    json(&mut site.on("n1", &["ceremony", "abort", id]));
+    let proposed = propose(&site, "n2", "2");
+    let id = proposed["id"].as_str().unwrap();
+    let view = site.follow_one("n1", id, |_| true);
+    let own = waits(&view, "n1").unwrap();
+    assert_eq!(own["waiting_for"], "its operator's acceptance");
+    assert_eq!(own["since"], view["created"]);
+}
+
+#[test]
 fn a_ceremony_is_called_off_by_its_leader() {
     let site = Site::new();
     site.cluster(&THREE);

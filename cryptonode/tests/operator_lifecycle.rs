@@ -12,13 +12,12 @@
 mod operator_harness;
 
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::time::Duration;
 
 use cryptonode::tls;
 use cryptonode::wire::v1::Answer;
 use operator_harness::reads::{Reader, now};
-use operator_harness::{Site, eventually, json, metric, page, refused};
+use operator_harness::{Site, eventually, json, metric, page, put_store, refused};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -295,22 +294,6 @@ fn the_doctor_sees_what_is_wrong() {
     let findings = doctor(&[], 9);
     assert_eq!(state(&findings, "listen", ""), "failed");
     assert_eq!(state(&findings, "member", "n2"), "failed");
-}
-
-/// Puts the store of `from` in place of that of `to`, with the keys beside it.
-fn put_store(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    let _ = std::fs::remove_dir_all(to.join("erasable"));
-    std::fs::create_dir(to.join("erasable")).unwrap();
-    std::fs::copy(from.join("store.redb"), to.join("store.redb")).unwrap();
-    // A node that has had no key has none.
-    for entry in std::fs::read_dir(from.join("erasable"))
-        .into_iter()
-        .flatten()
-    {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join("erasable").join(entry.file_name())).unwrap();
-    }
 }
 
 #[test]

@@ -263,3 +263,147 @@ fn two_dead_of_five_are_replaced_and_who_comes_back_does_not_serve() {
     assert!(reads > 10);
     assert_eq!(client.cluster().descriptor().epoch, 2);
 }
+
+#[test]
+fn whoever_leads_is_told_how_to_propose_without_a_member_that_is_away() {
+    let site = Site::new();
+    let four = ["n1", "n2", "n3", "n4"];
+    site.cluster(&four);
+    four.iter().for_each(|name| site.hurry(name, 1));
+    let mut nodes: Vec<Running> = four.iter().map(|name| site.run(name)).collect();
+    let key = make_key(&site, "2", &four);
+    nodes.pop().unwrap().kill();
+    let again = |view: &Value| -> Vec<String> {
+        serde_json::from_value(view["propose_again"].clone()).unwrap()
+    };
+    let words = |again: &[String]| -> Vec<String> {
+        let more = ["--patience-s", "2", "--wait"].map(str::to_owned);
+        again.iter().cloned().chain(more).collect()
+    };
+    let run = |words: &[String]| {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        json(&mut site.on("n1", &words))
+    };
+
+    // While it waits; the command calls the one off that would wait for ever.
+    let proposed = ["ceremony", "propose", "--reshare", &key[..8]];
+    json(&mut site.on("n1", &proposed));
+    let view = site.follow("n1", |view| !view["propose_again"].is_null());
+    let told = again(&view);
+    assert_eq!(&told[..4], ["ceremony", "propose", "--reshare", &key]);
+    let shown = site.on("n1", &["ceremony", "status"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let without = shown
+        .lines()
+        .find(|line| line.starts_with("without them: "));
+    let without = without.unwrap_or_else(|| panic!("{shown}"));
+    assert!(
+        without.contains("cryptonode ceremony abort") && without.contains("--absent n4"),
+        "{without}"
+    );
+    let id = view["id"].as_str().unwrap();
+    json(&mut site.on("n1", &["ceremony", "abort", id]));
+    let made = run(&words(&told));
+    assert_eq!(made["outcome"], "activated", "{made}");
+    assert_eq!(made["public_key"], key);
+    for name in ["n1", "n2", "n3"] {
+        settled(&site, name, 1);
+    }
+
+    // When it has come to nothing: the sentence has the command, with the folder.
+    let members = ["--members", "n1,n2,n3,n4"];
+    let mut create = site.on("n1", &["ceremony", "propose", "--threshold", "2", "--wait"]);
+    let failed = create.args(members).args(["--open-for-s", "4"]);
+    let sentence = refused(failed, 8);
+    let command =
+        "to propose it without them: cryptonode ceremony propose --threshold 2 --members ";
+    let (_, command) = sentence
+        .split_once(command)
+        .unwrap_or_else(|| panic!("{sentence}"));
+    let (members, folder) = command.split_once(" --dir ").unwrap();
+    assert!(
+        !members.contains("n4") && !members.contains(' '),
+        "{command}"
+    );
+    assert!(folder.contains("n1"), "{command}");
+    let output = site
+        .on("n1", &["ceremony", "status", "--json"])
+        .output()
+        .unwrap();
+    let output = String::from_utf8(output.stdout).unwrap();
+    let view: Value = serde_json::from_str(output.lines().next().unwrap()).unwrap();
+    let made = run(&words(&again(&view)));
+    assert_eq!(made["outcome"], "activated", "{made}");
+    assert_eq!(names(&made["members"]), ["n1", "n2", "n3"]);
+}
+
+#[test]
+fn after_a_reshare_the_same_32_bytes_verify_the_new_members_and_epoch() {
+    let site = Site::new();
+    let four = ["n1", "n2", "n3", "n4"];
+    site.cluster(&four);
+    four.iter().for_each(|name| site.hurry(name, 1));
+    let nodes: Vec<Running> = four.iter().map(|name| site.run(name)).collect();
+    let key = make_key(&site, "2", &["n1", "n2", "n3"]);
+    let export = |name: &str, file: &str| {
+        let mut command = site.on(name, &["key", "export"]);
+        let command = command.arg("--key-certificate").arg(site.path(file));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    export("n2", "before.cert");
+    reshare(
+        &site,
+        &key,
+        &["--members", "n1,n2,n3,n4", "--threshold", "2"],
+    );
+    // n4 has never held a share of the first epoch.
+    let signed = |shown: &Value| shown["key_certificate"].is_string() && shown["key"]["epoch"] == 1;
+    site.until("n4", &["key", "show"], signed);
+    export("n4", "after.cert");
+    let verify = |key: &str, file: &str| {
+        let mut command = operator_harness::cryptonode();
+        command.args(["key", "verify", key, "--certificate"]);
+        command.arg(site.path(file));
+        command
+    };
+    // No node is asked.
+    drop(nodes);
+    let (before, after) = (
+        json(&mut verify(&key, "before.cert")),
+        json(&mut verify(&key, "after.cert")),
+    );
+    assert_eq!((&before["epoch"], &after["epoch"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (&after["public_key"], &after["threshold"]),
+        (&Value::from(key.as_str()), &2.into())
+    );
+    let of = |verified: &Value, field: &str| -> Vec<String> {
+        let members = verified["members"].as_array().unwrap().iter();
+        let mut all: Vec<String> = members
+            .map(|member| member[field].as_str().unwrap().to_owned())
+            .collect();
+        all.sort();
+        all
+    };
+    assert_eq!(of(&before, "name"), ["n1", "n2", "n3"]);
+    assert_eq!(of(&after, "name"), four);
+    // The same identities, and shares of which none is as it was.
+    let (old, new) = (of(&before, "identity"), of(&after, "identity"));
+    assert!(old.iter().all(|identity| new.contains(identity)));
+    let (old, new) = (of(&before, "public_share"), of(&after, "public_share"));
+    assert!(old.iter().all(|share| !new.contains(share)));
+    let other = format!("{}{}", &key[2..], &key[..2]);
+    assert!(refused(&mut verify(&other, "after.cert"), 1).contains("another key"));
+    // An epoch that nobody signed.
+    let mut bytes = std::fs::read(site.path("after.cert")).unwrap();
+    let place = bytes
+        .windows(6)
+        .position(|window| window == b"\x65epoch")
+        .unwrap();
+    assert_eq!(bytes[place + 6], 1);
+    bytes[place + 6] = 2;
+    std::fs::write(site.path("altered.cert"), bytes).unwrap();
+    let sentence = refused(&mut verify(&key, "altered.cert"), 1);
+    assert!(sentence.contains("not signed by the holders"), "{sentence}");
+}

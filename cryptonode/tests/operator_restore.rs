@@ -14,7 +14,7 @@ mod operator_harness;
 use std::path::PathBuf;
 use std::process::Command;
 
-use operator_harness::{Running, Site, cryptonode, json, refused};
+use operator_harness::{Running, Site, cryptonode, json, mode, put_store, refused};
 use serde_json::Value;
 
 const THREE: [&str; 3] = ["n1", "n2", "n3"];
@@ -100,7 +100,7 @@ fn a_lost_node_comes_back_from_its_phrase_and_serves_reads_only() {
         .args(["--key", &key, "--from"])
         .arg(site.path("n2.card"));
     json(&mut command);
-    assert_eq!(operator_harness::mode(&site.path("n3")), 0o700);
+    assert_eq!(mode(&site.path("n3")), 0o700);
     let n3 = site.run("n3");
     assert_eq!(n3.ready["keys"][0], key);
     let after = json(&mut site.on("n3", &["key", "show"]));
@@ -203,13 +203,34 @@ fn a_phrase_goes_to_custodians_and_comes_back() {
         command
     };
     assert!(refused(&mut split("1"), 1).contains("at least 2"));
-    json(&mut split("2"));
+    // Into nothing that is there, and of what fails nothing is left.
+    let folder = site.path("pieces");
+    std::fs::write(&folder, "a file").unwrap();
+    assert!(refused(&mut split("2"), 1).contains("something at"));
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("piece-1-of-3"), "of another split").unwrap();
+    assert!(refused(&mut split("2"), 1).contains("something at"));
+    let kept = std::fs::read_to_string(folder.join("piece-1-of-3")).unwrap();
+    assert_eq!(kept, "of another split");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+    std::fs::remove_file(folder.join("piece-1-of-3")).unwrap();
+    let made_pieces = json(&mut split("2"));
     let piece = |index: u16| site.path("pieces").join(format!("piece-{index}-of-3"));
-    assert_eq!(operator_harness::mode(&piece(1)), 0o600);
-    // Each custodian alone.
+    assert_eq!((mode(&folder), mode(&piece(1))), (0o700, 0o600));
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
+    assert!(refused(&mut split("2"), 1).contains("something at"));
+    let beside = std::fs::read_dir(site.dir.path()).unwrap();
+    for name in beside.map(|entry| entry.unwrap().file_name()) {
+        assert!(!name.to_string_lossy().starts_with('.'), "{name:?} is left");
+    }
+    // Each custodian alone; and by telephone, that their pieces belong together.
+    let common = &made_pieces["words"];
+    assert_eq!(common.as_str().unwrap().split(' ').count(), 6);
     for index in 1..=3 {
         let verified = json(cryptonode().args(["custody", "verify"]).arg(piece(index)));
         assert_eq!(verified[0]["identity"], made["identity"]);
+        assert_eq!(verified[0]["words"], *common);
         assert_eq!(
             (&verified[0]["index"], &verified[0]["needed"]),
             (&index.into(), &2.into())
@@ -223,7 +244,7 @@ fn a_phrase_goes_to_custodians_and_comes_back() {
     };
     assert!(refused(&mut join(&[piece(1)]), 1).contains("2 are needed"));
     assert!(!site.path("joined.words").exists());
-    json(&mut join(&[piece(3), piece(1)]));
+    assert_eq!(json(&mut join(&[piece(3), piece(1)]))["words"], *common);
     assert_eq!(
         std::fs::read_to_string(site.path("joined.words")).unwrap(),
         words
@@ -240,6 +261,84 @@ fn a_phrase_goes_to_custodians_and_comes_back() {
     std::fs::write(piece(2), altered).unwrap();
     let sentence = refused(cryptonode().args(["custody", "verify"]).arg(piece(2)), 1);
     assert!(sentence.contains("piece"), "{sentence}");
+}
+
+/// The drill as operators do it once in a while: from the custodians' pieces to what a restore would bring back.
+#[test]
+fn the_drill_goes_from_pieces_to_what_a_restore_would_bring_back() {
+    let (site, _nodes, key, before) = lost();
+    let split = |folder: &str| {
+        let mut command = cryptonode();
+        command
+            .args(["custody", "split", "--needed", "3", "--pieces", "5"])
+            .args([PathBuf::from("--phrase-file"), site.path("n3.words")])
+            .args([PathBuf::from("--out-dir"), site.path(folder)]);
+        json(&mut command)
+    };
+    let (kept, earlier) = (split("pieces"), split("earlier"));
+    std::fs::remove_file(site.path("n3.words")).unwrap();
+    let piece = |folder: &str, index: u16| site.path(folder).join(format!("piece-{index}-of-5"));
+    let words = |file: PathBuf| {
+        let verified = json(cryptonode().args(["custody", "verify"]).arg(file));
+        verified[0]["words"].clone()
+    };
+    // One custodian has a piece of an earlier split of the same phrase: its words differ, and it does not go with the others.
+    assert_ne!(kept["words"], earlier["words"]);
+    assert_eq!(words(piece("earlier", 4)), earlier["words"]);
+    let join = |pieces: &[PathBuf]| {
+        let mut command = cryptonode();
+        command.args(["custody", "join"]).args(pieces);
+        command.args([PathBuf::from("--phrase-out"), site.path("drill.words")]);
+        command
+    };
+    let mixed = [piece("pieces", 5), piece("pieces", 2), piece("earlier", 4)];
+    assert!(refused(&mut join(&mixed), 1).contains("another split"));
+    let fitting = [piece("pieces", 5), piece("pieces", 2), piece("pieces", 4)];
+    for file in &fitting {
+        assert_eq!(words(file.clone()), kept["words"]);
+    }
+    json(&mut join(&fitting));
+    assert_eq!(mode(&site.path("drill.words")), 0o600);
+    let mut command = cryptonode();
+    command
+        .args(["restore", "--dry-run", "--key", &key])
+        .args([PathBuf::from("--phrase-file"), site.path("drill.words")])
+        .args([PathBuf::from("--from"), site.path("n2.card")]);
+    let drill = json(&mut command);
+    assert_eq!(drill["keys"][0]["public_key"], key);
+    assert_eq!(drill["keys"][0]["index"], before["key"]["index"]);
+    assert!(!site.path("n3").exists());
+}
+
+/// Nothing that it says in a ceremony is undone by putting an older store in its place, not even one from the same run of the node.
+#[test]
+fn a_store_from_before_a_confirmation_is_not_asked_to_confirm_again() {
+    let site = Site::new();
+    site.cluster(&THREE);
+    let _n1 = site.run("n1");
+    let n2 = site.run("n2");
+    let words = ["ceremony", "propose", "--threshold", "2"];
+    let proposed = json(&mut site.on("n1", &words));
+    let id = proposed["id"].as_str().unwrap();
+    // n3 is away: n2 has accepted, and nothing else goes on.
+    site.follow_one("n2", id, |view| view["step"] == "accepted");
+    put_store(&site.path("n2"), &site.path("before"));
+    let _n3 = site.run("n3");
+    let done = json(&mut site.on("n1", &["ceremony", "status", "--wait"]));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    n2.kill();
+    put_store(&site.path("n2"), &site.path("newest"));
+    put_store(&site.path("before"), &site.path("n2"));
+    let mut run = site.on("n2", &["run"]);
+    run.arg("--passphrase-file").arg(site.path("pass"));
+    let told = refused(&mut run, 7);
+    assert!(
+        told.contains("older than the audit log") && told.contains("a ceremony was confirmed"),
+        "{told}"
+    );
+    put_store(&site.path("newest"), &site.path("n2"));
+    let n2 = site.run("n2");
+    assert_eq!(n2.ready["keys"][0], done["public_key"]);
 }
 
 #[test]

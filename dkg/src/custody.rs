@@ -6,12 +6,14 @@
 //! key = HKDF-SHA-512(salt = "cryptonode/v1/custody", ikm = s, info), 32 bytes
 //! sealed = ChaCha20-Poly1305(key, nonce = 0^12, aad = info, plaintext = the phrase's 32 bytes)(48)
 //! piece i = CBOR map: index, share, pieces, sealed, identity, threshold, commitments
+//! words = six words of H("cryptonode/v1/custody-words", info, sealed), the same for all pieces of one split
 //! ```
 //!
 //! The phrase is sealed under a shared key instead of being shared itself, because Feldman's commitments would otherwise be to the
 //! phrase, and they go to everybody. Each custodian checks its piece alone, against the commitments that all pieces have in common:
 //! then k pieces that were all found good do give s. That s opens the phrase of the node that the piece names is what whoever splits
-//! makes sure of before a piece leaves ([`split`] joins what it has made), and what [`join`] checks at the end.
+//! makes sure of before a piece leaves ([`split`] joins what it has made), and what [`join`] checks at the end. That their pieces are of one split custodians
+//! find out by telephone, without showing each other anything: by the words.
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
@@ -31,6 +33,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::phrase::RecoveryPhrase;
 use crate::tags;
 use crate::wire_v1::{self, WireError};
+use crate::words::words_of;
 
 type Piece = DefaultShare<IdentifierPrimeField<Scalar>, IdentifierPrimeField<Scalar>>;
 type Verifier = ShareVerifierGroup<RistrettoPoint>;
@@ -43,7 +46,8 @@ const MAX_PIECE: usize = 16 << 10;
 /// One custodian's piece, checked against its own commitments. Its share is wiped when it is dropped.
 pub struct CustodyPiece(Fields);
 
-#[derive(Clone, Serialize, Deserialize)]
+// Each piece is made once, and no copy of its share: there is no Clone.
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
     index: u16,
@@ -194,9 +198,7 @@ pub fn split<R: CryptoRng>(
     let made = (1..)
         .zip(&mut shares)
         .map(|(index, share)| {
-            let mut piece = fields.clone();
-            piece.index = index;
-            piece.share = share.value().0.to_bytes();
+            let piece = fields.piece(index, share.value().0.to_bytes());
             share.value_mut().0.zeroize();
             CustodyPiece::check(piece)
         })
@@ -277,6 +279,19 @@ fn cipher(secret: &SecretScalar, info: &[u8]) -> ChaCha20Poly1305 {
 }
 
 impl Fields {
+    /// A piece with what all have in common, and this share.
+    fn piece(&self, index: u16, share: [u8; 32]) -> Self {
+        Self {
+            index,
+            share,
+            pieces: self.pieces,
+            sealed: self.sealed.clone(),
+            identity: self.identity,
+            threshold: self.threshold,
+            commitments: self.commitments.clone(),
+        }
+    }
+
     fn info(&self) -> Vec<u8> {
         let (threshold, pieces) = (self.threshold.to_le_bytes(), self.pieces.to_le_bytes());
         let parts: [&[u8]; 4] = [&self.identity, &threshold, &pieces, &self.commitments];
@@ -354,6 +369,12 @@ impl CustodyPiece {
         self.0.pieces
     }
 
+    /// Six words that all pieces of one split have in common, and no others: custodians read them to one another. They tell nothing of the phrase.
+    pub fn words(&self) -> String {
+        let common: [&[u8]; 2] = [&self.0.info(), &self.0.sealed];
+        words_of(&reencrypt::hash(tags::CUSTODY_WORDS, &common))
+    }
+
     /// The identity of the node whose phrase it is, 32 bytes.
     pub fn identity(&self) -> &[u8; 32] {
         &self.0.identity
@@ -414,12 +435,31 @@ mod tests {
             }
             assert!(CustodyPiece::from_bytes(&bytes[..place]).is_err());
         }
-        let mut wrong = pieces[1].0.clone();
-        wrong.share = pieces[2].0.share;
+        let wrong = pieces[0].0.piece(2, pieces[2].0.share);
         assert_eq!(
             CustodyPiece::check(wrong).unwrap_err(),
             CustodyError::Share { index: 2 }
         );
+    }
+
+    #[test]
+    fn all_pieces_of_one_split_have_the_same_words_and_those_of_another_have_others() {
+        let rng = &mut rand::rng();
+        let phrase = RecoveryPhrase::generate(rng);
+        let pieces = split(&phrase, 3, 5, rng).unwrap();
+        let words = pieces[0].words();
+        assert_eq!(words.split(' ').count(), crate::words::COMPARISON_WORDS);
+        for piece in &pieces {
+            assert_eq!(again(piece).words(), words);
+        }
+        // The same phrase again, and the same split but for what is sealed, or for how many are needed.
+        assert_ne!(split(&phrase, 3, 5, rng).unwrap()[0].words(), words);
+        let mut other = pieces[0].0.piece(1, pieces[0].0.share);
+        other.sealed[7] ^= 1;
+        assert_ne!(CustodyPiece::check(other).unwrap().words(), words);
+        let mut other = pieces[0].0.piece(1, pieces[0].0.share);
+        other.pieces = 6;
+        assert_ne!(CustodyPiece::check(other).unwrap().words(), words);
     }
 
     #[test]

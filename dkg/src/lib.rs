@@ -87,7 +87,7 @@
 //! };
 //! let mut leader = Leader::new(Proposal::new(terms, &mut rng)?, &keys.identity, now)?;
 //! let mut member = Member::new(LocalNode {
-//!     identity: keys.identity.clone(),
+//!     identity: keys.identity.clone().into(),
 //!     recovery_public: keys.recovery_public,
 //!     policy_hash: [7; 32],
 //! });
@@ -164,7 +164,9 @@ pub use crate::leader::{
     DEFAULT_PATIENCE_S, Leader, LeaderEffect, LeaderPhase, LeaderProgress, MAX_IN_FLIGHT, Waiting,
     WaitingFor,
 };
-pub use crate::member::{ActivatedKey, LocalNode, Member, MemberOutput, MemberStage, StateError};
+pub use crate::member::{
+    ActivatedKey, LocalNode, Member, MemberOutput, MemberStage, StateError, Waits,
+};
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};
 pub use crate::proposal::{
     DEFAULT_LIFETIME_S, Kind, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity,
@@ -175,5 +177,5 @@ pub use crate::signing::{
     Signer, SigningEffect, SigningError, SigningSession, check_key_certificate,
 };
 pub use crate::wire_v1::{About, MAX_MESSAGE, Message, WireError};
-pub use crate::words::PROPOSAL_WORDS;
+pub use crate::words::COMPARISON_WORDS;
 pub use reencrypt::{CertifiedMember, KeyCertificate, KeyCertificateError};

@@ -57,6 +57,8 @@ mod stage;
 mod state;
 mod steps;
 
+use std::sync::Arc;
+
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
 use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
@@ -73,16 +75,17 @@ use crate::{signature, tags};
 
 use hand_over::{HandOver, check_proposed};
 pub(crate) use lead::Inheritance;
+pub use lead::Waits;
 use lead::Watch;
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
 use steps::{AllAcknowledged, Begin};
 
-/// What the machine needs to know of its own node.
+/// What the machine needs to know of its own node. A clone shares the identity's secret and copies none.
 #[derive(Clone)]
 pub struct LocalNode {
-    /// The node's long-term identity. Zeroized when dropped.
-    pub identity: SigningKey,
+    /// The node's long-term identity, one for all of its machines. Zeroized when the last of them is dropped.
+    pub identity: Arc<SigningKey>,
     /// R, to which the node's share is sealed.
     pub recovery_public: Point,
     /// SHA-256 of the approval policy that the node's operator configured.
@@ -219,6 +222,11 @@ impl Member {
     pub fn led_by(&self) -> Option<&MemberIdentity> {
         let running = self.running.as_ref()?;
         running.proposal.member(running.watch.leader())
+    }
+
+    /// For whom this member waits, as far as it knows. `None` if it is decided here, or this node leads.
+    pub fn waits(&self) -> Option<Waits<'_>> {
+        self.running.as_ref()?.waits()
     }
 
     /// When it is this member's turn to take over the lead ([`crate::Leader::take_over`]) if nothing is heard of its leader until
@@ -432,7 +440,14 @@ impl Member {
                 ..
             } => running.abandon(&signature, excluded),
             Message::Notice { excluded, .. } => Ok(running.note(excluded)),
-            Message::Leading { attempt, .. } => Ok(running.follow(attempt)),
+            Message::Leading {
+                attempt, waiting, ..
+            } => {
+                if leads {
+                    running.note_waiting(waiting);
+                }
+                Ok(running.follow(attempt))
+            }
             other => Err(running.out_of_step(other.name())),
         };
         let output = match output {

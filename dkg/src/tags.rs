@@ -10,9 +10,9 @@ pub(crate) const PROPOSE: &str = "cryptonode/v1/dkg-propose";
 pub(crate) const ABANDON: &str = "cryptonode/v1/dkg-abandon";
 /// What a member signs to take part, with its encryption key N.
 pub(crate) const ACCEPT: &str = "cryptonode/v1/dkg-accept";
-/// The parameters of an attempt.
 /// The words by which operators compare proposals.
 pub(crate) const WORDS: &str = "cryptonode/v1/dkg-words";
+/// The parameters of an attempt.
 pub(crate) const PARAMS: &str = "cryptonode/v1/dkg-params";
 /// The pad over one share of a deal.
 pub(crate) const PAD: &str = "cryptonode/v1/dkg-pad";
@@ -44,6 +44,8 @@ pub(crate) const CONFIRM: &str = "cryptonode/v1/dkg-confirm";
 pub(crate) const SEALED_SHARE: &str = "cryptonode/v1/dkg-sealed-share";
 /// HKDF salt of the key that seals a phrase for its custodians.
 pub(crate) const CUSTODY: &str = "cryptonode/v1/custody";
+/// The words by which custodians compare their pieces.
+pub(crate) const CUSTODY_WORDS: &str = "cryptonode/v1/custody-words";
 /// HKDF salt of everything derived from a recovery phrase.
 pub(crate) const PHRASE: &str = "cryptonode/v1/recovery-phrase";
 /// HKDF info of the identity's seed.
@@ -78,6 +80,7 @@ mod tests {
             super::CONFIRM,
             super::SEALED_SHARE,
             super::CUSTODY,
+            super::CUSTODY_WORDS,
             super::PHRASE,
             super::PHRASE_IDENTITY,
             super::PHRASE_RECOVERY,

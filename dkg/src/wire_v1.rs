@@ -206,6 +206,8 @@ pub enum Message {
     Leading {
         /// The attempt's number; 0 before the first.
         attempt: u32,
+        /// The seats in the proposal of those that it waits for, ascending; for people.
+        waiting: Vec<u16>,
         /// The ceremony's id.
         #[serde(with = "serde_bytes")]
         ceremony: [u8; 16],

@@ -57,6 +57,7 @@ mod signing;
 mod world;
 
 pub use certificates::make_fixtures;
+pub use rest::operations;
 
 /// What became of an input: accepted, or refused with this code.
 pub type Verdict = Result<(), String>;

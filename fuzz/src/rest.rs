@@ -39,7 +39,35 @@ pub(crate) fn targets() -> Vec<Target> {
     vec![Target {
         name: "rest_request",
         run: rest_request,
-        seeds: requests,
+        seeds: || {
+            let requests = [
+                ("ok-status", "GET /v1/tenants/main/status\n\n"),
+                (
+                    "datasets",
+                    "GET /v1/tenants/main/datasets?limit=1&after=a\naccept: */*\n\n",
+                ),
+                (
+                    "dataset",
+                    "POST /v1/tenants/main/datasets?author=admin\ncontent-type: application/json\n\n{\"name\":\"designs\"}",
+                ),
+                (
+                    "user",
+                    "POST /v1/tenants/main/users?author=admin\ncontent-type: application/json\n\n{\"user\":\"carol\",\"managed\":true,\"role\":\"member\"}",
+                ),
+                (
+                    "key",
+                    "POST /v1/tenants/main/keys\ncontent-type: application/json\nidempotency-key: once\n\n{\"name\":\"reports\",\"scopes\":[\"read\"],\"expires_in_s\":60}",
+                ),
+                (
+                    "body",
+                    "PUT /v1/tenants/main/datasets/designs/documents/bridge/content?author=admin\nif-none-match: *\n\ncontent",
+                ),
+                ("transaction", "POST /v1/tenants/main/transactions\n\nnone"),
+            ];
+            requests
+                .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
+                .to_vec()
+        },
     }]
 }
 
@@ -159,12 +187,13 @@ fn filled(path: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// A request for every operation that the interface describes, with the example that the description gives.
-fn requests() -> Vec<(String, Vec<u8>)> {
+/// A request of [`rest_request`] for every operation that the interface describes, by its name, with the example that the description gives.
+#[must_use]
+pub fn operations() -> Vec<(String, Vec<u8>)> {
     let document: Value = serde_json::from_str(&openapi::text()).unwrap();
     let mut seeds = Vec::new();
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
+    for (path, described) in document["paths"].as_object().unwrap() {
+        for (method, operation) in described.as_object().unwrap() {
             let Some(name) = operation["operationId"].as_str() else {
                 continue;
             };
@@ -200,8 +229,6 @@ fn requests() -> Vec<(String, Vec<u8>)> {
             seeds.push((name.replace('_', "-"), text.into_bytes()));
         }
     }
-    let status = b"GET /v1/tenants/main/status\n\n".to_vec();
-    seeds.push(("ok-status".to_owned(), status));
     seeds
 }
 

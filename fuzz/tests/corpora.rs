@@ -70,6 +70,18 @@ fn seeds_are_what_their_names_say_and_are_kept() {
     }
 }
 
+/// Whatever operations the platform has, each is asked for as its description says, and answered.
+#[test]
+fn every_operation_of_the_interface_is_answered() {
+    let target = fuzz::target("rest_request").unwrap();
+    let operations = fuzz::operations();
+    assert!(operations.len() > 60, "{}", operations.len());
+    let answered = operations
+        .iter()
+        .filter(|(name, request)| run(&target, name, request).is_ok());
+    assert!(answered.count() > 10);
+}
+
 /// No target without a corpus, and no corpus that belongs to no target.
 #[test]
 fn every_corpus_has_its_target() {

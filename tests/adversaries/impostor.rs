@@ -128,7 +128,7 @@ impl Impostor {
             software: "impostor".to_owned(),
         };
         let local = LocalNode {
-            identity: signing.clone(),
+            identity: signing.clone().into(),
             recovery_public: Point::from_bytes(&own.recovery_public).unwrap(),
             policy_hash,
         };

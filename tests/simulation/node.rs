@@ -112,7 +112,7 @@ impl Host {
             address: format!("{name}.example:7700"),
         };
         let local = LocalNode {
-            identity: keys.identity.clone(),
+            identity: keys.identity.clone().into(),
             recovery_public: keys.recovery_public,
             policy_hash: policy.hash(),
         };

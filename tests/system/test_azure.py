@@ -1,7 +1,6 @@
 """Bodies in a container of Azure Blob Storage: Azurite, Microsoft's own emulator, on loopback.
 
-It comes from npm, with 370 packages, so it is not installed by `run`: `npm install azurite`, and the path of `azurite-blob` in
-the variable AZURITE. Without that the test says that it is left out.
+`run` installs it from npm if there is one, and names it in the variable AZURITE. Without that the test says that it is left out.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import socket
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from email.utils import formatdate
@@ -21,7 +18,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from harness.program import CommandFailed, Program, eventually
+from harness.buckets import Platform, served
+from harness.program import CommandFailed
 
 ACCOUNT = "devstoreaccount1"
 KEY = base64.b64encode(b"a key of the test's own, 32 bytes").decode()
@@ -48,50 +46,22 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     program = os.environ.get("AZURITE")
     if program is None:
         pytest.skip("AZURITE does not name azurite-blob")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
     folder = tmp_path_factory.mktemp("azurite")
-    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder), "--silent"]
-    environment = {**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
 
-        def answers() -> bool:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            except OSError:
-                assert server.poll() is None, "Azurite stopped"
-                return False
-            return True
+    def command(port: int) -> list[str | Path]:
+        return [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", folder, "--silent"]
 
-        eventually("Azurite answers", answers)
+    with served(command, env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY}"}) as port:
         ask(port, "PUT", "documents", restype="container")
         yield port
-    finally:
-        server.kill()
-        server.wait()
 
 
 def test_documents_lie_in_the_container_and_come_back(azurite: int, tmp_path: Path) -> None:
-    folder, passphrase, program = tmp_path / "platform", tmp_path / "passphrase", Program.built()
-    passphrase.write_text(secrets.token_hex(16))
-    program.json(
-        *("coordinator", "init", "--dir", folder, "--passphrase-file", passphrase, "--listen", "127.0.0.1:0"),
-        *("--organisation", "alder", "--approvals", "1"),
-    )
-    settings = folder / "coordinator.toml"
     endpoint = f"http://127.0.0.1:{azurite}/{ACCOUNT}"
-    text = settings.read_text()
-    settings.write_text(text.replace("\n[bodies]\n", f'\n[bodies]\nurl = "az://documents/exchange"\nendpoint = "{endpoint}"\n'))
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AZURE_STORAGE_ACCOUNT_NAME", ACCOUNT)
-        environment.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
-        run = ("coordinator", "run", "--dir", folder, "--passphrase-file", passphrase)
-        process = program.start(tmp_path / "platform.log", *run)
-
-    def user(*arguments: str | Path) -> object:
-        return program.json("coordinator", "--profile", folder / "client.toml", *arguments)
+    bodies = f'url = "az://documents/exchange"\nendpoint = "{endpoint}"\n'
+    credentials = {"AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT, "AZURE_STORAGE_ACCOUNT_KEY": KEY}
+    platform = Platform.start(tmp_path, bodies, credentials)
+    user = platform.user
 
     def objects() -> bytes:
         return ask(azurite, "GET", "documents", restype="container", comp="list")
@@ -112,4 +82,4 @@ def test_documents_lie_in_the_container_and_come_back(azurite: int, tmp_path: Pa
         with pytest.raises(CommandFailed):
             user("get", "papers", "paper-0", "--out", tmp_path / "none")
     finally:
-        assert process.stop() == 0
+        platform.stop()

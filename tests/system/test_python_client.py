@@ -6,6 +6,7 @@ canonical CBOR around it stand here, as an application would have them.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import io
 import json
@@ -142,6 +143,31 @@ def test_a_generated_client_writes_and_reads(exchange: Exchange) -> None:
     assert [item.version for item in versions.items] == [1]
     rest = exchange.call("documents.list_versions", "papers", "thesis", after=int(versions.next_)).parsed
     assert [(item.version, item.length) for item in rest.items] == [(2, 6)]
+
+
+def test_a_generated_client_writes_in_parts_for_a_user_whose_key_the_platform_keeps(exchange: Exchange) -> None:
+    asked = exchange.model("NewUser", user="carol", managed=True, role="member")
+    change = exchange.call("users.prepare_user", body=asked, author=exchange.user).parsed
+    exchange.call("record.submit_transaction", body=exchange.sign(change.transaction, "user-register"))
+    asked = exchange.model("NewDataset", dataset="films", encryption="platform", storage="off-chain")
+    exchange.call("datasets.prepare_dataset", body=asked, author="carol")
+
+    content = secrets.token_bytes(300_000)
+    begun = exchange.call("documents.begin_parts", "films", "short", body=exchange.model("PartsBody", author="carol")).parsed
+    for start in (0, 100_000, 200_000):
+        part = exchange.file(content[start : start + 100_000])
+        sent = exchange.call("documents.send_part", begun.id, body=part, offset=start).parsed
+    assert sent.offset == len(content)
+    whole = exchange.model("WholeBody", length=len(content), sha256=hashlib.sha256(content).hexdigest())
+    first = exchange.call("documents.complete_content", begun.id, body=whole)
+    again = exchange.call("documents.complete_content", begun.id, body=whole)
+    assert first.parsed == again.parsed
+    assert (first.parsed.version, first.parsed.length) == (1, len(content))
+    assert exchange.call("documents.read_content", "films", "short", reader="carol").content == content
+
+    assert exchange.call("documents.list_owned", "carol").parsed.count == 1
+    erased = exchange.call("documents.erase_owned", "carol").parsed
+    assert ([it.document for it in erased.erased], erased.remaining) == (["short"], 0)
 
 
 def test_a_generated_client_sees_why_it_is_refused(exchange: Exchange) -> None:

@@ -73,7 +73,7 @@ impl Node {
             address: format!("node-{number}.example:7700"),
         };
         let local = LocalNode {
-            identity: keys.identity,
+            identity: keys.identity.into(),
             recovery_public: keys.recovery_public,
             policy_hash: POLICY,
         };

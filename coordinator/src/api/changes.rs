@@ -44,6 +44,16 @@ pub struct ChangeView {
     pub expires_ms: u64,
 }
 
+impl ChangeView {
+    pub(super) fn of(unsigned: &UnsignedTransaction) -> Self {
+        Self {
+            transaction: unsigned.to_bytes(),
+            transaction_id: hex::encode(unsigned.id()),
+            expires_ms: unsigned.expires_ms,
+        }
+    }
+}
+
 /// Who acts.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -76,11 +86,7 @@ pub(super) async fn prepared(
         let receipt: ReceiptView = api.platform.submit_managed(unsigned).await?.into();
         return Ok((StatusCode::CREATED, Extension(Settled), Json(receipt)).into_response());
     }
-    let view = ChangeView {
-        transaction: unsigned.to_bytes(),
-        transaction_id: hex::encode(unsigned.id()),
-        expires_ms: unsigned.expires_ms,
-    };
+    let view = ChangeView::of(&unsigned);
     Ok((StatusCode::ACCEPTED, Json(view)).into_response())
 }
 

@@ -33,6 +33,11 @@ impl Tag {
         ))
     }
 
+    /// As a header's value.
+    pub(super) fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.0).ok()
+    }
+
     pub(super) fn of_link(link: &LinkVersion) -> Self {
         Self(format!("\"{}\"", link.version))
     }

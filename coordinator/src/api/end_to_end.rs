@@ -2,27 +2,24 @@
 //!
 //! Such a read is prepared like any other, with an ephemeral key of the reader's ([`super::documents`]).
 
-use std::io;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use cryptonode::client::{ClusterDescriptor, MemberDescriptor};
-use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinHandle;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::documents::{is_part, range_of, trace_of};
+use super::auth::Caller;
+use super::bodies::{is_part, parts, range_of, trace_of};
 use super::views::ReceiptView;
 use super::{Api, Problem, ProofView, Tenant, record};
 use crate::body_store::Pointer;
-use crate::platform::{PlatformError, Relayed};
+use crate::platform::Relayed;
 use crate::record::audit::{DocumentProof, PathHash, Standing};
 use crate::record::{DatasetName, Document, DocumentName, Hash, Identifier};
 
@@ -265,11 +262,12 @@ impl From<Relayed> for SharesView {
 pub(super) async fn shares(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
 ) -> Result<(StatusCode, Json<SharesView>), Problem> {
     let trace = trace_of(request.headers());
-    let signed = record::signed(request.into_body()).await?;
+    let signed = record::signed(&caller, request.into_body()).await?;
     let relayed = api
         .platform
         .commit_end_to_end(&tenant, id, signed, trace)
@@ -317,24 +315,6 @@ pub(super) async fn body(
         is_part(&mut response, &sent, whole);
     }
     Ok(response)
-}
-
-/// The parts of a sealed body; an error breaks off the answer, so that nobody takes a part for the whole.
-fn parts(
-    parts: Receiver<Bytes>,
-    end: JoinHandle<Result<(), PlatformError>>,
-) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some((parts, end)), async |state| {
-        let (mut parts, end) = state?;
-        if let Some(part) = parts.recv().await {
-            return Some((Ok(part), Some((parts, end))));
-        }
-        match end.await {
-            Ok(Ok(())) => None,
-            Ok(Err(e)) => Some((Err(io::Error::other(e)), None)),
-            Err(e) => Some((Err(io::Error::other(e)), None)),
-        }
-    })
 }
 
 fn pointer(value: &HeaderValue) -> Result<Pointer, Problem> {

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,17 +14,18 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{AuthError, Caller, Scope};
+use super::bodies::{
+    WriteQuery, answer, answer_to_body, range_of, store, trace_of, wants_trailers,
+};
 use super::changes::{Settled, signing};
-use super::conditional::{Tag, may_change};
-use super::documents::{answer, media_type, range_of, trace_of, wants_trailers};
 use super::page::Asked;
 use super::record::elsewhere;
 use super::views::ReceiptView;
-use super::{Api, Problem, Tenant, bounded, drain};
-use crate::platform::{CommitRead, ManagedKeyError, PlatformError, ReadRequest, WriteRequest};
-use crate::record::{
-    Author, DatasetName, Identifier, MAX_TRANSACTION, Transaction, UserName, VersionName,
+use super::{Api, Problem, Tenant, bounded};
+use crate::platform::{
+    CommitRead, ManagedKeyError, PlatformError, PreparedTransaction, ReadRequest,
 };
+use crate::record::{DatasetName, Identifier, MAX_TRANSACTION, Transaction, UserName, VersionName};
 
 /// Puts a transaction onto the record that the platform signs for a user whose key it keeps.
 ///
@@ -60,7 +60,7 @@ pub(super) async fn submit(
 }
 
 /// The user for whom the platform signs, if it is one.
-fn managed(
+pub(super) fn managed(
     api: &Api,
     caller: &Caller,
     tenant: &Identifier,
@@ -82,18 +82,6 @@ fn managed(
         return Err(PlatformError::from(ManagedKeyError::NotManaged(user)).into());
     }
     Ok(user)
-}
-
-/// What is written.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct WriteQuery {
-    /// The managed user who writes. If absent, the one that the API key is bound to.
-    #[param(value_type = Option<String>, example = "carol")]
-    author: Option<Identifier>,
-    /// The version that must come next; refused if it is another.
-    version: Option<u64>,
 }
 
 /// A version that is on the record.
@@ -132,56 +120,25 @@ pub(super) async fn write(
     query: Result<Asked<WriteQuery>, Problem>,
     request: Request,
 ) -> Response {
-    let content_type = media_type(request.headers());
-    let dataset = DatasetName {
+    let name = DatasetName {
         tenant: tenant.clone(),
         dataset,
     };
-    let name = dataset.document(document.clone());
-    let record = api.platform.record();
-    let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
-    let fresh = may_change(request.headers(), present.as_ref());
-    let mut body = request.into_body();
-    let wish = query.and_then(|Asked(query)| {
-        fresh?;
-        Ok(WriteRequest {
-            dataset,
-            document,
-            version: query.version,
-            author: managed(&api, &caller, &tenant, query.author)?,
-            content_type,
-        })
-    });
-    let written = match wish {
+    let author = |asked| managed(&api, &caller, &tenant, asked);
+    let (prepared, rest) = store(&api, name.document(document), query, author, request).await;
+    let written = match prepared {
+        Ok(prepared) => commit(&api, &caller, &tenant, prepared).await,
         Err(problem) => Err(problem),
-        Ok(wish) => {
-            let mut parts = body.into_data_stream();
-            let prepared = api.platform.prepare_write(wish, &mut parts).await;
-            body = Body::from_stream(parts);
-            match prepared {
-                Ok(prepared) => commit(&api, &caller, &tenant, prepared).await,
-                Err(e) => Err(e.into()),
-            }
-        }
     };
-    let mut answer = match written {
-        Ok(view) => (StatusCode::CREATED, Extension(Settled), Json(view)).into_response(),
-        Err(problem) => {
-            drain(body).await;
-            problem.into_response()
-        }
-    };
-    // The connection's buffer has the end of the body in it, and is wiped with the connection.
-    let close = HeaderValue::from_static("close");
-    answer.headers_mut().insert(header::CONNECTION, close);
-    answer
+    let created = written.map(|view| (StatusCode::CREATED, Extension(Settled), Json(view)));
+    answer_to_body(created, rest).await
 }
 
 async fn commit(
     api: &Api,
     caller: &Caller,
     tenant: &Identifier,
-    prepared: crate::platform::PreparedUpload,
+    prepared: PreparedTransaction,
 ) -> Result<WrittenView, Problem> {
     let id = prepared.id;
     signing(caller, &prepared.transaction);
@@ -299,13 +256,4 @@ fn head(
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok(headers.into_response())
-}
-
-/// Whoever signs: an API key that is bound to a user sends nobody else's signature.
-pub(super) fn bound(caller: &Caller, author: &Author) -> Result<(), AuthError> {
-    match (&caller.user, author.user()) {
-        (Some(_), Some(author)) => caller.acting(Some(author.user.clone())).map(drop),
-        (Some(bound), None) => Err(AuthError::User(bound.clone())),
-        (None, _) => Ok(()),
-    }
 }

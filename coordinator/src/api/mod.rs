@@ -12,6 +12,7 @@
 
 mod access;
 pub mod auth;
+mod bodies;
 mod changes;
 mod conditional;
 mod documents;
@@ -19,9 +20,11 @@ pub(crate) mod end_to_end;
 mod keys;
 mod links;
 mod managed;
+mod managed_parts;
 mod master;
 mod once;
 pub mod openapi;
+mod owned;
 mod page;
 mod parts;
 mod pki;
@@ -61,6 +64,7 @@ pub use self::links::{EndView, LinkView};
 pub use self::managed::WrittenView;
 use self::once::Lifetimes;
 pub use self::once::{Answers, AnswersError};
+pub use self::owned::{ErasedView, ErasureView, ErasuresView, NotErased, OwnedDocument, OwnedView};
 pub use self::parts::PartsView;
 pub use self::problem::Problem;
 pub use self::proofs::{ConsistencyView, ProofView};
@@ -204,6 +208,8 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(WRITE), routes!(links::put)),
         (for_scopes(READ), routes!(links::prove)),
         (prepares(WRITE), routes!(changes::erase)),
+        (for_scopes(READ), routes!(owned::list)),
+        (prepares(WRITE), routes!(owned::erase)),
         (for_scopes(AUDIT), routes!(record::checkpoint)),
         (for_scopes(AUDIT), routes!(record::audit)),
         (for_scopes(AUDIT), routes!(proofs::inclusion)),
@@ -220,6 +226,7 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(WRITE), routes!(parts::status)),
         (for_scopes(WRITE), routes!(parts::send)),
         (for_scopes(WRITE), routes!(parts::complete)),
+        (once_for(WRITE), routes!(managed_parts::complete)),
         (for_scopes(WRITE), routes!(parts::discard)),
         (prepares(READ), routes!(documents::prepare_read)),
         (for_scopes(READ), routes!(documents::commit_read)),

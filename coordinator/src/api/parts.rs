@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::auth::Caller;
+use super::bodies::answer_to_body;
 use super::page::Asked;
 use super::views::{Page, PreparedView};
-use super::{Api, Problem, Tenant, drain, json};
+use super::{Api, Problem, Tenant, json};
 use crate::platform::{BeginParts, PartsStatus, Whole, WriteRequest};
 use crate::record::{DatasetName, Identifier, UserName};
 
@@ -58,8 +60,8 @@ impl From<PartsStatus> for PartsView {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "author": "alice", "content_type": "video/quicktime", "tag": "film.mov" }))]
 pub(super) struct PartsBody {
-    /// The user who will sign.
-    author: Identifier,
+    /// The user who will sign. If absent, the one that the API key is bound to.
+    author: Option<Identifier>,
     /// The version that must come next; refused if it is another.
     version: Option<u64>,
     /// The document's media type; public on the record.
@@ -74,6 +76,7 @@ pub(super) struct PartsBody {
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     request: Request,
 ) -> Result<(StatusCode, Json<PartsView>), Problem> {
@@ -88,7 +91,7 @@ pub(super) async fn begin(
             version: asked.version,
             author: UserName {
                 tenant,
-                user: asked.author,
+                user: caller.acting(asked.author)?,
             },
             content_type: asked.content_type,
         },
@@ -165,17 +168,8 @@ pub(super) async fn send(
             sent.await.map_err(Problem::from)
         }
     };
-    let mut answer = match sent {
-        Ok(status) => Json(PartsView::from(status)).into_response(),
-        Err(problem) => {
-            drain(Body::from_stream(parts)).await;
-            problem.into_response()
-        }
-    };
-    // The connection's buffer has the end of the body in it, and is wiped with the connection.
-    let close = HeaderValue::from_static("close");
-    answer.headers_mut().insert(header::CONNECTION, close);
-    answer
+    let sent = sent.map(|status| Json(PartsView::from(status)));
+    answer_to_body(sent, Body::from_stream(parts)).await
 }
 
 /// What was sent.
@@ -189,6 +183,12 @@ pub(super) struct WholeBody {
     #[serde(with = "hex")]
     #[schema(value_type = String)]
     sha256: [u8; 32],
+}
+
+impl From<WholeBody> for Whole {
+    fn from(WholeBody { length, sha256 }: WholeBody) -> Self {
+        Self { length, sha256 }
+    }
 }
 
 /// Completes an upload, and prepares the transaction that its author is to sign.
@@ -206,11 +206,7 @@ pub(super) async fn complete(
     let WholeBody { length, sha256 } = json(request.into_body(), MAX_JSON).await?;
     let whole = Whole { length, sha256 };
     let prepared = api.platform.complete_parts(&tenant, id, whole).await?;
-    let view = PreparedView {
-        id: prepared.id,
-        transaction: prepared.transaction.to_bytes(),
-    };
-    Ok((StatusCode::CREATED, Json(view)))
+    Ok((StatusCode::CREATED, Json(prepared.into())))
 }
 
 /// Gives up an upload in parts; what there is of it is removed.

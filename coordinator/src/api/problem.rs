@@ -253,12 +253,14 @@ fn status(e: &PlatformError) -> StatusCode {
         PlatformError::Envelope(_) | PlatformError::WrappedKey { .. } => StatusCode::BAD_GATEWAY,
         PlatformError::MasterKey(MasterKeyError::TooMany) => StatusCode::CONFLICT,
         PlatformError::Body(error) if error.is_full() => StatusCode::INSUFFICIENT_STORAGE,
+        PlatformError::Body(error) if error.may_pass() => StatusCode::SERVICE_UNAVAILABLE,
         PlatformError::Parts(e) => match e {
             PartsError::Database(_) | PartsError::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
             PartsError::Tag | PartsError::Differs => StatusCode::UNPROCESSABLE_ENTITY,
             PartsError::TooMany { .. } | PartsError::TooLarge { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
             }
+            PartsError::Pending => StatusCode::SERVICE_UNAVAILABLE,
             PartsError::Gap { .. } | PartsError::Overtaken | PartsError::Length { .. } => {
                 StatusCode::CONFLICT
             }

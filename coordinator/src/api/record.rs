@@ -108,12 +108,11 @@ pub(super) async fn submit(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<(StatusCode, Json<ReceiptView>), Problem> {
-    let signed = signed(request.into_body()).await?;
+    let signed = signed(&caller, request.into_body()).await?;
     let needed = Scope::of(signed.transaction());
     if !caller.scopes.contains(needed) {
         return Err(AuthError::Scope(needed).into());
     }
-    super::managed::bound(&caller, signed.author())?;
     // A key of one tenant is no way in for another one's users. An organisation answers for itself.
     if signed
         .author()
@@ -156,15 +155,19 @@ pub(super) fn elsewhere(transaction: &Transaction, tenant: &Identifier) -> bool 
     about != tenant
 }
 
-/// The signed transaction in a request's body.
-pub(super) async fn signed(body: Body) -> Result<SignedTransaction, Problem> {
+/// The signed transaction in a request's body. Whoever signed: an API key that is bound to a user sends nobody else's signature.
+pub(super) async fn signed(caller: &Caller, body: Body) -> Result<SignedTransaction, Problem> {
     let bytes = bounded(body, MAX_BODY).await?;
-    SignedTransaction::from_bytes(&bytes).map_err(|e| {
-        PlatformError::Malformed {
-            reason: format!("the body is not a signed transaction: {e}"),
-        }
-        .into()
-    })
+    let malformed = |e| PlatformError::Malformed {
+        reason: format!("the body is not a signed transaction: {e}"),
+    };
+    let signed = SignedTransaction::from_bytes(&bytes).map_err(malformed)?;
+    match (&caller.user, signed.author().user()) {
+        (_, Some(author)) => drop(caller.acting(Some(author.user.clone()))?),
+        (Some(bound), None) => return Err(AuthError::User(bound.clone()).into()),
+        (None, None) => {}
+    }
+    Ok(signed)
 }
 
 /// The tenant's datasets, by name.

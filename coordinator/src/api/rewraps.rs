@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::page::{Asked, limit};
 use super::views::{PreparedView, ReceiptView};
 use super::{Api, Problem, Tenant, json, record};
-use crate::platform::{PreparedRewrap, RewrapRequest, RewrapStep};
+use crate::platform::{RewrapRequest, RewrapStep};
 use crate::record::{DatasetName, DocumentVersion, Encryption, Identifier, KeyWrapping, UserName};
 
 const MAX_JSON: usize = 4 * 1024;
@@ -147,8 +148,8 @@ fn pending_of(row: &DocumentVersion, present: &[u8; 32]) -> Option<Pending> {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({ "author": "alice", "version": 3 }))]
 pub(super) struct RewrapBody {
-    /// The owner who will sign.
-    author: Identifier,
+    /// The owner who will sign. If absent, the one that the API key is bound to.
+    author: Option<Identifier>,
     /// The version.
     version: u64,
 }
@@ -161,6 +162,7 @@ pub(super) struct RewrapBody {
 pub(super) async fn prepare(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
@@ -174,11 +176,11 @@ pub(super) async fn prepare(
         version: asked.version,
         author: UserName {
             tenant,
-            user: asked.author,
+            user: caller.acting(asked.author)?,
         },
     };
     let prepared = api.platform.prepare_rewrap(request).await?;
-    Ok((StatusCode::CREATED, Json(view(prepared))))
+    Ok((StatusCode::CREATED, Json(prepared.into())))
 }
 
 /// What follows a signed step of a rewrap: the next one to sign, or that it is done.
@@ -200,21 +202,15 @@ pub struct RewrapStepView {
 pub(super) async fn commit(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
 ) -> Result<Json<RewrapStepView>, Problem> {
-    let signed = record::signed(request.into_body()).await?;
+    let signed = record::signed(&caller, request.into_body()).await?;
     let step = api.platform.commit_rewrap(&tenant, id, signed).await?;
     let (next, receipt) = match step {
-        RewrapStep::Next(prepared) => (Some(view(*prepared)), None),
+        RewrapStep::Next(prepared) => (Some((*prepared).into()), None),
         RewrapStep::Done(receipt) => (None, Some(receipt.into())),
     };
     Ok(Json(RewrapStepView { next, receipt }))
-}
-
-fn view(prepared: PreparedRewrap) -> PreparedView {
-    PreparedView {
-        id: prepared.id,
-        transaction: prepared.transaction.to_bytes(),
-    }
 }

@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::auth::Caller;
+use super::auth::{AuthError, Caller};
 use super::documents::ReadBody;
 use super::end_to_end::proof_of;
 use super::page::{Asked, limit, part};
@@ -26,9 +26,9 @@ const MAX_JSON: usize = 16 * 1024;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SharedQuery {
-    /// The user of this tenant to whom the dataset is open.
-    #[param(value_type = String, example = "bob")]
-    reader: Identifier,
+    /// The user of this tenant to whom the dataset is open. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "bob")]
+    reader: Option<Identifier>,
     /// Items at most; 100 if absent, never more than 1000.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
@@ -36,13 +36,19 @@ pub(super) struct SharedQuery {
     after: Option<String>,
 }
 
+/// Who looks, as far as the API key is for that user.
+fn acting(
+    caller: &Caller,
+    tenant: Identifier,
+    asked: Option<Identifier>,
+) -> Result<UserName, AuthError> {
+    let user = caller.acting(asked)?;
+    Ok(UserName { tenant, user })
+}
+
 /// Whether a user may read in a dataset, as far as it is there.
-fn open_to(state: &RecordState, tenant: &Identifier, user: &Identifier, of: &DatasetName) -> bool {
-    let reader = UserName {
-        tenant: tenant.clone(),
-        user: user.clone(),
-    };
-    state.allows(&reader, of, Role::Reader)
+fn open_to(state: &RecordState, reader: &UserName, of: &DatasetName) -> bool {
+    state.allows(reader, of, Role::Reader)
 }
 
 type SharedDataset = Path<(String, Identifier, Identifier)>;
@@ -54,14 +60,16 @@ type SharedDocument = Path<(String, Identifier, Identifier, Identifier)>;
 pub(super) async fn documents(
     State(api): State<Arc<Api>>,
     Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, tenant, dataset)): SharedDataset,
     Asked(query): Asked<SharedQuery>,
 ) -> Result<Json<Page<DocumentView>>, Problem> {
+    let reader = acting(&caller, own, query.reader)?;
     let name = DatasetName { tenant, dataset };
     let after = query.after.as_deref().map(str::parse).transpose();
     let after = after.map_err(|_| Problem::bad_request("`after` is no document's name"))?;
     let page = api.platform.record().with_state(|state| {
-        if !open_to(state, &own, &query.reader, &name) {
+        if !open_to(state, &reader, &name) {
             return None;
         }
         let documents = state.documents(&name, after.as_ref());
@@ -81,15 +89,17 @@ pub(super) async fn documents(
 pub(super) async fn versions(
     State(api): State<Arc<Api>>,
     Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, tenant, dataset, document)): SharedDocument,
     Asked(query): Asked<SharedQuery>,
 ) -> Result<Json<Page<VersionView>>, Problem> {
+    let reader = acting(&caller, own, query.reader)?;
     let dataset = DatasetName { tenant, dataset };
     let after = query.after.as_deref().map(str::parse::<u64>).transpose();
     let after = after.map_err(|_| Problem::bad_request("`after` is no version's number"))?;
     let name = dataset.document(document);
     let page = api.platform.record().with_state(|state| {
-        if !open_to(state, &own, &query.reader, &dataset) {
+        if !open_to(state, &reader, &dataset) {
             return None;
         }
         state.document(&name)?;
@@ -126,6 +136,7 @@ pub(super) async fn prepare_read(
 pub(super) async fn prove(
     State(api): State<Arc<Api>>,
     Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, tenant, dataset, document, version)): Path<(
         String,
         Identifier,
@@ -135,8 +146,9 @@ pub(super) async fn prove(
     )>,
     Asked(query): Asked<ReaderQuery>,
 ) -> Result<Json<ProofView>, Problem> {
+    let reader = acting(&caller, own, query.reader)?;
     let dataset = DatasetName { tenant, dataset };
-    let open = |state: &RecordState| open_to(state, &own, &query.reader, &dataset);
+    let open = |state: &RecordState| open_to(state, &reader, &dataset);
     if !api.platform.record().with_state(open) {
         return Err(Problem::not_found());
     }
@@ -148,7 +160,7 @@ pub(super) async fn prove(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReaderQuery {
-    /// The user of this tenant to whom the dataset is open.
-    #[param(value_type = String, example = "bob")]
-    reader: Identifier,
+    /// The user of this tenant to whom the dataset is open. If absent, the one that the API key is bound to.
+    #[param(value_type = Option<String>, example = "bob")]
+    reader: Option<Identifier>,
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::auth::KeyRecord;
 use crate::client::profile::ApiKey;
+use crate::platform::PreparedTransaction;
 use crate::record::{
     Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier,
     KeyWrapping, Permissions, Receipt, State, Storage, User, UserName, UserRole, VersionName,
@@ -100,12 +101,21 @@ impl From<Receipt> for ReceiptView {
     "id": "019a0000-0000-7000-8000-000000000001", "transaction": "a566617574686f72…"
 }))]
 pub struct PreparedView {
-    /// Names the upload or the read at this platform.
+    /// Names what it belongs to at this platform: an upload, a read, a rewrap.
     pub id: Uuid,
     /// The canonical bytes of the unsigned transaction, hexadecimal.
     #[serde(with = "hex")]
     #[schema(value_type = String)]
     pub transaction: Vec<u8>,
+}
+
+impl From<PreparedTransaction> for PreparedView {
+    fn from(PreparedTransaction { id, transaction }: PreparedTransaction) -> Self {
+        Self {
+            id,
+            transaction: transaction.to_bytes(),
+        }
+    }
 }
 
 /// A user.

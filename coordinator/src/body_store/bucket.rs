@@ -1,18 +1,25 @@
 //! Buckets: S3, Google Cloud Storage, Azure Blob Storage, named by a URL.
 //!
 //! Credentials come from the environment, by the names that each service's own tools use, or from the machine that this runs on. The client of each
-//! service tries again by itself, up to ten times within three minutes, what failed on the way or with an error of the server's.
+//! service tries again by itself, up to ten times and for as long as the settings say, what failed on the way or with an error of the server's: a
+//! request that comes twice does what it does once, and a fetch that broke off goes on where it was.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::prefix::PrefixStore;
-use object_store::{ClientOptions, ObjectStore};
+use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
 use super::BodyStoreError;
 use crate::config::BodiesConfig;
+
+/// Seconds that one request may take.
+const REQUEST_S: u64 = 30;
+/// Seconds for which one is tried again.
+const RETRY_S: u64 = 180;
 
 /// What kind of bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,9 +100,17 @@ impl Bucket {
         let endpoint = settings.endpoint.as_deref();
         // The settings allow plain HTTP on loopback alone.
         let plain = endpoint.is_some_and(|it| it.starts_with("http://"));
+        let within = format!("{}s", settings.request_s.unwrap_or(REQUEST_S));
+        let retry = RetryConfig {
+            retry_timeout: Duration::from_secs(settings.retry_s.unwrap_or(RETRY_S)),
+            ..RetryConfig::default()
+        };
         Ok(match self.service {
             Service::S3 => {
-                let mut builder = AmazonS3Builder::from_env().with_bucket_name(&self.name);
+                let mut builder = AmazonS3Builder::from_env()
+                    .with_bucket_name(&self.name)
+                    .with_config(AmazonS3ConfigKey::Client(ClientConfigKey::Timeout), within)
+                    .with_retry(retry);
                 if let Some(region) = &settings.region {
                     builder = builder.with_region(region);
                 }
@@ -105,17 +120,23 @@ impl Bucket {
                 self.prefixed(builder.build()?)
             }
             Service::Gcs => {
-                let mut builder =
-                    GoogleCloudStorageBuilder::from_env().with_bucket_name(&self.name);
+                let client = GoogleConfigKey::Client;
+                let mut builder = GoogleCloudStorageBuilder::from_env()
+                    .with_bucket_name(&self.name)
+                    .with_config(client(ClientConfigKey::Timeout), within)
+                    .with_retry(retry);
                 if let Some(endpoint) = endpoint {
                     builder = builder
                         .with_config(GoogleConfigKey::BaseUrl, endpoint)
-                        .with_client_options(ClientOptions::new().with_allow_http(plain));
+                        .with_config(client(ClientConfigKey::AllowHttp), plain.to_string());
                 }
                 self.prefixed(builder.build()?)
             }
             Service::Azure => {
-                let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(&self.name);
+                let mut builder = MicrosoftAzureBuilder::from_env()
+                    .with_container_name(&self.name)
+                    .with_config(AzureConfigKey::Client(ClientConfigKey::Timeout), within)
+                    .with_retry(retry);
                 if let Some(endpoint) = endpoint {
                     builder = builder
                         .with_endpoint(endpoint.to_owned())

@@ -167,6 +167,7 @@ mod tests {
             version,
             pointer: Pointer::from_slice(&[version as u8; 16]).unwrap(),
             sealed_pointer: Vec::new(),
+            expires_ms: None,
         }
     }
 

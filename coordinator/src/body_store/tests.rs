@@ -1,5 +1,5 @@
 //! Bodies come back, and what nobody committed does not stay.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 use super::*;
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -88,16 +88,15 @@ async fn a_restart_removes_orphans_and_keeps_the_committed() {
     let (bodies, uploads) = (dir.path().join("bodies"), dir.path().join("uploads"));
     let store = BodyStore::local(&bodies, &uploads).unwrap();
     let mut notes = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         let mut writer = store.create(&name()).await.unwrap();
         writer.push(b"body").await.unwrap();
         let mut body = writer.finish().await.unwrap();
-        body.seal(&[b"sealed", body.pointer().as_bytes()].concat())
-            .await
-            .unwrap();
+        let sealed = [b"sealed".as_slice(), body.pointer().as_bytes()].concat();
+        body.seal(&sealed, 5).await.unwrap();
         notes.push(body.into_note().unwrap());
     }
-    // A third was cut off while it was on its way, with a staged file left behind.
+    // A fourth was cut off while it was on its way, with a staged file left behind.
     let mut writer = store.create(&name()).await.unwrap();
     writer.push(&vec![0; PART_SIZE]).await.unwrap();
     writer.settle().await.unwrap();
@@ -111,15 +110,27 @@ async fn a_restart_removes_orphans_and_keeps_the_committed() {
     drop(writer);
 
     let store = BodyStore::local(&bodies, &uploads).unwrap();
-    let committed = notes.first().unwrap().sealed_pointer.clone();
-    let removed = store
-        .remove_orphans(async |note| note.sealed_pointer == committed)
-        .await
-        .unwrap();
+    let [committed, never, open] = [0, 1, 2].map(|at: usize| notes[at].pointer);
+    let fate = |note: &Note| match note.pointer {
+        it if it == committed => Fate::Committed,
+        it if it == open => Fate::Open,
+        it => {
+            assert_eq!(note.expires_ms, (it == never).then_some(5));
+            Fate::Never
+        }
+    };
+    let earlier = store.earlier_notes().unwrap();
+    assert_eq!(earlier.len(), 4);
+    let (removed, left) = store.settle(earlier, fate).await;
     assert_eq!(removed, 2);
+    // What is open keeps body and note, and is looked at again.
+    assert_eq!(left.len(), 1);
+    assert_eq!((files(&uploads).len(), files(&bodies).len()), (1, 2));
+    assert!(store.size(&id("acme"), &unfinished.pointer).await.is_err());
+    let (removed, left) = store.settle(left, |_| Fate::Never).await;
+    assert_eq!((removed, left.len()), (1, 0));
     assert!(files(&uploads).is_empty());
     assert_eq!(files(&bodies).len(), 1);
-    assert!(store.size(&id("acme"), &unfinished.pointer).await.is_err());
     let result = store
         .read(&id("acme"), &notes.first().unwrap().pointer, 0..4)
         .await

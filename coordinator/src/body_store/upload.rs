@@ -114,11 +114,17 @@ impl UncommittedBody {
         self.pointer
     }
 
-    /// Adds the encrypted pointer to its note; from then on a restart can tell whether it was committed.
-    pub async fn seal(&mut self, sealed_pointer: &[u8]) -> Result<(), BodyStoreError> {
+    /// Adds to its note the encrypted pointer, and when the transaction with it expires; from then on a restart can tell whether it was
+    /// committed, and whether it still may be.
+    pub async fn seal(
+        &mut self,
+        sealed_pointer: &[u8],
+        expires_ms: u64,
+    ) -> Result<(), BodyStoreError> {
         match &mut self.note {
             Some(note) => {
                 note.sealed_pointer = sealed_pointer.to_vec();
+                note.expires_ms = Some(expires_ms);
                 self.store.write_note(note).await
             }
             None => Ok(()),

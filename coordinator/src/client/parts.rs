@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use reqwest::{Method, header};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::check::Sent;
 use super::{Client, ClientError, OnProgress, Written};
-use crate::api::{Page, PartsView, PreparedView};
+use crate::api::{Page, PartsView, PreparedView, WrittenView};
 use crate::record::Identifier;
 
 /// Bytes of a request.
@@ -76,19 +77,17 @@ impl Client {
         }
         let sha256: [u8; 32] = digest.finalize().into();
         let whole = json!({ "length": place, "sha256": hex::encode(sha256) });
-        let prepared: PreparedView = match self.complete(&id, &whole).await {
-            Ok(prepared) => prepared,
-            Err(e) => {
-                // The source is not what was sent before: begin again next time.
-                if matches!(&e, ClientError::Problem { code, .. } if matches!(code.as_str(), "parts-differ" | "parts-incomplete"))
-                {
-                    let _ = self
-                        .send(self.request(Method::DELETE, &["parts", &id]))
-                        .await;
-                }
-                return Err(e);
-            }
-        };
+        if self.is_managed() {
+            let written: WrittenView = self.complete(&id, "content", &whole).await?;
+            return Ok(Written {
+                version: written.version,
+                length: place,
+                sha256: hex::encode(sha256),
+                checksum: written.checksum,
+                receipt: written.receipt,
+            });
+        }
+        let prepared: PreparedView = self.complete(&id, "complete", &whole).await?;
         let sent = Sent {
             length: place,
             digest: sha256,
@@ -172,22 +171,32 @@ impl Client {
         Ok(have)
     }
 
-    async fn complete(
+    /// Done again, it gives what it gave before.
+    async fn complete<T: DeserializeOwned>(
         &self,
         id: &str,
+        how: &str,
         whole: &serde_json::Value,
-    ) -> Result<PreparedView, ClientError> {
+    ) -> Result<T, ClientError> {
         let (mut attempts, mut wait) = (0, FIRST_WAIT);
-        loop {
-            let request = self.request(Method::POST, &["parts", id, "complete"]);
+        let completed = loop {
+            let request = self.request(Method::POST, &["parts", id, how]);
             match self.json(request.json(whole)).await {
                 Err(e) if passes(&e) && attempts < ATTEMPTS => {
                     tokio::time::sleep(wait).await;
                     (attempts, wait) = (attempts + 1, wait * 2);
                 }
-                result => return result,
+                result => break result,
             }
+        };
+        // The source is not what was sent before: begin again next time.
+        if let Err(ClientError::Problem { code, .. }) = &completed
+            && matches!(code.as_str(), "parts-differ" | "parts-incomplete")
+        {
+            let discard = self.request(Method::DELETE, &["parts", id]);
+            let _ = self.send(discard).await;
         }
+        completed
     }
 }
 

@@ -29,10 +29,10 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::byte_range::ByteRange;
-use super::read::{PreparedRead, Progress, ReadRequest};
+use super::read::{Progress, ReadRequest};
 use super::report::{Begun, NodeReport, ReadReport, ms};
 use super::stored_body::{Place, Relay, Times};
-use super::{Platform, PlatformError, now_ms};
+use super::{Platform, PlatformError, PreparedTransaction, now_ms};
 use crate::body_store::Pointer;
 use crate::envelope::encrypted_length;
 use crate::record::audit::Standing;
@@ -106,7 +106,7 @@ impl Platform {
     pub fn prepare_end_to_end(
         &self,
         request: EndToEndRequest,
-    ) -> Result<PreparedRead, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let EndToEndRequest {
             read,
             ephemeral_key,
@@ -152,7 +152,7 @@ impl Platform {
         let waits = &self.end_to_end;
         let id = waits.insert(tenant.as_str(), waiting, Instant::now());
         let id = id.map_err(|_| PlatformError::Busy)?;
-        Ok(PreparedRead { id, transaction })
+        Ok(PreparedTransaction { id, transaction })
     }
 
     /// Steps 2 and 3.

@@ -228,6 +228,9 @@ impl PlatformError {
 
     /// Whether the same request may well succeed a little later.
     pub fn is_transient(&self) -> bool {
+        if let Self::Body(e) = self {
+            return e.may_pass();
+        }
         matches!(
             self,
             Self::Busy
@@ -235,6 +238,7 @@ impl PlatformError {
                 | Self::NoAnswer { .. }
                 | Self::Record { .. }
                 | Self::ManagedKey(ManagedKeyError::TooMany)
+                | Self::Parts(PartsError::Pending)
         )
     }
 }

@@ -1,6 +1,7 @@
 //! Users whose keys this platform keeps: it signs for them when an API key of their tenant asks, so that an application needs no cryptography.
 //!
-//! 1. A key is drawn, sealed under the master key for its user and its public half alone, and durable before anybody hears of it.
+//! 1. A key is drawn, sealed under the master key for its user and its public half alone, and durable before anybody hears of it. Nothing is
+//!    kept under a master key that is not the present one.
 //! 2. It counts once the record says so: as the present key of a user who is `managed`. A key that the record never takes over is destroyed
 //!    when the transaction that names it can no longer be accepted.
 //! 3. It is unsealed for one signature at a time. What is signed names the user as `managed`, or the record refuses it.
@@ -21,13 +22,13 @@ use futures_util::future::BoxFuture;
 use zeroize::Zeroizing;
 
 use super::{Platform, PlatformError, UnderMasterKey};
-use crate::master_key::{MasterKey, MasterKeyError};
+use crate::master_key::{MasterKey, MasterKeyError, wrapped_under};
 use crate::record::{
     Author, Receipt, RecordError, Rejection, SignedTransaction, State, Transaction,
     UnsignedTransaction, UserName, rotate_key,
 };
 
-use store::{KeptKey, KeyName, Store};
+use store::{Inserted, KeptKey, KeyName, Store};
 
 /// How long after it was made a key may still be taken over by the record: longer than any transaction lives.
 const MAY_COME_WITHIN_MS: u64 = 2 * 3_600_000;
@@ -131,25 +132,21 @@ impl ManagedKeys {
             public_key: key.public_key(),
         };
         let bound_to = context(&name);
-        let mut master = self.master.id();
-        let wrap = || self.master.wrap(secret.as_slice(), &bound_to);
-        let mut kept = KeptKey {
-            name: name.clone(),
-            sealed: wrap().await?,
-            made_ms: now_ms,
-        };
-        let insert = kept.clone();
-        if !self.blocking(move |store| store.insert(&insert)).await? {
-            return Err(ManagedKeyError::TooMany);
+        loop {
+            let kept = KeptKey {
+                name: name.clone(),
+                sealed: self.master.wrap(secret.as_slice(), &bound_to).await?,
+                made_ms: now_ms,
+            };
+            let master = self.master.clone();
+            let inserted = self.blocking(move |store| store.insert(&kept, || master.id()));
+            match inserted.await? {
+                Inserted::Done => return Ok(key),
+                Inserted::TooMany => return Err(ManagedKeyError::TooMany),
+                // A rotation came in between.
+                Inserted::Outdated => {}
+            }
         }
-        // If the master key was rotated meanwhile, `seal_anew` may have been here before this key was.
-        while master != self.master.id() {
-            master = self.master.id();
-            kept.sealed = wrap().await?;
-            let replace = kept.clone();
-            self.blocking(move |store| store.replace(&replace)).await?;
-        }
-        Ok(key)
     }
 
     /// Signs for a user by its key with this public half.
@@ -158,10 +155,18 @@ impl ManagedKeys {
         unsigned: UnsignedTransaction,
         name: KeyName,
     ) -> Result<SignedTransaction, ManagedKeyError> {
-        let wanted = name.clone();
-        let kept = self.blocking(move |store| store.get(&wanted)).await?;
-        let kept = kept.ok_or_else(|| ManagedKeyError::Missing(name.user.clone()))?;
-        let secret = self.master.unwrap(&kept.sealed, &context(&name)).await?;
+        // Its master key may be retired between the two steps; then it is sealed under that one's successor.
+        let mut tried = None;
+        let secret = loop {
+            let wanted = name.clone();
+            let kept = self.blocking(move |store| store.get(&wanted)).await?;
+            let kept = kept.ok_or_else(|| ManagedKeyError::Missing(name.user.clone()))?;
+            match self.master.unwrap(&kept.sealed, &context(&name)).await {
+                Ok(secret) => break secret,
+                Err(e) if tried.as_ref() == Some(&kept.sealed) => return Err(e.into()),
+                Err(_) => tried = Some(kept.sealed),
+            }
+        };
         let damaged = |_| ManagedKeyError::Damaged(name.user.clone());
         let mut seed = Zeroizing::new([0; 32]);
         seed.copy_from_slice(<&[u8; 32]>::try_from(secret.as_slice()).map_err(damaged)?);
@@ -172,26 +177,40 @@ impl ManagedKeys {
         Ok(unsigned.sign(&key))
     }
 
-    /// Seals all keys anew under the present master key: before an older one is destroyed. How many were.
+    /// Seals those keys anew that are under an older master key: before that one is destroyed. How many were. Each row is the old one or the
+    /// new one at any moment, and none comes under an older key, so this can be broken off anywhere and done again.
     ///
     /// # Errors
-    /// [`ManagedKeyError`]; what was sealed anew stays so, and doing it again goes on.
+    /// [`ManagedKeyError`] if one of them does not open, after all others were sealed.
     pub async fn seal_anew(&self) -> Result<usize, ManagedKeyError> {
-        let (mut after, mut sealed) = (None, 0);
+        let (mut after, mut sealed, mut failed) = (None, 0, None);
         loop {
             let part = self.part(after.take()).await?;
             let Some(last) = part.last() else {
-                return Ok(sealed);
+                return failed.map_or(Ok(sealed), Err);
             };
             after = Some(last.name.clone());
-            for mut kept in part {
-                let context = context(&kept.name);
-                let secret = self.master.unwrap(&kept.sealed, &context).await?;
-                kept.sealed = self.master.wrap(&secret, &context).await?;
-                self.blocking(move |store| store.replace(&kept)).await?;
-                sealed += 1;
+            for kept in part {
+                if wrapped_under(&kept.sealed) == Some(self.master.id()) {
+                    continue;
+                }
+                match self.renewed(kept).await {
+                    Ok(kept) => {
+                        self.blocking(move |store| store.replace(&kept)).await?;
+                        sealed += 1;
+                    }
+                    // One that does not open stands in nobody else's way.
+                    Err(e) => failed = Some(e),
+                }
             }
         }
+    }
+
+    async fn renewed(&self, mut kept: KeptKey) -> Result<KeptKey, ManagedKeyError> {
+        let context = context(&kept.name);
+        let secret = self.master.unwrap(&kept.sealed, &context).await?;
+        kept.sealed = self.master.wrap(&secret, &context).await?;
+        Ok(kept)
     }
 
     async fn part(&self, after: Option<KeyName>) -> Result<Vec<KeptKey>, ManagedKeyError> {
@@ -398,86 +417,4 @@ impl Platform {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::master_key::{Passphrase, SealedMasterKey};
-
-    fn user(name: &str) -> UserName {
-        UserName {
-            tenant: "acme".parse().unwrap(),
-            user: name.parse().unwrap(),
-        }
-    }
-
-    fn master(dir: &Path, name: &str) -> Arc<SealedMasterKey> {
-        let passphrase = Passphrase::new("for tests");
-        Arc::new(SealedMasterKey::create(&dir.join(name), &passphrase).unwrap())
-    }
-
-    fn unsigned(user: &UserName) -> UnsignedTransaction {
-        UnsignedTransaction {
-            ledger: [1; 32],
-            author: Author::Managed(user.clone()),
-            nonce: [2; 16],
-            expires_ms: 3,
-            transaction: Transaction::UserSuspend(user.clone()),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_key_signs_for_its_user_until_it_is_destroyed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, master) = (dir.path().join("keys.sqlite"), master(dir.path(), "m"));
-        let keys = ManagedKeys::open(&path, master.clone()).unwrap();
-        let carol = user("carol");
-        let made = keys.make(&carol, 5).await.unwrap();
-        let name = KeyName {
-            user: carol.clone(),
-            public_key: made.public_key(),
-        };
-        drop(made);
-        // Another process, later.
-        let keys = ManagedKeys::open(&path, master).unwrap();
-        let signed = keys.sign(unsigned(&carol), name.clone()).await.unwrap();
-        let public = ed25519_dalek::VerifyingKey::from_bytes(&name.public_key).unwrap();
-        assert!(signed.is_signed_by(&public));
-
-        // The same bytes under another name open nothing.
-        let kept = keys.part(None).await.unwrap().pop().unwrap();
-        let eve = KeyName {
-            user: user("eve"),
-            ..name.clone()
-        };
-        let moved = KeptKey {
-            name: eve.clone(),
-            ..kept
-        };
-        keys.store.insert(&moved).unwrap();
-        let refused = keys.sign(unsigned(&eve.user), eve).await.unwrap_err();
-        assert_eq!(refused.code(), "master-key-refused");
-
-        assert_eq!(keys.destroy(vec![name.clone()]).await.unwrap(), 1);
-        let refused = keys.sign(unsigned(&carol), name).await.unwrap_err();
-        assert_eq!(refused.code(), "managed-key-missing");
-    }
-
-    #[tokio::test]
-    async fn nothing_of_a_destroyed_key_stays_in_the_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, master) = (dir.path().join("keys.sqlite"), master(dir.path(), "m"));
-        let keys = ManagedKeys::open(&path, master).unwrap();
-        let made = keys.make(&user("carol"), 5).await.unwrap();
-        let kept = keys.part(None).await.unwrap().pop().unwrap();
-        let found = |needle: &[u8]| {
-            let files = std::fs::read_dir(dir.path()).unwrap();
-            files
-                .map(|file| std::fs::read(file.unwrap().path()).unwrap())
-                .any(|bytes| bytes.windows(needle.len()).any(|part| part == needle))
-        };
-        let seed = Zeroizing::new(made.0.to_bytes());
-        assert!(found(&kept.sealed) && !found(seed.as_slice()));
-        keys.destroy(vec![kept.name.clone()]).await.unwrap();
-        assert!(!found(&kept.sealed) && !found(&kept.name.public_key));
-    }
-}
+mod tests;

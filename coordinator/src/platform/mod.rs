@@ -10,8 +10,10 @@
 //! | [`clusters`] | which clusters there are, and a client for each |
 //! | [`managed`] | users whose keys the platform keeps, and signs with |
 //! | [`erase`] | bodies of erased versions are removed |
+//! | [`leftovers`] | bodies and keys of uploads of which it is not known yet whether they are on the record |
 //! | [`master`] | rotation of the master key, and the rewrapping that follows from it |
 //! | [`rewrap`] | document keys are wrapped anew under another cluster key |
+//! | [`owned`] | what a user owns |
 //! | [`parts`] | uploads in parts, which go on after an interruption |
 //! | [`prepared`] | what waits for a signature |
 //! | [`version_keys`] | the platform's half of the keys of what is under platform encryption |
@@ -26,8 +28,10 @@ mod clusters;
 mod end_to_end;
 mod erase;
 mod error;
+mod leftovers;
 mod managed;
 mod master;
+mod owned;
 mod parts;
 mod prepared;
 mod read;
@@ -46,12 +50,12 @@ use cryptonode::telemetry::Telemetry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-use crate::body_store::{BodyStore, Note};
+use crate::body_store::BodyStore;
 use crate::config::Limits;
 use crate::key_store::KeyStore;
 use crate::master_key::MasterKey;
 use crate::record::{
-    Author, Body, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction,
+    Author, Identifier, Receipt, RecordError, RecordHandle, SignedTransaction, Transaction,
     UnsignedTransaction, UserName,
 };
 
@@ -61,11 +65,15 @@ pub use end_to_end::{EndToEndRequest, Relayed, SealedStream};
 pub use error::PlatformError;
 pub use managed::{ManagedKeyError, ManagedKeys, NewKey};
 pub use master::{MasterKeyView, MasterKeysView, RewrapProgress, UnderMasterKey};
-pub use parts::{BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, piece_pointers};
-pub use read::{CommitRead, PreparedRead, ReadRequest, ReadStream};
+pub use owned::Owned;
+pub use parts::{
+    BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, WrittenParts, piece_pointers,
+};
+pub use prepared::PreparedTransaction;
+pub use read::{CommitRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf};
-pub use rewrap::{PreparedRewrap, RewrapRequest, RewrapStep};
-pub use write::{PreparedUpload, WriteRequest};
+pub use rewrap::{RewrapRequest, RewrapStep};
+pub use write::WriteRequest;
 
 /// How long a transfer waits for its turn before it is told to come back.
 const WAIT_FOR_TURN: Duration = Duration::from_secs(5);
@@ -130,10 +138,14 @@ pub struct Platform {
     tracing: Tracing,
     /// Erased documents whose bodies could not be removed yet.
     erased: erase::Due,
+    /// Uploads of which it is not known yet whether they are on the record.
+    leftovers: leftovers::Leftovers,
+    /// When this process began, milliseconds since the Unix epoch.
+    started_ms: u64,
 }
 
 impl Platform {
-    /// Puts the parts together and removes the bodies that an earlier process stored and never committed.
+    /// Puts the parts together, and removes what an earlier process left of uploads that were never committed, as far as the record tells.
     pub async fn start(parts: Parts) -> Result<Arc<Self>, PlatformError> {
         let Parts {
             record,
@@ -148,6 +160,7 @@ impl Platform {
             tracing,
         } = parts;
         let lifetime = Duration::from_secs(limits.prepared_s);
+        let leftovers = leftovers::Leftovers::of(bodies.earlier_notes()?);
         let platform = Self {
             transfers: Arc::new(Semaphore::new(limits.transfers)),
             uploads: prepared::Prepared::new(limits.prepared, lifetime),
@@ -168,19 +181,11 @@ impl Platform {
             limits,
             tracing,
             erased: erase::Due::default(),
+            leftovers,
+            started_ms: now_ms(),
         };
-        let removed = platform
-            .bodies
-            .remove_orphans(async |note| platform.is_committed(note))
-            .await?;
-        if removed > 0 {
-            tracing::info!(
-                removed,
-                "removed bodies that were stored and never committed"
-            );
-        }
         platform.remove_unfinished_pieces().await?;
-        platform.settle_all().await?;
+        platform.settle_leftovers().await?;
         platform.remove_all_erased().await?;
         platform.sweep_managed().await;
         Ok(Arc::new(platform))
@@ -248,6 +253,9 @@ impl Platform {
             self.give_up(waiting).await;
         }
         self.remove_due().await;
+        if let Err(e) = self.settle_leftovers().await {
+            tracing::warn!(error = %e, "what uploads left behind is looked at again later");
+        }
         self.sweep_managed().await;
         if let Err(e) = self.keys.flush().await {
             tracing::warn!(error = %e, "what was committed is noted later");
@@ -269,16 +277,6 @@ impl Platform {
         Ok(self.record.submit(signed).await?)
     }
 
-    /// Whether the record holds the version with this very encrypted pointer.
-    fn is_committed(&self, note: &Note) -> bool {
-        self.record.with_state(|state| {
-            let content = state.version(&note.name()).and_then(|version| version.content.as_ref());
-            content.is_some_and(
-                |content| matches!(&content.body, Body::OffChain { pointer } if *pointer == note.sealed_pointer),
-            )
-        })
-    }
-
     /// Waits for a turn to move a body.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, PlatformError> {
         match tokio::time::timeout(WAIT_FOR_TURN, self.transfers.clone().acquire_owned()).await {
@@ -297,10 +295,15 @@ impl Platform {
             ledger: self.record.ledger(),
             author,
             nonce: randomness::public(),
-            expires_ms: now_ms()
-                .saturating_add(u64::try_from(self.uploads.lifetime().as_millis()).unwrap_or(0)),
+            expires_ms: self.prepared_until(),
             transaction,
         }
+    }
+
+    /// Until when what is prepared now may come onto the record.
+    fn prepared_until(&self) -> u64 {
+        let lifetime = u64::try_from(self.uploads.lifetime().as_millis());
+        now_ms().saturating_add(lifetime.unwrap_or(0))
     }
 }
 

@@ -6,6 +6,17 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::record::UnsignedTransaction;
+
+/// A transaction that waits for its signature.
+#[derive(Debug, Clone)]
+pub struct PreparedTransaction {
+    /// Names what it belongs to at this platform: a stored body, a read, a rewrap.
+    pub id: Uuid,
+    /// What its author is to check and sign.
+    pub transaction: UnsignedTransaction,
+}
+
 struct Waiting<T> {
     tenant: String,
     until: Instant,

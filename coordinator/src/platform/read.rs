@@ -31,7 +31,7 @@ use super::byte_range::ByteRange;
 use super::report::{Begun, NodeReport, OrganisationReport, ReadReport, ReportOf, ms};
 use super::stored_body::{Opened, Place, Times, verified};
 use super::version_keys::split_pointer;
-use super::{Platform, PlatformError, Tracing};
+use super::{Platform, PlatformError, PreparedTransaction, Tracing};
 use crate::body_store::Pointer;
 use crate::envelope::{DocumentKey, EnvelopeError, SealedBody};
 use crate::record::{
@@ -51,15 +51,6 @@ pub struct ReadRequest {
     pub version: Option<u64>,
     /// Who will sign.
     pub reader: UserName,
-}
-
-/// A read that waits for its signature.
-#[derive(Debug, Clone)]
-pub struct PreparedRead {
-    /// Names it at this platform.
-    pub id: Uuid,
-    /// What the reader is to check and sign.
-    pub transaction: UnsignedTransaction,
 }
 
 /// A document on its way to its reader.
@@ -163,7 +154,7 @@ impl Platform {
     /// # Errors
     ///
     /// [`PlatformError::NotFound`]; [`PlatformError::WrappedKey`] if the record holds a key that is none.
-    pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedRead, PlatformError> {
+    pub fn prepare_read(&self, request: ReadRequest) -> Result<PreparedTransaction, PlatformError> {
         // The reader's: the document may be another tenant's.
         let tenant = request.reader.tenant.clone();
         let (waiting, transaction) = self.look_up(request)?;
@@ -171,7 +162,7 @@ impl Platform {
             .reads
             .insert(tenant.as_str(), waiting, Instant::now())
             .map_err(|_| PlatformError::Busy)?;
-        Ok(PreparedRead { id, transaction })
+        Ok(PreparedTransaction { id, transaction })
     }
 
     /// What a read needs, and its transaction.

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::read::{self, report_of};
 use super::write::wrap_for_cluster;
-use super::{Platform, PlatformError, ReadRequest};
+use super::{Platform, PlatformError, PreparedTransaction, ReadRequest};
 use crate::envelope::{DocumentKey, SealedBody};
 use crate::record::{
     DatasetName, DocumentVersion, Encryption, Identifier, KeyWrapping, Receipt, RecordError,
@@ -40,20 +40,11 @@ pub struct RewrapRequest {
     pub author: UserName,
 }
 
-/// A step that waits for its signature.
-#[derive(Debug, Clone)]
-pub struct PreparedRewrap {
-    /// Names it at this platform.
-    pub id: Uuid,
-    /// What the owner is to check and sign: a read, or the rewrap itself.
-    pub transaction: UnsignedTransaction,
-}
-
 /// What follows a signed step.
 #[derive(Debug, Clone)]
 pub enum RewrapStep {
     /// Another one to sign.
-    Next(Box<PreparedRewrap>),
+    Next(Box<PreparedTransaction>),
     /// It is on the record.
     Done(Receipt),
 }
@@ -84,7 +75,7 @@ impl Platform {
     pub async fn prepare_rewrap(
         &self,
         request: RewrapRequest,
-    ) -> Result<PreparedRewrap, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let RewrapRequest {
             dataset,
             document,
@@ -177,7 +168,7 @@ impl Platform {
         version: &DocumentVersion,
         key: &DocumentKey,
         author: UserName,
-    ) -> Result<PreparedRewrap, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let content = version.content.as_ref();
         let content = content.ok_or_else(|| self.not_wrapped(name, "erased"))?;
         // What does not open the body is not wrapped: the wrapped key that is there might still.
@@ -206,12 +197,12 @@ impl Platform {
         tenant: &Identifier,
         waiting: Waiting,
         transaction: UnsignedTransaction,
-    ) -> Result<PreparedRewrap, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let inserted = self
             .rewraps
             .insert(tenant.as_str(), waiting, Instant::now());
         let id = inserted.map_err(|_| PlatformError::Busy)?;
-        Ok(PreparedRewrap { id, transaction })
+        Ok(PreparedTransaction { id, transaction })
     }
 
     /// The cluster key that the dataset has now.

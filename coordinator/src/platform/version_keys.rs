@@ -16,7 +16,7 @@ use crate::envelope::{
 };
 use crate::key_store::{Entry, Purpose, Put, VersionKeyId};
 use crate::master_key::wrapped_under;
-use crate::record::{Body, Content, DocumentName, KeyWrapping, VersionName};
+use crate::record::{Body, Content, DocumentName, DocumentVersion, KeyWrapping, VersionName};
 
 const LEGACY_TAG: &str = "coordinator/v1/wrapped-under-master-key";
 /// How long after it was made a key of what is not on the record is kept: far longer than a transaction is valid.
@@ -122,7 +122,8 @@ impl Platform {
         self.settle(rows, true).await
     }
 
-    /// Asks the record about all rows: those of what was not committed for a day, or is erased, go. Must run before writes start.
+    /// Asks the record about all rows from before this process: those of what was not committed for a day, or is erased, go. The record must
+    /// have caught up.
     pub(super) async fn settle_all(&self) -> Result<(), PlatformError> {
         let mut after = None;
         loop {
@@ -131,7 +132,11 @@ impl Platform {
                 return self.keys.flush().await.map_err(Into::into);
             };
             after = Some(last.id);
-            self.settle(rows, false).await?;
+            let earlier = rows
+                .into_iter()
+                .filter(|row| row.made_ms < self.started_ms)
+                .collect();
+            self.settle(earlier, false).await?;
         }
     }
 
@@ -142,9 +147,9 @@ impl Platform {
             if row.purpose == Purpose::Parts {
                 continue;
             }
-            let on_record = self.record.with_state(|state| {
-                let version = state.version(&row.name)?;
-                Some(version.content.as_ref().map(version_key_id))
+            let (on_record, record_ms) = self.record.with_state(|state| {
+                let content = |it: &DocumentVersion| it.content.as_ref().map(version_key_id);
+                (state.version(&row.name).map(content), state.time_ms())
             });
             if on_record == Some(Some(Some(row.id))) {
                 if row.purpose == Purpose::Prepared {
@@ -152,7 +157,12 @@ impl Platform {
                 }
                 continue;
             }
-            let old = row.made_ms.saturating_add(NEVER_COMMITTED_MS) < now_ms();
+            // Others may bring a transaction onto the record at any time before its expiry; the record's own time says when that is over.
+            let time_ms = match self.record.orders_alone() {
+                true => now_ms(),
+                false => record_ms,
+            };
+            let old = row.made_ms.saturating_add(NEVER_COMMITTED_MS) < time_ms;
             let over = match on_record {
                 // Erased.
                 Some(None) => true,

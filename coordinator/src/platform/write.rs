@@ -9,7 +9,7 @@
 //!
 //! The body goes into the transaction or into the body store, as the dataset says. If nothing is signed in
 //! time, or the process dies, the body is removed. If the record stopped in the middle of a commit, nobody knows whether it will
-//! be found there: then the body stays, and the next start, which does know, removes it or not.
+//! be found there: then the body stays until the record tells ([`super::leftovers`]).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use futures_util::{Stream, StreamExt as _};
 use reencrypt::Point;
 use uuid::Uuid;
 
-use super::{Platform, PlatformError};
+use super::{Platform, PlatformError, PreparedTransaction};
 use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
 use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody};
 use crate::key_store::VersionKeyId;
@@ -50,19 +50,12 @@ pub struct WriteRequest {
     pub content_type: Option<String>,
 }
 
-/// A stored body whose transaction waits for its signature.
-#[derive(Debug, Clone)]
-pub struct PreparedUpload {
-    /// Names it at this platform.
-    pub id: Uuid,
-    /// What the author is to check and sign.
-    pub transaction: UnsignedTransaction,
-}
-
 /// What waits.
 pub(super) struct Waiting {
     transaction: TransactionId,
-    version: VersionName,
+    pub(super) version: VersionName,
+    /// When the transaction expires.
+    pub(super) expires_ms: u64,
     /// Absent where the body is in the transaction.
     note: Option<Note>,
     /// The version key that was made for it, where there is one.
@@ -79,7 +72,7 @@ impl Platform {
         &self,
         request: WriteRequest,
         body: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<PreparedUpload, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let (name, encryption, storage) = self.check_write(&request)?;
         let _turn = self.turn().await?;
         let keys = (encryption != Encryption::None).then(|| {
@@ -121,6 +114,7 @@ impl Platform {
         let waiting = Waiting {
             transaction: transaction.id(),
             version: name.clone(),
+            expires_ms: transaction.expires_ms,
             note: stored.and_then(UncommittedBody::into_note),
             version_key: made.0,
         };
@@ -128,7 +122,7 @@ impl Platform {
             .uploads
             .insert(name.tenant.as_str(), waiting, Instant::now())
         {
-            Ok(id) => Ok(PreparedUpload { id, transaction }),
+            Ok(id) => Ok(PreparedTransaction { id, transaction }),
             Err(waiting) => {
                 self.give_up(waiting).await;
                 Err(PlatformError::Busy)
@@ -162,13 +156,14 @@ impl Platform {
                 (wrapped, key, Some(document_key))
             }
         };
+        let expires_ms = self.prepared_until();
         let (body, stored) = match stored {
             Stored::OnLedger(bytes) => (Body::OnLedger(bytes), None),
             Stored::OffChain(mut stored) => {
                 let pointer = self
                     .seal_pointer(document_key.as_ref(), stored.pointer(), name, &sealed, made)
                     .await?;
-                stored.seal(&pointer).await?;
+                stored.seal(&pointer, expires_ms).await?;
                 (Body::OffChain { pointer }, Some(stored))
             }
         };
@@ -184,7 +179,10 @@ impl Platform {
             key,
             body,
         };
-        let transaction = self.unsigned(request.author.clone(), Transaction::Write(write));
+        let transaction = UnsignedTransaction {
+            expires_ms,
+            ..self.unsigned(request.author.clone(), Transaction::Write(write))
+        };
         Ok((transaction, stored))
     }
 
@@ -224,8 +222,8 @@ impl Platform {
                 self.settled(waiting.what()).await;
                 self.parts_committed(id).await;
             }
-            // It may be found on the record after a restart, which then sees to body and note.
-            Err(e) if e.leaves_open() => {}
+            // It may be found on the record later: the sweeps, or a restart, then see to body and note.
+            Err(e) if e.leaves_open() => self.leave_open(waiting.into_inner()),
             Err(e) if e.is_outrun() => self.give_up(waiting.into_inner()).await,
             Err(_) => self.uploads.put_back(id, waiting),
         }

@@ -167,6 +167,11 @@ pub trait Engine: Send + Sync + 'static {
         false
     }
 
+    /// Whether transactions come onto the record through this process alone: then what is not there when it starts never comes.
+    fn orders_alone(&self) -> bool {
+        false
+    }
+
     /// Finishes what was submitted, takes nothing more, and closes the stores.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
@@ -240,6 +245,21 @@ impl RecordHandle {
     /// [`RecordError`] if the peers have stopped.
     pub async fn checkpoint(&self) -> Result<String, RecordError> {
         self.engine.checkpoint().await
+    }
+
+    /// Whether transactions come onto the record through this process alone: then what is not there when it starts never comes. Otherwise
+    /// what has not expired by the time of the record's last block may still come, and what has expired is here if it came at all.
+    #[must_use]
+    pub fn orders_alone(&self) -> bool {
+        self.engine.orders_alone()
+    }
+
+    /// What became of a transaction that is on the record; without its events.
+    ///
+    /// # Errors
+    /// [`RecordError::Store`]
+    pub fn receipt(&self, id: &TransactionId) -> Result<Option<Receipt>, RecordError> {
+        Ok(self.engine.replica().receipt(id)?)
     }
 
     /// A transaction that is on the record, with its position.

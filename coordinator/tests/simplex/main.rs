@@ -11,6 +11,7 @@ mod early;
 mod elsewhere;
 mod epochs;
 mod federation;
+mod leftovers;
 mod liar;
 mod order;
 mod platform;

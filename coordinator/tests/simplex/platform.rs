@@ -12,7 +12,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_coordinator");
 pub(crate) struct Platform {
     pub(crate) dir: PathBuf,
     child: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Drop for Platform {
@@ -73,6 +73,12 @@ impl Platform {
     pub(crate) fn stop(&mut self) {
         drop(self.child.stdin.take());
         assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Ends it as a loss of power would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Starts it again, with what is in its folder now.

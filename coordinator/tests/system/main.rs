@@ -10,6 +10,7 @@
 mod answers;
 mod audits;
 mod authentication;
+mod bound_keys;
 mod certificates;
 mod cluster;
 mod command_line;

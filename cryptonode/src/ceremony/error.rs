@@ -17,6 +17,11 @@ pub enum CeremonyError {
         "this node was restored from its recovery phrase and has forgotten what it promised: it serves reads, and takes part in no ceremony under this identity; replace it by a new node"
     )]
     Restored,
+    /// Its audit log was set back.
+    #[error(
+        "this node's audit log is older than what the other members have cosigned of it: the folder was set back, and has forgotten what it promised, so that it takes part in no ceremony; put the newer folder back, or if that is lost make the node anew from its phrase with `cryptonode restore`"
+    )]
+    SetBack,
     /// A name that no member has.
     #[error(
         "no configured member is called {name:?}: `cryptonode member list` shows them, `cryptonode member add` adds one"
@@ -171,6 +176,9 @@ pub enum CeremonyError {
     /// What is in the store.
     #[error(transparent)]
     Records(#[from] RecordsError),
+    /// That something was confirmed could not be written beside the store.
+    #[error(transparent)]
+    Unmarked(#[from] crate::set_back::SetBackError),
     /// Consent to a policy is recorded before it is given.
     #[error("nothing was agreed to, since the audit log takes no record of it: {0}")]
     Audit(AuditError),
@@ -195,6 +203,7 @@ impl CeremonyError {
         match self {
             Self::NoPolicy => "no-policy",
             Self::Restored => "restored-node",
+            Self::SetBack => "set-back",
             Self::NoSuchMember { .. } => "no-such-member",
             Self::UnknownMember { .. } => "unknown-member",
             Self::TooMany { .. } => "too-many-ceremonies",
@@ -219,7 +228,7 @@ impl CeremonyError {
             Self::Proposal(error) => error.code(),
             Self::Fault(fault) => fault.code(),
             Self::State { .. } => "ceremony-state",
-            Self::Store(_) | Self::Records(_) => "store",
+            Self::Store(_) | Self::Records(_) | Self::Unmarked(_) => "store",
             Self::Audit(error) => error.code(),
             Self::Tls(_) => "own-identity",
             Self::Stopping => "stopping",

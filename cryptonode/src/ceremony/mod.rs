@@ -27,6 +27,7 @@ mod forgetting;
 mod handing_on;
 mod lead;
 mod policy;
+mod propose_again;
 mod proposing;
 mod seat;
 mod succession;
@@ -36,9 +37,11 @@ mod view;
 pub use desk::{Advanced, Desk, Step};
 pub use error::CeremonyError;
 pub(crate) use proposing::Wish;
+pub(crate) use view::when;
 pub use view::{CeremonyView, Excluded, OtherVersion, ReshareView, Waiting};
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,7 +51,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
-use crate::audit::AuditLog;
+use crate::audit::{AuditError, AuditLog};
 use crate::client::{Dialer, PeerOptions};
 use crate::config::LiveConfig;
 use crate::daemon::clock_s;
@@ -63,6 +66,8 @@ use seat::Seat;
 /// How often ceremonies that nobody asks about any more are looked at, whether they have expired, and keys, whether their
 /// certificate is still missing because whoever was to ask for it is gone.
 const CHECK: Duration = Duration::from_secs(10);
+/// A leader that has asked nothing for so many seconds is said to be silent: it tells that it is there every 20 at most.
+const SILENT_S: u64 = 45;
 /// For a member's answer: it may have to check the deals of all others.
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -71,8 +76,10 @@ pub type CeremonyId = [u8; 16];
 
 /// What the ceremonies need of the node.
 pub(crate) struct Surroundings {
+    /// The node's folder.
+    pub(crate) folder: PathBuf,
     pub(crate) own: MemberIdentity,
-    pub(crate) signing: SigningKey,
+    pub(crate) signing: Arc<SigningKey>,
     pub(crate) policy: Option<certs::Policy>,
     pub(crate) live: Arc<LiveConfig>,
     pub(crate) store: Arc<Store>,
@@ -96,6 +103,8 @@ pub(crate) struct Ceremonies {
     /// Held while a machine takes a step that depends on what other reshares have confirmed on the same base, and while it is looked
     /// which policies ceremonies need.
     resharing: Mutex<()>,
+    /// Whether a confirmation is durable that has not been counted beside the store yet: it does not leave before.
+    uncounted: Mutex<bool>,
     /// Ceremonies in the order in which this node has heard of them since its start.
     arrived: Mutex<Vec<CeremonyId>>,
     /// Counts changes, for those that wait for one.
@@ -119,7 +128,7 @@ impl Ceremonies {
                 }
             })?;
         let local = LocalNode {
-            identity: around.signing.clone(),
+            identity: Arc::clone(&around.signing),
             recovery_public,
             // A node without a policy takes no new part in anything; the zeros are compared with nothing then.
             policy_hash: around.policy.as_ref().map_or([0; 32], certs::Policy::hash),
@@ -165,6 +174,7 @@ impl Ceremonies {
             led: Mutex::new(led),
             made: Mutex::new(made),
             resharing: Mutex::default(),
+            uncounted: Mutex::default(),
             arrived: Mutex::default(),
             changes: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
@@ -226,6 +236,7 @@ impl Ceremonies {
         id: &str,
         consent: Option<[u8; 32]>,
     ) -> Result<CeremonyView, CeremonyError> {
+        self.remembers()?;
         let seat = self.seat(&self.find(Some(id))?)?;
         let undecided = seat.stage() == Some(MemberStage::Proposed);
         let proposal = seat.with(|machine| machine.proposal().cloned()).flatten();
@@ -286,6 +297,18 @@ impl Ceremonies {
         }
     }
 
+    /// Whether this node knows what it has promised. One that was restored from its phrase does not, nor one whose folder was set back, as the other
+    /// members have shown it.
+    pub(super) fn remembers(&self) -> Result<(), CeremonyError> {
+        if self.is_restored() {
+            return Err(CeremonyError::Restored);
+        }
+        match self.around.audit.health() {
+            Err(AuditError::RolledBack { .. }) => Err(CeremonyError::SetBack),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether this node was restored from its phrase, and so takes part in no ceremony.
     pub(crate) fn is_restored(&self) -> bool {
         self.around.restored
@@ -299,16 +322,18 @@ impl Ceremonies {
         // Looked up after the view: whoever is seen to have activated has made the key.
         let made = |id: &CeremonyId| lock(&self.made).get(id).cloned();
         let as_leader = |id: &CeremonyId, led: &Led| self.is_seen_as_leader(led, seats.get(id));
+        let own = &self.around.own;
+        let silent_s = SILENT_S.min(self.around.live.now().ceremony.patience_s.into());
         for (id, seat) in &seats {
             if !led.get(id).is_some_and(|led| as_leader(id, led)) {
-                views.extend(seat.view().map(|(proposed, mut view)| {
+                views.extend(seat.view(&own.name, silent_s).map(|(proposed, mut view)| {
                     view.public_key = made(id).map(|made| made.public_key.clone());
                     (proposed, view)
                 }));
             }
         }
         for (id, led) in led.iter().filter(|(id, led)| as_leader(id, led)) {
-            let (proposed, mut view) = led.view(&self.around.own.name);
+            let (proposed, mut view) = led.view(own);
             if let Some(made) = made(id) {
                 view.public_key = Some(made.public_key.clone());
                 if view.succeeded() && made.certificate().is_none() {

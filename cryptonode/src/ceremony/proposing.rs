@@ -41,9 +41,7 @@ impl Ceremonies {
         self: &Arc<Self>,
         wish: Wish,
     ) -> Result<CeremonyView, CeremonyError> {
-        if self.is_restored() {
-            return Err(CeremonyError::Restored);
-        }
+        self.remembers()?;
         let (proposal, policy) = self.proposal_for(&wish)?;
         if wish.policy.is_some() {
             self.record_consent("propose-policy", &proposal).await?;

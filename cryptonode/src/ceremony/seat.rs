@@ -1,5 +1,7 @@
 //! This node as a member: one machine for each ceremony, its state durable before each reply.
 
+mod view;
+
 use std::sync::{Arc, Mutex};
 
 use dkg::{About, Fault, LocalNode, Member, MemberOutput, MemberStage, Message};
@@ -8,13 +10,9 @@ use super::certify::Made;
 use super::desk::Step;
 use super::forgetting::may_be_made_up_for;
 use super::policy::restore;
-use super::view::{excluded, proposer, reshared};
-use super::{
-    Ceremonies, CeremonyError, CeremonyId, CeremonyView, OtherVersion, Surroundings, is_decided,
-    lock,
-};
+use super::{Ceremonies, CeremonyError, CeremonyId, Surroundings, is_decided, lock};
 use crate::daemon::clock_s;
-use crate::server::SOFTWARE;
+use crate::set_back;
 use crate::store::Table;
 
 /// Most ceremonies that may be open here at a time: each costs a record, and only members can propose one.
@@ -101,85 +99,6 @@ impl Seat {
     pub(super) fn stage(&self) -> Option<MemberStage> {
         lock(&self.machine).as_ref().map(Member::stage)
     }
-
-    /// The ceremony as this member sees it, with the time when it was proposed; `None` before there is a proposal.
-    pub(super) fn view(&self) -> Option<(u64, CeremonyView)> {
-        let machine = lock(&self.machine);
-        let machine = machine.as_ref()?;
-        let proposal = machine.proposal()?;
-        let stage = machine.stage();
-        let id = hex::encode(proposal.id());
-        let leader = machine.led_by();
-        let outcome = match stage {
-            MemberStage::Activated => Some("activated"),
-            MemberStage::Closed => Some("abandoned"),
-            _ => None,
-        };
-        let sentence = match stage {
-            MemberStage::Proposed => Some(format!(
-                "It waits for this node's operator: cryptonode ceremony accept {id}"
-            )),
-            MemberStage::DealsWanted => Some(
-                "This member's share does not fit the sums; it waits for the whole deals to see why."
-                    .to_owned(),
-            ),
-            MemberStage::Complained => Some(
-                "This member has shown that a dealer gave it a wrong share; the leader names it."
-                    .to_owned(),
-            ),
-            MemberStage::Confirmed => Some(
-                "This member holds its share and waits for the others' confirmations.".to_owned(),
-            ),
-            MemberStage::Closed => machine.closed_because().map(str::to_owned),
-            _ => None,
-        };
-        // Who is waited for, the leader knows.
-        let leading = leader.map(|leader| {
-            format!(
-                "{} leads: `cryptonode ceremony status` there names who is being waited for.",
-                leader.name
-            )
-        });
-        let sentence = sentence.or_else(|| leading.filter(|_| !is_decided(stage)));
-        let proposer = proposer(proposal);
-        let other_versions = (proposal.software() != SOFTWARE).then(|| OtherVersion {
-            member: proposer.clone(),
-            software: proposal.software().to_owned(),
-        });
-        let view = CeremonyView {
-            other_versions: other_versions.into_iter().collect(),
-            id,
-            led: false,
-            leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
-            proposed_by: proposer,
-            words: proposal.words(),
-            created: proposal.created(),
-            may_be_absent: proposal.may_be_absent(),
-            software: proposal.software().to_owned(),
-            step: stage.name().to_owned(),
-            decided: is_decided(stage),
-            outcome: outcome.map(str::to_owned),
-            threshold: proposal.threshold(),
-            members: proposal
-                .members()
-                .iter()
-                .map(|member| member.name.clone())
-                .collect(),
-            reshare: reshared(proposal),
-            waiting_for: Vec::new(),
-            expires: proposal.expires(),
-            public_key: None,
-            culprits: Vec::new(),
-            sentence,
-            attempt: machine.attempt(),
-            excluded: excluded(
-                machine.exclusions().iter().chain(machine.accused()),
-                proposal,
-            ),
-            policy_hash: hex::encode(proposal.policy_hash()),
-        };
-        Some((proposal.created(), view))
-    }
 }
 
 impl Ceremonies {
@@ -227,8 +146,8 @@ impl Ceremonies {
         let Some(id) = about.ceremony else {
             return Ok(Message::refusal(about, &Fault::OtherCeremony));
         };
-        if self.is_restored() {
-            return Ok(refusal(about, &CeremonyError::Restored));
+        if let Err(error) = self.remembers() {
+            return Ok(refusal(about, &error));
         }
         if let Some(answer) = self.answer_signing(from, &message) {
             return answer;
@@ -364,7 +283,7 @@ impl Ceremonies {
             Some(machine) => machine,
             None => self.reread(id, seat.policy.as_ref())?,
         };
-        let before = machine.stage();
+        let (before, waited) = (machine.stage(), waited_for(&machine));
         let output = match step(&mut machine) {
             Ok(output) => output,
             Err(fault) => {
@@ -373,6 +292,8 @@ impl Ceremonies {
                 return Err(fault.into());
             }
         };
+        let confirms = matches!(output.reply, Message::Confirmed { .. });
+        let confirms_anew = confirms && output.persist.is_some();
         // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
         let overlap_s = self.around.live.now().ceremony.overlap_s;
         let step = Step {
@@ -383,7 +304,10 @@ impl Ceremonies {
             output,
         };
         let advanced = self.desk.settle(step, clock_s(), overlap_s)?;
-        let stage = machine.stage();
+        if confirms {
+            self.count_confirmation(confirms_anew)?;
+        }
+        let (stage, waits) = (machine.stage(), waited_for(&machine));
         // Before anybody can see that the member has activated.
         let made = advanced.key.as_deref().map_or(Ok(()), |key| {
             let (id, made) = Made::of(key)?;
@@ -401,9 +325,23 @@ impl Ceremonies {
         }
         if stage != before {
             tracing::info!(ceremony = %hex::encode(id), from = before.name(), to = stage.name(), "ceremony");
+        }
+        if stage != before || waits != waited {
             self.notify();
         }
         Ok(advanced.reply)
+    }
+
+    /// Has the node's folder remember a confirmation, so that no older store is asked to confirm again.
+    fn count_confirmation(&self, is_new: bool) -> Result<(), CeremonyError> {
+        let mut uncounted = lock(&self.uncounted);
+        *uncounted |= is_new;
+        if *uncounted {
+            let Surroundings { folder, store, .. } = &self.around;
+            set_back::mark_confirmation(folder, store)?;
+            *uncounted = false;
+        }
+        Ok(())
     }
 
     /// The machine as the disk has it, after a write of which it is not known whether it succeeded.
@@ -444,6 +382,13 @@ impl Ceremonies {
             }
         }
     }
+}
+
+/// Who leads, and for whom it says that it waits.
+fn waited_for(machine: &Member) -> Option<Vec<[u8; 32]>> {
+    let waits = machine.waits()?;
+    let all = std::iter::once(waits.leader).chain(waits.told);
+    Some(all.map(|member| member.identity).collect())
 }
 
 /// The answer that tells the leader what this node's operator has to do.

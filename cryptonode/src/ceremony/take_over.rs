@@ -18,7 +18,7 @@ use crate::daemon::clock_s;
 impl Ceremonies {
     /// Takes over the lead of every ceremony in which it is this node's turn.
     pub(super) async fn take_over_due(self: &Arc<Self>) {
-        if self.is_restored() {
+        if self.remembers().is_err() {
             return;
         }
         let seats = lock(&self.seats).clone();

@@ -8,6 +8,7 @@
 )]
 
 mod cluster;
+mod forgetful;
 
 use dkg::{Leader, Message};
 
@@ -51,7 +52,11 @@ async fn signed(nodes: &[Node]) {
 
 /// Makes a key by hand, with its certificate.
 async fn key_by_hand(nodes: &[Node], threshold: u16) {
-    let mut leader = nodes[0].leader(&wish(threshold));
+    let wish = Wish {
+        allow_few_members: true,
+        ..wish(threshold)
+    };
+    let mut leader = nodes[0].leader(&wish);
     let ceremony = leader.ceremony();
     let (certificate, _) = drive(nodes, &nodes[0], &mut leader, None);
     for node in nodes {
@@ -114,7 +119,8 @@ async fn nothing_of_a_decided_ceremony_stays_but_its_key() {
     let made = nodes[0].ceremonies.propose(open_for(8, 2)).await.unwrap();
     signed(&nodes).await;
     // One that comes to nothing.
-    nodes[2].shut(&["begin"]);
+    // Whoever leads, its own member alone begins.
+    nodes.iter().for_each(|node| node.shut(&["begin"]));
     let given_up = nodes[1].ceremonies.propose(open_for(8, 2)).await.unwrap();
     until("all have heard of it", || {
         nodes
@@ -429,4 +435,63 @@ async fn one_proposer_cannot_have_a_node_remember_any_number_of_ceremonies() {
     // Others, its own operator among them, still can.
     let own = n1.ceremonies.propose(wish(1)).await.unwrap();
     until("it has a place", || n1.stage(&id(&own)).is_some()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_told_only_if_it_can_be_carried_out() {
+    let nodes = cluster(&["n1", "n2", "n3", "n4"], STEADY);
+    let own = nodes[0].own.identity;
+    let told = |wish: &Wish, gone: &[usize]| {
+        let (proposal, _) = nodes[0].ceremonies.proposal_for(wish).unwrap();
+        let gone = gone.iter().map(|place| nodes[*place].own.identity);
+        let words = propose_again::without(&proposal, &gone.collect(), &own)?;
+        Some(words.join(" "))
+    };
+    for gone in [&[][..], &[0], &[0, 1], &[1, 2, 3]] {
+        assert_eq!(told(&wish(2), gone), None, "{gone:?}");
+    }
+    let one = told(&wish(2), &[3]).unwrap();
+    assert!(one.starts_with("ceremony propose --threshold 2 --members n"));
+    assert!(
+        !one.contains("n4") && !one.contains("--allow-few-members"),
+        "{one}"
+    );
+    let two = told(&wish(2), &[3, 1]).unwrap();
+    assert!(two.ends_with(" --allow-few-members"), "{two}");
+    let spare = Wish {
+        may_be_absent: 3,
+        ..wish(1)
+    };
+    let spare = told(&spare, &[3]).unwrap();
+    assert!(spare.ends_with(" --may-be-absent 2"), "{spare}");
+    // A key that takes three of its four members to be handed on.
+    key_by_hand(&nodes, 3).await;
+    let few = Wish {
+        allow_few_members: true,
+        ..reshare(Some(2))
+    };
+    assert!(told(&few, &[3]).unwrap().contains(" --absent n4 "));
+    assert_eq!(told(&few, &[3, 2]), None);
+    let other_policy = Wish {
+        policy: Some(policy(&["Clinic"])),
+        ..few
+    };
+    assert_eq!(told(&other_policy, &[3]), None);
+    // Who cannot be reached is to be proposed without, unless it will be left out anyway.
+    nodes[3].shut(&["*"]);
+    for may_be_absent in [1, 0] {
+        let wish = Wish {
+            may_be_absent,
+            ..wish(2)
+        };
+        let id = nodes[0].ceremonies.propose(wish).await.unwrap().id;
+        let view = || nodes[0].ceremonies.view(Some(&id)).unwrap();
+        until("it is tried", || {
+            let view = view();
+            let mut waiting = view.waiting_for.iter();
+            waiting.any(|one| one.member == "n4" && !one.heard.is_empty())
+        })
+        .await;
+        assert_eq!(view().propose_again.is_some(), may_be_absent == 0);
+    }
 }

@@ -43,8 +43,13 @@ pub struct CeremonyView {
     /// What is handed on, if it is a reshare.
     #[serde(default)]
     pub reshare: Option<ReshareView>,
-    /// Those that are waited for now, each with what was last heard of it; known to the leader only.
+    /// Those that are waited for now, each with what was last heard of it. The leader knows it; a member that follows shows those that the leader
+    /// names, and the leader.
     pub waiting_for: Vec<Waiting>,
+    /// What follows `cryptonode` in the command that proposes the same without the members that are at fault or cannot be reached, if any are
+    /// and this node leads.
+    #[serde(default)]
+    pub propose_again: Option<Vec<String>>,
     /// When the proposal expires, seconds since the Unix epoch.
     pub expires: u64,
     /// Y in hexadecimal, once it is made.
@@ -190,10 +195,25 @@ pub(super) fn excluded<'a>(
 pub struct Waiting {
     /// The member's name.
     pub member: String,
-    /// What it is waited for: `acceptance`, `deal`, and so on.
+    /// What it is waited for: `acceptance`, `deal`, and so on; on a member that follows, `its answer` or `its next question`.
     pub waiting_for: String,
     /// What was last heard of it, such as why it could not be reached; empty if it is merely not done.
     pub heard: String,
+    /// Since when this node waits for it, seconds since the Unix epoch, where it is known: of the leader, since it brought this node a step further.
+    #[serde(default)]
+    pub since: Option<u64>,
+}
+
+/// A time as people read it, to the second.
+pub(crate) fn when(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .and_then(|time| {
+            time.format(&time::format_description::well_known::Rfc3339)
+                .ok()
+        })
+        .unwrap_or_else(|| seconds.to_string())
 }
 
 impl CeremonyView {

@@ -1,5 +1,7 @@
 //! `cryptonode ceremony`: commands to the running node.
 
+mod text;
+
 use std::io::IsTerminal;
 use std::path::Path;
 
@@ -7,7 +9,9 @@ use clap::Subcommand;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::output::field;
+pub(super) use text::line;
+use text::{again, print, show};
+
 use super::{Dir, Failure, Output, exit};
 use crate::admin::{self, Command};
 use crate::ceremony::CeremonyView;
@@ -62,7 +66,9 @@ Examples:
         #[arg(long, value_name = "SECONDS")]
         open_for_s: Option<u64>,
         /// How many of the members may be left out when they stay silent, decline or cheat; the ceremony then goes on without
-        /// them by itself, and names them with the evidence.
+        /// them by itself, and names them with the evidence. Nobody may unless it is said: who is left out has no share, is one spare less for
+        /// reads until the next reshare, and may have been left out on the word of whoever leads. For members that are known to be gone,
+        /// `status` has the command that proposes the same without them.
         #[arg(long, value_name = "COUNT", default_value_t = 0)]
         may_be_absent: u16,
         /// How long a member that may be left out may keep silent in a step until it is, in seconds [default: 300, or 30 if it
@@ -170,7 +176,7 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             id,
         } => {
             let view: CeremonyView = ask(&dir, &Command::CeremonyStatus { id, wait: false })?;
-            show(&view, output)
+            show(&dir, &view, output)
         }
         CeremonyCommand::Accept {
             dir: Dir { dir },
@@ -191,7 +197,7 @@ pub(super) fn run(command: CeremonyCommand, output: &mut Output) -> Result<(), F
             id,
         } => {
             let view: CeremonyView = ask(&dir, &Command::CeremonyAbort { id })?;
-            print(&view, output)
+            print(&dir, &view, output)
         }
         CeremonyCommand::Status {
             dir: Dir { dir },
@@ -212,7 +218,7 @@ pub(super) fn propose(
     if wait {
         status(dir, Some(view.id), true, output)
     } else {
-        print(&view, output)
+        print(dir, &view, output)
     }
 }
 
@@ -224,7 +230,7 @@ pub(super) fn accept(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let view: CeremonyView = ask(dir, &Command::CeremonyAccept { id, policy_hash })?;
-    print(&view, output)
+    print(dir, &view, output)
 }
 
 pub(super) fn reject(
@@ -234,7 +240,7 @@ pub(super) fn reject(
     output: &mut Output,
 ) -> Result<(), Failure> {
     let view: CeremonyView = ask(dir, &Command::CeremonyReject { id, reason })?;
-    print(&view, output)
+    print(dir, &view, output)
 }
 
 /// Compares the words, by the option or by asking on a terminal. Gives the whole id.
@@ -250,7 +256,7 @@ fn compare(
     let id = Some(id);
     let view: CeremonyView = ask(dir, &Command::CeremonyStatus { id, wait: false })?;
     if words.is_none() {
-        show(&view, output)?;
+        show(dir, &view, output)?;
     }
     confirm(&view, words, output)?;
     Ok(view.id)
@@ -316,160 +322,17 @@ pub(super) fn status(
         }
     })?;
     let view: CeremonyView = read(result)?;
-    print(&view, output)?;
+    print(dir, &view, output)?;
     if view.decided && !view.succeeded() {
         let outcome = view.outcome.as_deref().unwrap_or("failed");
+        let reason = view.sentence.as_deref().unwrap_or("no reason was given");
+        let again =
+            again(dir, &view).map(|command| format!("; to propose it without them: {command}"));
         let message = format!(
-            "the ceremony {outcome}: {}",
-            view.sentence.as_deref().unwrap_or("no reason was given")
+            "the ceremony {outcome}: {reason}{}",
+            again.unwrap_or_default()
         );
         return Err(Failure::new(exit::CEREMONY, "ceremony", message));
     }
     Ok(())
-}
-
-/// The first digits of an id, which operators can tell ceremonies apart by.
-fn short(id: &str) -> &str {
-    id.get(..8).unwrap_or(id)
-}
-
-pub(super) fn line(view: &CeremonyView) -> String {
-    let mut text = format!(
-        "{}{} led by {}, {} of {}: {}",
-        short(&view.id),
-        if view.changes_policy() {
-            " (reshare, changes the policy)"
-        } else if view.reshare.is_some() {
-            " (reshare)"
-        } else {
-            ""
-        },
-        view.leader,
-        view.threshold,
-        view.members.len(),
-        view.step
-    );
-    if view.step == "proposed" || view.step == "accepting" {
-        text.push_str(&format!(" [{}]", view.words));
-    }
-    if let Some(reason) = view.sentence.as_deref().filter(|_| view.decided) {
-        text.push_str(&format!(" ({reason})"));
-    }
-    if !view.waiting_for.is_empty() {
-        let names: Vec<&str> = view
-            .waiting_for
-            .iter()
-            .map(|waiting| waiting.member.as_str())
-            .collect();
-        text.push_str(&format!(", waiting for {}", names.join(", ")));
-    }
-    text
-}
-
-fn print(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
-    output.result(view, &lines(view))
-}
-
-/// A ceremony with everything that was proposed.
-fn show(view: &CeremonyView, output: &mut Output) -> Result<(), Failure> {
-    let mut lines = lines(view);
-    let time = |seconds: u64| {
-        i64::try_from(seconds)
-            .ok()
-            .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-            .map_or_else(|| seconds.to_string(), |at| at.to_string())
-    };
-    lines.extend([
-        field(
-            "proposed by",
-            format!("{} ({})", view.proposed_by, view.software),
-        ),
-        field("proposed", time(view.created)),
-        field("expires", time(view.expires)),
-        field("may be absent", view.may_be_absent),
-        field("policy", &view.policy_hash),
-    ]);
-    output.result(view, &lines)
-}
-
-fn lines(view: &CeremonyView) -> Vec<String> {
-    let mut lines = vec![
-        field("ceremony", &view.id),
-        field("words", &view.words),
-        field("led by", &view.leader),
-        field(
-            "key",
-            format!("{} of {}", view.threshold, view.members.join(", ")),
-        ),
-        field("step", &view.step),
-    ];
-    if let Some(reshare) = &view.reshare {
-        let list = |names: &[String]| {
-            if names.is_empty() {
-                "nobody".to_owned()
-            } else {
-                names.join(", ")
-            }
-        };
-        let mut before = vec![
-            field("reshares", &reshare.public_key),
-            field(
-                "from",
-                format!(
-                    "epoch {}, {} of {}",
-                    reshare.epoch,
-                    reshare.threshold,
-                    reshare.members.join(", ")
-                ),
-            ),
-            field("leaving", list(&reshare.leaving)),
-            field("joining", list(&reshare.joining)),
-        ];
-        if !reshare.may_be_absent.is_empty() {
-            before.push(field("may be absent", list(&reshare.may_be_absent)));
-        }
-        if view.changes_policy() {
-            let how = format!("{} (cryptonode policy diff)", view.policy_hash);
-            before.push(field("new policy", how));
-        }
-        lines.splice(2..2, before);
-    }
-    for waiting in &view.waiting_for {
-        let heard = if waiting.heard.is_empty() {
-            String::new()
-        } else {
-            format!(" ({})", waiting.heard)
-        };
-        lines.push(field(
-            "waiting for",
-            format!("{}: {}{heard}", waiting.member, waiting.waiting_for),
-        ));
-    }
-    for other in &view.other_versions {
-        lines.push(field(
-            "another version",
-            format!("{} runs {}", other.member, other.software),
-        ));
-    }
-    for excluded in &view.excluded {
-        let basis = if excluded.proved {
-            "proved"
-        } else {
-            "not proved"
-        };
-        lines.push(field(
-            "left out",
-            format!("{} ({basis}): {}", excluded.member, excluded.sentence),
-        ));
-    }
-    if let Some(key) = &view.public_key {
-        lines.push(field("public key", key));
-    }
-    if !view.culprits.is_empty() {
-        lines.push(field("at fault", view.culprits.join(", ")));
-    }
-    if let Some(sentence) = &view.sentence {
-        lines.push(sentence.clone());
-    }
-    lines
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::output::field;
 use super::{Failure, Output, exit};
-use crate::store::write_private;
+use crate::store::{write_private, write_private_folder};
 
 /// `cryptonode custody`.
 #[derive(Debug, Subcommand)]
@@ -18,6 +18,9 @@ pub(super) enum CustodyCommand {
     /// Split a recovery phrase into pieces, of which some give it back.
     #[command(after_help = "\
 Fewer pieces than are needed say nothing of the phrase. Hand each piece to another custodian, and destroy what is left here.
+
+All pieces of one split show the same six words, here and in `custody verify`: custodians read them to one another by telephone, and know that their \
+pieces belong together without showing them.
 
 Example:
   cryptonode custody split --phrase-file words --needed 3 --pieces 5 --out-dir pieces")]
@@ -31,11 +34,16 @@ Example:
         /// How many pieces to make.
         #[arg(long, value_name = "COUNT")]
         pieces: u16,
-        /// Folder for the pieces, one file each (mode 0600, must not exist).
+        /// Folder for the pieces, one file each (modes 0700 and 0600). It must not exist yet, or be empty; it is there with all pieces or not at all.
         #[arg(long, value_name = "DIR")]
         out_dir: PathBuf,
     },
     /// Check a piece without the others: that it is whole and fits what all pieces of its split have in common.
+    #[command(after_help = "\
+The words are the same for all pieces of one split. Custodians whose words differ have pieces of two splits, which do not go together.
+
+Example:
+  cryptonode custody verify piece-2-of-5")]
     Verify {
         /// The pieces' files.
         #[arg(required = true, value_name = "PIECE")]
@@ -91,20 +99,28 @@ fn split(
 ) -> Result<(), Failure> {
     let phrase = read_phrase(phrase_file)?;
     let made = custody::split(&phrase, needed, pieces, &mut crate::randomness::system())?;
-    std::fs::create_dir_all(out_dir)?;
-    let mut files = Vec::new();
-    for piece in &made {
-        let path = out_dir.join(format!("piece-{}-of-{pieces}", piece.index()));
-        let mut text = Zeroizing::new(hex::encode(piece.to_bytes().as_slice()));
-        text.push('\n');
-        write_private(&path, text.as_bytes(), false)?;
-        files.push(path);
-    }
+    let files: Vec<(String, Zeroizing<Vec<u8>>)> = made
+        .iter()
+        .map(|piece| {
+            let name = format!("piece-{}-of-{pieces}", piece.index());
+            let bytes = piece.to_bytes();
+            // Large enough from the start: growing would leave copies behind.
+            let mut text = Zeroizing::new(vec![b'\n'; 2 * bytes.len() + 1]);
+            let digits = text.get_mut(..2 * bytes.len()).unwrap_or_default();
+            hex::encode_to_slice(bytes.as_slice(), digits)
+                .map_err(|error| Failure::new(exit::FAILED, "output", error.to_string()))?;
+            Ok((name, text))
+        })
+        .collect::<Result<_, Failure>>()?;
+    write_private_folder(out_dir, &files)?;
+    let files: Vec<PathBuf> = files.iter().map(|(name, _)| out_dir.join(name)).collect();
     let identity = hex::encode(phrase.node_keys().identity.verifying_key().to_bytes());
-    let value = json!({ "identity": identity, "needed": needed, "pieces": files });
+    let words = made.first().map(CustodyPiece::words).unwrap_or_default();
+    let value = json!({ "identity": identity, "needed": needed, "words": words, "pieces": files });
     let mut lines = vec![
         field("node", identity),
         field("needed", format!("{needed} of {pieces}")),
+        field("words", words),
     ];
     lines.extend(files.iter().map(|path| field("piece", path.display())));
     output.result(&value, &lines)
@@ -129,16 +145,17 @@ fn verify(files: &[PathBuf], output: &mut Output) -> Result<(), Failure> {
         let identity = hex::encode(piece.identity());
         values.push(json!({
             "file": path, "index": piece.index(), "needed": piece.threshold(), "pieces": piece.pieces(),
-            "identity": identity,
+            "identity": identity, "words": piece.words(),
         }));
         lines.push(field(
             "good",
             format!(
-                "{}: piece {} of {}, {} are needed, node {identity}",
+                "{}: piece {} of {}, {} are needed, node {identity}, words {}",
                 path.display(),
                 piece.index(),
                 piece.pieces(),
-                piece.threshold()
+                piece.threshold(),
+                piece.words()
             ),
         ));
     }
@@ -155,11 +172,13 @@ fn join(files: &[PathBuf], phrase_out: &Path, output: &mut Output) -> Result<(),
     words.push('\n');
     write_private(phrase_out, words.as_bytes(), false)?;
     let identity = hex::encode(phrase.node_keys().identity.verifying_key().to_bytes());
-    let value = json!({ "identity": identity, "phrase_out": phrase_out });
+    let piece_words = pieces.first().map(CustodyPiece::words).unwrap_or_default();
+    let value = json!({ "identity": identity, "words": piece_words, "phrase_out": phrase_out });
     output.result(
         &value,
         &[
             field("node", identity),
+            field("words", piece_words),
             field("written", phrase_out.display()),
         ],
     )

@@ -40,6 +40,7 @@ impl From<FolderError> for Failure {
             FolderError::InUse { .. } => (exit::IN_USE, "folder-in-use"),
             FolderError::NoNode { .. } => (exit::NO_NODE, "no-node"),
             FolderError::Occupied { .. } => (exit::FAILED, "folder-occupied"),
+            FolderError::NotEmpty { .. } => (exit::FAILED, "folder-not-empty"),
             FolderError::Open { .. } => (exit::FAILED, "folder-open"),
             FolderError::Io { .. } => (exit::FAILED, "disk"),
         };

@@ -10,6 +10,7 @@ use super::ceremony::ask;
 use super::output::field;
 use super::{Dir, Failure, Output, exit};
 use crate::admin::{Command, ExportedKey, KeyView, NodeStatus};
+use crate::ceremony::when;
 use crate::store::write_private;
 use crate::suspension::{SuspensionKind, SuspensionView};
 
@@ -306,18 +307,6 @@ fn line(key: &KeyView) -> String {
         "{} epoch {}, {} of {}, {share}",
         key.public_key, key.epoch, key.threshold, key.members
     )
-}
-
-/// A time as people read it, to the second.
-fn when(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|seconds| time::OffsetDateTime::from_unix_timestamp(seconds).ok())
-        .and_then(|time| {
-            time.format(&time::format_description::well_known::Rfc3339)
-                .ok()
-        })
-        .unwrap_or_else(|| seconds.to_string())
 }
 
 /// The epochs of a key, a line each.

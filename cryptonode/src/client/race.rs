@@ -131,6 +131,7 @@ pub(super) async fn race<C: Collector>(
                         }
                     }
                     Heard::Nothing { outcome, pause } => {
+                        // Whether a refusal says something of the node shows when the others have answered.
                         let refused = matches!(outcome, Outcome::Refused { .. });
                         let took = hand.failed(node, outcome, pause, now);
                         if !refused {
@@ -157,7 +158,19 @@ pub(super) async fn race<C: Collector>(
     let nodes = members
         .iter()
         .zip(hand.nodes())
-        .map(|(member, turn)| finish(member, turn, timed_out, options))
+        .map(|(member, turn)| {
+            let refused = matches!(
+                turn,
+                Turn::Over {
+                    outcome: Outcome::Refused { .. },
+                    ..
+                }
+            );
+            if let (true, Some(decided)) = (refused, decided) {
+                member.standing().refused(decided);
+            }
+            finish(member, turn, timed_out, options)
+        })
         .collect();
     Raced { nodes, decided }
 }

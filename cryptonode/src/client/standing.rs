@@ -1,4 +1,5 @@
-//! What a client remembers of each node: how fast it was of late, and whether it was caught cheating.
+//! What a client remembers of each node: how fast it was of late, whether it refused what others granted, and whether it was caught
+//! cheating.
 //!
 //! The memory decides only the order in which nodes are asked. It is never a reason not to ask a node at all: with t
 //! answers needed, the slowest and even the suspect are better than none.
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 const NEWEST: f64 = 0.3;
 /// A measurement counts half after this time, so that a node that was slow once is tried again some day.
 const HALF_LIFE: Duration = Duration::from_secs(60);
+/// How long a node that refused what enough others granted is asked after those that did not: it has another policy, lists of
+/// revocations that nobody renewed, no share of this epoch yet. Every read would pay a round trip for it.
+const REFUSAL: Duration = Duration::from_secs(30);
 /// How long a node that sent a false share is asked last.
 const DISTRUST: Duration = Duration::from_secs(600);
 
@@ -16,6 +20,7 @@ const DISTRUST: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Default)]
 pub(super) struct Standing {
     latency: Option<(f64, Instant)>,
+    refused: Option<Instant>,
     cheated: Option<Instant>,
 }
 
@@ -27,6 +32,12 @@ impl Standing {
             .latency
             .map_or(took, |(before, _)| before + NEWEST * (took - before));
         self.latency = Some((average, now));
+        self.refused = None;
+    }
+
+    /// It refused a request that enough others granted. What all refuse is the asker's fault, and says nothing of a node.
+    pub(super) fn refused(&mut self, now: Instant) {
+        self.refused = Some(now);
     }
 
     /// There was no answer for `waited`, and none is expected any more: it would have taken at least this long.
@@ -51,11 +62,14 @@ impl Standing {
     }
 
     /// Nodes are asked in ascending order of this. Nodes that were never asked come first, in random order (`lot`), so
-    /// that they get measured and load spreads; those that are down, and last those that cheated.
+    /// that they get measured and load spreads; those that are down or refused of late, and last those that cheated.
     pub(super) fn rank(&self, down: bool, lot: u32, now: Instant) -> (u8, f64, u32) {
-        let class = match self.cheated {
-            Some(when) if now.saturating_duration_since(when) < DISTRUST => 2,
-            _ => u8::from(down),
+        let within = |when: Option<Instant>, lasts: Duration| {
+            when.is_some_and(|when| now.saturating_duration_since(when) < lasts)
+        };
+        let class = match within(self.cheated, DISTRUST) {
+            true => 2,
+            false => u8::from(down || within(self.refused, REFUSAL)),
         };
         let score = self.latency.map_or(0.0, |(seconds, when)| {
             let age = now.saturating_duration_since(when).as_secs_f64();
@@ -110,6 +124,20 @@ mod tests {
         fast.answered(MS, later);
         assert!(slow.rank(false, 0, then) > fast.rank(false, 0, then));
         assert!(slow.rank(false, 0, later) < fast.rank(false, 0, later));
+    }
+
+    #[test]
+    fn a_node_that_refused_comes_after_slow_ones_until_it_answers_or_some_time_has_passed() {
+        let now = Instant::now();
+        let (mut slow, mut refused) = (Standing::default(), Standing::default());
+        slow.answered(40 * MS, now);
+        refused.refused(now);
+        let comes_last =
+            |refused: &Standing, now| refused.rank(false, 0, now) > slow.rank(false, 0, now);
+        assert!(comes_last(&refused, now));
+        assert!(!comes_last(&refused, now + REFUSAL));
+        refused.answered(MS, now);
+        assert!(!comes_last(&refused, now));
     }
 
     #[test]

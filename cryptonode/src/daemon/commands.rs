@@ -1,6 +1,7 @@
 //! What the running node does for its operator's command line.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -14,6 +15,9 @@ use crate::ceremony::{CeremonyError, Wish};
 use crate::health::Condition;
 use crate::keyring::KeyEntry;
 use crate::suspension::{self, SuspensionKind};
+
+/// How often one who follows a ceremony is shown it anew although nothing has happened.
+const SILENCE: Duration = Duration::from_secs(10);
 
 impl From<CeremonyError> for CommandError {
     fn from(error: CeremonyError) -> Self {
@@ -96,6 +100,8 @@ impl Node {
                         while view == before {
                             let going_on = tokio::select! {
                                 changed = changes.changed() => changed.is_ok(),
+                                // That somebody has fallen silent nobody tells.
+                                () = tokio::time::sleep(SILENCE) => true,
                                 () = ceremonies.stopped() => false,
                             };
                             if !going_on {

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use zeroize::Zeroizing;
 
 /// The folder of one node, held by this process until it is dropped.
 #[derive(Debug)]
@@ -36,6 +37,14 @@ pub enum FolderError {
     /// A node is already there.
     #[error("there is a node in {path} already: nothing was changed; use another --dir")]
     Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something is in it.
+    #[error(
+        "there is something at {path} already: nothing was written; name a folder that is not there yet, or an empty one"
+    )]
+    NotEmpty {
         /// The folder.
         path: PathBuf,
     },
@@ -188,4 +197,55 @@ pub fn write_private(path: &Path, contents: &[u8], replace: bool) -> Result<(), 
         path: path.to_owned(),
         reason,
     })
+}
+
+/// Makes a folder of mode 0700 with files of mode 0600, whole and durably: it gets its name when all of them are in it. Nothing but an empty folder is
+/// replaced.
+///
+/// # Errors
+/// [`FolderError::NotEmpty`] or [`FolderError::Io`]; nothing is at `path` then but what was there.
+pub fn write_private_folder(
+    path: &Path,
+    files: &[(String, Zeroizing<Vec<u8>>)],
+) -> Result<(), FolderError> {
+    let failed = |what: &'static str| {
+        move |reason: io::Error| FolderError::Io {
+            what,
+            path: path.to_owned(),
+            reason,
+        }
+    };
+    let occupied = || FolderError::NotEmpty {
+        path: path.to_owned(),
+    };
+    match fs::read_dir(path).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Ok(false) => return Err(occupied()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(occupied()),
+        Err(error) => return Err(failed("look into")(error)),
+    }
+    let parent = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    fs::create_dir_all(parent).map_err(failed("make the folder of"))?;
+    // Beside its place, so that it only has to be named; removed with all that is in it if anything fails before.
+    let making = tempfile::Builder::new()
+        .prefix(".making-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(parent)
+        .map_err(failed("make"))?;
+    for (name, contents) in files {
+        write_private(&making.path().join(name), contents, false)?;
+    }
+    fs::rename(making.path(), path).map_err(|error| match error.kind() {
+        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory => occupied(),
+        _ => failed("name")(error),
+    })?;
+    // It is no temporary folder any more.
+    let _ = making.keep();
+    File::open(parent)
+        .and_then(|parent| parent.sync_all())
+        .map_err(failed("write"))
 }

@@ -27,7 +27,7 @@ mod records;
 mod seal;
 mod unsealing;
 
-pub use folder::{Folder, FolderError, write_private};
+pub use folder::{Folder, FolderError, write_private, write_private_folder};
 pub use key_records::{entry_changes, key_change};
 pub use passphrase::{Passphrase, PassphraseError};
 pub use records::{

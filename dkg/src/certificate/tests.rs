@@ -24,7 +24,7 @@ struct Made {
 fn local(phrase: &RecoveryPhrase) -> LocalNode {
     let keys = phrase.node_keys();
     LocalNode {
-        identity: keys.identity,
+        identity: keys.identity.into(),
         recovery_public: keys.recovery_public,
         policy_hash: [7; 32],
     }

@@ -78,6 +78,12 @@ impl Leader {
         self.next_ping = Some(now.saturating_add(self.ping_every()));
         let to_all = std::mem::take(&mut self.may_be_behind);
         let attempt = self.attempt().unwrap_or_default();
+        let waited_for = self.progress().waiting;
+        let mut waiting: Vec<u16> = waited_for
+            .iter()
+            .filter_map(|waiting| self.proposal.index_of(&waiting.member.identity))
+            .collect();
+        waiting.sort_unstable();
         let seats = self.roster.seats().iter().zip(1u16..);
         effects.extend(
             seats
@@ -87,6 +93,7 @@ impl Leader {
                     message: Message::Leading {
                         ceremony: self.proposal.id(),
                         attempt,
+                        waiting: waiting.clone(),
                     },
                 }),
         );

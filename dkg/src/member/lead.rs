@@ -21,7 +21,7 @@ use super::MemberOutput;
 use super::stage::{Running, Stage};
 use crate::attempt::Attempt;
 use crate::exclusion::Exclusion;
-use crate::proposal::{Proposal, SignedProposal};
+use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
 use crate::wire_v1::Message;
 
 /// How many times its patience a member bears with a leader that asks and does not go on.
@@ -42,6 +42,21 @@ pub(super) struct Watch {
     /// Members that were gone while they led, by silence or by standing still, and have brought this member no step further since. They are heard again when
     /// each of the others has had its turn.
     lost: BTreeSet<u16>,
+    /// The seats for which the leader says that it waits. Shown to people, and nothing else.
+    waiting: Vec<u16>,
+}
+
+/// For whom a member waits, as far as it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waits<'a> {
+    /// The one that leads: the next question is to come from it.
+    pub leader: &'a MemberIdentity,
+    /// When it asked something last, seconds since the Unix epoch; `None` if it has not since the start.
+    pub heard: Option<u64>,
+    /// Since when this member has not been brought a step further.
+    pub since: Option<u64>,
+    /// Those for whom the leader says that it waits: its word.
+    pub told: Vec<&'a MemberIdentity>,
 }
 
 /// What a member that takes over the lead begins with.
@@ -64,6 +79,7 @@ impl Watch {
             moved: None,
             stalled: BTreeSet::new(),
             lost: BTreeSet::new(),
+            waiting: Vec::new(),
         }
     }
 
@@ -85,6 +101,7 @@ impl Watch {
 
     /// The leader's time begins anew.
     fn advanced(&mut self, now: u64) {
+        self.waiting.clear();
         self.heard = Some(now);
         self.moved = Some(now);
     }
@@ -164,6 +181,36 @@ impl Running {
         self.watch.leader = from;
         self.watch.advanced(now);
         true
+    }
+
+    /// Whom the leader waits for, as it says; a list of others than the proposal's seats is none.
+    pub(super) fn note_waiting(&mut self, waiting: Vec<u16>) {
+        let is_ascending = waiting.is_sorted_by(|one, next| one < next);
+        let are_seats = waiting
+            .iter()
+            .all(|seat| self.proposal.member(*seat).is_some());
+        self.watch.waiting = if is_ascending && are_seats {
+            waiting
+        } else {
+            Vec::new()
+        };
+    }
+
+    pub(super) fn waits(&self) -> Option<Waits<'_>> {
+        if matches!(self.stage, Stage::Activated { .. } | Stage::Closed { .. })
+            || self.watch.leader == self.index
+        {
+            return None;
+        }
+        let told = self.watch.waiting.iter();
+        Some(Waits {
+            leader: self.proposal.member(self.watch.leader)?,
+            heard: self.watch.heard,
+            since: self.watch.moved,
+            told: told
+                .filter_map(|seat| self.proposal.member(*seat))
+                .collect(),
+        })
     }
 
     /// When a member's turn to lead comes, the leader being gone from `gone` on. Those that have lost the lead come in a second round.

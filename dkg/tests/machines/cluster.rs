@@ -29,7 +29,7 @@ impl Node {
         let phrase = RecoveryPhrase::generate(&mut StdRng::seed_from_u64(seed));
         let keys = phrase.node_keys();
         let local = LocalNode {
-            identity: keys.identity.clone(),
+            identity: keys.identity.clone().into(),
             recovery_public: keys.recovery_public,
             policy_hash: POLICY,
         };

@@ -63,6 +63,7 @@ impl Told {
 
     fn leading(&self) -> Message {
         Message::Leading {
+            waiting: Vec::new(),
             attempt: 1,
             ceremony: self.cluster.proposal.id(),
         }

@@ -321,6 +321,7 @@ fn a_leader_that_stands_still_loses_the_lead_though_it_asks() {
     let mut turn = u64::MAX;
     while now < turn {
         let ping = Message::Leading {
+            waiting: Vec::new(),
             attempt: 1,
             ceremony,
         };

@@ -305,6 +305,7 @@ impl World {
                 Misbehaviour::Stalling,
                 message @ (Message::Deals { .. } | Message::Acknowledgements { .. }),
             ) => Message::Leading {
+                waiting: Vec::new(),
                 attempt: message.attempt()?,
                 ceremony: message.ceremony()?,
             },

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
+use crate::master_key::{KeyId, wrapped_under};
 use crate::record::UserName;
 
 /// Keys of one tenant that the record has not taken over, and their predecessors: those of two hours.
@@ -40,6 +41,17 @@ pub(in crate::platform) struct KeptKey {
     pub(in crate::platform) made_ms: u64,
 }
 
+/// What became of a new key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inserted {
+    /// It is durable.
+    Done,
+    /// Its tenant has made too many of late.
+    TooMany,
+    /// It is under a master key of before: seal it again.
+    Outdated,
+}
+
 pub(super) struct Store(Mutex<Connection>);
 
 impl Store {
@@ -57,9 +69,17 @@ impl Store {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a key, unless its tenant has made too many of late. Whether it is kept.
-    pub(super) fn insert(&self, kept: &KeptKey) -> Result<bool, rusqlite::Error> {
+    /// Keeps a key, unless its tenant has made too many of late, or it is sealed under a master key that is not the present one any more: the
+    /// rewrapping may have passed here already. `present` is asked while nobody else can look at the keys.
+    pub(super) fn insert(
+        &self,
+        kept: &KeptKey,
+        present: impl FnOnce() -> KeyId,
+    ) -> Result<Inserted, rusqlite::Error> {
         let mut connection = self.connection();
+        if wrapped_under(&kept.sealed) != Some(present()) {
+            return Ok(Inserted::Outdated);
+        }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let tenant = kept.name.user.tenant.as_str();
         let since = integer(kept.made_ms.saturating_sub(NEW_FOR_MS));
@@ -69,7 +89,7 @@ impl Store {
             |row| row.get(0),
         )?;
         if new >= MAX_NEW {
-            return Ok(false);
+            return Ok(Inserted::TooMany);
         }
         transaction.execute(
             "INSERT INTO managed_keys (tenant, user, public_key, sealed, made_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -82,7 +102,7 @@ impl Store {
             ],
         )?;
         transaction.commit()?;
-        Ok(true)
+        Ok(Inserted::Done)
     }
 
     /// A key, if it is kept.

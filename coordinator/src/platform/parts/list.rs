@@ -90,6 +90,9 @@ pub enum PartsError {
         /// Bytes that the sender speaks of.
         length: u64,
     },
+    /// What became of it is not known.
+    #[error("whether this upload is on the record already is not known yet: ask again in a moment")]
+    Pending,
     /// It is not what was sent.
     #[error("what arrived has another SHA-256 than what was sent: discard it and begin again")]
     Differs,
@@ -107,6 +110,7 @@ impl PartsError {
             Self::Gap { .. } => "parts-gap",
             Self::Overtaken => "parts-overtaken",
             Self::Length { .. } => "parts-incomplete",
+            Self::Pending => "parts-pending",
             Self::Differs => "parts-differ",
         }
     }
@@ -162,10 +166,11 @@ impl List {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(super::written::SCHEMA)?;
         Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
-    async fn with<T: Send + 'static>(
+    pub(super) async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, PartsError> + Send + 'static,
     ) -> Result<T, PartsError> {
@@ -489,6 +494,6 @@ fn number(value: i64) -> Result<u64, PartsError> {
     u64::try_from(value).map_err(|_| PartsError::Damaged)
 }
 
-fn integer(value: u64) -> i64 {
+pub(super) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

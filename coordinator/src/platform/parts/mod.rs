@@ -8,12 +8,16 @@
 //!    transaction goes to the author to be signed, as with any other upload.
 //! 4. With the commit the pieces go; until then everything can be repeated. An upload to which nobody sends for a while goes too.
 //!
+//! For a user whose key the platform keeps, steps 3 and 4 are one ([`managed`]).
+//!
 //! A body therefore lies twice in the store between steps 3 and 4. In memory there is one piece for each request.
 //!
 //! Everything but the bytes is in `parts.sqlite` ([`list`]), so an upload outlives the process.
 
 mod list;
+mod managed;
 mod piece;
+mod written;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +30,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::{Platform, PlatformError, PreparedUpload, WriteRequest, now_ms};
+use super::{Platform, PlatformError, PreparedTransaction, WriteRequest, now_ms};
 use crate::body_store::Pointer;
 use crate::envelope::BodyKey;
 use crate::key_store::Purpose;
@@ -36,6 +40,7 @@ use list::Begun;
 pub(super) use list::List;
 pub use list::PartsError;
 pub use list::piece_pointers;
+pub use managed::WrittenParts;
 
 /// Bytes of a piece at most.
 const PIECE: usize = 8 * 1024 * 1024;
@@ -65,7 +70,7 @@ pub struct PartsStatus {
 }
 
 /// What the sender says that it sent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whole {
     /// Bytes.
     pub length: u64,
@@ -87,7 +92,7 @@ struct Open {
     /// Counted up by whoever wants to send next: who sends now lets go. Its connection may be dead.
     next: watch::Sender<u64>,
     /// What came of the completion.
-    prepared: Mutex<Option<PreparedUpload>>,
+    prepared: Mutex<Option<PreparedTransaction>>,
 }
 
 impl Parts {
@@ -275,7 +280,7 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
-    ) -> Result<PreparedUpload, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let (platform, tenant) = (self.clone(), tenant.clone());
         tokio::spawn(async move { platform.complete_parts_now(&tenant, id, whole).await }).await?
     }
@@ -285,11 +290,22 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
-    ) -> Result<PreparedUpload, PlatformError> {
+    ) -> Result<PreparedTransaction, PlatformError> {
         let begun = self.begun(tenant, id).await?;
         let open = self.parts.open(id);
         let _lock = open.lock.lock().await;
-        let known = |prepared: &Mutex<Option<PreparedUpload>>| {
+        self.complete_locked(&begun, &open, whole).await
+    }
+
+    /// The same, for whoever holds the lock.
+    async fn complete_locked(
+        &self,
+        begun: &Begun,
+        open: &Open,
+        whole: Whole,
+    ) -> Result<PreparedTransaction, PlatformError> {
+        let id = begun.id;
+        let known = |prepared: &Mutex<Option<PreparedTransaction>>| {
             let prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.clone()
         };
@@ -307,7 +323,7 @@ impl Platform {
             return Err(missing.into());
         }
         // Longer than the work takes, whatever its length: the sweep leaves it alone meanwhile, for the lock is held.
-        let key = self.parts_key(&begun).await?;
+        let key = self.parts_key(begun).await?;
         let pieces = self.parts.list.pieces(id).await?;
         let request = WriteRequest {
             dataset: begun.name().dataset_name(),
@@ -332,7 +348,7 @@ impl Platform {
             hash.clone().finalize().into()
         };
         if found != whole.sha256 {
-            let _ = self.discard_write(tenant, prepared.id).await;
+            let _ = self.discard_write(&begun.tenant, prepared.id).await;
             return Err(PartsError::Differs.into());
         }
         let expires_ms = self.parts_expire();
@@ -370,6 +386,7 @@ impl Platform {
 
     /// Removes uploads to which nobody has sent for too long, and pieces that were not completely stored.
     pub(super) async fn remove_old_parts(&self) -> Result<usize, PlatformError> {
+        self.parts.list.forget_written(now_ms()).await?;
         let mut removed = 0;
         for begun in self.parts.list.expired(now_ms()).await? {
             let open = self.parts.open(begun.id);

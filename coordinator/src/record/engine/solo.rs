@@ -263,6 +263,10 @@ impl Engine for Solo {
         })
     }
 
+    fn orders_alone(&self) -> bool {
+        true
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
         let running = self.running().take();
         Box::pin(async move {

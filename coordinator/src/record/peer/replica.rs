@@ -3,7 +3,7 @@
 use super::store::{Store, StoreError, StoredTransaction};
 use crate::record::{
     audit::{AuditAnswer, AuditRow, DocumentProof, InclusionProof, Query},
-    block::{Block, Header},
+    block::{Block, Header, Receipt},
     engine::RecordError,
     head::{Head, SignedHead},
     identifier::DocumentName,
@@ -87,6 +87,21 @@ impl Replica {
     ) -> Result<Option<u64>, Arc<StoreError>> {
         let stored = self.reader().transaction(id)?;
         Ok(stored.map(|stored| stored.height))
+    }
+
+    /// Where and when a transaction came onto the record.
+    pub(in crate::record) fn receipt(
+        &self,
+        id: &TransactionId,
+    ) -> Result<Option<Receipt>, Arc<StoreError>> {
+        let stored = self.reader().transaction(id)?;
+        Ok(stored.map(|stored| Receipt {
+            height: stored.height,
+            time_ms: stored.time_ms,
+            position: stored.position,
+            transaction_id: *id,
+            events: Vec::new(),
+        }))
     }
 
     /// A transaction by its id, with its position.

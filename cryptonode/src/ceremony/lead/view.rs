@@ -1,15 +1,18 @@
 //! A ceremony as its leader's operator sees it.
 
-use dkg::{LeaderPhase, WaitingFor};
+use std::collections::BTreeSet;
+
+use dkg::{Leader, LeaderPhase, LeaderProgress, MemberIdentity, WaitingFor};
 
 use super::Led;
+use crate::ceremony::propose_again::without;
 use crate::ceremony::view::{excluded, proposer, reshared};
 use crate::ceremony::{CeremonyView, OtherVersion, Waiting, lock};
 use crate::server::SOFTWARE;
 
 impl Led {
     /// The ceremony as its leader sees it, with the time when it was proposed.
-    pub(in crate::ceremony) fn view(&self, own: &str) -> (u64, CeremonyView) {
+    pub(in crate::ceremony) fn view(&self, own: &MemberIdentity) -> (u64, CeremonyView) {
         let leader = lock(&self.leader);
         let proposal = leader.proposal();
         let progress = leader.progress();
@@ -25,6 +28,7 @@ impl Led {
                     member: waiting.member.name.clone(),
                     waiting_for: waiting_for.to_owned(),
                     heard,
+                    since: None,
                 }
             })
             .collect();
@@ -35,6 +39,9 @@ impl Led {
             _ => None,
         };
         let culprits = outcome.culprits.as_deref().unwrap_or_default();
+        let mut gone: BTreeSet<[u8; 32]> =
+            culprits.iter().map(|(member, _)| member.identity).collect();
+        gone.extend(away(&leader, &progress));
         let evidence: Vec<String> = culprits
             .iter()
             .map(|(member, fault)| format!("{}: {fault}", member.name))
@@ -65,7 +72,7 @@ impl Led {
             other_versions,
             id: hex::encode(proposal.id()),
             led: true,
-            leader: own.to_owned(),
+            leader: own.name.clone(),
             proposed_by: proposer(proposal),
             words: proposal.words(),
             created: proposal.created(),
@@ -82,6 +89,7 @@ impl Led {
                 .collect(),
             reshare: reshared(proposal),
             waiting_for,
+            propose_again: without(proposal, &gone, &own.identity),
             expires: proposal.expires(),
             public_key: None,
             culprits: culprits
@@ -95,6 +103,40 @@ impl Led {
         };
         (proposal.created(), view)
     }
+}
+
+/// Those that cannot be reached, as long as no key can exist, unless the leader will leave them out by itself.
+fn away(leader: &Leader, progress: &LeaderProgress) -> Vec<[u8; 32]> {
+    let may_go_on = matches!(
+        progress.phase,
+        LeaderPhase::Accepting
+            | LeaderPhase::Dealing
+            | LeaderPhase::Acknowledging
+            | LeaderPhase::Confirming
+    );
+    let proposal = leader.proposal();
+    let new = proposal.members().len();
+    let is_new = |seat: u16| usize::from(seat) <= new;
+    let named_absent = |seat: u16| {
+        let old = proposal.old_seats().iter().find(|old| old.seat == seat);
+        let absent = proposal.base().map(|base| base.old_may_be_absent());
+        old.is_some_and(|old| absent.is_some_and(|absent| absent.contains(&old.index)))
+    };
+    let waiting = progress.waiting.iter().filter(|_| may_go_on);
+    let away: Vec<[u8; 32]> = waiting
+        .filter(|waiting| waiting.waiting_for == WaitingFor::Reachable)
+        .map(|waiting| waiting.member.identity)
+        .filter(|identity| {
+            let seat = proposal.index_of(identity);
+            seat.is_none_or(|seat| is_new(seat) || !named_absent(seat))
+        })
+        .collect();
+    let left_out = leader.exclusions().iter();
+    let left_out = left_out.filter(|left_out| is_new(left_out.member)).count();
+    if away.len() + left_out <= usize::from(proposal.may_be_absent()) {
+        return Vec::new();
+    }
+    away
 }
 
 /// What a member is waited for, and what it said itself.

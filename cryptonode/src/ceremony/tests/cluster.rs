@@ -11,10 +11,11 @@ use futures_util::future::BoxFuture;
 use super::super::*;
 use crate::audit::{AuditError, AuditLog, AuditRecord, CheckpointKey};
 use crate::config::{Card, Config};
+use crate::keyring::ActiveKey;
 use crate::server::{
     self, AuditSink, Clients, Counters, Gate, LiveLimits, Refusal, Serving, Witnessing,
 };
-use crate::store::{Cost, NodeIdentity, Passphrase};
+use crate::store::{Change, Cost, NodeIdentity, Passphrase, key_change, restored_change};
 use crate::wire::v1::EvidenceItem;
 use crate::witness::Reply;
 
@@ -22,7 +23,7 @@ pub struct Node {
     pub ceremonies: Arc<Ceremonies>,
     pub own: MemberIdentity,
     pub door: Arc<Door>,
-    signing: SigningKey,
+    phrase: RecoveryPhrase,
     dir: tempfile::TempDir,
     live: Arc<LiveConfig>,
     policy: certs::Policy,
@@ -37,6 +38,8 @@ pub struct Door {
     pub deaf_to: Mutex<BTreeSet<[u8; 32]>>,
     /// Kinds of messages that are answered in vain.
     pub mute: Mutex<BTreeSet<&'static str>>,
+    /// All that was let in, and from whom.
+    pub heard: Mutex<Vec<([u8; 32], dkg::Message)>>,
 }
 
 struct NoAudit;
@@ -85,7 +88,8 @@ impl CeremonyHandler for Door {
     }
 
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
-        let kind = dkg::Message::from_bytes(&message).unwrap().name();
+        let question = dkg::Message::from_bytes(&message).unwrap();
+        let kind = question.name();
         let inner = lock(&self.inner).clone();
         async move {
             let lost = Err(Refusal::Stopping);
@@ -95,6 +99,7 @@ impl CeremonyHandler for Door {
                 return lost;
             }
             let Some(inner) = inner else { return lost };
+            lock(&self.heard).push((from, question));
             let answer = inner.handle(from, message).await;
             if lock(&self.mute).contains(kind) {
                 return lost;
@@ -138,7 +143,8 @@ pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
     let made: Vec<_> = names
         .iter()
         .map(|name| {
-            let keys = RecoveryPhrase::generate(&mut rand::rng()).node_keys();
+            let phrase = RecoveryPhrase::generate(&mut rand::rng());
+            let keys = phrase.node_keys();
             let limits = server::Limits::default();
             let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
             let endpoint = server::bind(address, &keys.identity, &limits).unwrap();
@@ -148,7 +154,7 @@ pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
                 recovery_public: *keys.recovery_public.as_bytes(),
                 address: endpoint.local_addr().unwrap().to_string(),
             };
-            (keys.identity, own, endpoint)
+            (phrase, own, endpoint)
         })
         .collect();
     let all: Vec<MemberIdentity> = made.iter().map(|(_, own, _)| own.clone()).collect();
@@ -157,8 +163,7 @@ pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
         .map(|own| format!("{:?}", hex::encode(own.identity)))
         .collect();
     made.into_iter()
-        .map(|(signing, own, endpoint)| {
-            let dir = tempfile::tempdir().unwrap();
+        .map(|(phrase, own, endpoint)| {
             let mut text = format!(
                 "name = {:?}\nlisten = {:?}\n[ceremony]\naccept_from = [{}]\n{settings}\n",
                 own.name,
@@ -168,28 +173,22 @@ pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
             for other in all.iter().filter(|other| other.name != own.name) {
                 text.push_str(&Card::of(other).as_toml());
             }
-            let config = Config::parse(dir.path(), &text).unwrap();
             let identity = NodeIdentity {
-                signing: signing.clone(),
+                signing: phrase.node_keys().identity,
                 recovery_public: own.recovery_public,
             };
-            let cheap = Cost {
-                memory_kib: 8,
-                passes: 1,
-                lanes: 1,
-            };
-            let word = Passphrase::new("word").unwrap();
-            Store::create(dir.path(), &word, cheap, &[identity.to_change()]).unwrap();
+            let dir = new_store(&[identity.to_change()]);
+            let config = Config::parse(dir.path(), &text).unwrap();
             let live = Arc::new(LiveConfig::new(config));
             let (policy, door) = (policy.clone(), None);
-            Node::open(signing, own, dir, live, policy, door, Some(endpoint))
+            Node::open(phrase, own, dir, live, policy, door, Some(endpoint))
         })
         .collect()
 }
 
 impl Node {
     fn open(
-        signing: SigningKey,
+        phrase: RecoveryPhrase,
         own: MemberIdentity,
         dir: tempfile::TempDir,
         live: Arc<LiveConfig>,
@@ -198,6 +197,7 @@ impl Node {
         endpoint: Option<quinn::Endpoint>,
     ) -> Self {
         let store = Store::open(dir.path(), &Passphrase::new("word").unwrap()).unwrap();
+        let (signing, restored) = (phrase.node_keys().identity, store.is_restored().unwrap());
         let keyring = Arc::new(Keyring::new());
         for entry in store.keys().unwrap() {
             keyring.put(entry);
@@ -205,14 +205,15 @@ impl Node {
         let key = CheckpointKey::of_node(&own.name, &signing).unwrap();
         let audit = AuditLog::open(&dir.path().join("audit"), key, None).unwrap();
         let ceremonies = Ceremonies::open(Surroundings {
+            folder: dir.path().to_owned(),
             own: own.clone(),
-            signing: signing.clone(),
+            signing: Arc::new(signing),
             policy: Some(policy.clone()),
             live: Arc::clone(&live),
             store: Arc::new(store),
             keyring: Arc::clone(&keyring),
             audit: Arc::new(audit),
-            restored: false,
+            restored,
         })
         .unwrap();
         let door = door.unwrap_or_else(|| {
@@ -221,6 +222,7 @@ impl Node {
                 shut: Mutex::default(),
                 deaf_to: Mutex::default(),
                 mute: Mutex::default(),
+                heard: Mutex::default(),
             })
         });
         *lock(&door.inner) = Some(Arc::clone(&ceremonies));
@@ -253,7 +255,7 @@ impl Node {
             ceremonies,
             own,
             door,
-            signing,
+            phrase,
             dir,
             live,
             policy,
@@ -314,7 +316,7 @@ impl Node {
         let (proposal, policy) = self.ceremonies.proposal_for(wish).unwrap();
         let change = crate::store::policy_change(&policy);
         self.ceremonies.around.store.commit(&[change]).unwrap();
-        Leader::new(proposal, &self.signing, clock_s()).unwrap()
+        Leader::new(proposal, &self.ceremonies.around.signing, clock_s()).unwrap()
     }
 
     pub fn tell(&self, from: &Self, message: dkg::Message) -> dkg::Message {
@@ -392,12 +394,58 @@ pub fn until(what: &str, happened: impl Fn() -> bool) -> impl Future<Output = ()
 
 /// A node that is started again with what is on its disk.
 pub async fn restart(node: Node) -> Node {
+    started_with(node, |_| None).await
+}
+
+/// A node that has lost its disk, and is made anew from its phrase and a member's copy of the certificate, as `cryptonode restore` does it.
+pub async fn restore(node: Node, certificate: Vec<u8>) -> Node {
+    let make = |node: &Node| {
+        let dkg::RestoredKey { certified, share } =
+            dkg::restore_key(&certificate, &node.phrase).unwrap();
+        let key = ActiveKey {
+            share,
+            package: certified.package().clone(),
+            result: certified.name(),
+            policy: node.policy.clone(),
+            members: certified.members().to_vec(),
+            certificate: certificate.clone(),
+        };
+        key.check().unwrap();
+        let identity = NodeIdentity {
+            signing: node.phrase.node_keys().identity,
+            recovery_public: node.own.recovery_public,
+        };
+        let changes = [identity.to_change(), restored_change(), key_change(&key)];
+        Some(new_store(&changes))
+    };
+    started_with(node, make).await
+}
+
+/// A folder with a store that holds this.
+fn new_store(changes: &[Change]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let word = Passphrase::new("word").unwrap();
+    let cheap = Cost {
+        memory_kib: 8,
+        passes: 1,
+        lanes: 1,
+    };
+    Store::create(dir.path(), &word, cheap, changes).unwrap();
+    dir
+}
+
+/// Stops a node, and starts it with what is on its disk, or on another one.
+async fn started_with(
+    node: Node,
+    other_disk: impl FnOnce(&Node) -> Option<tempfile::TempDir>,
+) -> Node {
     node.stop().await;
+    let other = other_disk(&node);
     let Node {
         ceremonies,
         own,
         door,
-        signing,
+        phrase,
         dir,
         live,
         policy,
@@ -407,5 +455,6 @@ pub async fn restart(node: Node) -> Node {
     drop(ceremonies);
     until("the store is let go", || gone.strong_count() == 0).await;
     lock(&door.shut).clear();
-    Node::open(signing, own, dir, live, policy, Some(door), None)
+    let dir = other.unwrap_or(dir);
+    Node::open(phrase, own, dir, live, policy, Some(door), None)
 }

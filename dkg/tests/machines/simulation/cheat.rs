@@ -221,6 +221,7 @@ impl World {
                 Message::Deals { .. } | Message::Acknowledgements { .. },
             ) if to != own => {
                 let stall = Message::Leading {
+                    waiting: Vec::new(),
                     attempt: message.attempt().unwrap(),
                     ceremony: message.ceremony().unwrap(),
                 };
@@ -288,6 +289,7 @@ impl World {
                 for to in (0..self.players.len()).filter(|to| *to != own) {
                     let attempt = self.players[to].node.member.attempt();
                     let message = Message::Leading {
+                        waiting: Vec::new(),
                         attempt: attempt.unwrap_or_default(),
                         ceremony: self.proposal.id(),
                     };

@@ -1,0 +1,76 @@
+//! Uploads in parts of users whose keys this platform keeps: begun and sent as everybody's, then completed and on the record in one request.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::changes::{Settled, signing};
+use super::conditional::{Tag, may_change};
+use super::managed::{WrittenView, managed};
+use super::parts::WholeBody;
+use super::{Api, Problem, Tenant, json};
+use crate::platform::{Whole, WrittenParts};
+use crate::record::{Document, UnsignedTransaction};
+
+const MAX_JSON: usize = 4 * 1024;
+
+impl From<WrittenParts> for WrittenView {
+    fn from(it: WrittenParts) -> Self {
+        Self {
+            version: it.version,
+            length: it.length,
+            checksum: hex::encode(it.checksum),
+            receipt: it.receipt.into(),
+        }
+    }
+}
+
+/// Completes an upload of a user whose key the platform keeps, and puts it onto the record.
+///
+/// Done again, it gives the same answer, after a restart and without an `Idempotency-Key` too, as long as an upload is kept. Users with keys of
+/// their own take `complete`.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/parts/{id}/content", tag = "documents", operation_id = "complete_content",
+    params(
+        ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
+    request_body = WholeBody, responses((status = 201, body = WrittenView,
+        headers(("ETag" = String, description = "The document's state, if nobody has changed it since.")))))]
+pub(super) async fn complete(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, id)): Path<(String, Uuid)>,
+    headers: HeaderMap,
+    request: Request,
+) -> Result<Response, Problem> {
+    let whole = Whole::from(json::<WholeBody>(request.into_body(), MAX_JSON).await?);
+    let platform = &api.platform;
+    let (document, author) = platform.parts_author(&tenant, id).await?;
+    managed(&api, &caller, &tenant, Some(author.user))?;
+    let tag = || {
+        let state_of = |it: &Document| (it.latest, Tag::of_document(it));
+        let record = platform.record();
+        record.with_state(|state| state.document(&document).map(state_of))
+    };
+    // The state that a first attempt found is not that which a repetition finds.
+    if platform.parts_written(&tenant, id, whole).await?.is_none() {
+        may_change(&headers, tag().map(|(_, tag)| tag).as_ref())?;
+    }
+    let signing = move |unsigned: &UnsignedTransaction| signing(&caller, unsigned);
+    let written = platform.write_parts(&tenant, id, whole, signing).await?;
+    let version = written.version;
+    let view = WrittenView::from(written);
+    let mut answer = (StatusCode::CREATED, Extension(Settled), Json(view)).into_response();
+    if let Some(value) = tag()
+        .filter(|(latest, _)| *latest == version)
+        .and_then(|(_, tag)| tag.header())
+    {
+        answer.headers_mut().insert(header::ETAG, value);
+    }
+    Ok(answer)
+}

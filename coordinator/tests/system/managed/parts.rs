@@ -1,0 +1,192 @@
+//! Their documents in parts: begun and sent as everybody's, on the record with one request more, and once however often that is sent.
+
+use coordinator::client::profile::Profile;
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Answer, BRIDGE, Plain, site};
+use crate::site::{Site, plaintext};
+
+const MIB: usize = 1 << 20;
+
+fn whole(body: &[u8]) -> Value {
+    json!({ "length": body.len(), "sha256": hex::encode(Sha256::digest(body)) })
+}
+
+/// A dataset of carol's, and an API key that is bound to her.
+async fn carol(admin: &Plain) -> Plain {
+    for user in ["carol", "dave"] {
+        let new = json!({ "user": user, "managed": true, "role": "member" });
+        admin.done(Method::POST, "users?author=admin", new).await;
+    }
+    let new = json!({ "dataset": "designs", "encryption": "platform", "storage": "off-chain" });
+    admin.done(Method::POST, "datasets?author=carol", new).await;
+    let new = json!({ "name": "app", "scopes": ["read", "write"], "user": "carol" });
+    let issued = admin.done(Method::POST, "keys", new).await;
+    admin.with_key(&issued["api_key"])
+}
+
+async fn begin(plain: &Plain, author: &str) -> String {
+    let asked = json!({ "author": author, "content_type": "video/quicktime" });
+    let path = "datasets/designs/documents/bridge/parts";
+    let begun = plain.done(Method::POST, path, asked).await;
+    begun["id"].as_str().unwrap().to_owned()
+}
+
+async fn send(plain: &Plain, upload: &str, offset: usize, bytes: &[u8]) {
+    let path = format!("parts/{upload}?offset={offset}");
+    let sent = plain.put(&path, bytes).await;
+    assert_eq!(sent.status, 200, "{}", sent.json());
+}
+
+async fn complete(plain: &Plain, upload: &str, body: &[u8], headers: &[(&str, &str)]) -> Answer {
+    let path = format!("parts/{upload}/content");
+    let body = whole(body).to_string().into_bytes();
+    plain.send(Method::POST, &path, body, headers).await
+}
+
+fn again(site: &mut Site, plain: &Plain) -> Plain {
+    site.kill();
+    site.run();
+    Plain::of(site, &plain.key)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_document_is_written_in_parts_and_once() {
+    let (mut site, admin) = site();
+    let carol = carol(&admin).await;
+    let body = plaintext(10 * MIB + 17);
+    let upload = begin(&carol, "carol").await;
+    send(&carol, &upload, 0, &body[..9 * MIB]).await;
+    // The platform ends as by a loss of power; what it has said that it has is there.
+    let carol = again(&mut site, &carol);
+    let status = carol.get(&format!("parts/{upload}")).await.json();
+    assert_eq!(status["offset"], 9 * MIB);
+    let early = complete(&carol, &upload, &body, &[]).await;
+    assert_eq!(early.problem(), (409, "parts-incomplete".into()));
+    send(&carol, &upload, 9 * MIB, &body[9 * MIB..]).await;
+    let wrong = whole(b"something else");
+    let wrong = json!({ "length": body.len(), "sha256": wrong["sha256"] });
+    let refused = carol.post(&format!("parts/{upload}/content"), wrong).await;
+    assert_eq!(refused.problem(), (422, "parts-differ".into()));
+
+    let absent = [("if-match", "\"1.1\"")];
+    let refused = complete(&carol, &upload, &body, &absent).await;
+    assert_eq!(refused.problem(), (412, "precondition-failed".into()));
+    let fresh = [("if-none-match", "*")];
+    let first = complete(&carol, &upload, &body, &fresh).await;
+    assert_eq!(first.status, 201, "{}", first.json());
+    assert_eq!(first.json()["version"], 1);
+    assert_eq!(first.json()["length"], body.len());
+    let state = carol.get("datasets/designs/documents/bridge").await;
+    assert_eq!(first.headers["etag"], state.headers["etag"]);
+    let read = carol.get(BRIDGE).await;
+    assert!(read.status == 200 && read.body == body);
+    assert_eq!(read.headers["content-type"], "video/quicktime");
+    // Nothing of the parts is left.
+    assert_eq!(site.bodies().len(), 1);
+
+    // Whoever missed the answer gets it, after a loss of power too, whatever the state is by now.
+    let carol = again(&mut site, &carol);
+    for _ in 0..2 {
+        let same = complete(&carol, &upload, &body, &fresh).await;
+        assert_eq!((same.status, same.json()), (201, first.json()));
+    }
+    let other = complete(&carol, &upload, b"something else", &[]).await;
+    assert_eq!(other.problem(), (422, "parts-differ".into()));
+    let versions = carol.get("datasets/designs/documents/bridge").await.json();
+    assert_eq!(versions["items"].as_array().unwrap().len(), 1);
+    // And the same again by the key that is there for that.
+    let upload = begin(&carol, "carol").await;
+    send(&carol, &upload, 0, b"second").await;
+    let once = [
+        ("idempotency-key", "second"),
+        ("if-match", state.headers["etag"].to_str().unwrap()),
+    ];
+    let second = complete(&carol, &upload, b"second", &once).await;
+    let repeated = complete(&carol, &upload, b"second", &once).await;
+    assert_eq!(
+        (second.status, second.json()["version"].as_u64()),
+        (201, Some(2))
+    );
+    assert_eq!(second.body, repeated.body);
+    assert!(repeated.headers.contains_key("idempotency-replayed"));
+    let unknown = format!("parts/{}/content", uuid::Uuid::now_v7());
+    let unknown = carol.post(&unknown, whole(b"second")).await;
+    assert_eq!(unknown.problem(), (404, "not-prepared".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_complete_at_once_write_one_version() {
+    let (site, admin) = site();
+    let carol = carol(&admin).await;
+    let body = plaintext(3 * MIB);
+    let upload = begin(&carol, "carol").await;
+    send(&carol, &upload, 0, &body).await;
+    let all = (0..8).map(|_| complete(&carol, &upload, &body, &[]));
+    let answers = futures_util::future::join_all(all).await;
+    for answer in &answers {
+        assert_eq!((answer.status, answer.json()), (201, answers[0].json()));
+    }
+    let versions = carol.get("datasets/designs/documents/bridge").await.json();
+    assert_eq!(versions["items"].as_array().unwrap().len(), 1);
+    assert_eq!(site.bodies().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_is_completed_for_its_author_alone() {
+    let (site, admin) = site();
+    let carol = carol(&admin).await;
+    let body = b"by dave";
+    // Of a user to whom the key is not bound; it is as good as any other with one that is bound to nobody.
+    let writer = "datasets/designs/permissions/writer/main/dave?author=carol";
+    admin.done(Method::PUT, writer, Value::Null).await;
+    let daves = begin(&admin, "dave").await;
+    send(&admin, &daves, 0, body).await;
+    let refused = complete(&carol, &daves, body, &[]).await;
+    assert_eq!(refused.problem(), (403, "api-key-user".into()));
+    let written = complete(&admin, &daves, body, &[]).await;
+    assert_eq!(written.status, 201, "{}", written.json());
+    // The record shows who wrote, and who held the key.
+    let rows = "audit/rows?kinds=write&subject=document:main/designs/bridge";
+    let rows = admin.get(rows).await.json();
+    assert_eq!(rows["rows"][0]["author"], "managed user main/dave");
+
+    // Whoever holds its key itself signs itself.
+    site.cli(&[
+        "--user",
+        "carol",
+        "user",
+        "rotate",
+        "--new-key",
+        site.file("carol.pem").to_str().unwrap(),
+    ]);
+    let own = begin(&admin, "carol").await;
+    send(&admin, &own, 0, body).await;
+    let refused = complete(&admin, &own, body, &[]).await;
+    assert_eq!(refused.problem(), (422, "user-not-managed".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_writes_in_parts_for_them() {
+    let (site, admin) = site();
+    carol(&admin).await;
+    let (film, copy) = (site.file("film"), site.file("copy"));
+    std::fs::write(&film, plaintext(9 * MIB)).unwrap();
+    let (film, copy) = (film.to_str().unwrap(), copy.to_str().unwrap());
+    assert!(Profile::read(&site.profile()).unwrap().key.is_none());
+    let put = [
+        "--user",
+        "carol",
+        "put",
+        "designs",
+        "film",
+        film,
+        "--in-parts",
+    ];
+    let written = site.cli(&put);
+    assert_eq!(written["written"]["version"], 1);
+    site.cli(&["--user", "carol", "get", "designs", "film", "--out", copy]);
+    assert!(std::fs::read(copy).unwrap() == plaintext(9 * MIB));
+}
