@@ -18,6 +18,7 @@ fn lead_falsely(word: Misbehaviour, index: u16, own: u16, message: &mut Message)
         return;
     }
     let stall = |message: &Message| Message::Leading {
+        waiting: Vec::new(),
         attempt: message.attempt().unwrap_or(1),
         ceremony: message.ceremony().unwrap(),
     };

@@ -336,6 +336,7 @@ impl World {
                 }
                 *since = now;
                 let called = Message::Leading {
+                    waiting: Vec::new(),
                     attempt: message.attempt().unwrap_or_default(),
                     ceremony: message.ceremony()?,
                 };
