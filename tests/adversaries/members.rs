@@ -50,7 +50,7 @@ impl Cheat {
     fn new(word: Misbehaviour, folder: &Path, identity: &NodeIdentity) -> Self {
         let config = Config::load(folder).unwrap();
         let local = LocalNode {
-            identity: identity.signing.clone(),
+            identity: identity.signing.clone().into(),
             recovery_public: Point::from_bytes(&identity.recovery_public).unwrap(),
             policy_hash: read_policy(&config.policy).unwrap().hash(),
         };
@@ -247,7 +247,7 @@ impl Cheat {
             } => {
                 let (_, acceptances) = self.begun.as_ref().filter(|(it, _)| it == attempt)?;
                 let params = params(self.member.proposal()?, *attempt, acceptances);
-                let author = (self.index(), &self.local.identity);
+                let author = (self.index(), &*self.local.identity);
                 Some(Message::Complained {
                     attempt: *attempt,
                     ceremony: *ceremony,
