@@ -195,39 +195,51 @@ async fn the_policy_of_the_higher_result_governs_both() {
     assert_eq!(code, "not-enough-approvals");
 }
 
-/// Reads without a pause until told to stop; counts.
+/// Clients that read without a pause until told to stop, each finding its way by itself; counts.
 struct Load {
     stop: Arc<AtomicBool>,
-    reads: Arc<AtomicU64>,
-    task: tokio::task::JoinHandle<()>,
+    readers: Vec<(Arc<AtomicU64>, tokio::task::JoinHandle<()>)>,
 }
 
 impl Load {
-    fn start(material: &Arc<Material>, client: &Arc<Client>) -> Self {
-        let (stop, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let (material, client) = (Arc::clone(material), Arc::clone(client));
-        let (stopped, counter) = (Arc::clone(&stop), Arc::clone(&reads));
-        let task = tokio::spawn(async move {
-            while !stopped.load(Ordering::SeqCst) {
-                assert_opened(&open(&material, &client).await);
-                counter.fetch_add(1, Ordering::SeqCst);
-            }
-        });
-        Self { stop, reads, task }
+    fn start(material: &Arc<Material>, clients: &[Arc<Client>]) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let reader = |client: &Arc<Client>| {
+            let (material, client) = (Arc::clone(material), Arc::clone(client));
+            let (stopped, reads) = (Arc::clone(&stop), Arc::<AtomicU64>::default());
+            let counter = Arc::clone(&reads);
+            let task = tokio::spawn(async move {
+                while !stopped.load(Ordering::SeqCst) {
+                    assert_opened(&open(&material, &client).await);
+                    counter.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            (reads, task)
+        };
+        let readers = clients.iter().map(reader).collect();
+        Self { stop, readers }
     }
 
-    /// Waits for this many more reads.
+    /// Waits for this many more reads of each client.
     async fn more(&self, reads: u64) {
-        let until = self.reads.load(Ordering::SeqCst) + reads;
-        while self.reads.load(Ordering::SeqCst) < until {
-            assert!(!self.task.is_finished(), "a read failed");
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let reached = self
+            .readers
+            .iter()
+            .map(|(count, _)| count.load(Ordering::SeqCst));
+        let until: Vec<u64> = reached.map(|reached| reached + reads).collect();
+        for ((count, task), until) in self.readers.iter().zip(until) {
+            while count.load(Ordering::SeqCst) < until {
+                assert!(!task.is_finished(), "a read failed");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
         }
     }
 
     async fn finish(self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.task.await.unwrap();
+        for (_, task) in self.readers {
+            task.await.unwrap();
+        }
     }
 }
 
@@ -236,8 +248,9 @@ async fn no_read_fails_while_three_of_five_become_four_of_seven() {
     let old = Arc::new(Material::new(3, 5, 3));
     let mut nodes = honest(&old);
     let first: Vec<SocketAddr> = addresses(&nodes);
-    let client = Arc::new(client(&old, &first, quick()));
-    let load = Load::start(&old, &client);
+    // One looks for the new members as soon as they are announced; the others find out by reading.
+    let clients = [0; 3].map(|_| Arc::new(client(&old, &first, quick())));
+    let load = Load::start(&old, &clients);
     load.more(5).await;
 
     // Members 1 to 4 stay, 5 goes, three machines come.
@@ -258,8 +271,8 @@ async fn no_read_fails_while_three_of_five_become_four_of_seven() {
     for node in [&nodes[0], &nodes[5]] {
         node.learn(&new, &places);
     }
-    client.refresh().await;
-    assert_eq!(client.cluster().descriptor().epoch, 1);
+    clients[0].refresh().await;
+    assert_eq!(clients[0].cluster().descriptor().epoch, 1);
     load.more(5).await;
     for index in [2, 3, 4] {
         nodes[index - 1].activate(&new, index as u16, &places);
@@ -280,6 +293,11 @@ async fn no_read_fails_while_three_of_five_become_four_of_seven() {
     }
     load.more(5).await;
     load.finish().await;
+    for client in &clients {
+        let cluster = client.cluster();
+        assert_eq!(cluster.descriptor().epoch, 1);
+        assert_eq!(cluster.package().threshold(), 4);
+    }
 
     // A client that knows only the first descriptor gets there, in its first read.
     let late = network_harness::client(&old, &first, quick());

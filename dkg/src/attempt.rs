@@ -10,7 +10,8 @@
 //! (in a create, `base` is empty, n_old and t_old are 0 and there are no old members; in a reshare `base` is the result hash of the base,
 //! n_old counts the old members that take part, t_old is the base's threshold, and each old member is LE16(index in the base), identity, N).
 //! All that is hashed, signed or proved later in the attempt includes `params`, so nothing can be carried from one attempt
-//! or ceremony into another.
+//! or ceremony into another. An attempt *is* its `params`. The number alone does not name it: two leaders, or one that lies, may begin attempts of
+//! one number with different members. Whoever keeps its promises takes part in one of each number only, so no honest member is in both.
 //!
 //! The members of an attempt are those whose acceptances it lists; others may be absent, as the proposal allows. In the
 //! attempt they have the seats 1, 2, … in the proposal's order; the new ones have the indices 1 … n. An old member that leaves

@@ -318,6 +318,11 @@ impl CertifiedKey {
         self.roster.members()
     }
 
+    /// What tells its attempt from every other one, also from one of the same number: the hash of all that the attempt is.
+    pub fn params(&self) -> &[u8; 64] {
+        &self.result.params
+    }
+
     /// The proposal with the key's members only.
     pub(crate) fn roster(&self) -> &Proposal {
         &self.roster

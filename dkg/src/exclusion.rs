@@ -134,6 +134,17 @@ impl Grounds {
         !matches!(self, Self::Silent | Self::Declined | Self::Claimed { .. })
     }
 
+    /// The leader's word for a fault: of a refusal, what the member said itself.
+    pub(crate) fn claimed(fault: &Fault) -> Self {
+        let code = match fault {
+            Fault::Refused { code, .. } if !code.is_empty() => code.as_str(),
+            other => other.code(),
+        };
+        Self::Claimed {
+            code: code.to_owned(),
+        }
+    }
+
     /// A stable name for programs.
     pub fn code(&self) -> &str {
         match self {
@@ -201,7 +212,7 @@ pub(crate) fn add(list: &mut Vec<Exclusion>, mut exclusion: Exclusion, proposal:
 
 /// How many more attempts than members left out a proposal may take. An attempt without another one left out follows when two
 /// leaders have begun different attempts of one number.
-const SPARE_ATTEMPTS: usize = 32;
+pub(crate) const SPARE_ATTEMPTS: usize = 32;
 
 /// Checks what a `begin` says: acceptances of all that take part, grounds for each of the others and for nobody else, evidence that
 /// convicts, a number that the proposal can have come to.

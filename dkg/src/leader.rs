@@ -35,11 +35,12 @@ mod absence;
 mod deals;
 mod progress;
 mod questions;
+mod refusals;
 mod rounds;
 mod state;
 mod succession;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use ed25519_dalek::SigningKey;
 use reencrypt::Point;
@@ -87,8 +88,11 @@ pub struct Leader {
     accused: Vec<Exclusion>,
     /// The parameters of the attempt in which each member says that it is, if it is not this leader's.
     reports: BTreeMap<u16, [u8; 64]>,
-    /// Members for whose sake the attempt's number has been raised.
-    raised_by: BTreeSet<u16>,
+    /// How often the attempt's number has been raised for a member's sake.
+    raised_by: BTreeMap<u16, usize>,
+    /// Refusals of the proposal, by seat, and since when there are any.
+    refused: BTreeMap<u16, Fault>,
+    refused_since: Option<u64>,
     /// When members that have answered are to hear of the leader again.
     next_ping: Option<u64>,
     /// Others may have gone on without this leader: it asks all whether they have.
@@ -190,7 +194,9 @@ impl Leader {
             phase,
             accused: Vec::new(),
             reports: BTreeMap::new(),
-            raised_by: BTreeSet::new(),
+            raised_by: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            refused_since: None,
             next_ping: None,
             may_be_behind: false,
             unwritten: true,
@@ -261,10 +267,11 @@ impl Leader {
             let culprits = self.silent();
             self.fail(culprits, &mut effects);
         }
+        self.end_refused(now, &mut effects);
         self.ping(now, &mut effects);
         let since = *self.round_since.get_or_insert(now);
         if self.deadline(since).is_some_and(|deadline| now >= deadline) {
-            let silent = self.silent();
+            let silent = self.overdue();
             // If they are too many, the leader goes on waiting until the proposal expires.
             if self.leave_out(&silent, None, now, &mut effects) {
                 self.advance(now, &mut effects);
@@ -286,9 +293,14 @@ impl Leader {
         let expiry = self.phase.can_fail().then(|| self.proposal.expires());
         let deadline = self.round_since.and_then(|since| self.deadline(since));
         // A deadline that passes without effect, because of who is silent or how many, is not one to wake up for.
-        let deadline = deadline.filter(|_| self.can_leave_out(&self.silent()));
+        let deadline = deadline.filter(|_| self.can_leave_out(&self.overdue()));
         let ping = self.next_ping.filter(|_| self.phase.is_going_on());
-        [retry, expiry, deadline, ping].into_iter().flatten().min()
+        let accepting = matches!(self.phase, Phase::Accepting(_));
+        let refused = self.refused_until().filter(|_| accepting);
+        [retry, expiry, deadline, ping, refused]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A member's answer to the question that was last sent to it.
@@ -322,18 +334,22 @@ impl Leader {
         match step {
             Step::Stale => {}
             Step::Kept => {
+                self.takes_back(index);
                 if let Some(peer) = self.peer(index) {
                     *peer = Peer::default();
                 }
             }
             Step::AskAgain(why) => self.ask_later(index, why, now),
             Step::Failed(faults) => {
-                if !self.leave_out(&faults, Some(reply), now, &mut effects) {
+                let goes_on = self.leave_out(&faults, Some(reply), now, &mut effects);
+                if !goes_on && !self.refuses(index, &faults, now) {
                     self.accuse(&faults, reply);
+                    let faults = self.with_refusals(faults);
                     self.fail(faults, &mut effects);
                 }
             }
         }
+        self.end_refused(now, &mut effects);
         self.advance(now, &mut effects);
         self.proceed(now, &mut effects);
         effects

@@ -74,9 +74,9 @@ use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
 use crate::{signature, tags};
 
 use hand_over::{HandOver, check_proposed};
-pub(crate) use lead::Inheritance;
 pub use lead::Waits;
 use lead::Watch;
+pub(crate) use lead::{Inheritance, STANDSTILL};
 use stage::{Running, Secrets, Stage};
 pub use state::StateError;
 use steps::{AllAcknowledged, Begin};
@@ -304,6 +304,11 @@ impl Member {
     /// The number of the attempt that this member is at, if one has begun.
     pub fn attempt(&self) -> Option<u32> {
         Some(self.running.as_ref()?.attempt.as_ref()?.number)
+    }
+
+    /// What tells that attempt from every other one, also from one of the same number ([`crate::CertifiedKey::params`]).
+    pub fn attempt_params(&self) -> Option<&[u8; 64]> {
+        Some(&self.running.as_ref()?.attempt.as_ref()?.params)
     }
 
     /// The base of the reshare that a message is about: of this ceremony, or of the one that the message proposes. `None` for a

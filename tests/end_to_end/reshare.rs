@@ -69,11 +69,13 @@ fn no_read_of_the_platform_fails_while_its_cluster_is_reshared() {
         &["put", "demo", "report", letter.to_str().unwrap()],
     );
     assert_eq!(document(&written)["written"]["version"], 1);
-    let (stop, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-    let reader = {
-        let (site, stop, reads) = (site.clone(), Arc::clone(&stop), Arc::clone(&reads));
-        let copy = dir.path().join("copy.txt");
-        std::thread::spawn(move || {
+    // Two at a time, of whom one begins when the other is in the middle of it.
+    let stop = Arc::<AtomicBool>::default();
+    let readers = ["one.txt", "another.txt"].map(|copy| {
+        let reads = Arc::<AtomicU64>::default();
+        let (site, stop, counter) = (site.clone(), Arc::clone(&stop), Arc::clone(&reads));
+        let copy = dir.path().join(copy);
+        let reader = std::thread::spawn(move || {
             while !stop.load(Ordering::SeqCst) {
                 let get = ["get", "demo", "report", "--out", copy.to_str().unwrap()];
                 let read = coordinator(&site, "bob", &get);
@@ -81,15 +83,20 @@ fn no_read_of_the_platform_fails_while_its_cluster_is_reshared() {
                 assert!(read.status.success(), "a read failed: {said}");
                 assert_eq!(std::fs::read(&copy).unwrap(), b"Dear all, and bob");
                 std::fs::remove_file(&copy).unwrap();
-                reads.fetch_add(1, Ordering::SeqCst);
+                counter.fetch_add(1, Ordering::SeqCst);
             }
-        })
-    };
+        });
+        (reads, reader)
+    });
     let more = |count: u64| {
-        let until = reads.load(Ordering::SeqCst) + count;
-        while reads.load(Ordering::SeqCst) < until {
-            assert!(!reader.is_finished(), "a read failed");
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        let until = readers
+            .each_ref()
+            .map(|(reads, _)| reads.load(Ordering::SeqCst) + count);
+        for ((reads, reader), until) in readers.iter().zip(until) {
+            while reads.load(Ordering::SeqCst) < until {
+                assert!(!reader.is_finished(), "a read failed");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
         }
     };
     more(1);
@@ -105,7 +112,9 @@ fn no_read_of_the_platform_fails_while_its_cluster_is_reshared() {
     }
     more(2);
     stop.store(true, Ordering::SeqCst);
-    reader.join().unwrap();
+    for (_, reader) in readers {
+        reader.join().unwrap();
+    }
     up.signal(Signal::TERM);
     let (status, said) = up.finish();
     assert_eq!(status.code(), Some(0), "{said}");

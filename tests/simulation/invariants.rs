@@ -69,7 +69,8 @@ pub struct Monitor {
     /// For each node whose power is to fail: how long it stays away, and what is left of its writes.
     pub fuses: BTreeMap<usize, (u64, Tear, u64)>,
     pub peer_away_ms: BTreeMap<usize, u64>,
-    results: BTreeMap<(u64, u32), (usize, PublicKeyPackage)>,
+    /// By the parameters of their attempts: two attempts may have one number.
+    results: BTreeMap<[u8; 64], (usize, PublicKeyPackage)>,
     looked: BTreeSet<(usize, [u8; 32], ResultName)>,
     pub pool: Pool,
     secrets: BTreeMap<(usize, ResultName), [u8; 32]>,
@@ -90,24 +91,24 @@ pub struct Monitor {
 /// What an adversary has who holds t − 1 members of every epoch.
 #[derive(Default)]
 pub struct Pool {
-    shares: BTreeMap<(u64, u32, u16), Scalar>,
+    shares: BTreeMap<(ResultName, u16), Scalar>,
 }
 
 impl Pool {
     /// Takes a share, and tries all that can be made of it with those it has.
     pub fn add(
         &mut self,
-        result: (u64, u32),
+        result: ResultName,
         index: u16,
         share: Scalar,
         threshold: usize,
         public_key: &Point,
     ) -> Result<(), Violation> {
-        self.shares.insert((result.0, result.1, index), share);
+        self.shares.insert((result, index), share);
         let all: Vec<(u16, Scalar)> = self
             .shares
             .iter()
-            .map(|((_, _, index), share)| (*index, *share))
+            .map(|((_, index), share)| (*index, *share))
             .collect();
         for chosen in 1_u32..1 << all.len().min(10) {
             let some: Vec<(u16, Scalar)> = (0..all.len())
@@ -165,17 +166,20 @@ impl Monitor {
             if !self.looked.insert((at, public_key, key.result)) {
                 continue;
             }
-            let name = (key.result.epoch, key.result.attempt);
+            let name = key.result;
+            let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
+            let certified = dkg::read_own_certificate(&key.certificate, &pinned);
+            let params = *certified.expect("a key's certificate").params();
             let (first, package) = self
                 .results
-                .entry(name)
+                .entry(params)
                 .or_insert_with(|| (at, key.package.clone()));
             if *package != key.package {
                 return violated(
                     ONE_RESULT,
                     format!(
                         "nodes {first} and {at} have different results of epoch {}, attempt {}",
-                        name.0, name.1
+                        name.epoch, name.attempt
                     ),
                 );
             }
@@ -183,7 +187,7 @@ impl Monitor {
             self.secrets.insert((at, key.result), secret);
             // The adversary has the first of one epoch, and the last of the next.
             let (index, few) = (usize::from(key.share.index()), threshold.saturating_sub(1));
-            let theirs = if name.0.is_multiple_of(2) {
+            let theirs = if name.epoch.is_multiple_of(2) {
                 index <= few
             } else {
                 index + few > key.members.len()

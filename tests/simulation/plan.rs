@@ -140,7 +140,7 @@ pub struct Plan {
     pub storm_ms: u64,
 }
 
-pub const SHAPES: [Shape; 3] = [
+pub const SHAPES: [Shape; 4] = [
     Shape {
         threshold: 2,
         members: 3,
@@ -156,6 +156,12 @@ pub const SHAPES: [Shape; 3] = [
         members: 5,
         spare: 0,
     },
+    // Ceremonies with two that cheat: one may be absent beside them.
+    Shape {
+        threshold: 3,
+        members: 6,
+        spare: 1,
+    },
 ];
 
 impl Plan {
@@ -166,9 +172,11 @@ impl Plan {
             1 | 2 => Kind::Reshare,
             _ => Kind::Reads,
         };
-        let shape = match (kind, rng.random_range(0..4)) {
-            (Kind::Reads, 0) => SHAPES[2],
-            (_, 0 | 1) => SHAPES[1],
+        let shape = match (kind, rng.random_range(0..8)) {
+            (Kind::Reads, 0 | 1) => SHAPES[2],
+            // They cost the most.
+            (Kind::Create | Kind::Reshare, 0) => SHAPES[3],
+            (_, 0..4) => SHAPES[1],
             _ => SHAPES[0],
         };
         let storm_ms = match kind {
@@ -204,7 +212,9 @@ fn steps(rng: &mut StdRng, kind: Kind, shape: Shape, storm_ms: u64) -> Vec<(u64,
             let members: Vec<usize> = (0..shape.members).collect();
             let leader = rng.random_range(0..members.len());
             let absent = rng.random_range(0..=1);
-            steps.extend(dealing(rng, &steps, (leader, shape.members), faulty));
+            for _ in 0..faulty {
+                steps.extend(dealing(rng, &steps, (leader, shape.members), faulty));
+            }
             steps.push((
                 10,
                 Step::Propose {
@@ -224,7 +234,9 @@ fn steps(rng: &mut StdRng, kind: Kind, shape: Shape, storm_ms: u64) -> Vec<(u64,
             let leader = members[rng.random_range(0..members.len())];
             let begin = at(rng) / 4;
             let absent = rng.random_range(0..=1);
-            steps.extend(dealing(rng, &steps, (leader, shape.members), faulty));
+            for _ in 0..faulty {
+                steps.extend(dealing(rng, &steps, (leader, shape.members), faulty));
+            }
             steps.push((
                 begin,
                 Step::Propose {
@@ -316,14 +328,14 @@ fn steps(rng: &mut StdRng, kind: Kind, shape: Shape, storm_ms: u64) -> Vec<(u64,
     steps
 }
 
-/// A member deals, or the one that leads leads, as it should not, if one more may.
+/// A member deals, or the one that leads leads, as it should not, if one more may: old members of a reshare among them, fewer than t in all.
 fn dealing(
     rng: &mut StdRng,
     steps: &[(u64, Step)],
     (leader, members): (usize, usize),
     faulty: usize,
 ) -> Option<(u64, Step)> {
-    let all = [DEALINGS, LEADINGS].concat();
+    let all = [DEALINGS.as_slice(), LEADINGS.as_slice()].concat();
     let how = all[rng.random_range(0..all.len())];
     let other = rng.random_range(1..members);
     let node = if LEADINGS.contains(&how) {

@@ -62,7 +62,25 @@ fn hosts(shape: Shape) -> Vec<Host> {
         .collect()
 }
 
+/// The same from copies: their stores take a while to be made.
+fn fresh(shape: Shape) -> Vec<Host> {
+    static FRESH: Mutex<BTreeMap<Shape, Vec<Host>>> = Mutex::new(BTreeMap::new());
+    let mut made = FRESH
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let hosts = made.entry(shape).or_insert_with(|| hosts(shape));
+    hosts.iter().map(Host::copy).collect()
+}
+
 impl Template {
+    fn copies(&self) -> Vec<Host> {
+        let hosts = self
+            .hosts
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        hosts.iter().map(Host::copy).collect()
+    }
+
     fn make(shape: Shape) -> Self {
         let mut world = World::new(1, hosts(shape), founders());
         world.threshold = shape.threshold.into();
@@ -177,24 +195,28 @@ fn scratch() -> tempfile::TempDir {
     in_memory.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
+/// Nodes alone, without a record: those of a key that is there, or of one that is to be made.
+pub fn cluster(seed: u64, shape: Shape, kind: Kind) -> World {
+    let view = (kind != Kind::Create).then(|| template(shape).view.clone());
+    let hosts = match kind {
+        Kind::Create => fresh(shape),
+        _ => template(shape).copies(),
+    };
+    let mut world = World::new(seed, hosts, founders());
+    world.threshold = shape.threshold.into();
+    world.view = view;
+    world
+}
+
 /// The world that a plan begins with.
 pub fn world(seed: u64, plan: &Plan, plant: Option<Plant>) -> World {
     let shape = plan.shape;
+    let mut world = cluster(seed, shape, plan.kind);
     if plan.kind == Kind::Create {
-        let mut world = World::new(seed, hosts(shape), founders());
-        world.threshold = shape.threshold.into();
         return world;
     }
     let template = template(shape);
-    let hosts = template
-        .hosts
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    let hosts = hosts.iter().map(Host::copy).collect();
-    let mut world = World::new(seed, hosts, founders());
-    world.threshold = shape.threshold.into();
     world.approvals_needed = APPROVALS.into();
-    world.view = Some(template.view.clone());
     world.documents = template.documents.clone();
     let folder = scratch();
     for (name, bytes) in &template.record {

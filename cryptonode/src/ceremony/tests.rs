@@ -412,6 +412,59 @@ async fn members_of_another_version_are_named_before_anything_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn all_members_of_another_version_or_policy_are_named_before_anything_starts() {
+    let names = ["n1", "old-1", "other-1", "n4", "other-2", "old-2"];
+    let nodes = cluster(&names, STEADY);
+    nodes.iter().for_each(Node::start);
+    // What the slowest has to say is waited for.
+    nodes[4].shut(&["propose"]);
+    let view = nodes[0].ceremonies.propose(wish(2)).await.unwrap();
+    let of_other_versions = |view: &CeremonyView| {
+        let named = view.other_versions.iter();
+        let mut named: Vec<_> = named.map(|one| one.member.clone()).collect();
+        named.sort();
+        named
+    };
+    until("the first refusal is shown", || {
+        let view = nodes[0].ceremonies.view(Some(&view.id)).unwrap();
+        let refuses =
+            |one: &Waiting| one.member == "other-1" && one.heard.starts_with("other-policy");
+        view.step == "accepting"
+            && of_other_versions(&view) == ["old-1", "old-2"]
+            && view.waiting_for.iter().any(refuses)
+    })
+    .await;
+    nodes[4].shut(&[]);
+    until("it has failed", || {
+        nodes[0].ceremonies.view(Some(&view.id)).unwrap().decided
+    })
+    .await;
+    let failed = nodes[0].ceremonies.view(Some(&view.id)).unwrap();
+    assert_eq!(failed.outcome.as_deref(), Some("failed"));
+    let mut culprits = failed.culprits.clone();
+    culprits.sort();
+    assert_eq!(culprits, ["other-1", "other-2"]);
+    assert_eq!(of_other_versions(&failed), ["old-1", "old-2"]);
+    assert!(nodes.iter().all(|node| node.serves().is_empty()));
+    // A member that has accepted hears of both as well.
+    until("the others are told", || {
+        let Ok(told) = nodes[3].ceremonies.view(Some(&view.id)) else {
+            return false;
+        };
+        let mut named: Vec<_> = told
+            .excluded
+            .iter()
+            .map(|one| (one.member.clone(), one.code.clone()))
+            .collect();
+        named.sort();
+        let expected =
+            ["other-1", "other-2"].map(|name| (name.to_owned(), "other-policy".to_owned()));
+        told.decided && named == expected
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_proposer_cannot_have_a_node_remember_any_number_of_ceremonies() {
     let nodes = cluster(&["n1", "n2"], STEADY);
     let [n1, n2] = nodes.as_slice() else { panic!() };

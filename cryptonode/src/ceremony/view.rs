@@ -155,6 +155,22 @@ pub(super) fn proposer(proposal: &Proposal) -> String {
         .unwrap_or_default()
 }
 
+/// Why a member takes no part that has looked at a proposal. Nothing of it is false, and its operator can put it right.
+fn is_refusal(code: &str) -> bool {
+    let codes = [
+        "other-policy",
+        "other-version",
+        "not-listed",
+        "base-superseded",
+        "base-not-held",
+        "attempt-taken",
+        "attempts-ahead",
+        "restored-node",
+        "expired",
+    ];
+    codes.contains(&code)
+}
+
 /// Who is left out of a ceremony, with what the evidence proves.
 pub(super) fn excluded<'a>(
     exclusions: impl Iterator<Item = &'a Exclusion>,
@@ -177,6 +193,9 @@ pub(super) fn excluded<'a>(
                 (Grounds::Declined, _) => "its operator declined, says the leader".to_owned(),
                 (Grounds::Claimed { code }, _) if code == "refused" => {
                     "it refused to take part, says the leader".to_owned()
+                }
+                (Grounds::Claimed { code }, _) if is_refusal(code) => {
+                    format!("it refused to take part ({code}), says the leader")
                 }
                 _ => format!("it answered falsely ({code}), says the leader"),
             };

@@ -1,4 +1,4 @@
-//! Reads through a client that follows its cluster, without a pause: none may fail, whatever is done to the nodes.
+//! Reads through clients that follow their cluster, without a pause: none may fail, whatever is done to the nodes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,14 +23,51 @@ pub fn descriptor(site: &Site, name: &str) -> ClusterDescriptor {
     ClusterDescriptor::from_json(&String::from_utf8(output.stdout).unwrap()).unwrap()
 }
 
+/// Clients that read at the same time, each finding the cluster by itself.
+const CLIENTS: usize = 2;
+
 /// Reads without a pause; no read may fail.
 pub struct Load {
     runtime: tokio::runtime::Runtime,
     approvers: Approve,
-    client: Arc<Client>,
     stop: Arc<AtomicBool>,
+    readers: Vec<Reader>,
+}
+
+struct Reader {
+    client: Arc<Client>,
     reads: Arc<AtomicU64>,
-    task: Option<tokio::task::JoinHandle<()>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Reader {
+    fn start(
+        runtime: &tokio::runtime::Runtime,
+        approvers: &Approve,
+        descriptor: &ClusterDescriptor,
+        stop: &Arc<AtomicBool>,
+    ) -> Self {
+        let (client, reads) = (new_client(descriptor), Arc::<AtomicU64>::default());
+        let task = {
+            let (approvers, client) = (Arc::clone(approvers), Arc::clone(&client));
+            let (stop, reads) = (Arc::clone(stop), Arc::clone(&reads));
+            runtime.spawn(async move {
+                while !stop.load(Ordering::SeqCst) {
+                    if let Err(error) = read(&approvers, &client).await {
+                        panic!("a read failed: {error}");
+                    }
+                    reads.fetch_add(1, Ordering::SeqCst);
+                    // The nodes share two processors with them.
+                    tokio::time::sleep(Duration::from_millis(10 * CLIENTS as u64)).await;
+                }
+            })
+        };
+        Self {
+            client,
+            reads,
+            task,
+        }
+    }
 }
 
 /// Reads a new document once.
@@ -72,55 +109,50 @@ pub fn approve(
 impl Load {
     pub fn start(approvers: Approve, descriptor: &ClusterDescriptor) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let client = new_client(descriptor);
-        let (stop, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let task = {
-            let (approvers, client) = (Arc::clone(&approvers), Arc::clone(&client));
-            let (stop, reads) = (Arc::clone(&stop), Arc::clone(&reads));
-            runtime.spawn(async move {
-                while !stop.load(Ordering::SeqCst) {
-                    if let Err(error) = read(&approvers, &client).await {
-                        panic!("a read failed: {error}");
-                    }
-                    reads.fetch_add(1, Ordering::SeqCst);
-                    // The nodes share two processors with it.
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            })
-        };
+        let stop = Arc::<AtomicBool>::default();
+        let readers = (0..CLIENTS)
+            .map(|_| Reader::start(&runtime, &approvers, descriptor, &stop))
+            .collect();
         Self {
             runtime,
             approvers,
-            client,
             stop,
-            reads,
-            task: Some(task),
+            readers,
         }
     }
 
-    /// Some more reads come to their end, none in failure.
+    /// Some more reads of each client come to their end, none in failure.
     #[track_caller]
     pub fn goes_on(&self) {
-        let until = self.reads.load(Ordering::SeqCst) + 3;
-        while self.reads.load(Ordering::SeqCst) < until {
-            assert!(!self.task.as_ref().unwrap().is_finished(), "a read failed");
-            std::thread::sleep(Duration::from_millis(10));
+        let reads = |reader: &Reader| reader.reads.load(Ordering::SeqCst);
+        let until: Vec<u64> = self
+            .readers
+            .iter()
+            .map(|reader| reads(reader) + 3)
+            .collect();
+        for (reader, until) in self.readers.iter().zip(until) {
+            while reads(reader) < until {
+                assert!(!reader.task.is_finished(), "a read failed");
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
     }
 
-    /// Stops; then a client that has only the first descriptor reads as well.
-    pub fn finish(mut self, first: &ClusterDescriptor) -> (u64, Arc<Client>) {
+    /// Stops; all clients have followed to where one gets that has only the first descriptor. Gives the reads of the laziest client.
+    pub fn finish(self, first: &ClusterDescriptor) -> (u64, Arc<Client>) {
         self.stop.store(true, Ordering::SeqCst);
-        self.runtime.block_on(self.task.take().unwrap()).unwrap();
         let late = new_client(first);
         let outcome = self.runtime.block_on(read(&self.approvers, &late));
         assert_eq!(outcome, Ok(()));
-        assert_eq!(
-            late.cluster().descriptor().version_of_result(),
-            self.client.cluster().descriptor().version_of_result()
-        );
-        let reads = self.reads.load(Ordering::SeqCst);
-        (reads, Arc::clone(&self.client))
+        let newest = late.cluster().descriptor().version_of_result();
+        let mut fewest = u64::MAX;
+        for reader in self.readers {
+            self.runtime.block_on(reader.task).unwrap();
+            let found = reader.client.cluster().descriptor().version_of_result();
+            assert_eq!(found, newest);
+            fewest = fewest.min(reader.reads.load(Ordering::SeqCst));
+        }
+        (fewest, late)
     }
 }
 

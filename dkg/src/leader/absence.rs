@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::progress::WaitingFor;
 use super::rounds::Phase;
 use super::{Leader, LeaderEffect};
 use crate::attempt::Attempt;
 use crate::exclusion::{self, Accused, Exclusion, Grounds};
 use crate::fault::{DealFault, Fault};
+use crate::member::STANDSTILL;
 use crate::wire_v1::Message;
 
 impl Leader {
@@ -52,10 +54,38 @@ impl Leader {
                 let half = created + (expires - created) / 2;
                 Some(if since > half { asked } else { half })
             }
-            phase => phase
-                .attempt()
-                .map(|_| since.saturating_add(u64::from(self.patience_s))),
+            phase => phase.attempt().map(|_| {
+                let patience = u64::from(self.patience_s);
+                let silent = self.silent();
+                let elsewhere = |fault: &Fault| self.follows_another(fault);
+                // A member bears so long with a leader that stands still, and then it hears this one.
+                let times = match !silent.is_empty() && silent.iter().all(elsewhere) {
+                    true => STANDSTILL + 1,
+                    false => 1,
+                };
+                since.saturating_add(patience.saturating_mul(times))
+            }),
         }
+    }
+
+    /// Who is left out when the deadline has come: first those that say nothing, and whoever follows another leader when there is nobody else.
+    pub(super) fn overdue(&self) -> Vec<Fault> {
+        let mut silent = self.silent();
+        if !silent.iter().all(|fault| self.follows_another(fault)) {
+            silent.retain(|fault| !self.follows_another(fault));
+        }
+        silent
+    }
+
+    /// Whether this silent one has said in this round that another leads.
+    fn follows_another(&self, silent: &Fault) -> bool {
+        let place = silent
+            .culprit()
+            .and_then(|seat| usize::from(seat).checked_sub(1));
+        let peer = place.and_then(|place| self.peers.get(place));
+        peer.and_then(|peer| peer.last.as_ref()).is_some_and(
+            |last| matches!(last, WaitingFor::Refusal { code, .. } if code == "not-the-leader"),
+        )
     }
 
     /// Whether only old members have yet to accept that the proposal names as those that may be absent.
@@ -188,9 +218,7 @@ impl Leader {
             // What does not convince others is the leader's word, and is told as such.
             let grounds = match exclusion.verify(&self.proposal) {
                 Ok(_) => exclusion.grounds,
-                Err(_) => Grounds::Claimed {
-                    code: fault.code().to_owned(),
-                },
+                Err(_) => Grounds::claimed(fault),
             };
             named.insert(member, grounds);
         }
@@ -198,9 +226,7 @@ impl Leader {
     }
 
     fn evidence(&self, fault: &Fault, reply: Option<&Message>) -> Grounds {
-        let claimed = || Grounds::Claimed {
-            code: fault.code().to_owned(),
-        };
+        let claimed = || Grounds::claimed(fault);
         match (&self.phase, fault, reply) {
             (_, Fault::Silent { .. }, _) => Grounds::Silent,
             (_, Fault::Rejected { .. }, _) => Grounds::Declined,

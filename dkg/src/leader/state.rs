@@ -2,7 +2,7 @@
 //!
 //! Nothing in it is secret. What it holds of other members is verified again when it is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::{ByteArray, ByteBuf};
@@ -179,7 +179,9 @@ pub(super) fn decode(state: &[u8]) -> Result<Leader, StateError> {
         phase,
         accused: stored.accused,
         reports: BTreeMap::new(),
-        raised_by: BTreeSet::new(),
+        raised_by: BTreeMap::new(),
+        refused: BTreeMap::new(),
+        refused_since: None,
         next_ping: None,
         may_be_behind: true,
         unwritten: false,

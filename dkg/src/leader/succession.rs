@@ -6,17 +6,20 @@
 //! - `begun`: the member is in another attempt. If t members (or t_old old ones) say the same, one of them at least is honest and was led there, and
 //!   the leader goes on with that attempt, or stands aside if that leaves its own node out. What fewer say may be made up, so that
 //!   it is not believed; but members may really be in an attempt that its leader could tell to few of them. Since they never go back, the
-//!   leader begins the next number for all, once for each member that says so, and at most two numbers further.
+//!   leader begins the next number for all, at most two numbers further, and as often for a member as it can have been misled.
+//! - a refusal as `false-sums`: another leader has lied to the member, and it has confirmed what comes to nothing. The next number follows too.
 //! - `certificate`: the key exists. The leader brings it to all.
 //! - `notice`: two things that one member signed, one of which this leader could not know.
 //! - a refusal as `not-the-leader`: the member still hears of another leader. It is asked again; the two find each other through
-//!   their own members ([`crate::Member::led_by`]), and the driver of the one that gives way calls [`Leader::stand_aside`].
+//!   their own members ([`crate::Member::led_by`]), and the driver of the one that gives way calls [`Leader::stand_aside`]. The other may have fallen
+//!   silent, or stand still: such a member is not left out before it would have let go of that one itself.
 
 use super::rounds::{Phase, Round};
 use super::{Leader, LeaderEffect, PING_S, Peer};
 use crate::attempt::Attempt;
+use crate::base::Base;
 use crate::certificate::CertifiedKey;
-use crate::exclusion::{self, Exclusion};
+use crate::exclusion::{self, Exclusion, SPARE_ATTEMPTS};
 use crate::fault::Fault;
 use crate::member::Member;
 use crate::sums::encode_sums;
@@ -153,7 +156,7 @@ impl Leader {
                     return None;
                 }
                 let (number, acceptances) = (own.number, own.acceptances.clone());
-                if !self.raised_by.insert(member) {
+                if !self.may_be_misled(member) {
                     return None;
                 }
                 let excluded = self.excluded();
@@ -243,10 +246,10 @@ impl Leader {
         let Some(own) = self.phase.attempt() else {
             return;
         };
-        if number > own.number.saturating_add(1) || !self.raised_by.insert(member) {
+        let (ours, acceptances) = (own.number, own.acceptances.clone());
+        if number > ours.saturating_add(1) || !self.may_be_misled(member) {
             return;
         }
-        let acceptances = own.acceptances.clone();
         let next = exclusion::check_begin(
             &self.proposal,
             number.saturating_add(1),
@@ -256,6 +259,19 @@ impl Leader {
         if let Ok(next) = next {
             self.go_on_with(next, now, effects);
         }
+    }
+
+    /// Whether a member that says so may have been misled once more. An honest one is, by each leader that lies, once: it does not follow it by its
+    /// place again. Those are fewer than t and, of old members, fewer than t_old; and a member that was restarted does not know who it
+    /// was. One that is never content uses attempts up: all that may lie leave some.
+    fn may_be_misled(&mut self, member: u16) -> bool {
+        let old = self.proposal.base().map_or(1, Base::threshold);
+        let liars = usize::from(self.proposal.threshold().saturating_sub(1))
+            + usize::from(old.saturating_sub(1));
+        let most = (liars + 1).min(SPARE_ATTEMPTS / liars.max(1)).max(1);
+        let misled = self.raised_by.entry(member).or_default();
+        *misled = misled.saturating_add(1);
+        *misled <= most
     }
 
     /// Whether so many say that they are in this attempt that one of them at least is honest: t new members, or t_old old ones.

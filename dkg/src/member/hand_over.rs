@@ -130,6 +130,7 @@ impl Running {
             verified,
             confirmation,
         };
+        self.watch.confirmed();
         let reply = self.repeat_confirmation()?.reply;
         Ok(self.confirmed_now(asked.number, reply))
     }

@@ -9,7 +9,8 @@
 //! out. A member lets another than its leader do that when its leader is gone, or when the other stands before its leader in the
 //! circle that begins with the proposal's leader: so of two that lead at once, each of whom some members have lost sight of, one gives
 //! way. Whoever lost the lead by standing still, or took it back in this way, must bring the member a step further before its place
-//! counts again: otherwise silence and coming back by turns would keep the lead for ever. For the same reason whoever was gone while it led
+//! counts again: otherwise silence and coming back by turns would keep the lead for ever. So must whoever led this member to confirm what came to
+//! nothing, for it may have told false sums: otherwise one that lies could do so in every attempt. For the same reason whoever was gone while it led
 //! is not the first to step in for the next that is gone, but waits until each other seat has had its turn.
 
 use std::cmp::Ordering;
@@ -25,7 +26,7 @@ use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
 use crate::wire_v1::Message;
 
 /// How many times its patience a member bears with a leader that asks and does not go on.
-const STANDSTILL: u64 = 4;
+pub(crate) const STANDSTILL: u64 = 4;
 
 /// What a member knows of its leader. Only who it is outlives a restart.
 #[derive(Debug, Clone)]
@@ -36,14 +37,16 @@ pub(super) struct Watch {
     heard: Option<u64>,
     /// When it brought this member a step further.
     moved: Option<u64>,
-    /// Members that have lost the lead by standing still, or have taken it back by their place, and have brought this member no
-    /// step further since. Their place does not count.
+    /// Members that have lost the lead by standing still, or have taken it back by their place, or have led this member to confirm what came to
+    /// nothing, and have brought it no step further since. Their place does not count.
     stalled: BTreeSet<u16>,
     /// Members that were gone while they led, by silence or by standing still, and have brought this member no step further since. They are heard again when
     /// each of the others has had its turn.
     lost: BTreeSet<u16>,
     /// The seats for which the leader says that it waits. Shown to people, and nothing else.
     waiting: Vec<u16>,
+    /// Who led when this member confirmed.
+    confirmed_under: Option<u16>,
 }
 
 /// For whom a member waits, as far as it knows.
@@ -80,6 +83,7 @@ impl Watch {
             stalled: BTreeSet::new(),
             lost: BTreeSet::new(),
             waiting: Vec::new(),
+            confirmed_under: None,
         }
     }
 
@@ -99,6 +103,18 @@ impl Watch {
         self.advanced(now);
     }
 
+    /// This member has confirmed what its leader has led it to.
+    pub(super) fn confirmed(&mut self) {
+        self.confirmed_under = Some(self.leader);
+    }
+
+    /// Another begins an attempt after this member has confirmed: that came to nothing, and whoever led to it may have lied.
+    pub(super) fn came_to_nothing(&mut self) {
+        let before = self.confirmed_under.take();
+        self.stalled
+            .extend(before.filter(|before| *before != self.leader));
+    }
+
     /// The leader's time begins anew.
     fn advanced(&mut self, now: u64) {
         self.waiting.clear();
@@ -108,9 +124,14 @@ impl Watch {
 }
 
 impl Running {
+    /// How many seats there are.
+    fn seat_count(&self) -> u64 {
+        u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX)
+    }
+
     /// The place of a seat in the circle that begins after `first`: 1 for the next, the number of seats for `first` itself.
     fn places_after(&self, first: u16, member: u16) -> u64 {
-        let seats = u64::try_from(self.proposal.seats().len()).unwrap_or(u64::MAX);
+        let seats = self.seat_count();
         let (first, member) = (u64::from(first), u64::from(member));
         match (member + seats).saturating_sub(first) % seats.max(1) {
             0 => seats,
@@ -217,7 +238,7 @@ impl Running {
     fn turn_of(&self, member: u16, gone: u64, patience_s: u32) -> u64 {
         let mut before = self.places_after(self.watch.leader, member) - 1;
         if self.watch.lost.contains(&member) {
-            before = before.saturating_add(self.places_after(member, member));
+            before = before.saturating_add(self.seat_count());
         }
         gone.saturating_add(before.saturating_mul(u64::from(patience_s.max(1))))
     }

@@ -144,6 +144,9 @@ impl Running {
             deal,
         };
         let reply = self.dealt(&dealing);
+        if self.stage.confirmation().is_some() {
+            self.watch.came_to_nothing();
+        }
         self.set_aside();
         self.secrets.pairs = pairs.unwrap_or_default();
         self.attempt = Some(attempt);
@@ -273,6 +276,7 @@ impl Running {
             verified: verified.clone(),
             confirmation,
         };
+        self.watch.confirmed();
         let reply = self.repeat_confirmation()?.reply;
         Ok(self.confirmed_now(number, reply))
     }

@@ -1,7 +1,5 @@
 //! Attempts that go on without somebody: cheats with evidence, the silent, the undecided, and leaders that leave out whom they like.
 
-use std::collections::BTreeMap;
-
 use curve25519_dalek::Scalar;
 use dkg::{
     Acceptance, Exclusion, Fault, Grounds, MemberStage, Message, Proposal, ProposalError, Terms,
@@ -200,96 +198,6 @@ fn operators_that_decline_or_sleep_do_not_stop_the_rest() {
         Some(1),
         "no attempt was lost"
     );
-}
-
-#[test]
-fn a_certificate_that_was_withheld_is_followed_when_it_comes_out() {
-    // All confirm the first attempt. The leader keeps the last confirmation to itself, goes on without that member, and brings
-    // the first certificate out when the second attempt is under way, or done.
-    for late in ["begin", "deals", "acknowledgements", "certificate", "done"] {
-        let mut cluster = Cluster::with_absent(2, 4, 1, 306);
-        // The same ceremony, led honestly to its end: its certificate is that of the first attempt.
-        let mut withheld: Option<Vec<u8>> = None;
-        let mut confirmed: BTreeMap<u16, dkg::Confirmation> = BTreeMap::new();
-        let mut shadow: Option<dkg::Leader> = None;
-        let mut activated_first = false;
-        cluster.run_lossy(|cluster, place, message, reply| {
-            if let Message::Confirmed {
-                attempt: 1,
-                confirmation,
-                ..
-            } = &reply
-            {
-                confirmed.insert(confirmation.index, confirmation.clone());
-                if shadow.is_none() {
-                    shadow =
-                        Some(dkg::Leader::restore(cluster.leader_disk.as_ref().unwrap()).unwrap());
-                }
-                if confirmed.len() == 4
-                    && let Some(shadow) = &mut shadow
-                {
-                    let _ = shadow.poll(cluster.now);
-                    for (index, confirmation) in &confirmed {
-                        let from = cluster.nodes[usize::from(*index) - 1].card.identity;
-                        let reply = Message::Confirmed {
-                            ceremony: cluster.proposal.id(),
-                            attempt: 1,
-                            confirmation: confirmation.clone(),
-                        };
-                        for effect in shadow.handle_reply(&from, &reply, cluster.now) {
-                            if let dkg::LeaderEffect::Certified { certificate } = effect {
-                                withheld = Some(certificate);
-                            }
-                        }
-                    }
-                }
-            }
-            let second = message.attempt() == Some(2) || message.name() == "certificate";
-            if place == 1 && second && message.name() == late && !activated_first {
-                activated_first = true;
-                let question = Message::Certificate {
-                    ceremony: cluster.proposal.id(),
-                    certificate: serde_bytes::ByteBuf::from(withheld.clone().unwrap()),
-                    public_shares: serde_bytes::ByteBuf::new(),
-                };
-                let from = cluster.leader_id();
-                let answer = cluster.nodes[1].serve(&from, question, &mut cluster.rng);
-                assert!(
-                    matches!(answer, Message::Activated { .. }),
-                    "{late}: {answer:?}"
-                );
-                let key = cluster.nodes[1].key.as_ref().unwrap();
-                key.share.check(&key.package).unwrap();
-                assert_eq!(key.package.members(), 4);
-            }
-            let silent =
-                place == 3 && matches!(message, Message::Acknowledgements { attempt: 1, .. });
-            let gone = place == 3 && message.attempt().is_some_and(|attempt| attempt > 1);
-            (!silent && !gone).then_some(reply)
-        });
-        let withheld = withheld.unwrap();
-        // Every member that confirmed the first attempt activates it whenever it comes out, after a crash too, and holds its share.
-        let from = cluster.leader_id();
-        let mut shares = Vec::new();
-        for place in 0..4 {
-            cluster.nodes[place].crash();
-            let question = Message::Certificate {
-                ceremony: cluster.proposal.id(),
-                certificate: serde_bytes::ByteBuf::from(withheld.clone()),
-                public_shares: serde_bytes::ByteBuf::new(),
-            };
-            let answer = cluster.nodes[place].serve(&from, question, &mut cluster.rng);
-            assert!(
-                matches!(answer, Message::Activated { .. }),
-                "{late}: {answer:?}"
-            );
-            shares.push(cluster.nodes[place].activations);
-        }
-        assert!(
-            shares.iter().all(|activations| *activations >= 1),
-            "{late}: {shares:?}"
-        );
-    }
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub struct Node {
     /// What the driver has written: the machine's state and the key, together.
     pub disk: Option<Vec<u8>>,
     pub key: Option<ActivatedKey>,
+    /// Those that were handed over before: each result of a create is a key of its own.
+    pub former: Vec<ActivatedKey>,
     /// How often a key was handed over.
     pub activations: usize,
 }
@@ -47,6 +49,7 @@ impl Node {
             member,
             disk: None,
             key: None,
+            former: Vec::new(),
             activations: 0,
         }
     }
@@ -78,7 +81,7 @@ impl Node {
         if let Some(key) = output.activated.take() {
             key.share.check(&key.package).unwrap();
             self.activations += 1;
-            self.key = Some(key);
+            self.former.extend(self.key.replace(key));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use dkg::{Acceptance, Deal, Message, Proposal};
 
-use crate::dealer::{excerpt, weighted_sums};
+use crate::dealer::{excerpt, sums, weighted_sums};
 use crate::world::World;
 
 /// The certificate as the page has it.
@@ -81,7 +81,10 @@ impl FalseLeader {
             }
         }
         deals.sort_by_key(|deal| deal.header.index);
-        let sums = weighted_sums(&deals);
+        let sums = match proposal.base() {
+            None => sums(&deals),
+            Some(_) => weighted_sums(&deals),
+        };
         let (new, leaving): (Vec<_>, Vec<_>) = (1u16..)
             .zip(&present)
             .partition(|(_, one)| usize::from(one.index) <= proposal.members().len());

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use curve25519_dalek::{RistrettoPoint, Scalar};
 use dkg::{Member, MemberStage, Message};
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use testkit::misbehaviour::Misbehaviour;
 
 use crate::cluster::NOW;
-use crate::simulation::{CHEATS, ENDLESS, PATIENCE, Weather, World};
+use crate::simulation::secrecy::Pool;
+use crate::simulation::{CHEATS, ENDLESS, PATIENCE, Plant, Weather, World};
 
 const FAIR: Weather = Weather {
     lost: 30,
@@ -21,22 +23,24 @@ const FAIR: Weather = Weather {
     away: 30,
     partitions: 0,
     leader_dies: false,
-    cheat: None,
+    cheats: [None, None],
     reshare: false,
+    planted: None,
 };
 
 impl World {
     /// *One result*: no two honest members activate different results of one attempt. *Evidence is true*: what honest members hold
-    /// to be proved is proved of the cheat alone. And nobody makes an honest member keep more than the ceremony has to say.
+    /// to be proved is proved of cheats alone. And nobody makes an honest member keep more than the ceremony has to say. That fewer than t open
+    /// nothing is looked at where something is learned (`simulation/secrecy.rs`).
     pub fn check(&mut self) {
-        let mut results: BTreeMap<u32, _> = BTreeMap::new();
+        let mut results: BTreeMap<[u8; 64], _> = BTreeMap::new();
         let mut judged = Vec::new();
         for (place, player) in self.players.iter().enumerate() {
             if !self.is_honest(place) {
                 continue;
             }
-            for (attempt, key) in &player.keys {
-                let result = results.entry(*attempt).or_insert(&key.package);
+            for (params, key) in &player.keys {
+                let result = results.entry(*params).or_insert(&key.package);
                 if *result != &key.package {
                     self.fail("two results of one attempt");
                 }
@@ -64,9 +68,10 @@ impl World {
         self.judged.extend(judged);
     }
 
-    /// *Every honest member holds its share*, from what its disk has: the key stays usable by t honest members. *Nobody is stuck*: who has
-    /// no key when all is over has erased what it held, or has confirmed what no honest node can show a certificate of.
+    /// *Every honest member holds its share*, from what its disk has: the key stays usable by t honest members, and no fewer than t open it.
+    /// *Nobody is stuck*: who has no key when all is over has erased what it held, or has confirmed what no honest node can show a certificate of.
     pub fn check_end(&mut self) {
+        self.check_secrets();
         let from = *self.proposal.leader();
         let threshold = usize::from(self.proposal.threshold());
         for certificate in self.certificates.clone() {
@@ -123,9 +128,9 @@ impl World {
             match player.node.member.stage() {
                 MemberStage::Activated | MemberStage::Closed | MemberStage::New => {}
                 MemberStage::Confirmed => {
-                    let listed = player.node.member.attempt().is_some_and(|attempt| {
+                    let listed = player.node.member.attempt_params().is_some_and(|params| {
                         self.players.iter().enumerate().any(|(other, at)| {
-                            self.is_honest(other) && !at.dead && at.keys.contains_key(&attempt)
+                            self.is_honest(other) && !at.dead && at.keys.contains_key(params)
                         })
                     });
                     if over && known && listed {
@@ -301,21 +306,116 @@ fn a_cheat_breaks_nothing_whatever_it_does() {
     for seed in seeds(4, 72) {
         let kinds = CHEATS.len() as u64;
         let cheat = CHEATS[usize::try_from(seed % kinds).unwrap()];
-        // Who deals falsely is made for new keys; `reshare_attacks.rs` has those of reshares.
-        let deals = matches!(
-            cheat,
-            Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals
-        );
         let weather = Weather {
             lost: 50,
             partitions: seed % 3,
             leader_dies: seed.is_multiple_of(5),
-            cheat: Some(cheat),
-            reshare: !deals && (seed / kinds).is_multiple_of(2),
+            cheats: [Some(cheat), None],
+            reshare: (seed / kinds).is_multiple_of(2),
             ..FAIR
         };
         history(seed, weather, |_| {});
     }
+}
+
+/// Two of a key that three open: dealers, leaders, members that lie, in any pair and any seats; in a reshare old members and new ones.
+#[test]
+fn two_cheats_together_break_nothing_whatever_they_do() {
+    let (mut keys, mut proved) = (0, 0);
+    let seeds = seeds(6, 40);
+    for seed in &seeds {
+        let rng = &mut StdRng::seed_from_u64(*seed);
+        let mut draw = |many: usize| usize::try_from(rng.next_u64() % many as u64).unwrap();
+        let cheats = [0; 2].map(|_| Some(CHEATS[draw(CHEATS.len())]));
+        let weather = Weather {
+            lost: 50,
+            partitions: draw(3) as u64,
+            leader_dies: draw(5) == 0,
+            cheats,
+            reshare: draw(2) == 0,
+            ..FAIR
+        };
+        let world = history_of(*seed, (3, 5 + draw(3)), weather, |_| {});
+        keys += usize::from(!world.certificates.is_empty());
+        proved += usize::from(world.players.iter().any(|player| {
+            let member = &player.node.member;
+            let told = member.exclusions().iter().chain(member.accused());
+            told.into_iter().any(|told| {
+                told.verify(&world.proposal)
+                    .is_ok_and(|fault| fault.is_some())
+            })
+        }));
+    }
+    assert_often("keys", keys, &seeds, 4);
+    assert_often("convictions", proved, &seeds, 1);
+}
+
+/// Dealers that deal one polynomial in two attempts: a cheat that has another place in the second learns a second value of it.
+#[test]
+fn a_dealer_that_deals_its_polynomial_twice_is_found_to_be_opened() {
+    let weather = Weather {
+        leader_dies: true,
+        cheats: [Some(Misbehaviour::FalseRefusal), None],
+        planted: Some(Plant::SamePolynomial),
+        ..FAIR
+    };
+    let sound = Weather {
+        planted: None,
+        ..weather
+    };
+    let mut found = 0;
+    for seed in seeds(7, 12) {
+        let play = |weather| {
+            let played =
+                std::panic::AssertUnwindSafe(|| drop(history_of(seed, (2, 4), weather, |_| {})));
+            std::panic::catch_unwind(played).err().map(|panic| {
+                let told = panic.downcast_ref::<String>().cloned();
+                told.expect("an invariant has a sentence")
+            })
+        };
+        assert_eq!(play(sound), None, "seed {seed}");
+        if let Some(told) = play(weather) {
+            assert!(told.starts_with("fewer than t open what"), "{told}");
+            found += 1;
+        }
+    }
+    assert!(
+        found > 0 || from_env("SEED").is_some(),
+        "nobody has noticed"
+    );
+}
+
+/// What is said of shares that are no sharing.
+#[test]
+fn shares_that_fewer_than_t_open_are_found() {
+    let rng = &mut StdRng::seed_from_u64(1);
+    let mut random = || {
+        let mut wide = [0; 64];
+        rng.fill_bytes(&mut wide);
+        Scalar::from_bytes_mod_order_wide(&wide)
+    };
+    let secret = random();
+    let at = |coefficients: &[Scalar], index: u16| {
+        let ascending = coefficients.iter().rev();
+        ascending.fold(Scalar::ZERO, |sum, one| sum * Scalar::from(index) + one)
+    };
+    // Of three of five, two shares of one epoch and two of the next.
+    let found = |first: &[Scalar], then: &[Scalar]| {
+        let mut pool = Pool::default();
+        pool.guard(&RistrettoPoint::mul_base(&secret).compress().to_bytes());
+        let shares = [(first, 1), (first, 2), (then, 4), (then, 5)];
+        let mut added = shares
+            .into_iter()
+            .map(|(coefficients, index)| pool.add((index, at(coefficients, index)), 3));
+        added.find_map(|opened| opened)
+    };
+    let [one, other] = [0; 2].map(|_| [secret, random(), random()]);
+    assert_eq!(found(&one, &other), None);
+    // A reshare that hands the same polynomial on.
+    assert_eq!(found(&one, &one), Some(vec![2, 1, 4]));
+    // Polynomials that are too short.
+    assert_eq!(found(&one[..2], &other), Some(vec![1, 2]));
+    assert_eq!(found(&one, &other[..1]), Some(vec![4]));
 }
 
 /// The first leader dies, and the one whose turn it is leads falsely: the others make the key without both.
@@ -331,7 +431,7 @@ fn a_leader_that_does_not_go_on_does_not_keep_the_lead() {
     for seed in &seeds {
         let weather = Weather {
             leader_dies: true,
-            cheat: Some(CHEATING[usize::try_from(seed % 4).unwrap()]),
+            cheats: [Some(CHEATING[usize::try_from(seed % 4).unwrap()]), None],
             ..FAIR
         };
         // Two of five may be absent.

@@ -9,6 +9,7 @@
 )]
 
 mod absence;
+mod attempts;
 mod bad_deals;
 mod ceremony;
 mod cluster;
@@ -18,7 +19,9 @@ mod false_leader;
 mod false_words;
 mod invariants;
 mod long_evidence;
+mod misled;
 mod overtaken;
+mod refusals;
 mod reshare;
 mod reshare_attacks;
 mod reshare_histories;
@@ -32,4 +35,5 @@ mod succession;
 mod sums;
 mod unsigned_deals;
 mod wire;
+mod withheld;
 mod world;

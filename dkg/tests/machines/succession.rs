@@ -1,7 +1,9 @@
 //! Attacks and accidents around a change of the leader.
 
 use curve25519_dalek::Scalar;
-use dkg::{Acceptance, Leader, LeaderEffect, LeaderPhase, MemberStage, Message};
+use dkg::{
+    Acceptance, Exclusion, Grounds, Leader, LeaderEffect, LeaderPhase, MemberStage, Message,
+};
 
 use crate::cluster::{Cluster, NOW};
 use crate::dealer::{Dealer, encryption_secret};
@@ -14,12 +16,12 @@ fn index(place: usize) -> u16 {
     u16::try_from(place + 1).unwrap()
 }
 
-/// The node at `place` takes over and leads to its end, at `now`; `dead` do not answer. Gives the leader.
-fn lead(
+/// The node at `place` takes over and leads to its end, at `now`; `dead` do not answer, nor who is made to answer nothing. Gives the leader.
+pub fn lead(
     cluster: &mut Cluster,
     place: usize,
     dead: &[usize],
-    mut answer: impl FnMut(&mut Cluster, usize, &Message, Message) -> Message,
+    mut answer: impl FnMut(&mut Cluster, usize, &Message, Message) -> Option<Message>,
 ) -> Leader {
     let own = cluster.nodes[place].card.identity;
     let mut leader = Leader::take_over(&mut cluster.nodes[place].member, cluster.now).unwrap();
@@ -49,7 +51,10 @@ fn lead(
                 }
                 Err(fault) => Message::refusal(about, &fault),
             };
-            let reply = answer(cluster, asked, &question, reply);
+            let Some(reply) = answer(cluster, asked, &question, reply) else {
+                leader.unreachable(&to, cluster.now);
+                continue;
+            };
             effects.extend(leader.handle_reply(&to, &reply, cluster.now));
         }
         match leader.progress().phase {
@@ -144,7 +149,7 @@ fn a_complaint_that_the_leader_suppresses_comes_out_under_the_next() {
         &mut cluster,
         SUCCESSOR,
         &[0],
-        |cluster, place, question, reply| deals_again(cluster, place, question, reply),
+        |cluster, place, question, reply| Some(deals_again(cluster, place, question, reply)),
     );
     assert_eq!(leader.progress().phase, LeaderPhase::Completed);
     let told: Vec<_> = leader
@@ -195,7 +200,7 @@ fn a_complaint_outlives_the_attempt_that_a_leader_gives_up_to_hide_it() {
         &mut cluster,
         SUCCESSOR,
         &[],
-        |cluster, place, question, reply| deals_again(cluster, place, question, reply),
+        |cluster, place, question, reply| Some(deals_again(cluster, place, question, reply)),
     );
     assert_eq!(leader.progress().phase, LeaderPhase::Completed);
     let told = leader.exclusions();
@@ -208,7 +213,7 @@ fn a_complaint_outlives_the_attempt_that_a_leader_gives_up_to_hide_it() {
 fn two_deals_shown_to_two_leaders_convict_their_dealer() {
     let mut cluster = Cluster::with_absent(3, 5, 1, 501);
     // All have acknowledged under the first leader, which then vanishes.
-    let mut acceptances = Vec::new();
+    let (mut acceptances, mut dealt, mut second) = (Vec::new(), None, None);
     let mut stop = false;
     let effects = cluster.leader.poll(cluster.now);
     let mut queue: std::collections::VecDeque<_> = cluster.carry_out(effects).into();
@@ -225,24 +230,30 @@ fn two_deals_shown_to_two_leaders_convict_their_dealer() {
         }
         let (place, from) = (cluster.index_of(&to), cluster.leader_id());
         let reply = cluster.nodes[place].serve(&from, message, &mut cluster.rng);
+        if let (CHEAT, Message::Dealt { deal, .. }) = (place, &reply) {
+            dealt = Some(deal.clone());
+        }
         let effects = cluster.leader.handle_reply(&to, &reply, cluster.now);
         queue.extend(cluster.carry_out(effects));
     }
+    let first = dealt.unwrap();
     cluster.now += 4 * u64::from(dkg::DEFAULT_PATIENCE_S);
     let leader = lead(
         &mut cluster,
         SUCCESSOR,
         &[],
         |cluster, place, question, reply| {
-            match (place, question) {
+            Some(match (place, question) {
                 (CHEAT, Message::Begin { attempt: 1, .. }) => {
                     let secret = encryption_secret(cluster.nodes[CHEAT].state());
                     let (proposal, index) = (&cluster.proposal, index(CHEAT));
                     let mut dealer = Dealer::new(proposal, &acceptances, index, secret, 7);
+                    let deal = Box::new(dealer.finish(&cluster.nodes[CHEAT].local.identity));
+                    second = Some(deal.clone());
                     Message::Dealt {
                         ceremony: cluster.proposal.id(),
                         attempt: 1,
-                        deal: Box::new(dealer.finish(&cluster.nodes[CHEAT].local.identity)),
+                        deal,
                     }
                 }
                 // It does not convict itself.
@@ -250,17 +261,50 @@ fn two_deals_shown_to_two_leaders_convict_their_dealer() {
                     ceremony: cluster.proposal.id(),
                 },
                 _ => reply,
-            }
+            })
         },
     );
     assert_eq!(leader.progress().phase, LeaderPhase::Completed);
+    // Its two signatures convict it, whoever looks: the deal that it gave the first leader, and that which it gave the second.
     let [left_out] = leader.exclusions() else {
         panic!("{:?}", leader.exclusions())
     };
     assert_eq!(left_out.member, index(CHEAT));
+    let Grounds::TwoDeals(both) = &left_out.grounds else {
+        panic!("{:?}", left_out.grounds)
+    };
+    assert_eq!((both.attempt, &both.acceptances), (1, &acceptances));
+    assert_ne!(both.first, both.second);
+    let mut signed = [&both.first, &both.second];
+    signed.sort_by_key(|header| **header != first.header);
+    assert_eq!(*signed[0], first.header, "the deal of its own machine");
+    assert_eq!(*signed[1], second.unwrap().header);
+    let fault = left_out.verify(&cluster.proposal).unwrap().unwrap();
+    assert_eq!(fault.code(), "two-deals");
+    // It convicts nobody else, and not for another ceremony.
+    for member in (1..=5).filter(|member| *member != index(CHEAT)) {
+        let of_another = Exclusion {
+            member,
+            ..left_out.clone()
+        };
+        assert!(of_another.verify(&cluster.proposal).is_err());
+    }
+    assert!(
+        left_out
+            .verify(&Cluster::with_absent(3, 5, 1, 499).proposal)
+            .is_err()
+    );
+    cluster.assert_one_result();
     for place in [0, VICTIM, SUCCESSOR, 4] {
         assert_eq!(cluster.nodes[place].activations, 1);
+        let told = cluster.nodes[place].member.exclusions();
+        assert_eq!(
+            told,
+            std::slice::from_ref(left_out),
+            "{place} has checked it"
+        );
     }
+    assert!(cluster.nodes[CHEAT].key.is_none());
 }
 
 #[test]
@@ -300,7 +344,7 @@ fn attempts_with_disjoint_members_are_two_keys_that_each_of_their_members_holds(
         .then_some(reply)
     });
     cluster.now += 10;
-    let leader = lead(&mut cluster, 2, &[0, 1], |_, _, _, reply| reply);
+    let leader = lead(&mut cluster, 2, &[0, 1], |_, _, _, reply| Some(reply));
     assert_eq!(leader.progress().phase, LeaderPhase::Completed);
     let key = |place: usize| cluster.nodes[place].key.as_ref().unwrap().package.clone();
     assert_eq!((key(0), key(2)), (key(1), key(3)));

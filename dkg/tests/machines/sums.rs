@@ -23,7 +23,7 @@ fn index(place: usize) -> u16 {
 }
 
 /// S_k + d_k·G for each k.
-fn shifted(sums: &[u8], by: &[Scalar]) -> Vec<u8> {
+pub fn shifted(sums: &[u8], by: &[Scalar]) -> Vec<u8> {
     let decode = |bytes: &[u8; 32]| {
         curve25519_dalek::ristretto::CompressedRistretto(*bytes)
             .decompress()

@@ -137,9 +137,10 @@ pub fn policy(names: &[&str]) -> certs::Policy {
     certs::Policy::new(config).unwrap()
 }
 
-/// Nodes that know each other and accept each other's proposals. The one called `old` says that it runs another version. Nothing goes on by itself before [`Node::start`].
+/// Nodes that know each other and accept each other's proposals. Those whose names begin with `old` say that they run another version, and those with
+/// `other` have another policy. Nothing goes on by itself before [`Node::start`].
 pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
-    let policy = policy(&["Hospital"]);
+    let (common, another) = (policy(&["Hospital"]), policy(&["Clinic"]));
     let made: Vec<_> = names
         .iter()
         .map(|name| {
@@ -180,6 +181,11 @@ pub fn cluster(names: &[&str], settings: &str) -> Vec<Node> {
             let dir = new_store(&[identity.to_change()]);
             let config = Config::parse(dir.path(), &text).unwrap();
             let live = Arc::new(LiveConfig::new(config));
+            let policy = if own.name.starts_with("other") {
+                &another
+            } else {
+                &common
+            };
             let (policy, door) = (policy.clone(), None);
             Node::open(phrase, own, dir, live, policy, door, Some(endpoint))
         })
@@ -230,9 +236,9 @@ impl Node {
             let config = live.now();
             let serving = Arc::new(Serving {
                 identity: own.identity,
-                software: match own.name.as_str() {
-                    "old" => "cryptonode 0.0.1".to_owned(),
-                    _ => server::SOFTWARE.to_owned(),
+                software: match own.name.starts_with("old") {
+                    true => "cryptonode 0.0.1".to_owned(),
+                    false => server::SOFTWARE.to_owned(),
                 },
                 keyring,
                 audit: Arc::new(NoAudit),

@@ -15,12 +15,13 @@ pub struct Player {
     pub node: Node,
     pub leader: Option<Leader>,
     pub(super) leader_disk: Option<Vec<u8>>,
-    pub keys: BTreeMap<u32, ActivatedKey>,
+    /// By the parameters of their attempts: two attempts may have one number.
+    pub keys: BTreeMap<[u8; 64], ActivatedKey>,
     pub(super) up: bool,
     pub dead: bool,
     pub(super) wake_at: u64,
     /// In a reshare, what the node holds of the base, and knows and has promised.
-    base: Option<ActivatedKey>,
+    pub(super) base: Option<ActivatedKey>,
     pub(super) newest: Option<ResultName>,
     pub(super) confirmed: u32,
 }
@@ -68,11 +69,15 @@ impl Player {
     }
 }
 
-/// Four hold a key, of whom two leave; one of these leads.
-pub(super) fn reshare(seed: u64, rng: &mut StdRng) -> (Vec<Player>, Proposal) {
+/// Two of four, or three of five, hold a key. Two of them leave, one of whom leads, and two or three others come.
+pub(super) fn reshare(seed: u64, threshold: u16, rng: &mut StdRng) -> (Vec<Player>, Proposal) {
     let mut before = crate::world::World::new(seed);
-    let base = before.create(2, &["a", "b", "c", "d"]);
-    let mut terms = before.reshare(&base, 2, &["c", "d", "e", "f"]);
+    let (old, new): (&[&str], &[&str]) = match threshold {
+        3 => (&["a", "b", "c", "d", "g"], &["c", "d", "e", "f", "g", "h"]),
+        _ => (&["a", "b", "c", "d"], &["c", "d", "e", "f"]),
+    };
+    let base = before.create(threshold, old);
+    let mut terms = before.reshare(&base, threshold, new);
     terms.leader = before.nodes["a"].identity();
     terms.may_be_absent = 1;
     (terms.created, terms.expires) = (NOW, NOW + LIFETIME);
@@ -94,6 +99,7 @@ pub(super) fn reshare(seed: u64, rng: &mut StdRng) -> (Vec<Player>, Proposal) {
                 card: node.card,
                 disk: None,
                 key: None,
+                former: Vec::new(),
                 activations: 0,
             };
             Player::new(node, share)
