@@ -190,7 +190,7 @@ fn filled(path: &str) -> String {
 /// A request of [`rest_request`] for every operation that the interface describes, by its name, with the example that the description gives.
 #[must_use]
 pub fn operations() -> Vec<(String, Vec<u8>)> {
-    let document: Value = serde_json::from_str(&openapi::text()).unwrap();
+    let document: Value = serde_json::from_str(openapi::text()).unwrap();
     let mut seeds = Vec::new();
     for (path, described) in document["paths"].as_object().unwrap() {
         for (method, operation) in described.as_object().unwrap() {
