@@ -73,6 +73,9 @@ impl Site {
             "--out".to_owned(),
             text(&self.layout.exchange()),
         ];
+        if usize::from(self.plan.approvals) <= names.len() / 2 {
+            found.push("--minority-may-approve".to_owned());
+        }
         if let Some(batches) = self.epoch_batches {
             found.extend(["--epoch-batches".to_owned(), batches.to_string()]);
         }

@@ -51,7 +51,8 @@ class Peers:
                 name, "init", "--organisation", name, "--listen", listen, "--passphrase-file", self.passphrase
             )
             files.append(made["organisation_file"])
-        self.program.json("coordinator", "peer", "found", "--approvals", "2", "--out", self.exchange, *files)
+        majority = str(len(self.organisations) // 2 + 1)
+        self.program.json("coordinator", "peer", "found", "--approvals", majority, "--out", self.exchange, *files)
         for name in self.organisations:
             self.run(name, "join", "--exchange", self.exchange)
             self.start(name)

@@ -22,7 +22,7 @@ use crate::peer::{
     PeerProcessError,
     ask::AskedPeer,
     backup, caller, run,
-    setup::{self, Coming},
+    setup::{self, ApprovalsNeeded, Coming},
 };
 use crate::platform::now_ms;
 use crate::record::{
@@ -92,7 +92,7 @@ Examples:
     /// Make a ledger's beginning of the organisations' files; one of them does it, all check it.
     #[command(after_help = "\
 Example:
-  coordinator peer found --out E --name main --approvals 2 \\
+  coordinator peer found --out E --name main --approvals 3 \\
     A/organisation.json B/organisation.json C/organisation.json \\
     D/organisation.json")]
     Found {
@@ -102,9 +102,14 @@ Example:
         /// The ledger's name.
         #[arg(long, value_name = "NAME", default_value = "main")]
         name: Identifier,
-        /// How many organisations must approve a read.
+        /// How many organisations must approve a read; a majority of them, or
+        /// more.
         #[arg(long, value_name = "M")]
         approvals: u16,
+        /// Take fewer than a majority: half of the organisations or fewer then
+        /// decide who reads.
+        #[arg(long)]
+        minority_may_approve: bool,
         /// Batches of the order in an epoch: who orders changes only
         /// between two. An idle batch takes about a second.
         #[arg(long, value_name = "N", default_value_t = 512)]
@@ -295,9 +300,14 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             out,
             name,
             approvals,
+            minority_may_approve,
             epoch_batches,
             files,
         } => {
+            let approvals = ApprovalsNeeded {
+                number: approvals,
+                minority: minority_may_approve,
+            };
             let made = setup::found(&out, &name, approvals, epoch_batches, &files)?;
             let lines = [
                 field("ledger", &made.ledger),

@@ -67,6 +67,18 @@ pub enum PeerProcessError {
         /// There are.
         organisations: usize,
     },
+    /// Fewer approvals than a majority, and nobody said that it is meant.
+    #[error(
+        "{approvals} of {organisations} organisations are no majority, and half of them or fewer would decide who reads: take {majority} or more, or say --minority-may-approve"
+    )]
+    Minority {
+        /// Asked for.
+        approvals: u16,
+        /// There are.
+        organisations: usize,
+        /// The least majority of them.
+        majority: usize,
+    },
     /// Joining what does not have this organisation, with these keys.
     #[error(
         "the genesis has no organisation {0} with the keys in this folder; found the ledger with this folder's organisation.json, or join with --newcomer and have the organisations admit it"
@@ -152,6 +164,7 @@ impl PeerProcessError {
             Self::File { .. } => "peer-file",
             Self::Organisations(_) => "organisations",
             Self::Approvals { .. } => "approvals-impossible",
+            Self::Minority { .. } => "approvals-minority",
             Self::NotFounding(_) => "peer-not-founding",
             Self::Joined(_) => "peer-joined",
             Self::KeyDiffers(_) => "peer-key-differs",

@@ -96,6 +96,35 @@ pub struct FoundOutcome {
     pub organisations: Vec<Identifier>,
 }
 
+/// How many organisations must approve a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApprovalsNeeded {
+    /// So many.
+    pub number: u16,
+    /// Also if they are fewer than a majority: whoever founds the ledger has said that it is meant.
+    pub minority: bool,
+}
+
+impl ApprovalsNeeded {
+    fn of(self, organisations: usize) -> Result<u16, PeerProcessError> {
+        let (approvals, majority) = (self.number, organisations / 2 + 1);
+        if approvals == 0 || usize::from(approvals) > organisations {
+            return Err(PeerProcessError::Approvals {
+                approvals,
+                organisations,
+            });
+        }
+        if usize::from(approvals) < majority && !self.minority {
+            return Err(PeerProcessError::Minority {
+                approvals,
+                organisations,
+                majority,
+            });
+        }
+        Ok(approvals)
+    }
+}
+
 /// Makes a peer's folder with its organisation's keys. If the other peers reach it from elsewhere, so does software that may ask it, unless `api_tls` says where. The algorithm
 /// is that of the organisation's approval authority.
 ///
@@ -209,7 +238,7 @@ pub fn own_organisation(folder: &Folder) -> Result<OrganisationFile, PeerProcess
 pub fn found(
     out: &Path,
     name: &Identifier,
-    approvals: u16,
+    approvals: ApprovalsNeeded,
     epoch_batches: u32,
     files: &[PathBuf],
 ) -> Result<FoundOutcome, PeerProcessError> {
@@ -218,12 +247,7 @@ pub fn found(
         .map(|path| read_json(path))
         .collect::<Result<_, _>>()?;
     told.sort_by(|a, b| a.name.cmp(&b.name));
-    if approvals == 0 || usize::from(approvals) > told.len() {
-        return Err(PeerProcessError::Approvals {
-            approvals,
-            organisations: told.len(),
-        });
-    }
+    let approvals = approvals.of(told.len())?;
     let folder = Folder::create(out)?;
     folder::create_private_dir(&folder.organisations())?;
     let mut organisations = Vec::new();

@@ -201,6 +201,31 @@ fn no_approval_outlives_its_reader() {
 }
 
 #[test]
+fn an_approval_is_not_given_again_when_it_would_outlive_its_reader() {
+    let bench = Bench::new();
+    let [mut alpha] = bench.peers(["alpha"]);
+    let read = bench.with_read(&mut [&mut alpha]);
+    let certificate = alpha.approve(&[read], bench.now_ms).remove(0).unwrap();
+    let approval = certs::UnverifiedApproval::parse(&certificate).unwrap();
+    let end_ms = approval.not_after() * 1000;
+    for (expires_ms, expected) in [
+        (Some(end_ms - 1), "approval-expired"),
+        (Some(end_ms), "ok"),
+        (Some(bench.now_ms + 5000), "approval-expired"),
+        (None, "ok"),
+    ] {
+        let expire = Transaction::UserExpire(UserExpire {
+            tenant: id("acme"),
+            user: id("eve"),
+            expires_ms,
+        });
+        bench.execute(&mut [&mut alpha], "acme/root", expire);
+        finalise(&mut [&mut alpha]);
+        assert_eq!(code(&mut alpha, read, bench.now_ms), expected);
+    }
+}
+
+#[test]
 fn terms_that_no_policy_of_ours_has_are_refused() {
     let bench = Bench::new();
     let good = ApprovalTerms::default();

@@ -2,7 +2,7 @@
 
 use crate::{approvals::*, ledger::*};
 use coordinator::record::{
-    ApprovalTerms, TransactionId,
+    ApprovalTerms, OrganisationChange, OrganisationEndorse, PeerKeys, Transaction, TransactionId,
     peer::{Peer, copy_store, examine_store, mark_taken_back},
 };
 use std::path::{Path, PathBuf};
@@ -164,4 +164,121 @@ fn a_copy_is_one_state_and_says_whose_it_is() {
     ] {
         assert_eq!(damaged(damage), "record-store-damaged", "{damage}");
     }
+}
+
+/// Everything of a peer's is gone: its store, and the note beside it.
+fn lose(bench: &Bench) {
+    let store = store(bench);
+    let gone = ["", "-wal", "-shm"].map(|suffix| format!("{}{suffix}", store.display()));
+    for file in gone.iter().map(PathBuf::from) {
+        let _ = std::fs::remove_file(file);
+    }
+    std::fs::remove_file(store.with_extension("approving")).unwrap();
+    assert!(!store.exists());
+}
+
+#[test]
+fn a_peer_that_lost_its_store_approves_no_read_twice_and_what_comes_later() {
+    let mut bench = Bench::new();
+    let copied = bench.folder.path().join("copy");
+    let (read, mut beta) = approved_after_a_copy(&mut bench, &copied);
+    lose(&bench);
+    bench.now_ms += 5000;
+    let mut alpha = open(&bench);
+    alpha.starts(bench.now_ms).unwrap();
+    catch_up(&mut alpha, &beta);
+    assert_eq!(code(&mut alpha, read, bench.now_ms), "peer-set-back");
+    drop(alpha);
+    // For good; a later start with what it has got since is no new beginning.
+    let until = bench.now_ms + MARGIN_MS;
+    bench.now_ms += 1000;
+    let mut alpha = open(&bench);
+    alpha.starts(bench.now_ms).unwrap();
+    finalise(&mut [&mut alpha]);
+    bench.now_ms = until;
+    let last = bench.read(&mut [&mut alpha, &mut beta]);
+    bench.now_ms += 1;
+    let next = bench.read(&mut [&mut alpha, &mut beta]);
+    assert_eq!(code(&mut alpha, read, bench.now_ms), "peer-set-back");
+    assert_eq!(code(&mut alpha, last, bench.now_ms), "peer-set-back");
+    assert_eq!(code(&mut alpha, next, bench.now_ms), "ok");
+}
+
+#[test]
+fn a_peer_of_a_new_ledger_approves_at_once() {
+    let mut bench = Bench::new();
+    let mut alpha = open(&bench);
+    alpha.starts(bench.now_ms).unwrap();
+    bench.now_ms += 1;
+    let read = bench.with_read(&mut [&mut alpha]);
+    assert_eq!(code(&mut alpha, read, bench.now_ms), "ok");
+    // One that starts when there are blocks, but no read from before that, has forgotten nothing.
+    let mut late = bench.open("beta", ApprovalTerms::default()).unwrap();
+    late.starts(bench.now_ms).unwrap();
+    bench.now_ms += 1;
+    let read = bench.read(&mut [&mut alpha]);
+    catch_up(&mut late, &alpha);
+    assert_eq!(code(&mut late, read, bench.now_ms), "ok");
+}
+
+#[test]
+fn a_successor_approves_nothing_that_its_predecessor_may_have() {
+    let mut bench = Bench::new();
+    let [mut beta] = bench.peers(["beta"]);
+    let mut alpha = open(&bench);
+    let read = bench.with_read(&mut [&mut alpha, &mut beta]);
+    assert_eq!(code(&mut alpha, read, bench.now_ms), "ok");
+    let genesis = bench.founders.genesis.clone();
+    let mut changed = genesis.organisations[0].clone();
+    changed.head_key = public("alpha's second head");
+    bench.now_ms += 1000;
+    for endorser in ["beta", "gamma", "delta"] {
+        let change = OrganisationChange::Rekey(changed.clone());
+        let endorse = Transaction::OrganisationEndorse(OrganisationEndorse { change });
+        bench.execute(&mut [&mut alpha, &mut beta], endorser, endorse);
+    }
+    let since = bench.now_ms;
+    assert_eq!(code(&mut alpha, read, bench.now_ms), "peer-unavailable");
+    // Its peer ran before its keys were on the record, as newcomers' do.
+    let keys = PeerKeys {
+        head_key: key("alpha's second head"),
+        ..bench.founders.peer("alpha")
+    };
+    let path = bench.folder.path().join("successor");
+    let mut successor = Peer::open(&path, &genesis, keys, ApprovalTerms::default()).unwrap();
+    successor.starts(since - 500).unwrap();
+    catch_up(&mut successor, &beta);
+    let refused = successor.approve(&[read], bench.now_ms).remove(0);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), "peer-set-back");
+    assert!(refused.to_string().contains(&since.to_string()));
+    drop(successor);
+    // Also after another start; and a new read is approved at once.
+    let keys = PeerKeys {
+        head_key: key("alpha's second head"),
+        ..bench.founders.peer("alpha")
+    };
+    let mut successor = Peer::open(&path, &genesis, keys, ApprovalTerms::default()).unwrap();
+    finalise(&mut [&mut successor]);
+    assert_eq!(code(&mut successor, read, bench.now_ms), "peer-set-back");
+    let next = bench.read(&mut [&mut beta, &mut successor]);
+    assert_eq!(code(&mut successor, next, bench.now_ms), "ok");
+}
+
+#[test]
+fn a_peer_that_hears_nothing_any_more_approves_nothing() {
+    const HEARD_WITHIN_MS: u64 = 10_000;
+    let bench = Bench::new();
+    let mut alpha = open(&bench);
+    let read = bench.with_read(&mut [&mut alpha]);
+    alpha.has_come_to(bench.now_ms);
+    let last = bench.now_ms + HEARD_WITHIN_MS;
+    for (now_ms, expected) in [(last, "ok"), (last + 1, "peer-catching-up"), (last, "ok")] {
+        assert_eq!(code(&mut alpha, read, now_ms), expected);
+    }
+    // An old batch is no news; a new one is.
+    alpha.has_come_to(bench.now_ms - 1);
+    assert_eq!(code(&mut alpha, read, last + 1), "peer-catching-up");
+    alpha.has_come_to(last);
+    assert_eq!(code(&mut alpha, read, last + 1), "ok");
 }

@@ -95,7 +95,8 @@ impl Federation {
         let passphrase = base.path().join("passphrase");
         std::fs::write(&passphrase, format!("{PASSPHRASE}\n")).unwrap();
         let exchange = base.path().join("exchange");
-        let mut found = command(&["peer", "found", "--approvals", "2"]);
+        let majority = (number / 2 + 1).to_string();
+        let mut found = command(&["peer", "found", "--approvals", &majority]);
         found.args(["--epoch-batches", &epoch_batches.to_string()]);
         found.arg("--out").arg(&exchange);
         let mut dirs = Vec::new();

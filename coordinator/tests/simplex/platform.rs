@@ -49,7 +49,8 @@ impl Platform {
                 .arg(format!("{},{url}{token}", peer.name));
         }
         let made = success(&mut init);
-        assert_eq!(made["approvals_needed"], 2);
+        let majority = federation.genesis.organisations.len() / 2 + 1;
+        assert_eq!(made["approvals_needed"], majority);
         let mut register = Command::new(BINARY);
         register
             .args(["--json", "peer", "register-tenant"])

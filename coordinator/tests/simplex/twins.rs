@@ -7,6 +7,7 @@ use coordinator::folder::Folder;
 use coordinator::peer::settings::PeerSettings;
 use coordinator::platform::now_ms;
 use coordinator::record::SignedTransaction;
+use coordinator::record::wire::Submitted;
 use futures_util::future::join_all;
 use ordering::{Judge, Ordering, Settings, Timing};
 use std::collections::BTreeMap;
@@ -160,8 +161,7 @@ async fn what_nobody_signed_is_in_a_final_batch_and_not_on_the_record() {
     // In alder's name, with a signature that is not alder's: another transaction's.
     let right = federation.registration(0, "stolen");
     let other = federation.registration(0, "other");
-    let forged = SignedTransaction::from_parts(right.content().clone(), *other.signature());
-    let forged = Bytes::copy_from_slice(forged.as_bytes());
+    let forged = forged(&right, &other);
     forger.submit(forged.clone()).unwrap();
 
     // It becomes final, for what is in a batch is judged afterwards, by all alike.
@@ -176,5 +176,52 @@ async fn what_nobody_signed_is_in_a_final_batch_and_not_on_the_record() {
     // The name is free: what its owner signed is taken.
     let height = recorded(&federation.submit(2, &right).await);
     federation.agree(&[0, 1, 2], height).await;
+    forger.close();
+}
+
+/// The right transaction's content, with a signature that is not its author's.
+fn forged(right: &SignedTransaction, other: &SignedTransaction) -> Bytes {
+    let forged = SignedTransaction::from_parts(right.content().clone(), *other.signature());
+    Bytes::copy_from_slice(forged.as_bytes())
+}
+
+/// The copy has the same id as the right one. What the peers say of the copy is not what they say of the right one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_submitted_the_right_one_hears_of_that_though_a_bad_copy_was_ordered_first() {
+    const OVERTAKEN: usize = 4;
+    let mut federation = Federation::found(4);
+    for peer in 0..3 {
+        federation.run(peer);
+    }
+    let (forger, came) = order_as(&federation, 3);
+    let other = federation.registration(0, "other");
+    let started = std::time::Instant::now();
+    let (mut number, mut overtaken) = (0, 0);
+    while overtaken < OVERTAKEN {
+        assert!(started.elapsed() < PATIENCE, "{}", federation.logs());
+        let right = federation.registration(0, &format!("wanted{number}"));
+        let copy = forged(&right, &other);
+        let submitting = [0, 1, 2].map(|peer| federation.submit(peer, &right));
+        let submitting = join_all(submitting);
+        let forging = async {
+            // The peers have it, and wait for it, when the copy is proposed.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            forger.submit(copy.clone()).unwrap();
+        };
+        let (answers, ()) = futures_util::future::join(submitting, forging).await;
+        for answer in &answers {
+            assert!(matches!(answer, Submitted::Recorded { .. }), "{answer:?}");
+        }
+        // Which of the two came first?
+        let right = Bytes::copy_from_slice(right.as_bytes());
+        let first = loop {
+            let item = came.recv_timeout(PATIENCE).unwrap();
+            if item == right || item == copy {
+                break item;
+            }
+        };
+        overtaken += usize::from(first == copy);
+        number += 1;
+    }
     forger.close();
 }

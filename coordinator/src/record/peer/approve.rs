@@ -2,14 +2,15 @@
 //!
 //! 1. The read must be on the record, final, and recent: within the window by this peer's own clock. One from further in the future
 //!    than that is refused too, or an orderer whose clock is ahead would make reads that stay recent for as long as it is ahead.
+//!    The peer must know of now, too: one that has heard nothing from the order for [`HEARD_WITHIN_MS`] cannot know whom the others removed since.
 //! 2. The reader must be active and permitted *now*, by this peer's own state, with the key that signed the read, and the version still
 //!    there: a permission that was removed after the read, however shortly, stands in the way. A peer that lacks a block which it was told
 //!    is final has stopped, for it cannot know.
 //! 3. One certificate is issued for a read. It is durable before it leaves, and given again when asked again, as long as
 //!    it is valid and 2 still holds; never a second one. It does not outlive its reader.
 //!
-//! 4. A peer that was just started waits until it knows what was final at its start; one whose store was set back issues none for reads that it may have
-//!    approved before (`lease`).
+//! 4. A peer that was just started waits until it knows what was final at its start; one whose store was set back or lost issues none for reads that it may have
+//!    approved before (`lease`), and one whose organisation got new keys none for reads that its predecessor may have approved (`tenure`).
 //!
 //! What has left cannot be called back: a permission removed *after* an approval was given out takes effect at the nodes when that
 //! approval expires.
@@ -28,18 +29,25 @@ use crate::record::{
 use certs::Approval;
 use reencrypt::EphemeralKey;
 
+/// For how long a peer that hears nothing from the order goes on approving: batches come every 1.2 seconds when nobody submits anything, and a few leaders in turn that
+/// do not answer cost some seconds. For so long, and by how much its clock is behind, a reader whom the others removed may still be approved by a peer that is cut off.
+/// A peer whose clock is ahead by more than this approves nothing.
+const HEARD_WITHIN_MS: u64 = 10_000;
+
 /// Why a peer does not approve.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApprovalRefusal {
     /// No such read on the record.
     #[error("there is no read {} on the record", hex::encode(.0))]
     UnknownRead(TransactionId),
-    /// The peer was started, and does not yet know all that was final then.
-    #[error("this peer was just started and is getting what it missed; ask again in a moment")]
-    CatchingUp,
-    /// The peer was set back, and may have approved the read before.
+    /// The peer was started, and does not yet know all that was final then; or it hears nothing of the others.
     #[error(
-        "this peer's store was set back, and it may have approved the read from {time_ms} ms before; make a new read after {until_ms} ms"
+        "this peer does not know what is final now: it was just started and is getting what it missed, or hears nothing from the others; ask again in a moment"
+    )]
+    CatchingUp,
+    /// The peer was set back, or is new in its organisation's name, which may have approved the read before.
+    #[error(
+        "this peer's store was set back or lost, or it has new keys, and its organisation may have approved the read from {time_ms} ms before; make a new read after {until_ms} ms"
     )]
     SetBack {
         /// Time of the read's block.
@@ -80,8 +88,8 @@ pub enum ApprovalRefusal {
     /// The reader may not read it any more, or it is erased.
     #[error("the read may not be approved any more: {0}")]
     NotPermitted(Rejection),
-    /// The one approval of the read has expired.
-    #[error("the approval of this read has expired; make a new read")]
+    /// The one approval of the read has expired, or is valid for longer than its reader now.
+    #[error("the approval of this read has expired, or would outlive its reader; make a new read")]
     Expired,
     /// No certificate can be made of it.
     #[error("the approval cannot be issued: {0}")]
@@ -148,8 +156,12 @@ struct Grounds {
     client_spki: Vec<u8>,
     /// Time of the read's block, milliseconds since the Unix epoch.
     time_ms: u64,
+    /// The number of that block.
+    height: u64,
     /// Until when at most, seconds since the Unix epoch.
     not_after: u64,
+    /// The reader's own end: that of its account or of its certificate.
+    readers_end: u64,
 }
 
 impl Peer {
@@ -214,23 +226,32 @@ impl Peer {
                 self.keys.organisation.to_string(),
             ));
         }
-        if self.catch_up_ms.is_some() {
+        let silent = |heard: u64| now_ms > heard.saturating_add(HEARD_WITHIN_MS);
+        if self.catch_up_ms.is_some() || self.heard_ms.is_some_and(silent) {
             return Err(ApprovalRefusal::CatchingUp);
         }
-        let grounds = self.grounds(&self.replica.live().state, read, now_ms)?;
+        let live = self.replica.live();
+        let grounds = self.grounds(&live.state, read, now_ms)?;
         let not_before = now_ms / 1000;
         let remembered = self
             .store
             .approval(read)
             .map_err(|error| ApprovalRefusal::Store(error.to_string()))?;
         if let Some((not_after, certificate)) = remembered {
-            return if not_before <= not_after {
+            return if not_before <= not_after && not_after <= grounds.readers_end {
                 Ok((certificate, None))
             } else {
                 Err(ApprovalRefusal::Expired)
             };
         }
-        if let Some(until_ms) = self.lease.may_be_forgotten(grounds.time_ms) {
+        let approvable_before = |time_ms: u64| {
+            let mut reads = live.state.threshold_reads();
+            reads.any(|(_, it)| it.time_ms < time_ms && self.tenure.after(it.height).is_none())
+        };
+        let forgotten = self
+            .lease
+            .may_be_forgotten(grounds.time_ms, approvable_before);
+        if let Some(until_ms) = forgotten.max(self.tenure.after(grounds.height)) {
             let time_ms = grounds.time_ms;
             return Err(ApprovalRefusal::SetBack { time_ms, until_ms });
         }
@@ -291,17 +312,17 @@ impl Peer {
             });
         }
         let now = now_ms / 1000;
-        let mut not_after = now.saturating_add(u64::from(self.terms.lifetime_s));
+        let mut readers_end = u64::MAX;
         if let Some(expires_ms) = reader.expires_ms {
-            not_after = not_after.min(expires_ms / 1000);
-            if not_after <= now {
+            readers_end = expires_ms / 1000;
+            if readers_end <= now {
                 let user = read.reader.clone();
                 let expired = Rejection::UserExpired { user, expires_ms };
                 return Err(ApprovalRefusal::NotPermitted(expired));
             }
         }
         if let Some(certificate) = &reader.certificate {
-            not_after = not_after.min(certificate.not_after_s());
+            readers_end = readers_end.min(certificate.not_after_s());
             if self
                 .fresher
                 .as_ref()
@@ -326,7 +347,11 @@ impl Peer {
             ephemeral_point: *ephemeral.point().as_bytes(),
             client_spki: asked.client_spki.clone(),
             time_ms: read.time_ms,
-            not_after,
+            height: read.height,
+            not_after: now
+                .saturating_add(u64::from(self.terms.lifetime_s))
+                .min(readers_end),
+            readers_end,
         })
     }
 }

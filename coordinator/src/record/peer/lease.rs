@@ -9,6 +9,9 @@
 //! 2. A peer that was set back issues nothing for reads of the time before: the ones that it can have approved are those in blocks up to the noted time, and
 //!    clocks differ by less than [`MARGIN_MS`], or peers do not talk. What it remembers it gives again.
 //!
+//! 3. A peer that starts with an empty store notes when. Either the ledger is new, or the peer lost all that it had, note and file too: if the blocks that it then gets have
+//!    a read from before its start that it can have approved, it lost something, and 2 holds for the time before its start. On a ledger without such a read it works at once.
+//!
 //! A folder that was set back as a whole, file and store, tells nothing: take it back with `coordinator peer restore`, which writes the note.
 
 use super::store::{Store, StoreError};
@@ -32,6 +35,8 @@ pub(super) struct Lease {
     set_back_ms: Option<u64>,
     /// The store came without its file: the time before now counts as the time before.
     came_alone: bool,
+    /// When the peer first started with an empty store.
+    empty_ms: Option<u64>,
 }
 
 /// What is noted.
@@ -63,6 +68,7 @@ impl Lease {
             came_alone: beside.is_none() && inside.until_ms > 0,
             noted: inside,
             set_back_ms: store.note("set-back")?,
+            empty_ms: store.note("empty")?,
             file,
         };
         let newer = |it: &Noted| it.until_ms > inside.until_ms || it.issued > inside.issued;
@@ -77,10 +83,30 @@ impl Lease {
         Ok(lease)
     }
 
-    /// Whether a read in a block of this time may have an approval that the store does not know.
-    pub(super) fn may_be_forgotten(&self, read_ms: u64) -> Option<u64> {
-        let until = self.set_back_ms?.saturating_add(MARGIN_MS);
-        (read_ms <= until).then_some(until)
+    /// Notes when the peer starts with an empty store; at its next start with it nothing new can be forgotten. Durable when it returns, so before there is any block.
+    pub(super) fn begin_empty(&mut self, store: &Store, now_ms: u64) -> Result<(), StoreError> {
+        if self.empty_ms.is_none() {
+            store.put_notes(&[("empty", now_ms)])?;
+            self.empty_ms = Some(now_ms);
+        }
+        Ok(())
+    }
+
+    /// Until when reads may have an approval that the store does not know, if one in a block of this time may. `approvable_before` says whether there is a read before
+    /// a time that this peer can have approved.
+    pub(super) fn may_be_forgotten(
+        &self,
+        read_ms: u64,
+        approvable_before: impl Fn(u64) -> bool,
+    ) -> Option<u64> {
+        let concerned = |at_ms: u64| {
+            let until = at_ms.saturating_add(MARGIN_MS);
+            (read_ms <= until).then_some(until)
+        };
+        let lost = |at_ms: &u64| concerned(*at_ms).is_some() && approvable_before(*at_ms);
+        let set_back = self.set_back_ms.and_then(concerned);
+        let empty = self.empty_ms.filter(lost).and_then(concerned);
+        set_back.max(empty)
     }
 
     /// Asked before anything is decided: for a store that came without its file, the time before ends now.

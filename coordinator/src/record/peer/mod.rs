@@ -13,8 +13,8 @@
 //! others, and verifies every signature and proof in them.
 //!
 //! A peer in an order that comes from elsewhere may be behind when it starts. It approves nothing until the order has come to the time of its start
-//! ([`Peer::catch_up_to`]): what it knows by then is at least what was final when it started. One that was set back to an earlier state of its store approves no
-//! read twice ([`lease`]).
+//! ([`Peer::catch_up_to`]): what it knows by then is at least what was final when it started. From then on it approves only while it hears from the order. One that was set
+//! back to an earlier state of its store, or lost it, approves no read twice ([`lease`]), nor does one approve what its predecessor may have ([`tenure`]).
 //!
 //! # What goes wrong
 //!
@@ -31,6 +31,7 @@ mod mirror;
 mod ordered;
 mod replica;
 mod store;
+mod tenure;
 
 pub use approvals::{WriteApprovalsError, WrittenApprovals, write_approvals};
 pub use approve::ApprovalRefusal;
@@ -63,6 +64,7 @@ use lease::Lease;
 use replica::Live;
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 use store::Store;
+use tenure::Tenure;
 
 /// What an organisation's peer signs with.
 pub struct PeerKeys {
@@ -239,8 +241,12 @@ pub struct Peer {
     stopped: bool,
     /// What it may have approved and forgotten.
     lease: Lease,
+    /// Since when the record has its keys.
+    tenure: Tenure,
     /// How far the order must have come before it approves anything, milliseconds since the Unix epoch.
     catch_up_ms: Option<u64>,
+    /// How far the order has come, in one that comes from elsewhere.
+    heard_ms: Option<u64>,
     /// What it knows of revoked certificates besides the record.
     fresher: Option<Arc<FresherLists>>,
     /// The batch that is being executed, in an order that comes from elsewhere.
@@ -272,6 +278,7 @@ impl Peer {
         let mut signed_head =
             empty_head(&origin, state_root).sign(keys.organisation.as_str(), &keys.head_key)?;
         let height = store.height()?;
+        let mut tenure = Tenure::at_genesis(&keys, &live.state, genesis.time_ms);
         let mut own_keys = BTreeSet::from([keys.head_key.verifying_key().to_bytes()]);
         for number in 1..=height {
             let stored = store
@@ -283,6 +290,7 @@ impl Peer {
             own_keys.extend(on_record.map(|organisation| organisation.head_key));
             replay(&mut live, expected, &stored.block, &OwnStore)
                 .map_err(|reason| store.damaged(number, reason))?;
+            tenure.follow(&keys, &live.state, (number, stored.block.header.time_ms));
             signed_head = stored.signed_head;
         }
         if store.transaction_count()? != live.tree.size() {
@@ -309,10 +317,23 @@ impl Peer {
             final_height: 0,
             stopped,
             lease,
+            tenure,
             catch_up_ms: None,
+            heard_ms: None,
             fresher: None,
             batch: None,
         })
+    }
+
+    /// Says when it starts, milliseconds since the Unix epoch, before it gets any block: one whose store is empty may have lost what it approved before.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub fn starts(&mut self, now_ms: u64) -> Result<(), StoreError> {
+        match self.tip().0 {
+            0 => self.lease.begin_empty(&self.store, now_ms),
+            _ => Ok(()),
+        }
     }
 
     /// Holds these lists against what it approves, besides those on the record.
@@ -371,16 +392,7 @@ impl Peer {
     /// know the organisation.
     #[must_use]
     pub fn keys_on_record(&self) -> Option<bool> {
-        let live = self.replica.live();
-        let organisation = live.state.organisation(&self.keys.organisation)?;
-        let issuer = self.keys.issuer.certificate_der();
-        Some(
-            organisation.head_key == self.keys.head_key.verifying_key().to_bytes()
-                && organisation
-                    .issuers
-                    .iter()
-                    .any(|known| known.as_slice() == issuer),
-        )
+        tenure::on_record(&self.keys, &self.replica.live().state)
     }
 
     /// Executes a proposal. The block is durable when it returns.
@@ -501,6 +513,9 @@ impl Peer {
         // What the state holds is not in the store: only a new start brings them together again.
         self.stopped = committed.is_err();
         self.signed_head = committed?;
+        let block = (block.header.height, block.header.time_ms);
+        let live = self.replica.live();
+        self.tenure.follow(&self.keys, &live.state, block);
         Ok(())
     }
 }

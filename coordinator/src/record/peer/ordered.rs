@@ -129,8 +129,9 @@ impl Peer {
         self.catch_up_ms = Some(time_ms);
     }
 
-    /// The order has come to a batch of this time, and everything in it is executed.
+    /// The order has come to a batch of this time, and everything in it is executed. From the first one on the peer approves only as long as it hears of more.
     pub fn has_come_to(&mut self, time_ms: u64) {
+        self.heard_ms = self.heard_ms.max(Some(time_ms));
         self.catch_up_ms = self.catch_up_ms.filter(|wanted| time_ms < *wanted);
     }
 

@@ -8,6 +8,7 @@ use crate::record::{
 };
 use bytes::Bytes;
 use ordering::{Clock, Delivery};
+use sha2::{Digest as _, Sha256};
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -38,9 +39,17 @@ pub(super) enum Command {
     },
 }
 
+/// SHA-256 of a transaction with its signature. The id does not cover that: a copy with a signature that does not hold has the same id, whoever leads may have it ordered
+/// first, and what becomes of it says nothing about the right one.
+pub(super) type CopyHash = [u8; 32];
+
+/// Which copy this is.
+pub(super) fn copy(transaction: &SignedTransaction) -> CopyHash {
+    Sha256::digest(transaction.as_bytes()).into()
+}
+
 /// Who waits to hear what became of a transaction.
-pub(super) type Waiting =
-    Arc<Mutex<HashMap<TransactionId, Vec<oneshot::Sender<CandidateOutcome>>>>>;
+pub(super) type Waiting = Arc<Mutex<HashMap<CopyHash, Vec<oneshot::Sender<CandidateOutcome>>>>>;
 
 /// Whose keys order, or ever did.
 pub(super) type Names = Arc<Mutex<BTreeMap<[u8; 32], Identifier>>>;
@@ -114,14 +123,14 @@ impl Executor {
     fn execute(&mut self, delivery: Delivery) -> Result<(), PeerError> {
         let decode = |item: &Bytes| judge::transaction(&self.ledger, item);
         let candidates: Vec<_> = delivery.items.iter().filter_map(decode).collect();
-        let ids: Vec<_> = candidates.iter().map(SignedTransaction::id).collect();
+        let copies: Vec<_> = candidates.iter().map(copy).collect();
         if !candidates.is_empty() {
             let (batch, time_ms) = (delivery.height, delivery.time_ms);
             let outcomes = self.peer.execute_batch(batch, time_ms, candidates)?;
             self.progress.send_replace(self.peer.tip().0);
             let mut waiting = lock_on(&self.waiting);
-            for (id, outcome) in ids.iter().zip(outcomes) {
-                for answer in waiting.remove(id).into_iter().flatten() {
+            for (copy, outcome) in copies.iter().zip(outcomes) {
+                for answer in waiting.remove(copy).into_iter().flatten() {
                     drop(answer.send(outcome.clone()));
                 }
             }

@@ -1,7 +1,9 @@
 //! An organisation's peer that takes part in the order: one thread executes what comes out, and decides on approvals.
 
 use super::{
-    executor::{Addresses, Command, Executor, Names, Waiting, lock_on, members, name},
+    executor::{
+        Addresses, Command, CopyHash, Executor, Names, Waiting, copy, lock_on, members, name,
+    },
     judge::RecordJudge,
     wire::{AccusedView, BlockView, MAX_BLOCKS, StandingView, Submitted},
 };
@@ -185,6 +187,7 @@ impl Member {
             tracing::warn!(%organisation, "the record, as far as it is here, has other keys for this organisation: until it has these, the peer follows and does not vote");
         }
         peer.finalise_own();
+        peer.starts((options.clock)())?;
         peer.catch_up_to((options.clock)());
         if let Some(lists) = &options.revocations {
             peer.consult(lists.clone());
@@ -290,7 +293,7 @@ impl Member {
     /// # Errors
     /// [`RecordError::Busy`], or [`RecordError::Halted`] if it does not come out in time: whether it will is open, and its id tells.
     pub async fn submit(&self, transaction: SignedTransaction) -> Result<Submitted, RecordError> {
-        let id = transaction.id();
+        let (id, copy) = (transaction.id(), copy(&transaction));
         let (answer, answered) = oneshot::channel();
         {
             let mut waiting = lock_on(&self.waiting);
@@ -300,11 +303,13 @@ impl Member {
                     return Err(RecordError::Busy);
                 }
             }
-            waiting.entry(id).or_default().push(answer);
+            waiting.entry(copy).or_default().push(answer);
         }
         // Asked after the answer is waited for, so that one that comes out in between is not missed.
         if let Some((position, _)) = self.replica.transaction(&id)? {
-            lock_on(&self.waiting).remove(&id);
+            // Whoever else waits for it is answered by the thread that executed it.
+            drop(answered);
+            forget(&self.waiting, &copy);
             let height = self.replica.height_of(&id)?.unwrap_or_default();
             return Ok(Submitted::Recorded { height, position });
         }
@@ -458,6 +463,17 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Drops those who wait for this no more.
+fn forget(waiting: &Waiting, copy: &CopyHash) {
+    let mut waiting = lock_on(waiting);
+    if let Some(answers) = waiting.get_mut(copy) {
+        answers.retain(|it| !it.is_closed());
+        if answers.is_empty() {
+            waiting.remove(copy);
+        }
     }
 }
 

@@ -164,12 +164,13 @@ fn open_peers(
                 let path = folder.join(store_name(&keys.organisation));
                 scope.spawn(move || {
                     let organisation = keys.organisation.clone();
-                    Peer::open(&path, genesis, keys, options.approvals).map_err(|source| {
-                        SoloOpenError::Peer {
-                            organisation,
-                            source,
-                        }
-                    })
+                    let opened = Peer::open(&path, genesis, keys, options.approvals);
+                    let mut peer = opened.map_err(|source| SoloOpenError::Peer {
+                        organisation,
+                        source,
+                    })?;
+                    peer.starts((options.clock)())?;
+                    Ok(peer)
                 })
             })
             .collect();
