@@ -23,7 +23,7 @@ soak SECONDS="600" *ARGS:
 
 # the same site for some minutes, with processes alone made to fail, as a test
 soak-short:
-    cargo test --package soak -- --include-ignored
+    cargo test --workspace --test short --test load -- --include-ignored
 
 # 500 clients that write and read for a minute, while two crypto nodes and an organisation's peer are killed and started again: `just load --clients 100`
 load *ARGS:
@@ -59,7 +59,7 @@ deploy-check:
 fuzz SECONDS="5" *TARGETS:
     KEEP=no fuzz/run {{ SECONDS }} {{ TARGETS }}
 
-# the whole system in a simulated world, so many histories; SIMULATE_SEED=… plays one again
+# the whole system in a simulated world, so many histories; SIMULATE_LOG=… plays one again that failed
 simulate SEEDS="20000":
     SIMULATE_SEEDS={{ SEEDS }} cargo test -p testkit --test simulation -- --nocapture
 

@@ -139,7 +139,7 @@ pub struct Limits {
     pub transfers: usize,
     /// Bytes of the longest body.
     pub body_bytes: u64,
-    /// Writes and reads that are prepared and wait for their signature at the same time.
+    /// Writes, and reads, that are prepared and wait for their signature at the same time; one tenant's are a quarter of them at most.
     pub prepared: usize,
     /// Seconds after which a prepared write or read is given up.
     pub prepared_s: u64,
@@ -221,7 +221,7 @@ impl Config {
              transfers = {}\n\
              # Bytes of the longest body.\n\
              body_bytes = {}\n\
-             # Writes and reads that are prepared and wait for their signature, and for how many seconds they wait.\n\
+             # Writes, and reads, that are prepared and wait for their signature (one tenant's: a quarter of them), and for how many seconds they wait.\n\
              prepared = {}\n\
              prepared_s = {}\n\
              # Seconds after which a transfer that moves no byte is given up. An upload must bring 4 KiB a second on average, too.\n\

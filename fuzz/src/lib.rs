@@ -34,6 +34,7 @@ mod certificates;
 mod cluster;
 mod der;
 mod edits;
+mod files;
 mod headers;
 mod keys;
 mod logs;
@@ -42,6 +43,7 @@ mod node;
 mod platform;
 mod record;
 mod reshares;
+mod rest;
 mod revocations;
 mod scheme;
 mod signing;
@@ -55,6 +57,7 @@ mod signing;
 mod world;
 
 pub use certificates::make_fixtures;
+pub use rest::operations;
 
 /// What became of an input: accepted, or refused with this code.
 pub type Verdict = Result<(), String>;
@@ -82,6 +85,8 @@ pub fn targets() -> Vec<Target> {
         logs::targets(),
         platform::targets(),
         headers::targets(),
+        files::targets(),
+        rest::targets(),
         record::targets(),
         revocations::targets(),
     ]

@@ -214,7 +214,7 @@ fn card(bytes: &[u8]) -> Verdict {
 }
 
 /// A file that a function of the product reads by its path.
-fn with_file<T>(name: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
+pub(crate) fn with_file<T>(name: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
     thread_local! {
         static FOLDER: tempfile::TempDir = in_memory();
     }

@@ -125,7 +125,7 @@ fn lines() -> Vec<Value> {
         .collect()
 }
 
-fn strings(value: &Value, found: &mut Vec<String>) {
+pub(crate) fn strings(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::String(text) => found.push(text.clone()),
         Value::Array(list) => list.iter().for_each(|value| strings(value, found)),
@@ -242,11 +242,11 @@ fn record_export(bytes: &[u8]) -> Verdict {
 }
 
 const HANDOVERS: &str = include_str!("../../coordinator/tests/vectors/record-handovers.jsonl");
-const READS: &str = include_str!("../../coordinator/tests/vectors/record-reads.jsonl");
+pub(crate) const READS: &str = include_str!("../../coordinator/tests/vectors/record-reads.jsonl");
 const APPROVALS: &str = include_str!("../../coordinator/tests/vectors/alpha.approvals");
 
 /// The founders of those records.
-fn founders() -> Vec<NoteKey> {
+pub(crate) fn founders() -> Vec<NoteKey> {
     ["alpha", "beta", "delta", "gamma"]
         .map(|name| {
             let seed: [u8; 32] = Sha256::digest(format!("head {name}")).into();

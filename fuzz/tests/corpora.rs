@@ -70,6 +70,18 @@ fn seeds_are_what_their_names_say_and_are_kept() {
     }
 }
 
+/// Whatever operations the platform has, each is asked for as its description says, and answered.
+#[test]
+fn every_operation_of_the_interface_is_answered() {
+    let target = fuzz::target("rest_request").unwrap();
+    let operations = fuzz::operations();
+    assert!(operations.len() > 60, "{}", operations.len());
+    let answered = operations
+        .iter()
+        .filter(|(name, request)| run(&target, name, request).is_ok());
+    assert!(answered.count() > 10);
+}
+
 /// No target without a corpus, and no corpus that belongs to no target.
 #[test]
 fn every_corpus_has_its_target() {
@@ -79,6 +91,44 @@ fn every_corpus_has_its_target() {
         .collect();
     assert_eq!(names_in(&folder("corpus")), targets);
     assert!(names_in(&folder("crashes")).is_subset(&targets));
+}
+
+/// The command by which all of this is run says how, and takes nothing that it does not know.
+#[test]
+fn the_command_says_how_it_is_used_and_refuses_what_it_does_not_know() {
+    let run = |arguments: &[&str], jobs: &str| {
+        std::process::Command::new(folder("run"))
+            .args(arguments)
+            .env("JOBS", jobs)
+            .output()
+            .unwrap()
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    for help in ["--help", "-h", "help"] {
+        let helped = run(&[help], "2");
+        assert!(helped.status.success());
+        assert!(text(&helped.stdout).starts_with("usage: fuzz/run SECONDS"));
+    }
+    let listed = text(&run(&["list"], "2").stdout);
+    let listed: BTreeSet<String> = listed.lines().map(str::to_owned).collect();
+    assert_eq!(listed, names_in(&folder("corpus")));
+    for (wrong, jobs) in [
+        (&[][..], "2"),
+        (&["soon"], "2"),
+        (&["0"], "2"),
+        (&["-5"], "2"),
+        (&["1.5"], "2"),
+        (&["--seconds", "5"], "2"),
+        (&["5", "nothing"], "2"),
+        (&["5", "message", "../src"], "2"),
+        (&["seed", "more"], "2"),
+        (&["5"], "many"),
+    ] {
+        let refused = run(wrong, jobs);
+        assert_eq!(refused.status.code(), Some(2), "{wrong:?}");
+        let said = text(&refused.stderr);
+        assert!(said.contains("--help"), "{wrong:?}: {said}");
+    }
 }
 
 /// A few mutations of every seed in every test run, the same each time, whether or not a fuzzer is installed.

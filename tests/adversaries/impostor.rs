@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use certs::{Algorithm, Issuer};
 use cryptonode::client::{ClientIdentity, Dialer, PeerOptions};
@@ -39,7 +39,8 @@ pub(crate) enum Outcome {
 /// The cheating member, and the site of those it cheats.
 pub(crate) struct Impostor {
     /// Its processes end with it.
-    _site: Site,
+    pub(crate) site: Site,
+    terms: Terms,
     pub(crate) proposal: Proposal,
     pub(crate) local: LocalNode,
     member: Member,
@@ -50,22 +51,46 @@ pub(crate) struct Impostor {
     pub(crate) acceptances: Vec<Acceptance>,
 }
 
+/// Four nodes that know each other, of which none runs. The first one and the second one may propose.
+pub(crate) async fn four_nodes(name: &str) -> Site {
+    let plan = SitePlan {
+        nodes: 4,
+        threshold: 2,
+        organisations: 2,
+        approvals: 1,
+    };
+    let mut site = empty_site(name, plan);
+    let platform = site.layout().platform();
+    std::fs::create_dir_all(&platform).unwrap();
+    let issuer: Issuer = found("oak", Algorithm::Ed25519);
+    let policy = format!("approvals_needed = 1\n{}", entry("oak", &issuer));
+    std::fs::write(platform.join("policy.toml"), policy).unwrap();
+    site.init_nodes().await.unwrap();
+    let second = [
+        "card",
+        "--dir",
+        &site.nodes()[1].folder.display().to_string(),
+    ];
+    let card = site.program().run(Tool::Cryptonode, &second).await.unwrap();
+    let second = card["identity"].as_str().unwrap().to_owned();
+    for node in &site.nodes()[2..] {
+        let config = node.folder.join("config.toml");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let edited = text.replacen(
+            "\naccept_from = [\"",
+            &format!("\naccept_from = [\"{second}\", \""),
+            1,
+        );
+        assert_ne!(edited, text);
+        std::fs::write(&config, edited).unwrap();
+    }
+    site
+}
+
 impl Impostor {
     /// Four nodes of which three run, and one is this one.
     pub(crate) async fn among_three(name: &str) -> Self {
-        let plan = SitePlan {
-            nodes: 4,
-            threshold: 2,
-            organisations: 2,
-            approvals: 1,
-        };
-        let mut site = empty_site(name, plan);
-        let platform = site.layout().platform();
-        std::fs::create_dir_all(&platform).unwrap();
-        let issuer: Issuer = found("oak", Algorithm::Ed25519);
-        let policy = format!("approvals_needed = 1\n{}", entry("oak", &issuer));
-        std::fs::write(platform.join("policy.toml"), policy).unwrap();
-        site.init_nodes().await.unwrap();
+        let mut site = four_nodes(name).await;
         for node in 1..4 {
             site.start_node(node).await.unwrap();
         }
@@ -113,14 +138,29 @@ impl Impostor {
             ..PeerOptions::default()
         };
         Self {
-            proposal: Proposal::new(terms, &mut rand::rng()).unwrap(),
+            proposal: Proposal::new(terms.clone(), &mut rand::rng()).unwrap(),
+            terms,
             member: Member::new(local.clone()),
             dialer: Dialer::new(ClientIdentity::from_signing_key(&signing).unwrap(), options),
             local,
-            _site: site,
+            site,
             secret: None,
             acceptances: Vec::new(),
         }
+    }
+
+    /// It proposes another key, of whose members so many may be absent.
+    pub(crate) fn proposes_anew(&mut self, may_be_absent: u16) {
+        let created = now();
+        let terms = Terms {
+            created,
+            expires: created + 600,
+            may_be_absent,
+            ..self.terms.clone()
+        };
+        self.proposal = Proposal::new(terms, &mut rand::rng()).unwrap();
+        self.member = Member::new(self.local.clone());
+        (self.secret, self.acceptances) = (None, Vec::new());
     }
 
     /// This member's index.
@@ -168,11 +208,23 @@ impl Impostor {
     }
 
     /// Leads the ceremony to its end; `alter` sees and may change each question and each answer.
-    pub(crate) async fn lead(&mut self, mut alter: impl FnMut(&Self, Step<'_>)) -> Outcome {
+    pub(crate) async fn lead(&mut self, alter: impl FnMut(&Self, Step<'_>)) -> Outcome {
+        self.lead_until(None, alter).await.unwrap()
+    }
+
+    /// The same, to some moment at the latest.
+    pub(crate) async fn lead_until(
+        &mut self,
+        until: Option<Instant>,
+        mut alter: impl FnMut(&Self, Step<'_>),
+    ) -> Option<Outcome> {
         let mut leader = Leader::new(self.proposal.clone(), &self.local.identity, now()).unwrap();
         let mut queue: VecDeque<LeaderEffect> = leader.poll(now()).into();
         let mut outcome = None;
         while outcome.is_none() || !queue.is_empty() {
+            if until.is_some_and(|until| Instant::now() > until) {
+                return outcome;
+            }
             let Some(effect) = queue.pop_front() else {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 queue.extend(leader.poll(now()));
@@ -196,7 +248,7 @@ impl Impostor {
                 _ => {}
             }
         }
-        outcome.unwrap()
+        outcome
     }
 
     /// The public keys that a running member serves.

@@ -24,8 +24,13 @@ mod coalitions;
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used")]
 mod dealer;
 mod documents;
+#[path = "../simulation/false_complaint.rs"]
+#[allow(unreachable_pub, reason = "the simulation's file")]
+mod false_complaint;
 mod forging;
 mod impostor;
+mod leaders;
+mod members;
 mod reconciliation;
 mod requests;
 mod shares;

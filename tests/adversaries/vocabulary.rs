@@ -1,9 +1,9 @@
 //! The one vocabulary of misbehaviour (`testkit::misbehaviour`), word by word, by real nodes and real clients over QUIC. What members of
-//! a ceremony do is in `ceremonies`, and word by word in the key generation's machines and in the simulation.
+//! a ceremony do is in `members`, and what its leader does in `leaders`.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use certs::{Algorithm, Issuer};
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
@@ -13,7 +13,7 @@ use reencrypt::{EphemeralSecret, wrap};
 use testkit::faulty_client::FaultyClient;
 use testkit::faulty_node;
 use testkit::misbehaviour::Misbehaviour;
-use threshold_exchange::site::{Site, SitePlan};
+use threshold_exchange::site::{Site, SitePlan, Tool};
 use tokio::runtime::Runtime;
 
 use crate::asking::{Read, approve};
@@ -57,8 +57,8 @@ impl Drop for Liar {
     }
 }
 
-/// A read by a client of its own: it opens, and this is what each node did.
-async fn read(cluster: &Cluster, issuer: &Issuer) -> Vec<NodeOutcome> {
+/// A read by a client of its own: it opens, and this is what each node did, and the epoch that the client has come to.
+async fn read_at(cluster: &Cluster, issuer: &Issuer) -> (Vec<NodeOutcome>, u64) {
     let rng = &mut rand::rng();
     let secret: [u8; 32] = rand::random();
     let wrapped = wrap(&cluster.package().public_key(), b"a label", &secret, rng).unwrap();
@@ -72,11 +72,49 @@ async fn read(cluster: &Cluster, issuer: &Issuer) -> Vec<NodeOutcome> {
     let x = *ephemeral.public().point().as_bytes();
     let approvals = approve(&[issuer], wrapped.as_bytes(), &x, client.spki());
     let opened = client.open(wrapped, ephemeral, approvals).await;
+    let epoch = client.cluster().descriptor().epoch;
     client.close().await;
     let result = opened.result;
     let result = result.unwrap_or_else(|error| panic!("{error}: {:?}", opened.nodes));
     assert_eq!(result.expose(), secret);
-    opened.nodes
+    (opened.nodes, epoch)
+}
+
+async fn read(cluster: &Cluster, issuer: &Issuer) -> Vec<NodeOutcome> {
+    read_at(cluster, issuer).await.0
+}
+
+/// Three nodes with a key, of whom the liar's is stopped, and the organisation that approves.
+fn three_nodes(name: &str, runtime: &Runtime) -> (Site, Issuer, Cluster) {
+    let plan = SitePlan {
+        nodes: 3,
+        threshold: 2,
+        organisations: 2,
+        approvals: 1,
+    };
+    let mut site = empty_site(name, plan);
+    let issuer = found("oak", Algorithm::Ed25519);
+    let platform = site.layout().platform();
+    std::fs::create_dir_all(&platform).unwrap();
+    let policy = format!("approvals_needed = 1\n{}", entry("oak", &issuer));
+    std::fs::write(platform.join("policy.toml"), policy).unwrap();
+    runtime.block_on(async {
+        site.init_nodes().await.unwrap();
+        for node in site.nodes() {
+            // What was handed on is given up soon, so that a test sees it.
+            let config = node.folder.join("config.toml");
+            let text = std::fs::read_to_string(&config).unwrap();
+            let edited = text.replacen("\noverlap_s = 600\n", "\noverlap_s = 2\n", 1);
+            assert_ne!(edited, text);
+            std::fs::write(&config, edited).unwrap();
+        }
+        site.start_nodes().await.unwrap();
+        site.generate_key().await.unwrap();
+        site.kill_node(LIAR).await.unwrap();
+    });
+    let text = std::fs::read_to_string(site.layout().cluster()).unwrap();
+    let cluster = ClusterDescriptor::from_json(&text).unwrap();
+    (site, issuer, cluster.check().unwrap())
 }
 
 /// Whether no answer of such a node is ever of use.
@@ -101,27 +139,7 @@ fn is_named(misbehaviour: Misbehaviour) -> bool {
 #[test]
 fn no_misbehaviour_of_a_node_keeps_anybody_from_reading() {
     let runtime = Runtime::new().unwrap();
-    let plan = SitePlan {
-        nodes: 3,
-        threshold: 2,
-        organisations: 2,
-        approvals: 1,
-    };
-    let mut site = empty_site("vocabulary", plan);
-    let issuer = found("oak", Algorithm::Ed25519);
-    let platform = site.layout().platform();
-    std::fs::create_dir_all(&platform).unwrap();
-    let policy = format!("approvals_needed = 1\n{}", entry("oak", &issuer));
-    std::fs::write(platform.join("policy.toml"), policy).unwrap();
-    runtime.block_on(async {
-        site.init_nodes().await.unwrap();
-        site.start_nodes().await.unwrap();
-        site.generate_key().await.unwrap();
-        site.kill_node(LIAR).await.unwrap();
-    });
-    let text = std::fs::read_to_string(site.layout().cluster()).unwrap();
-    let cluster = ClusterDescriptor::from_json(&text).unwrap();
-    let cluster = cluster.check().unwrap();
+    let (site, issuer, cluster) = three_nodes("vocabulary", &runtime);
 
     let name = site.nodes()[LIAR].name.clone();
     let mut played = 0;
@@ -151,6 +169,58 @@ fn no_misbehaviour_of_a_node_keeps_anybody_from_reading() {
         played += 1;
     }
     assert!(played >= 15, "only {played} were played");
+}
+
+/// The others have handed the key on without it. It shows the certificate of its time, and gives the shares of it; who knows no more than
+/// the members of that time comes to those of now all the same.
+#[test]
+fn a_node_with_a_stale_certificate_holds_nobody_at_the_old_epoch() {
+    let runtime = Runtime::new().unwrap();
+    let (site, issuer, cluster) = three_nodes("stale", &runtime);
+    let names: Vec<&str> = site.nodes().iter().map(|node| node.name.as_str()).collect();
+    let folder = site.nodes()[0].folder.display().to_string();
+    let key = hex::encode(cluster.package().public_key().as_bytes());
+    let members = format!("{},{}", names[0], names[2]);
+    let propose = [
+        "ceremony",
+        "propose",
+        "--dir",
+        &folder,
+        "--reshare",
+        &key,
+        "--absent",
+        names[LIAR],
+        "--members",
+        &members,
+        "--patience-s",
+        "5",
+        "--allow-few-members",
+        "--wait",
+    ];
+    let program = site.program();
+    let reshared = runtime.block_on(program.run(Tool::Cryptonode, &propose));
+    let reshared = reshared.unwrap();
+    assert_eq!(reshared["outcome"], "activated", "{reshared}");
+    let _liar = Liar::start(&site, Misbehaviour::StaleCertificate);
+    let (begun, mut met) = (Instant::now(), false);
+    loop {
+        let (nodes, epoch) = runtime.block_on(read_at(&cluster, &issuer));
+        for node in nodes.iter().filter(|node| node.name != names[LIAR]) {
+            let blamed = matches!(node.what, Outcome::Cheated { .. });
+            assert!(!blamed, "{node} is blamed");
+        }
+        met |= nodes
+            .iter()
+            .any(|node| node.name == names[LIAR] && node.what != Outcome::NotAsked);
+        if epoch == 1 && met {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "at epoch {epoch}, the liar was {}asked",
+            if met { "" } else { "not " }
+        );
+    }
 }
 
 #[test]

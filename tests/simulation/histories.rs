@@ -1,5 +1,6 @@
 //! The histories that are played, and the planted bugs that show that they would tell.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,9 +8,10 @@ use reencrypt::{Scalar, SecretScalar};
 use testkit::misbehaviour::Misbehaviour;
 
 use crate::invariants::{self, BELOW_T, Pool};
-use crate::plan::{ATTACKS, Attack, CONDUCTS, Kind, Plan, SHAPES, provoking};
+use crate::network::Weather;
+use crate::plan::{ATTACKS, Attack, CONDUCTS, Kind, Plan, SHAPES, Step, provoking};
 use crate::plants::Plant;
-use crate::shrink::{all, play, report};
+use crate::shrink::{History, Outcome, play, report, shortest};
 use crate::world::{DEALINGS, LEADINGS};
 
 /// As many as continuous integration has the time for.
@@ -24,22 +26,45 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-fn kept(plan: &Plan) -> Vec<usize> {
-    match std::env::var("SIMULATE_KEEP") {
-        Err(_) => all(plan),
-        Ok(none) if none == "none" => Vec::new(),
-        Ok(steps) => steps
-            .split(',')
-            .map(|step| step.parse().expect("SIMULATE_KEEP is a list of numbers"))
-            .collect(),
+/// The history that is to be played alone, if one is.
+fn chosen() -> Option<History> {
+    if let Ok(file) = std::env::var("SIMULATE_LOG") {
+        // `cargo test` works in the crate's folder.
+        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let text = std::fs::read_to_string(PathBuf::from(root).join(&file));
+        let text = text.unwrap_or_else(|error| panic!("SIMULATE_LOG={file}: {error}"));
+        let history = text.parse();
+        return Some(history.unwrap_or_else(|error| panic!("SIMULATE_LOG={file}: {error}")));
     }
+    let seed = number("SIMULATE_SEED")?;
+    let mut history = History::whole(seed, &Plan::of(seed));
+    if let Ok(kept) = std::env::var("SIMULATE_KEEP") {
+        let steps = kept.split(',').filter(|step| *step != "none");
+        history.steps = steps
+            .map(|step| step.parse().expect("SIMULATE_KEEP is a list of numbers"))
+            .collect();
+    }
+    Some(history)
+}
+
+/// What a history that failed comes down to: it is printed, and lies in a file that plays it again.
+fn tell(whole: &History, plan: &Plan, invariant: &str) -> String {
+    let (history, told) = report(whole, plan, None, invariant);
+    let file = format!("{}/history-{}.log", env!("CARGO_TARGET_TMPDIR"), whole.seed);
+    let written = std::fs::write(&file, format!("# {invariant} does not hold\n{history}"));
+    let again = match written {
+        Ok(()) => format!("SIMULATE_LOG={file} just simulate"),
+        Err(error) => {
+            format!("SIMULATE_LOG=FILE just simulate, of the lines above ({file}: {error})")
+        }
+    };
+    format!("{told}\nagain: {again}\n")
 }
 
 #[test]
 fn the_invariants_hold_in_every_history() {
-    if let Some(seed) = number("SIMULATE_SEED") {
-        let plan = Plan::of(seed);
-        let outcome = play(seed, &plan, &kept(&plan), None, true);
+    if let Some(history) = chosen() {
+        let outcome = play(&history, &Plan::of(history.seed), None, true);
         println!("{}", outcome.log.join("\n"));
         if let Some(found) = outcome.violation {
             panic!("{} does not hold: {}", found.invariant, found.what);
@@ -61,14 +86,15 @@ fn the_invariants_hold_in_every_history() {
                         return;
                     }
                     let plan = Plan::of(seed);
-                    let outcome = play(seed, &plan, &all(&plan), None, false);
+                    let whole = History::whole(seed, &plan);
+                    let outcome = play(&whole, &plan, None, false);
                     released.fetch_add(outcome.released, Ordering::Relaxed);
                     opened.fetch_add(outcome.opened, Ordering::Relaxed);
                     made.fetch_add(outcome.made as u64, Ordering::Relaxed);
                     torn.fetch_add(outcome.torn, Ordering::Relaxed);
                     lies.fetch_add(outcome.lies, Ordering::Relaxed);
                     if let Some(found) = outcome.violation {
-                        let told = report(seed, &plan, None, &found);
+                        let told = tell(&whole, &plan, found.invariant);
                         failed.lock().unwrap().get_or_insert(told);
                     }
                 }
@@ -111,12 +137,13 @@ fn every_invariant_finds_the_bug_that_is_planted_for_it() {
             steps: provoking(plant),
             storm_ms: 8_000,
         };
-        let honest = play(7, &plan, &all(&plan), None, false);
+        let whole = History::whole(7, &plan);
+        let honest = play(&whole, &plan, None, false);
         assert_eq!(
             honest.violation, None,
             "{plant:?}: nothing is wrong without it"
         );
-        let outcome = play(7, &plan, &all(&plan), Some(plant), false);
+        let outcome = play(&whole, &plan, Some(plant), false);
         let violation = outcome
             .violation
             .unwrap_or_else(|| panic!("{plant:?} is not found"));
@@ -127,14 +154,94 @@ fn every_invariant_finds_the_bug_that_is_planted_for_it() {
             violation.what
         );
         found_by.push(violation.invariant);
-        let told = report(7, &plan, Some(plant), &violation);
-        assert!(told.contains("SIMULATE_KEEP="), "{told}");
+        // It comes down to a short history, which as a text plays the same again.
+        let (history, told) = report(&whole, &plan, Some(plant), violation.invariant);
+        assert!(told.contains(&history.to_string()), "{told}");
+        assert!(history.steps.len() <= 3, "{told}");
+        assert_eq!(
+            history.messages.as_ref().map(|it| it.len()),
+            Some(0),
+            "{told}"
+        );
+        let read: History = history.to_string().parse().unwrap();
+        assert_eq!(read, history);
+        let again = play(&read, &plan, Some(plant), false).violation.unwrap();
+        assert_eq!(again.invariant, violation.invariant, "{told}");
     }
     for invariant in invariants::ALL {
         assert!(
             found_by.contains(&invariant),
             "no bug is planted for {invariant}"
         );
+    }
+}
+
+/// A read that is slow because messages were lost: which ones it was is found, each of them is needed, and the text of it plays the same.
+#[test]
+fn what_the_weather_did_comes_down_to_single_messages() {
+    const SLOW_MS: u64 = 1_500;
+    let weather = Weather {
+        lost: 250,
+        doubled: 0,
+        delay_ms: 4,
+    };
+    let storm = Step::Storm {
+        weather,
+        for_ms: 4_000,
+    };
+    let read = Step::Read {
+        reader: 0,
+        document: 0,
+    };
+    let plan = Plan {
+        kind: Kind::Reads,
+        shape: SHAPES[0],
+        steps: vec![(0, storm), (10, read)],
+        storm_ms: 4_000,
+    };
+    let slow = |outcome: &Outcome| {
+        let opened = outcome.log.iter().find_map(|line| {
+            let (_, rest) = line.split_once("read 0 is open after ")?;
+            rest.split(' ').next()?.parse::<u64>().ok()
+        });
+        opened.is_some_and(|took| took > SLOW_MS)
+    };
+    let whole = (0..40)
+        .map(|seed| History::whole(seed, &plan))
+        .find(|whole| slow(&play(whole, &plan, None, true)))
+        .expect("a slow read in bad weather");
+    let bad = play(&whole, &plan, None, true).fared.len();
+    let found = shortest(&whole, &plan, None, &slow);
+    // The storm itself has become idle.
+    assert_eq!(found.steps, [1], "{found}");
+    let messages = found.messages.clone().unwrap();
+    assert!(!messages.is_empty() && messages.len() < bad, "{found}");
+    let read: History = found.to_string().parse().unwrap();
+    assert_eq!(read, found);
+    assert!(slow(&play(&read, &plan, None, true)), "{found}");
+    for letter in messages.keys() {
+        let mut without = found.clone();
+        without.messages.as_mut().unwrap().remove(letter);
+        assert!(
+            !slow(&play(&without, &plan, None, true)),
+            "{letter:?}: {found}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_history_is_refused() {
+    for text in [
+        "",
+        "step 1",
+        "seed one",
+        "seed 1\nstep -1",
+        "seed 1\nmessage node1 nobody 1 lost",
+        "seed 1\nmessage node1 node2 1 late",
+        "seed 1\nmessage node1 node2 1 after soon ms",
+        "seed 1\nanything",
+    ] {
+        assert!(text.parse::<History>().is_err(), "{text:?}");
     }
 }
 
@@ -194,7 +301,7 @@ fn what_parts_cost() {
             if plan.kind == kind {
                 drop(crate::template::world(*seed, &plan, None));
                 let begin = Instant::now();
-                play(*seed, &plan, &all(&plan), None, false);
+                play(&History::whole(*seed, &plan), &plan, None, false);
                 spent += begin.elapsed();
                 count += 1;
             }
@@ -234,9 +341,7 @@ fn every_word_for_misbehaviour_is_played_by_whom_it_concerns() {
         if concerns.clients && word != M::SlowReader {
             assert!(ATTACKS.contains(&Attack::As(word)), "{word}");
         }
-        // What the machines' own histories have, where one ceremony is all that there is (`CHEATS` there).
-        let elsewhere = [M::FalseComplaint, M::EndlessDeals, M::CallingBack].contains(&word);
-        if concerns.ceremonies && !concerns.reads && !concerns.clients && !elsewhere {
+        if concerns.ceremonies && !concerns.reads && !concerns.clients {
             let played = DEALINGS.contains(&word) || LEADINGS.contains(&word);
             assert!(played, "{word}");
         }

@@ -1,7 +1,8 @@
 //! The whole system in one world: crypto nodes, ledger peers, readers, under one seeded scheduler (`docs/simulation.md`).
 //!
 //! `SIMULATE_SEEDS=20000 cargo test -p testkit --test simulation` plays so many histories; `SIMULATE_FROM` is the first seed;
-//! `SIMULATE_SEED` and `SIMULATE_KEEP` play one again. `POWER_CUTS=all` has the power fail at every write of every node of a ceremony.
+//! `SIMULATE_LOG` plays the log of events again that a failure has come down to, `SIMULATE_SEED` the whole history of a seed. `POWER_CUTS=all` has
+//! the power fail at every write of every node of a ceremony.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,6 +18,7 @@ mod ceremonies;
 #[path = "../../dkg/tests/machines/dealer.rs"]
 mod dealer;
 mod disk;
+mod false_complaint;
 mod histories;
 mod invariants;
 mod ledger;

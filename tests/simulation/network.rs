@@ -4,6 +4,13 @@
 //! before; on nothing else. So a schedule of which a part is left out stays, for the rest, what it was.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// A message: from whom to whom, and the so-manieth that they sent, from 1 on.
+pub type Letter = (Place, Place, u64);
+/// Messages that fared otherwise than in calm weather: after how many milliseconds each arrived, each time; never, if there is none.
+pub type Fared = BTreeMap<Letter, Vec<u64>>;
 
 /// Who sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +49,10 @@ pub struct Network {
     /// Places on the other side, one bit each; a partition per entry.
     pub split: Option<u64>,
     sent: BTreeMap<(Place, Place), u64>,
+    /// What has happened to messages so far, if somebody wants to know.
+    pub told: Option<Fared>,
+    /// What is to happen to them, whatever the weather and the partitions.
+    script: Option<Fared>,
 }
 
 /// splitmix64.
@@ -63,6 +74,33 @@ impl Place {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Orderer => f.write_str("orderer"),
+            Self::Node(at) => write!(f, "node{at}"),
+            Self::Peer(at) => write!(f, "peer{at}"),
+            Self::Reader(at) => write!(f, "reader{at}"),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "orderer" {
+            return Ok(Self::Orderer);
+        }
+        let number = |kind: &str| -> Option<usize> { text.strip_prefix(kind)?.parse().ok() };
+        let found = number("node")
+            .map(Self::Node)
+            .or_else(|| number("peer").map(Self::Peer))
+            .or_else(|| number("reader").map(Self::Reader));
+        found.ok_or_else(|| format!("{text} is nobody"))
+    }
+}
+
 impl Network {
     pub fn new(seed: u64) -> Self {
         Self {
@@ -70,6 +108,21 @@ impl Network {
             weather: CALM,
             split: None,
             sent: BTreeMap::new(),
+            told: None,
+            script: None,
+        }
+    }
+
+    /// From now on these messages fare as they are told to, and all others as in calm weather.
+    pub fn follow(&mut self, script: Fared) {
+        self.script = Some(script);
+    }
+
+    /// Calm weather, and no partitions; what a script has still to tell is over too.
+    pub fn calm(&mut self) {
+        (self.split, self.weather) = (None, CALM);
+        if let Some(script) = &mut self.script {
+            script.clear();
         }
     }
 
@@ -89,19 +142,35 @@ impl Network {
             roll = mix(roll);
             roll
         };
-        let Weather {
-            lost,
-            doubled,
-            delay_ms,
-        } = self.weather;
-        let times = match (next() % 1000 < lost, next() % 1000 < doubled) {
+        let letter = (from, to, *sent);
+        let rolls = [next(), next(), next(), next()];
+        let after = |roll: u64, weather: Weather| 1 + roll % weather.delay_ms.max(1);
+        let calm = vec![after(rolls[2], CALM)];
+        if let Some(script) = &self.script {
+            return script.get(&letter).cloned().unwrap_or(calm);
+        }
+        let weather = self.weather;
+        let times = match (
+            rolls[0] % 1000 < weather.lost,
+            rolls[1] % 1000 < weather.doubled,
+        ) {
             (true, _) => 0,
             (false, false) => 1,
             (false, true) => 2,
         };
-        if !self.can_reach(from, to) {
-            return Vec::new();
+        let arrives = if self.can_reach(from, to) {
+            rolls[2..][..times]
+                .iter()
+                .map(|roll| after(*roll, weather))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        if let Some(told) = &mut self.told
+            && arrives != calm
+        {
+            told.insert(letter, arrives.clone());
         }
-        (0..times).map(|_| 1 + next() % delay_ms.max(1)).collect()
+        arrives
     }
 }

@@ -335,7 +335,7 @@ fn dealing(
     (leader, members): (usize, usize),
     faulty: usize,
 ) -> Option<(u64, Step)> {
-    let all = [DEALINGS, LEADINGS].concat();
+    let all = [DEALINGS.as_slice(), LEADINGS.as_slice()].concat();
     let how = all[rng.random_range(0..all.len())];
     let other = rng.random_range(1..members);
     let node = if LEADINGS.contains(&how) {

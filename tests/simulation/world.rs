@@ -155,6 +155,10 @@ pub struct World {
     /// Its files; gone with it.
     pub folder: Option<tempfile::TempDir>,
     pub proposed: Vec<[u8; 16]>,
+    /// What those who complain without a cause were told to deal with, by node and ceremony.
+    begun: BTreeMap<(usize, [u8; 16]), (u32, Vec<dkg::Acceptance>)>,
+    /// Since when leaders that will call back have kept silent, by node and member.
+    silent: BTreeMap<(usize, [u8; 32]), u64>,
 }
 
 impl World {
@@ -185,6 +189,8 @@ impl World {
             log: None,
             folder: None,
             proposed: Vec::new(),
+            begun: BTreeMap::new(),
+            silent: BTreeMap::new(),
         }
     }
 
@@ -318,7 +324,7 @@ impl World {
                 self.note(|| "the weather is fair again".to_owned());
             }
             Event::Calm => {
-                (self.network.split, self.network.weather) = (None, CALM);
+                self.network.calm();
                 self.calm_since = Some(self.now_ms);
                 self.note(|| "the storm is over".to_owned());
                 for run in &mut self.runs {

@@ -35,7 +35,9 @@ pub struct FaultyNodeError {
     reason: String,
 }
 
-fn cannot<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> FaultyNodeError {
+pub(crate) fn cannot<E: std::fmt::Display>(
+    what: &'static str,
+) -> impl FnOnce(E) -> FaultyNodeError {
     move |reason| FaultyNodeError {
         what,
         reason: reason.to_string(),

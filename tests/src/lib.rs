@@ -2,7 +2,8 @@
 //!
 //! [`secrets`] searches files for secrets in whatever form a log could show them; [`processes`] waits for processes to
 //! end, by the event and not by sleeping, and finds those that a test left behind; [`relay`] is the network between
-//! processes of one machine; [`misbehaviour`] names what a faulty party does, and `faulty_node` and `faulty_client` (feature of the first name) do it;
+//! processes of one machine; [`misbehaviour`] names what a faulty party does, and `faulty_node`, `faulty_client` and whoever
+//! takes a node's `seat` (feature of the first name) do it;
 //! `collector` (feature of that name) takes the spans of nodes and platform; [`memory`] writes out what another process has in its memory.
 
 #[cfg(feature = "collector")]
@@ -17,4 +18,6 @@ pub mod memory;
 pub mod misbehaviour;
 pub mod processes;
 pub mod relay;
+#[cfg(feature = "faulty-node")]
+pub mod seat;
 pub mod secrets;

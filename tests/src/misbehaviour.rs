@@ -2,9 +2,10 @@
 //!
 //! A node that is *crashed*, has a *slow processor* or a *wrong clock* is honest and unlucky; the others deviate from the protocol while
 //! they hold a true identity and a true share. Who carries it out is another matter: `faulty_node` and `faulty_client` (feature of the first
-//! name) for nodes and clients over QUIC, the simulation of the whole system (`tests/simulation`) for its nodes, members and strangers, and the
-//! tests of the key generation's machines for members of a ceremony (`dkg/tests/machines`). [`Misbehaviour::concerns`] says who does what, and
-//! each of them has a test that all that concerns it is played.
+//! name) for nodes and clients over QUIC; who takes a node's `seat` for members of a ceremony with real nodes (`tests/adversaries/members.rs`,
+//! `leaders.rs`); the simulation of the whole system (`tests/simulation`) for its nodes, members and strangers; and the tests of the key
+//! generation's machines for members of a ceremony (`dkg/tests/machines`). [`Misbehaviour::concerns`] says who does what, and each of them has
+//! a test that all that concerns it is played.
 
 use std::fmt;
 use std::str::FromStr;

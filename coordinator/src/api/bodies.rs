@@ -50,7 +50,7 @@ pub(super) async fn store(
 ) -> (Result<PreparedTransaction, Problem>, Body) {
     let (head, body) = request.into_parts();
     let record = api.platform.record();
-    let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
+    let present = record.with_state(|state| Tag::of_document(state, &name));
     let fresh = may_change(&head.headers, present.as_ref());
     let wish = query.and_then(|Asked(query)| {
         fresh?;

@@ -371,7 +371,7 @@ pub(super) async fn erase(
     };
     let name = erase.name();
     let record = api.platform.record();
-    let present = record.with_state(|state| state.document(&name).map(Tag::of_document));
+    let present = record.with_state(|state| Tag::of_document(state, &name));
     let present = present.ok_or_else(Problem::not_found)?;
     may_change(&headers, Some(&present))?;
     prepared(

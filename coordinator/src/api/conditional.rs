@@ -6,9 +6,13 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
 
 use super::Problem;
-use crate::record::{Dataset, Document, LinkVersion, Permissions};
+use crate::record::{Dataset, DocumentName, LinkVersion, Permissions, State};
+
+/// Bytes of a hash that tell apart the few states of one document.
+const SHORT: usize = 8;
 
 /// Names a state of something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +28,26 @@ impl Tag {
         Self(format!("\"{}\"", permissions.version))
     }
 
-    /// An erasure makes no version, but it takes time: two states of one document never share both.
-    pub(super) fn of_document(document: &Document) -> Self {
+    /// Of a document, if there is one. Erasures of versions and rewraps change rows and make no version, so the rows are in it, too.
+    pub(super) fn of_document(state: &State, name: &DocumentName) -> Option<Self> {
+        let document = state.document(name)?;
+        let mut rows = Sha256::new();
+        for (name, row) in state.versions(name, None) {
+            rows.update(name.version.to_le_bytes());
+            // What else is in a row never changes.
+            let key = row.content.as_ref().map(|content| content.key.digest());
+            rows.update([u8::from(key.is_some())]);
+            rows.update(key.flatten().unwrap_or_default());
+        }
+        let rows = rows.finalize();
+        let short = rows.get(..SHORT).unwrap_or_default();
         let erased = if document.erased { ".erased" } else { "" };
-        Self(format!(
-            "\"{}.{}{erased}\"",
-            document.latest, document.changed_ms
-        ))
+        Some(Self(format!(
+            "\"{}.{}{erased}.{}\"",
+            document.latest,
+            document.changed_ms,
+            hex::encode(short)
+        )))
     }
 
     /// As a header's value.

@@ -63,12 +63,12 @@ pub(super) async fn versions(
 ) -> Result<Response, Problem> {
     let name = DatasetName { tenant, dataset }.document(document);
     let found = api.platform.record().with_state(|state| {
-        let document = state.document(&name)?;
+        let tag = Tag::of_document(state, &name)?;
         let versions = state.versions(&name, query.after);
         let views = versions.map(|(name, version)| VersionView::of(name, version));
         let cursor = |view: &VersionView| view.version.to_string();
         let page = part(views, limit(query.limit), cursor);
-        Some((Tag::of_document(document), page))
+        Some((tag, page))
     });
     let (tag, page) = found.ok_or_else(Problem::not_found)?;
     Ok(tagged(&tag, &headers, Json(page)))
@@ -127,9 +127,11 @@ pub(super) async fn commit_write(
 pub(super) async fn discard_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
 ) -> Result<StatusCode, Problem> {
-    api.platform.discard_write(&tenant, id).await?;
+    let user = caller.user.as_ref();
+    api.platform.discard_write_of(&tenant, user, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -252,10 +254,11 @@ pub(super) async fn commit_read(
 pub(super) async fn report(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
 ) -> Result<Json<ReadReport>, Problem> {
     api.platform
-        .report(&tenant, id)
+        .report(&tenant, caller.user.as_ref(), id)
         .map(Json)
         .ok_or_else(Problem::not_found)
 }

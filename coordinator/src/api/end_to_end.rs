@@ -21,21 +21,35 @@ use super::{Api, Problem, ProofView, Tenant, record};
 use crate::body_store::Pointer;
 use crate::platform::Relayed;
 use crate::record::audit::{DocumentProof, PathHash, Standing};
-use crate::record::{DatasetName, Document, DocumentName, Hash, Identifier};
+use crate::record::{DatasetName, Document, DocumentName, Hash, Identifier, Role, UserName};
 
 /// By which a reader says where a sealed body lies.
 pub(crate) const BODY_POINTER: &str = "body-pointer";
 
 /// Proof of a version: the transaction that wrote it, with its keys, its checksum and its author's signature, its place in the record, and
 /// the organisations' signed head. `latest` is a version, too.
+///
+/// A body that lies on the ledger is in the transaction, and without encryption it is the document, to be had without a read: with an API key
+/// that is bound to a user, there are proofs of what that user may read alone.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/versions/{version}/proof", tag = "documents",
     operation_id = "prove_version", responses((status = 200, body = ProofView)))]
 pub(super) async fn prove(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, dataset, document, version)): Path<(String, Identifier, Identifier, String)>,
 ) -> Result<Json<ProofView>, Problem> {
+    let bound = caller.user.map(|user| UserName {
+        tenant: tenant.clone(),
+        user,
+    });
     let dataset = DatasetName { tenant, dataset };
+    let record = api.platform.record();
+    if let Some(reader) = bound
+        && !record.with_state(|state| state.allows(&reader, &dataset, Role::Reader))
+    {
+        return Err(Problem::not_found());
+    }
     proof_of(&api, &dataset.document(document), &version).await
 }
 
@@ -291,6 +305,7 @@ pub(super) async fn shares(
 pub(super) async fn body(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, read)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -300,7 +315,7 @@ pub(super) async fn body(
     let pointer = headers.get(BODY_POINTER).map(pointer).transpose()?;
     let stream = api
         .platform
-        .sealed_body(&tenant, id, pointer, range)
+        .sealed_body(&tenant, caller.user.as_ref(), id, pointer, range)
         .await?;
     let (whole, sent) = (stream.length, stream.range);
     let length = sent.end.saturating_sub(sent.start);

@@ -21,7 +21,7 @@ use crate::record::Identifier;
 
 const MAX_JSON: usize = 4 * 1024;
 
-/// The tenant's API keys, those that are over included, the oldest first; without the keys themselves.
+/// The tenant's API keys, those that ended within the last 90 days included, the oldest first; without the keys themselves.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "list_keys", params(KeyPageQuery),
     responses((status = 200, body = Page<KeyRecord>)))]
 pub(super) async fn list(
@@ -29,10 +29,11 @@ pub(super) async fn list(
     Extension(caller): Extension<Caller>,
     Asked(query): Asked<KeyPageQuery>,
 ) -> Result<Json<Page<KeyRecord>>, Problem> {
-    let keys = api
-        .list_of_keys(move |keys| keys.list(&caller.tenant, query.after.as_deref()))
-        .await?;
-    Ok(Json(part(keys, limit(query.limit), |key| key.id.clone())))
+    let limit = limit(query.limit);
+    // One more than are shown says whether there are more.
+    let list = move |keys: &ApiKeys| keys.list(&caller.tenant, query.after.as_deref(), limit + 1);
+    let keys = api.list_of_keys(list).await?;
+    Ok(Json(part(keys, limit, |key| key.id.clone())))
 }
 
 /// What a new key is to be.
@@ -89,7 +90,8 @@ pub(super) struct Rotation {
     grace_s: Option<u64>,
 }
 
-/// Makes a key of the same name and scopes; the old one goes on for a while.
+/// Makes a key of the same name and scopes; the old one goes on for a while. The new one lives as long as the old one was to live, and
+/// not longer than the key that makes it.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/keys/{key}/rotate", tag = "keys", operation_id = "rotate_key",
     request_body = Option<Rotation>, responses((status = 201, body = IssuedKeyView)))]
 pub(super) async fn rotate(
@@ -108,7 +110,7 @@ pub(super) async fn rotate(
         let old = keys.get(&caller.tenant, &id)?;
         within(&caller, old.scopes)?;
         of_its_user(&caller, &old)?;
-        keys.rotate(&caller.tenant, &id, grace_s, now_ms())
+        keys.rotate(&caller.tenant, &id, grace_s, caller.expires_ms, now_ms())
     };
     Ok(shown(api.list_of_keys(rotate).await?))
 }

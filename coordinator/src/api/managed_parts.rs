@@ -12,10 +12,10 @@ use super::auth::Caller;
 use super::changes::{Settled, signing};
 use super::conditional::{Tag, may_change};
 use super::managed::{WrittenView, managed};
-use super::parts::WholeBody;
+use super::parts::{WholeBody, own};
 use super::{Api, Problem, Tenant, json};
 use crate::platform::{Whole, WrittenParts};
-use crate::record::{Document, UnsignedTransaction};
+use crate::record::UnsignedTransaction;
 
 const MAX_JSON: usize = 4 * 1024;
 
@@ -50,12 +50,13 @@ pub(super) async fn complete(
 ) -> Result<Response, Problem> {
     let whole = Whole::from(json::<WholeBody>(request.into_body(), MAX_JSON).await?);
     let platform = &api.platform;
-    let (document, author) = platform.parts_author(&tenant, id).await?;
+    let (document, author) = own(&api, &tenant, &caller, id).await?;
     managed(&api, &caller, &tenant, Some(author.user))?;
     let tag = || {
-        let state_of = |it: &Document| (it.latest, Tag::of_document(it));
-        let record = platform.record();
-        record.with_state(|state| state.document(&document).map(state_of))
+        platform.record().with_state(|state| {
+            let latest = state.document(&document)?.latest;
+            Some((latest, Tag::of_document(state, &document)?))
+        })
     };
     // The state that a first attempt found is not that which a repetition finds.
     if platform.parts_written(&tenant, id, whole).await?.is_none() {

@@ -6,18 +6,21 @@
 //! 3. Otherwise the request is carried out, to its end even if nobody waits any more, and its answer is durable before it is sent.
 //!
 //! A key belongs to the API key that used it, and with it to the tenant; the request that it stands for is method, path, query, the headers
-//! that count, and SHA-256 over the body. Answers can hold what is shown once (a new API key), so they lie sealed under a key that
-//! comes from the API's secret. Only answers to what was done are remembered: whoever was refused may try again.
+//! that count, and SHA-256 over the body, what the route does not read of it included. Answers can hold what is shown once (a new API
+//! key), so they lie sealed under a key that comes from the API's secret. Only answers to what was done are remembered: whoever was
+//! refused may try again.
 //!
 //! What is between doing and remembering when the power fails is forgotten: then the second try is carried out. The record refuses
 //! a signed transaction that it has, by its id; a new API key stands twice in the list.
 
 mod store;
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -26,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::auth::Caller;
 use super::changes::Settled;
-use super::{Problem, drain};
+use super::{DRAIN, Problem, drain};
 use crate::envelope::hash_items;
 use crate::platform::now_ms;
 
@@ -40,6 +43,8 @@ const MAX_KEY: usize = 128;
 const MAX_ANSWER: usize = 256 * 1024;
 /// How long the next part of a repeated body may take.
 const PART_WITHIN: Duration = Duration::from_secs(60);
+/// Bytes of a body that are taken in although its route does not ask for them. Of a request with more nothing is remembered.
+const MAX_REST: u64 = 64 * 1024;
 const SLOT: &str = "coordinator/v1/idempotency-slot";
 const REQUEST: &str = "coordinator/v1/idempotency-request";
 /// Headers of a request that change what it means.
@@ -66,12 +71,48 @@ impl From<AnswersError> for Problem {
     }
 }
 
-/// The hash over a body as it passes by.
-#[derive(Default)]
+/// A body that is hashed as it passes by.
 struct Passing {
+    body: BodyDataStream,
     digest: Sha256,
+    length: u64,
     /// Whether that was all of it.
     ended: bool,
+}
+
+impl Passing {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, axum::Error>>> {
+        let polled = self.body.poll_next_unpin(context);
+        match &polled {
+            Poll::Ready(Some(Ok(part))) => {
+                self.digest.update(part);
+                self.length = self.length.saturating_add(part.len() as u64);
+            }
+            Poll::Ready(None) => self.ended = true,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+}
+
+/// Takes in what a route left of a body. Routes that need none never look at it, and an empty one, too, has an end to be found.
+async fn take_rest(passing: &Mutex<Passing>) {
+    let most = lock(passing).length.saturating_add(MAX_REST);
+    let rest = async {
+        loop {
+            {
+                let passing = lock(passing);
+                if passing.ended || passing.length > most {
+                    break;
+                }
+            }
+            match poll_fn(|context| lock(passing).poll(context)).await {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => break,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN, rest).await;
 }
 
 /// For how long answers are remembered.
@@ -154,6 +195,9 @@ where
     }
 
     let response = run(request).await;
+    if response.status().is_success() {
+        take_rest(&passing).await;
+    }
     let Some(request) = digest().filter(|_| response.status().is_success()) else {
         return response;
     };
@@ -225,21 +269,14 @@ fn hashing(request: Request) -> (Arc<Mutex<Passing>>, Request, Vec<Vec<u8>>) {
             .collect();
         head.push(lines.join(&b'\n'));
     }
-    let passing: Arc<Mutex<Passing>> = Arc::default();
-    let seen = passing.clone();
-    let mut stream = body.into_data_stream();
-    let body = futures_util::stream::poll_fn(move |context| {
-        let polled = stream.poll_next_unpin(context);
-        if let std::task::Poll::Ready(part) = &polled {
-            let mut seen = lock(&seen);
-            match part {
-                Some(Ok(part)) => seen.digest.update(part),
-                Some(Err(_)) => {}
-                None => seen.ended = true,
-            }
-        }
-        polled
-    });
+    let passing = Arc::new(Mutex::new(Passing {
+        body: body.into_data_stream(),
+        digest: Sha256::new(),
+        length: 0,
+        ended: false,
+    }));
+    let hashed = passing.clone();
+    let body = futures_util::stream::poll_fn(move |context| lock(&hashed).poll(context));
     (
         passing,
         Request::from_parts(parts, Body::from_stream(body)),

@@ -4,6 +4,8 @@
 //! of: the scopes that a key must have, the parts of the path, the header for requests that must not happen twice, and the problems that
 //! any answer can be. So nothing in it can say what the code does not do.
 
+use std::sync::OnceLock;
+
 use serde_json::json;
 use utoipa::openapi::extensions::{Extensions, ExtensionsBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -141,15 +143,18 @@ pub fn document() -> OpenApi {
     document
 }
 
-/// The document as the file `openapi.json` has it.
+/// The document as the file `openapi.json` has it: made once, since anybody may ask for it.
 #[allow(
     clippy::expect_used,
     reason = "a value of our own is written into a string"
 )]
-pub fn text() -> String {
-    let mut text = serde_json::to_string_pretty(&document()).expect("it is JSON");
-    text.push('\n');
-    text
+pub fn text() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let mut text = serde_json::to_string_pretty(&document()).expect("it is JSON");
+        text.push('\n');
+        text
+    })
 }
 
 fn types() -> Extensions {
@@ -366,7 +371,7 @@ mod tests {
 
     #[test]
     fn everything_is_described_with_examples() {
-        let document: serde_json::Value = serde_json::from_str(&text()).unwrap();
+        let document: serde_json::Value = serde_json::from_str(text()).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {

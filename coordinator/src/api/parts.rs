@@ -16,8 +16,8 @@ use super::bodies::answer_to_body;
 use super::page::Asked;
 use super::views::{Page, PreparedView};
 use super::{Api, Problem, Tenant, json};
-use crate::platform::{BeginParts, PartsStatus, Whole, WriteRequest};
-use crate::record::{DatasetName, Identifier, UserName};
+use crate::platform::{BeginParts, PartsStatus, PlatformError, Whole, WriteRequest};
+use crate::record::{DatasetName, DocumentName, Identifier, UserName};
 
 const MAX_JSON: usize = 4 * 1024;
 
@@ -110,15 +110,31 @@ pub(super) struct TagQuery {
     tag: Option<String>,
 }
 
-/// The tenant's uploads in parts that are not complete, the oldest first.
+/// Which document an upload is of, and whose, if it is there for the caller: with a key that is bound to a user, that user's alone are.
+pub(super) async fn own(
+    api: &Api,
+    tenant: &Identifier,
+    caller: &Caller,
+    id: Uuid,
+) -> Result<(DocumentName, UserName), Problem> {
+    let (document, author) = api.platform.parts_author(tenant, id).await?;
+    match &caller.user {
+        Some(bound) if *bound != author.user => Err(PlatformError::NotWaiting.into()),
+        _ => Ok((document, author)),
+    }
+}
+
+/// The tenant's uploads in parts that are not complete, the oldest first; those of its user with an API key that is bound to one.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/parts", tag = "documents", operation_id = "list_parts", params(TagQuery),
     responses((status = 200, body = Page<PartsView>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<TagQuery>,
 ) -> Result<Json<Page<PartsView>>, Problem> {
-    let found = api.platform.parts_of(&tenant, query.tag).await?;
+    let user = caller.user.as_ref();
+    let found = api.platform.parts_of(&tenant, user, query.tag).await?;
     let items = found.into_iter().map(PartsView::from).collect();
     // There are no more of them than the tenant may have.
     Ok(Json(Page { items, next: None }))
@@ -130,8 +146,10 @@ pub(super) async fn list(
 pub(super) async fn status(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
 ) -> Result<Json<PartsView>, Problem> {
+    own(&api, &tenant, &caller, id).await?;
     Ok(Json(api.platform.parts_status(&tenant, id).await?.into()))
 }
 
@@ -154,14 +172,19 @@ pub(super) struct OffsetQuery {
 pub(super) async fn send(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     query: Result<Asked<OffsetQuery>, Problem>,
     request: Request,
 ) -> Response {
     let mut parts = request.into_body().into_data_stream();
-    let sent = match query {
+    let asked = match query {
+        Ok(Asked(query)) => own(&api, &tenant, &caller, id).await.map(|_| query),
         Err(problem) => Err(problem),
-        Ok(Asked(query)) => {
+    };
+    let sent = match asked {
+        Err(problem) => Err(problem),
+        Ok(query) => {
             let sent = api
                 .platform
                 .send_parts(&tenant, id, query.offset, &mut parts);
@@ -200,10 +223,12 @@ impl From<WholeBody> for Whole {
 pub(super) async fn complete(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
     let WholeBody { length, sha256 } = json(request.into_body(), MAX_JSON).await?;
+    own(&api, &tenant, &caller, id).await?;
     let whole = Whole { length, sha256 };
     let prepared = api.platform.complete_parts(&tenant, id, whole).await?;
     Ok((StatusCode::CREATED, Json(prepared.into())))
@@ -215,8 +240,10 @@ pub(super) async fn complete(
 pub(super) async fn discard(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
 ) -> Result<StatusCode, Problem> {
+    own(&api, &tenant, &caller, id).await?;
     api.platform.discard_parts(&tenant, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

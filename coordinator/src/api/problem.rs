@@ -15,6 +15,9 @@ use super::auth::AuthError;
 use crate::master_key::MasterKeyError;
 use crate::platform::{ManagedKeyError, PartsError, PlatformError};
 
+/// Seconds after which to try again what may succeed later, if nobody knows better.
+const USUAL_WAIT_S: u32 = 1;
+
 /// What an error answer says.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -156,7 +159,12 @@ impl Problem {
         {
             headers.insert(header::CONTENT_RANGE, value);
         }
-        if let Some(seconds) = self.retry_after_s {
+        let later = matches!(
+            self.status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+        );
+        let wait = self.retry_after_s.or(later.then_some(USUAL_WAIT_S));
+        if let Some(seconds) = wait {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         (headers, body).into_response()
@@ -270,5 +278,33 @@ fn status(e: &PlatformError) -> StatusCode {
         | PlatformError::Keys(_)
         | PlatformError::NoVersionKey { .. }
         | PlatformError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_succeed_later_says_when() {
+        let after = |status, said: Option<u32>| {
+            let problem = Problem::new(status, "some", "a problem");
+            let problem = match said {
+                Some(seconds) => problem.retry_after(seconds),
+                None => problem,
+            };
+            let rendered = problem.render("id");
+            let header = rendered.headers().get(header::RETRY_AFTER).cloned();
+            header.and_then(|it| it.to_str().ok()?.parse::<u32>().ok())
+        };
+        for status in [
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::SERVICE_UNAVAILABLE,
+        ] {
+            assert_eq!(after(status, None), Some(USUAL_WAIT_S));
+            assert_eq!(after(status, Some(60)), Some(60));
+        }
+        assert_eq!(after(StatusCode::CONFLICT, None), None);
+        assert_eq!(after(StatusCode::CONFLICT, Some(1)), Some(1));
     }
 }

@@ -86,7 +86,7 @@ async fn erase_owned(client: &Client, yes: bool, output: &Output) -> Result<(), 
         ));
         return output.result(&json!({ "erased": false, "documents": names }), &lines);
     }
-    let bar = output.progress("documents", Some(owned.len() as u64));
+    let bar = output.progress_of_items("documents", owned.len() as u64);
     for (done, (dataset, document)) in owned.iter().enumerate() {
         match client
             .submit(erasure(client, dataset, document, None))

@@ -150,7 +150,7 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
         }
         KeyCommand::Ls { place } => {
             let keys = match place.local()? {
-                Some((keys, tenant)) => keys.list(&tenant, None)?,
+                Some((keys, tenant)) => keys.list(&tenant, None, usize::MAX)?,
                 None => {
                     let client = connect.client()?;
                     block_on(async { Ok(client.keys().await?) })?
@@ -163,7 +163,7 @@ pub(super) fn run(command: &KeyCommand, connect: &Connect, output: &Output) -> R
         }
         KeyCommand::Rotate { id, grace_s, place } => {
             let issued = match place.local()? {
-                Some((keys, tenant)) => view(keys.rotate(&tenant, id, *grace_s, now_ms())?),
+                Some((keys, tenant)) => view(keys.rotate(&tenant, id, *grace_s, None, now_ms())?),
                 None => {
                     let client = connect.client()?;
                     block_on(async { Ok(client.rotate_key(id, *grace_s).await?) })?

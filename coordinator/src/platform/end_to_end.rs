@@ -38,7 +38,8 @@ use crate::envelope::encrypted_length;
 use crate::record::audit::Standing;
 use crate::record::{
     Body, DocumentVersion, Identifier, KeyWrapping, Read, Receipt, RecordError, RecordedRead,
-    Reencryption, Rejection, Role, SignedTransaction, Transaction, TransactionId, VersionName,
+    Reencryption, Rejection, Role, SignedTransaction, Transaction, TransactionId, UserName,
+    VersionName,
 };
 
 /// For how long after a read its reader may fetch the sealed body, in milliseconds. Longer than a large body takes; whoever comes
@@ -59,6 +60,7 @@ pub struct EndToEndRequest {
 /// What waits for its signature.
 pub(super) struct Waiting {
     transaction: TransactionId,
+    reader: UserName,
     name: VersionName,
     version: DocumentVersion,
     key: KeyWrapping,
@@ -139,9 +141,10 @@ impl Platform {
             }),
         });
         let tenant = read.reader.tenant.clone();
-        let transaction = self.unsigned(read.reader, transaction);
+        let transaction = self.unsigned(read.reader.clone(), transaction);
         let waiting = Waiting {
             transaction: transaction.id(),
+            reader: read.reader,
             name,
             version,
             key: content.key,
@@ -191,10 +194,11 @@ impl Platform {
             span: self.span(trace.as_ref(), started),
             trace,
         };
+        let reader = waiting.reader.clone();
         let relayed = self.relay(waiting, signed, &mut progress).await;
         let code = relayed.as_ref().err().map(PlatformError::code);
         let outcome = code.as_deref().unwrap_or("relayed");
-        self.reports.put(tenant, progress.settle(outcome));
+        self.reports.put(&reader, progress.settle(outcome));
         relayed
     }
 
@@ -270,7 +274,7 @@ impl Platform {
         })
     }
 
-    /// Step 4: the sealed body of a read that is on the record, or a range of it.
+    /// Step 4: the sealed body of a read that is on the record, or a range of it; with a `reader`, of that user's reads alone.
     ///
     /// # Errors
     ///
@@ -279,11 +283,12 @@ impl Platform {
     pub async fn sealed_body(
         self: &Arc<Self>,
         tenant: &Identifier,
+        reader: Option<&Identifier>,
         read: TransactionId,
         pointer: Option<Pointer>,
         range: Option<ByteRange>,
     ) -> Result<SealedStream, PlatformError> {
-        let (name, length, body) = self.fetchable(tenant, &read)?;
+        let (name, length, body) = self.fetchable(tenant, reader, &read)?;
         let length = encrypted_length(length);
         let range = match range {
             None => 0..length,
@@ -329,10 +334,14 @@ impl Platform {
     fn fetchable(
         &self,
         tenant: &Identifier,
+        reader: Option<&Identifier>,
         id: &TransactionId,
     ) -> Result<(VersionName, u64, Body), PlatformError> {
         self.record.with_state(|state| {
-            let own = |read: &&RecordedRead| &read.reader.tenant == tenant;
+            let own = |read: &&RecordedRead| {
+                read.reader.tenant == *tenant
+                    && reader.is_none_or(|reader| *reader == read.reader.user)
+            };
             let read = state.read(id).filter(own);
             let read = read.ok_or_else(|| PlatformError::NotFound {
                 what: "read",

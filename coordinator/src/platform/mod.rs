@@ -32,6 +32,7 @@ mod leftovers;
 mod managed;
 mod master;
 mod owned;
+mod pace;
 mod parts;
 mod prepared;
 mod read;
@@ -201,9 +202,14 @@ impl Platform {
         &self.clusters
     }
 
-    /// What happened in a read of this tenant, if it is still remembered.
-    pub fn report(&self, tenant: &Identifier, read: Uuid) -> Option<ReadReport> {
-        self.reports.get(tenant, read)
+    /// What happened in a read of this tenant, or of its one user `reader`, if it is still remembered.
+    pub fn report(
+        &self,
+        tenant: &Identifier,
+        reader: Option<&Identifier>,
+        read: Uuid,
+    ) -> Option<ReadReport> {
+        self.reports.get(tenant, reader, read)
     }
 
     /// Puts a signed transaction on the record that needs nothing from the platform. Writes and reads have ways of their

@@ -77,6 +77,7 @@ pub struct ReadStream {
 /// What waits.
 pub(super) struct Waiting {
     pub(super) transaction: TransactionId,
+    pub(super) reader: UserName,
     pub(super) name: VersionName,
     pub(super) version: DocumentVersion,
     pub(super) content: Content,
@@ -186,9 +187,10 @@ impl Platform {
                 client_spki: self.clusters.spki().to_vec(),
             }),
         };
-        let transaction = self.unsigned(request.reader, Transaction::Read(read));
+        let transaction = self.unsigned(request.reader.clone(), Transaction::Read(read));
         let waiting = Waiting {
             transaction: transaction.id(),
+            reader: request.reader,
             name,
             version,
             content,
@@ -288,19 +290,20 @@ impl Platform {
             length: waiting.version.length,
         };
         let content_type = waiting.version.content_type.clone();
+        let reader = waiting.reader.clone();
         let opened = self
             .open(waiting, signed, body, range.clone(), &mut progress)
             .await;
         let opened =
-            opened.inspect_err(|e| self.reports.put(tenant, progress.settle(&e.code())))?;
-        let (mut parts, report, mut end) = self.stream(tenant.clone(), opened, progress, turn);
+            opened.inspect_err(|e| self.reports.put(&reader, progress.settle(&e.code())))?;
+        let (mut parts, report, mut end) = self.stream(reader.clone(), opened, progress, turn);
         // What goes wrong before there is a byte is an answer of its own, and no document that breaks off.
         let first = parts.recv().await;
         if first.is_none() {
             (&mut end).await??;
             end = tokio::spawn(async { Ok(()) });
         }
-        let reports = ReportOf::new(self.reports.clone(), tenant.clone());
+        let reports = ReportOf::new(self.reports.clone(), reader);
         Ok(ReadStream {
             length: body.length,
             range,
@@ -475,7 +478,7 @@ impl Platform {
     /// The second half of step 6.
     fn stream(
         self: &Arc<Self>,
-        tenant: Identifier,
+        reader: UserName,
         opened: Opened,
         mut progress: Progress,
         turn: OwnedSemaphorePermit,
@@ -486,7 +489,7 @@ impl Platform {
     ) {
         let (sender, parts) = mpsc::channel(1);
         let report = progress.settle("streaming");
-        self.reports.put(&tenant, report.clone());
+        self.reports.put(&reader, report.clone());
         let platform = self.clone();
         let end = tokio::spawn(async move {
             let idle = Duration::from_secs(platform.limits.idle_s);
@@ -495,12 +498,12 @@ impl Platform {
             let result = opened
                 .stream(&sender, idle, &mut times, |times| {
                     progress.times = *times;
-                    platform.reports.put(&tenant, progress.settle("complete"));
+                    platform.reports.put(&reader, progress.settle("complete"));
                 })
                 .await;
             if let Err(e) = &result {
                 progress.times = times;
-                platform.reports.put(&tenant, progress.settle(&e.code()));
+                platform.reports.put(&reader, progress.settle(&e.code()));
             }
             drop(turn);
             result

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::record::{DocumentVersion, Identifier, KeyWrapping, TransactionId, VersionName};
+use crate::record::{
+    DocumentVersion, Identifier, KeyWrapping, TransactionId, UserName, VersionName,
+};
 
 /// Milliseconds that the phases of a read took. A phase that did not happen took none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -203,33 +205,34 @@ pub(super) struct Begun<'r> {
     pub(super) range: Option<&'r Range<u64>>,
 }
 
-/// The reports of one tenant, for whoever waits for the end of a read.
+/// The reports of one reader, for whoever waits for the end of a read.
 #[derive(Clone)]
 pub struct ReportOf {
     reports: Arc<Reports>,
-    tenant: Identifier,
+    reader: UserName,
 }
 
 impl ReportOf {
-    pub(super) fn new(reports: Arc<Reports>, tenant: Identifier) -> Self {
-        Self { reports, tenant }
+    pub(super) fn new(reports: Arc<Reports>, reader: UserName) -> Self {
+        Self { reports, reader }
     }
 
     /// The report of a read, if it is still remembered.
     pub fn get(&self, read: Uuid) -> Option<ReadReport> {
-        self.reports.get(&self.tenant, read)
+        let UserName { tenant, user } = &self.reader;
+        self.reports.get(tenant, Some(user), read)
     }
 }
 
 impl std::fmt::Debug for ReportOf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ReportOf({})", self.tenant)
+        write!(f, "ReportOf({})", self.reader)
     }
 }
 
 /// The latest reads of all tenants, bounded.
 pub(super) struct Reports {
-    latest: Mutex<VecDeque<(Identifier, ReadReport)>>,
+    latest: Mutex<VecDeque<(UserName, ReadReport)>>,
     limit: usize,
 }
 
@@ -242,7 +245,7 @@ impl Reports {
     }
 
     /// Adds a report or replaces the one of the same read.
-    pub(super) fn put(&self, tenant: &Identifier, report: ReadReport) {
+    pub(super) fn put(&self, reader: &UserName, report: ReadReport) {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, old)) = latest
             .iter_mut()
@@ -255,16 +258,23 @@ impl Reports {
         if latest.len() >= self.limit {
             latest.pop_front();
         }
-        latest.push_back((tenant.clone(), report));
+        latest.push_back((reader.clone(), report));
     }
 
-    /// The report of a tenant's read.
-    pub(super) fn get(&self, tenant: &Identifier, id: Uuid) -> Option<ReadReport> {
+    /// The report of a tenant's read, or of one user's of it.
+    pub(super) fn get(
+        &self,
+        tenant: &Identifier,
+        reader: Option<&Identifier>,
+        id: Uuid,
+    ) -> Option<ReadReport> {
+        let own =
+            |of: &UserName| of.tenant == *tenant && reader.is_none_or(|reader| *reader == of.user);
         let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         latest
             .iter()
             .rev()
-            .find(|(t, r)| t == tenant && r.read_id == id)
+            .find(|(of, report)| report.read_id == id && own(of))
             .map(|(_, r)| r.clone())
     }
 }

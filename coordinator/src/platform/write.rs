@@ -12,15 +12,16 @@
 //! be found there: then the body stays until the record tells ([`super::leftovers`]).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use cryptonode::randomness;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use reencrypt::Point;
 use uuid::Uuid;
 
+use super::pace::Pace;
 use super::{Platform, PlatformError, PreparedTransaction};
 use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
 use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody};
@@ -30,10 +31,6 @@ use crate::record::{
     Receipt, RecordError, Rejection, Role, SignedTransaction, State, Storage, Transaction,
     TransactionId, UnsignedTransaction, UserName, VersionName, Write, label::wrapped_key_label,
 };
-
-/// Bytes a second that a body must bring on average, beyond the time that it may stand still: a sender of single bytes shall
-/// not hold one of the few turns for ever.
-const MIN_RATE: u64 = 4 * 1024;
 
 /// What is to be written.
 #[derive(Debug, Clone)]
@@ -56,6 +53,8 @@ pub(super) struct Waiting {
     pub(super) version: VersionName,
     /// When the transaction expires.
     pub(super) expires_ms: u64,
+    /// Who is to sign.
+    author: UserName,
     /// Absent where the body is in the transaction.
     note: Option<Note>,
     /// The version key that was made for it, where there is one.
@@ -114,6 +113,7 @@ impl Platform {
         let waiting = Waiting {
             transaction: transaction.id(),
             version: name.clone(),
+            author: request.author,
             expires_ms: transaction.expires_ms,
             note: stored.and_then(UncommittedBody::into_note),
             version_key: made.0,
@@ -236,9 +236,24 @@ impl Platform {
     ///
     /// [`PlatformError::NotWaiting`]
     pub async fn discard_write(&self, tenant: &Identifier, id: Uuid) -> Result<(), PlatformError> {
+        self.discard_write_of(tenant, None, id).await
+    }
+
+    /// The same for a user, if one is named, whom nobody else's uploads are there for.
+    ///
+    /// # Errors
+    ///
+    /// [`PlatformError::NotWaiting`]
+    pub async fn discard_write_of(
+        &self,
+        tenant: &Identifier,
+        user: Option<&Identifier>,
+        id: Uuid,
+    ) -> Result<(), PlatformError> {
+        let own = |waiting: &Waiting| user.is_none_or(|user| *user == waiting.author.user);
         let waiting = self
             .uploads
-            .take(id, tenant.as_str(), Instant::now())
+            .take_if(id, tenant.as_str(), Instant::now(), own)
             .ok_or(PlatformError::NotWaiting)?;
         self.give_up(waiting.into_inner()).await;
         Ok(())
@@ -329,7 +344,6 @@ impl Platform {
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<(Stored, SealedBody), PlatformError> {
         let mut body = std::pin::pin!(body);
-        let idle = Duration::from_secs(self.limits.idle_s);
         let mut sealer = match body_key {
             Some(key) => Sealer::Stream(Box::new(BodySealer::new(
                 key,
@@ -339,20 +353,8 @@ impl Platform {
             )?)),
             None => Sealer::Plain(digest::Context::new(&digest::SHA256), 0),
         };
-        let started = Instant::now();
-        loop {
-            let slowest = idle.saturating_add(Duration::from_secs(sealer.length() / MIN_RATE));
-            let patience = idle.min(slowest.saturating_sub(started.elapsed()));
-            let part = match tokio::time::timeout(patience, body.next()).await {
-                Err(_) => return Err(PlatformError::Idle),
-                Ok(None) => break,
-                Ok(Some(Err(e))) => {
-                    return Err(PlatformError::Upload {
-                        reason: e.to_string(),
-                    });
-                }
-                Ok(Some(Ok(part))) => part,
-            };
+        let mut pace = Pace::new(self.limits.idle_s);
+        while let Some(part) = pace.next(&mut body).await? {
             if sealer.length().saturating_add(part.len() as u64) > self.limits.body_bytes {
                 return Err(PlatformError::TooLong {
                     limit: self.limits.body_bytes,

@@ -386,6 +386,51 @@ async fn a_request_with_an_idempotency_key_happens_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_without_a_body_happens_once_too() {
+    let site = Site::start();
+    site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
+    site.add_user("reader");
+    let caller = Caller::of(&site);
+    let entry = "/datasets/designs/permissions/reader/main/reader?author=admin";
+    let changes = [
+        (Method::PUT, entry),
+        (Method::POST, "/users/reader/suspend?author=admin"),
+        (Method::DELETE, "/users/reader?author=admin"),
+    ];
+    for (at, (method, path)) in changes.into_iter().enumerate() {
+        let ask = || {
+            let key = format!("b-{at}");
+            caller
+                .ask(method.clone(), path)
+                .header("idempotency-key", key)
+        };
+        let (status, headers, first) = told(ask()).await;
+        assert_eq!(status, 202, "{path}: {first}");
+        assert!(!headers.contains_key("idempotency-replayed"));
+        // Prepared anew it would have another nonce.
+        let (status, headers, again) = told(ask()).await;
+        assert_eq!((status, &again), (202, &first), "{path}");
+        assert_eq!(headers["idempotency-replayed"], "true");
+        // A body that nobody asked for makes it another request.
+        assert_eq!(told(ask().body("x")).await.0, 422, "{path}");
+    }
+    let operator = Profile::read(&site.profile())
+        .unwrap()
+        .operator_key
+        .unwrap();
+    let rotate = || {
+        let url = format!("{}/v1/operator/master-keys", site.url);
+        let request = caller.http.post(url).bearer_auth(operator.expose());
+        request.header("idempotency-key", "m-1")
+    };
+    let (status, _, first) = told(rotate()).await;
+    assert_eq!(status, 201, "{first}");
+    assert_eq!(told(rotate()).await.2, first);
+    let newest = &site.cli(&["key", "master", "show"])["keys"][0]["id"];
+    assert_eq!(*newest, first["keys"][0]["id"], "it was rotated once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_tenant_has_its_share_of_requests() {
     let mut site = Site::init();
     let path = site.dir().join("coordinator.toml");

@@ -284,6 +284,38 @@ async fn keys_are_made_listed_rotated_and_revoked_over_the_api() {
     assert_eq!(unknown["error"]["code"], "api-key-unknown");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_expires_rotates_none_beyond_its_own_end() {
+    let site = Site::start();
+    let own = Profile::read(&site.profile()).unwrap().api_key.unwrap();
+    let http = reqwest::Client::new();
+    let post = async |key: &str, path: &str, body: Value| -> Value {
+        let url = format!("{}/v1/tenants/main/keys{path}", site.url);
+        let sent = http.post(url).bearer_auth(key).body(body.to_string());
+        let answer = sent.send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{path}");
+        serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    };
+    let new =
+        serde_json::json!({ "name": "an hour", "scopes": ["keys", "read"], "expires_in_s": 3600 });
+    let short = post(own.expose(), "", new).await;
+    let new = serde_json::json!({ "name": "for ever", "scopes": ["read"] });
+    let lasting = post(own.expose(), "", new).await;
+    let rotate = async |key: &str, of: &Value| {
+        let path = format!("/{}/rotate", of["id"].as_str().unwrap());
+        post(key, &path, serde_json::json!({ "grace_s": 60 })).await
+    };
+    let (key, end) = (short["api_key"].as_str().unwrap(), &short["expires_ms"]);
+    let second = rotate(key, &lasting).await;
+    assert_eq!(&second["expires_ms"], end, "another's");
+    assert_eq!(&rotate(key, &short).await["expires_ms"], end, "its own");
+    // Whoever has no end gives as long a life as the old one had.
+    let new = serde_json::json!({ "name": "for ever", "scopes": ["read"] });
+    let lasting = post(own.expose(), "", new).await;
+    let third = rotate(own.expose(), &lasting).await;
+    assert!(third["expires_ms"].is_null(), "{third}");
+}
+
 /// Registers another tenant; its API key.
 pub(crate) fn success_of_tenant(site: &Site, key: &str) -> String {
     let (dir, passphrase) = (site.dir(), site.passphrase());

@@ -2,12 +2,18 @@
 
 use coordinator::client::PutOptions;
 
+use crate::cluster::Cluster;
 use crate::site::{Site, id, plaintext};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_exchanged_and_missing_bodies_are_refused() {
-    let site = Site::start();
-    for level in ["none", "platform"] {
+    let mut site = Site::init();
+    let cluster = Cluster::start(2, 3, &site.dir().join("policy.toml"));
+    let file = site.file("cluster.json");
+    std::fs::write(&file, cluster.descriptor.to_json()).unwrap();
+    site.run();
+    site.operator(&["cluster", "add", file.to_str().unwrap()]);
+    for level in ["none", "platform", "threshold"] {
         site.cli(&["dataset", "create", level, "--encryption", level]);
         let client = site.administrator();
         let before = site.bodies();

@@ -115,6 +115,7 @@ fn completions_know_every_command() {
             "request",
             "audit",
             "erase",
+            "rewrap",
             "profile",
         ] {
             assert!(script.contains(command), "{shell} does not know {command}");

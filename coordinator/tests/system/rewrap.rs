@@ -3,6 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use coordinator::client::profile::Profile;
 use coordinator::client::{ClientError, PutOptions};
 
 use crate::cluster::Cluster;
@@ -15,6 +16,15 @@ fn known(site: &Site, cluster: &Cluster, name: &str) -> String {
     std::fs::write(&file, cluster.descriptor.to_json()).unwrap();
     let added = site.operator(&["cluster", "add", file.to_str().unwrap()]);
     added["public_key"].as_str().unwrap().to_owned()
+}
+
+/// The document's `ETag`.
+async fn tag(site: &Site, dataset: &str, document: &str) -> String {
+    let key = Profile::read(&site.profile()).unwrap().api_key.unwrap();
+    let path = format!("v1/tenants/main/datasets/{dataset}/documents/{document}");
+    let asked = reqwest::Client::new().get(format!("{}/{path}", site.url));
+    let answer = asked.bearer_auth(key.expose()).send().await.unwrap();
+    answer.headers()["etag"].to_str().unwrap().to_owned()
 }
 
 async fn write(site: &Site, dataset: &str, document: &str, length: usize) {
@@ -166,9 +176,13 @@ async fn what_was_under_the_platform_goes_under_a_cluster_and_its_version_key_is
     site.cli(&["dataset", "configure", "designs", "--cluster", &to]);
     let pending = site.cli(&["rewrap", "status", "designs"]);
     assert_eq!(pending["pending"][0]["encryption"], "platform");
+    let before = tag(&site, "designs", "bridge").await;
+    assert_eq!(before, tag(&site, "designs", "bridge").await);
     let done = site.cli(&["rewrap", "cluster", "designs"]);
     assert_eq!(done["rewrapped"], 1);
     assert_eq!(keys(&site), 0);
+    // Whoever saw the document before has not seen this.
+    assert_ne!(before, tag(&site, "designs", "bridge").await);
     assert!(read(&site, "admin", "designs", "bridge", 1).await == plaintext(80_000));
     let listed = site.cli(&["ls", "designs", "bridge"]);
     assert_eq!(listed[0]["encryption"], "threshold");

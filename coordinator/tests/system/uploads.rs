@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use coordinator::api::PreparedView;
+use coordinator::api::{PartsView, PreparedView};
 use coordinator::client::profile::Profile;
 use coordinator::client::{Client, ClientError, GetOptions, PutOptions, Signer, user_key};
 use coordinator::record::UnsignedTransaction;
@@ -138,34 +138,47 @@ async fn a_body_stays_while_nobody_knows_whether_it_was_committed() {
     );
 }
 
-#[test]
-fn a_sender_of_single_bytes_does_not_keep_its_turn() {
+/// Sends a body byte by byte until there is an answer.
+fn trickle(site: &Site, target: &str) -> String {
+    let mut stream = TcpStream::connect(site.url.strip_prefix("http://").unwrap()).unwrap();
+    write!(
+        stream,
+        "{target} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 100000000\r\n\r\n",
+        api_key(site)
+    )
+    .unwrap();
+    let wait = Some(Duration::from_millis(200));
+    stream.set_read_timeout(wait).unwrap();
+    let (started, mut answer) = (Instant::now(), [0; 4096]);
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(20), "{target}");
+        let _ = stream.write_all(b"x");
+        if let Ok(read) = stream.read(&mut answer) {
+            break String::from_utf8_lossy(&answer[..read]).into_owned();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_of_single_bytes_does_not_keep_its_turn() {
     let mut site = Site::init();
     set(&site, "idle_s = 60", "idle_s = 1");
     site.run();
     site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
-    let mut stream = TcpStream::connect(site.url.strip_prefix("http://").unwrap()).unwrap();
-    write!(
-        stream,
-        "POST /v1/tenants/main/datasets/designs/documents/bridge/uploads?author=admin HTTP/1.1\r\nhost: x\r\n\
-         authorization: Bearer {}\r\ncontent-length: 100000000\r\n\r\n",
-        api_key(&site)
-    )
-    .unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
-    let (started, mut answer) = (Instant::now(), [0; 4096]);
-    let read = loop {
-        assert!(started.elapsed() < Duration::from_secs(20));
-        let _ = stream.write_all(b"x");
-        if let Ok(read) = stream.read(&mut answer) {
-            break read;
-        }
-    };
-    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(answer.contains("transfer-idle"), "{answer}");
+    let bridge = "/v1/tenants/main/datasets/designs/documents/bridge";
+    let begin = reqwest::Client::new()
+        .post(format!("{}{bridge}/parts", site.url))
+        .bearer_auth(api_key(&site))
+        .body(r#"{"author":"admin"}"#);
+    let begun: PartsView = begin.send().await.unwrap().json().await.unwrap();
+    for target in [
+        format!("POST {bridge}/uploads?author=admin"),
+        format!("PUT /v1/tenants/main/parts/{}?offset=0", begun.id),
+    ] {
+        let answer = trickle(&site, &target);
+        assert!(answer.starts_with("HTTP/1.1 408"), "{target}: {answer}");
+        assert!(answer.contains("transfer-idle"), "{target}: {answer}");
+    }
 }
 
 #[test]

@@ -145,6 +145,7 @@ fn who_follows_another_for_a_while_is_not_left_out_as_silent() {
                 let leading = Message::Leading {
                     attempt: 1,
                     ceremony: cluster.proposal.id(),
+                    waiting: Vec::new(),
                 };
                 ask(cluster, SECOND, VICTIM, leading).unwrap();
                 assert_eq!(led_by(cluster, VICTIM), SECOND);
@@ -175,6 +176,7 @@ fn a_leader_that_misled_a_member_once_is_not_followed_again_while_another_leads(
     let leading = Message::Leading {
         attempt: 2,
         ceremony,
+        waiting: Vec::new(),
     };
     // One that has confirmed nothing lets it come back: it may have been cut off.
     for (place, expected) in [(VICTIM, HONEST), (4, FIRST)] {

@@ -1,7 +1,7 @@
 //! What members and leaders of ceremonies do that misbehave: they hold true identities and true shares, and lie.
 //!
-//! Of a member's lies there are more in the key generation's own histories (`dkg/tests/machines/simulation`), where one ceremony is all that
-//! there is: complaints without a cause, deals without an end, calling back.
+//! The key generation's own histories (`dkg/tests/machines/simulation`), where one ceremony is all that there is, have the same lies, told by
+//! machines to machines.
 
 use cryptonode::store::Table;
 use dkg::{Acceptance, Exclusion, Fault, Grounds, Message};
@@ -9,22 +9,31 @@ use rand::RngExt;
 use reencrypt::Scalar;
 
 use super::*;
-use crate::dealer::{Dealer, encryption_secret};
+use crate::dealer::{Dealer, encryption_secret, params};
+use crate::false_complaint::false_complaint;
+use crate::node::PATIENCE_S;
 
 /// The ways of a member that does not lead.
-pub const DEALINGS: [Misbehaviour; 4] = [
+pub const DEALINGS: [Misbehaviour; 6] = [
     Misbehaviour::WrongShare,
     Misbehaviour::Equivocation,
     Misbehaviour::FalseProgress,
     Misbehaviour::FalseRefusal,
+    Misbehaviour::FalseComplaint,
+    Misbehaviour::EndlessDeals,
 ];
 /// The ways of one that leads.
-pub const LEADINGS: [Misbehaviour; 4] = [
+pub const LEADINGS: [Misbehaviour; 5] = [
     Misbehaviour::Exclusion,
     Misbehaviour::Stalling,
     Misbehaviour::FalseSums,
     Misbehaviour::WithheldCertificate,
+    Misbehaviour::CallingBack,
 ];
+/// Commitments of a deal without end.
+const ENDLESS: usize = 1_000;
+/// For longer than this nobody waits, milliseconds.
+const SILENT_MS: u64 = 1_000 * (PATIENCE_S as u64 + 5);
 
 /// The attempt without a member who is there and has done nothing.
 fn without(
@@ -76,7 +85,7 @@ impl World {
         }
         let said = match (conduct, question, reply) {
             (
-                Misbehaviour::WrongShare | Misbehaviour::Equivocation,
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals,
                 Message::Begin { acceptances, .. },
                 Message::Dealt {
                     deal,
@@ -94,9 +103,49 @@ impl World {
                 }
             }
             // It finds its own deal altered, and does not say so.
-            (Misbehaviour::WrongShare | Misbehaviour::Equivocation, _, Message::Refused { .. }) => {
+            (
+                Misbehaviour::WrongShare | Misbehaviour::Equivocation | Misbehaviour::EndlessDeals,
+                _,
+                Message::Refused { .. },
+            ) => {
                 return None;
             }
+            (
+                Misbehaviour::FalseComplaint,
+                Message::Begin {
+                    acceptances,
+                    attempt,
+                    ceremony,
+                    ..
+                },
+                _,
+            ) => {
+                self.begun.insert((at, ceremony), (attempt, acceptances));
+                return Some(answer);
+            }
+            (
+                Misbehaviour::FalseComplaint,
+                Message::Deals {
+                    attempt, ceremony, ..
+                },
+                _,
+            ) => Message::DealsWanted { attempt, ceremony },
+            (
+                Misbehaviour::FalseComplaint,
+                Message::WholeDeals {
+                    deals,
+                    attempt,
+                    ceremony,
+                },
+                _,
+            ) => match self.complain(at, (ceremony, attempt), &deals) {
+                Some(complaints) => Message::Complained {
+                    attempt,
+                    ceremony,
+                    complaints,
+                },
+                None => return Some(answer),
+            },
             (
                 Misbehaviour::FalseProgress,
                 Message::Begin {
@@ -127,6 +176,25 @@ impl World {
         Some(Answer::Ceremony {
             message: ByteBuf::from(said.to_bytes()),
         })
+    }
+
+    /// A complaint of a dealer that has dealt well.
+    fn complain(
+        &self,
+        at: usize,
+        (ceremony, attempt): ([u8; 16], u32),
+        deals: &[dkg::RelayedDeal],
+    ) -> Option<dkg::Complaints> {
+        let node = &self.nodes[at];
+        let proposal = node.running.as_ref()?.seats.get(&ceremony)?.proposal()?;
+        let (_, acceptances) = self
+            .begun
+            .get(&(at, ceremony))
+            .filter(|(begun, _)| *begun == attempt)?;
+        let index = proposal.index_of(&node.identity())?;
+        let params = params(proposal, attempt, acceptances);
+        let author = (index, &node.local.identity);
+        false_complaint(&params, author, deals, acceptances)
     }
 
     /// A deal of another polynomial than its own machine's, with a share that does not lie on it or another one for everybody who
@@ -165,6 +233,7 @@ impl World {
         }
         let secret = encryption_secret(&state);
         let equivocates = node.conduct == Some(Misbehaviour::Equivocation);
+        let endless = node.conduct == Some(Misbehaviour::EndlessDeals);
         let seed = if equivocates { self.rng.random() } else { 1 };
         let mut dealer =
             Dealer::with_constant(proposal, attempt, acceptances, index, secret, share, seed);
@@ -174,7 +243,11 @@ impl World {
             .filter(|one| usize::from(one.index) <= members)
             .enumerate()
             .find(|(_, one)| one.index != index);
-        if let (false, Some((place, victim))) = (equivocates, victim) {
+        if endless {
+            let again = dealer.commitments[1];
+            dealer.commitments.resize(ENDLESS, again);
+        }
+        if let (false, Some((place, victim))) = (equivocates || endless, victim) {
             let to = u16::try_from(place + 1).ok()?;
             let wrong = dealer.share(to) + Scalar::ONE;
             dealer.encrypt(to, wrong, &victim.encryption_key);
@@ -252,6 +325,24 @@ impl World {
                     attempt,
                     ceremony,
                 }
+            }
+            // It is silent for longer than anybody waits, and then has all come back to where it was.
+            (Misbehaviour::CallingBack, message) if self.calm_since.is_none() => {
+                let now = self.now_ms;
+                let since = self.silent.entry((at, to)).or_insert(now);
+                self.monitor.lies += 1;
+                if now < *since + SILENT_MS {
+                    return None;
+                }
+                *since = now;
+                let called = Message::Leading {
+                    waiting: Vec::new(),
+                    attempt: message.attempt().unwrap_or_default(),
+                    ceremony: message.ceremony()?,
+                };
+                return Some(Request::Ceremony {
+                    message: ByteBuf::from(called.to_bytes()),
+                });
             }
             // It brings the certificate out when nobody counts on it any more.
             (Misbehaviour::WithheldCertificate, Message::Certificate { .. })

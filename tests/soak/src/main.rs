@@ -70,6 +70,8 @@ const SPARE_NODES: usize = 3;
 const SPARE_PEERS: usize = 3;
 /// Batches in an epoch of the order, after which a new peer votes: some twenty seconds when nobody submits anything.
 const EPOCH_BATCHES: u32 = 16;
+/// Seconds of a run from which on it has time for every kind of fault, and has not ended before each has come.
+const TIME_FOR_ALL: u64 = 600;
 /// Bytes that no document may take of the platform's small disk.
 const RESERVE: u64 = 16 << 20;
 
@@ -77,7 +79,7 @@ const RESERVE: u64 = 16 << 20;
 #[derive(Parser)]
 #[command(name = "soak", version)]
 struct Arguments {
-    /// Seconds under load; the checks at the end come on top.
+    /// Seconds under load, and from 600 on until every kind of fault has come once; the checks at the end come on top.
     #[arg(long, default_value_t = 600)]
     seconds: u64,
     /// Play so many episodes of faults at least, however long that takes.
@@ -220,7 +222,12 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
     );
     let pace = Pace::for_run(arguments.seconds);
     let mut schedule = Schedule::new(seed, pace, arguments.only.clone());
-    while begun.elapsed() < lasts || episodes < arguments.episodes {
+    // Every kind of fault is carried out at least once, however slow the machine is.
+    let all = arguments.seconds >= TIME_FOR_ALL;
+    while begun.elapsed() < lasts
+        || episodes < arguments.episodes
+        || (all && schedule.left_of_the_first_round() > 0)
+    {
         let Some(episode) = schedule.next() else {
             break;
         };
@@ -253,6 +260,22 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
     }
     let seconds = begun.elapsed().as_secs_f64();
     workload.stop().await?;
+    let asked_for = |kind: &&str| {
+        let only = &arguments.only;
+        only.is_empty() || only.iter().any(|it| it == *kind)
+    };
+    let never: Vec<&'static str> = faults
+        .iter()
+        .filter(|(kind, count)| **count == 0 && !left_out.contains_key(*kind))
+        .map(|(kind, _)| *kind)
+        .filter(asked_for)
+        .collect();
+    if all && !never.is_empty() {
+        let seen = format!("{} never came", never.join(", "));
+        field
+            .history()
+            .violated("every kind of fault is carried out", seen);
+    }
     say(format!(
         "{seconds:>4.0} s  {} operations; now the checks",
         field.history().count()
@@ -284,6 +307,7 @@ async fn run(arguments: &Arguments, home: &Home, lab: Lab) -> Result<Report, Str
         episodes,
         faults,
         left_out,
+        never,
         lacks: field.lab.lacks().to_vec(),
         operations: history.sums(),
         recovery_ms: (

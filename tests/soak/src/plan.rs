@@ -1,8 +1,10 @@
 //! What goes wrong, and when: a schedule that follows from the seed alone.
 //!
-//! Faults are dealt from a shuffled deck, so that each kind comes once before any comes twice; some get a companion. The
-//! bounds are what the design claims to survive: at any moment at most n − t crypto nodes and one organisation's peer (f of
-//! 3f + 1) are in trouble. The platform is one process, so while it is away nobody is served, and nothing may be lost.
+//! The first round has every kind of fault once, in few enough episodes for ten minutes: what befalls nodes goes along with what
+//! befalls peers, and the platform's faults come alone. Afterwards faults are dealt from a shuffled deck, again each kind once before any
+//! comes twice, and some get a companion by chance. The bounds are what the design claims to survive: at any moment at most n − t crypto
+//! nodes and one organisation's peer (f of 3f + 1) are in trouble. The platform is one process, so while it is away nobody is served, and
+//! nothing may be lost.
 //!
 //! Nodes are named by *seats*, 0 to n − 1, and peers by their organisation. Who sits there may change: a replaced node or peer gives
 //! its place to its successor.
@@ -161,6 +163,11 @@ impl Fault {
         }
     }
 
+    /// Whether it has a ceremony, which the first node leads.
+    fn is_ceremony(&self) -> bool {
+        matches!(self, Self::Reshare | Self::ReplaceNode { .. })
+    }
+
     /// Whether service may stop while it lasts: the platform is away, or cut off.
     pub(crate) fn stops_service(&self) -> bool {
         matches!(
@@ -217,18 +224,55 @@ pub(crate) struct Schedule {
     pace: Pace,
     /// The kinds that are played; all if it is empty.
     only: Vec<String>,
+    /// What is left of the first round.
+    first: Vec<Vec<Fault>>,
     deck: Vec<Fault>,
 }
 
 impl Schedule {
     /// The schedule of a seed at a pace, of these kinds of faults or of all.
     pub(crate) fn new(seed: u64, pace: Pace, only: Vec<String>) -> Self {
-        Self {
+        let mut schedule = Self {
             rng: StdRng::seed_from_u64(seed),
             pace,
             only,
+            first: Vec::new(),
             deck: Vec::new(),
+        };
+        schedule.first = schedule.first_round();
+        schedule
+    }
+
+    /// Episodes of the first round that are still to come: after them every kind has come once.
+    pub(crate) fn left_of_the_first_round(&self) -> usize {
+        self.first.len()
+    }
+
+    /// Every kind once. Each node's fault, and the reshare, goes along with a peer's; what takes long (a ceremony) not with what takes
+    /// longest (a peer's replacement, and the policy that follows from it).
+    fn first_round(&mut self) -> Vec<Vec<Fault>> {
+        let faults = self.shuffled();
+        let (peers, others): (Vec<Fault>, Vec<Fault>) = faults
+            .into_iter()
+            .partition(|fault| fault.organisation().is_some());
+        let (mut nodes, platforms): (Vec<Fault>, Vec<Fault>) = others
+            .into_iter()
+            .partition(|fault| fault.seat().is_some() || *fault == Fault::Reshare);
+        let mut round: Vec<Vec<Fault>> = Vec::new();
+        // The replacement chooses first, so that there is still a fault that goes with it.
+        let (replaced, peers): (Vec<Fault>, Vec<Fault>) = peers
+            .into_iter()
+            .partition(|fault| matches!(fault, Fault::ReplacePeer { .. }));
+        for peer in replaced.into_iter().chain(peers) {
+            let goes_along =
+                |node: &Fault| !(node.is_ceremony() && matches!(peer, Fault::ReplacePeer { .. }));
+            let along = nodes.iter().position(goes_along).map(|at| nodes.remove(at));
+            round.push(along.into_iter().chain([peer]).collect());
         }
+        // With all kinds none are left over; with some of them there may be.
+        round.extend(nodes.into_iter().chain(platforms).map(|fault| vec![fault]));
+        round.shuffle(&mut self.rng);
+        round
     }
 
     fn shuffled(&mut self) -> Vec<Fault> {
@@ -273,8 +317,9 @@ impl Schedule {
             Fault::CorruptPeerStore {
                 organisation: of(2),
             },
+            // The same one: who has lost what it approved waits before it approves again, and two who wait hold up the others' faults.
             Fault::LosePeerStore {
-                organisation: of(3),
+                organisation: of(2),
             },
             Fault::ReplacePeer { organisation },
             Fault::KillPlatform,
@@ -291,6 +336,20 @@ impl Schedule {
         deck.shuffle(&mut self.rng);
         deck.retain(|fault| self.only.is_empty() || self.only.iter().any(|it| it == fault.name()));
         deck
+    }
+
+    /// The next fault of the deck, with a companion more often than not.
+    fn dealt(&mut self) -> Option<Vec<Fault>> {
+        if self.deck.is_empty() {
+            self.deck = self.shuffled();
+        }
+        let first = self.deck.pop()?;
+        let mut faults = vec![first];
+        // A ceremony's leader is not taken away from it here: that is the simulator's subject.
+        if self.rng.random_bool(0.6) {
+            faults.push(self.companion(first, !first.is_ceremony()));
+        }
+        Some(faults)
     }
 
     /// A node, or a peer if none is in trouble yet, that is killed, stopped or cut off at the same time.
@@ -321,16 +380,10 @@ impl Iterator for Schedule {
     type Item = Episode;
 
     fn next(&mut self) -> Option<Episode> {
-        if self.deck.is_empty() {
-            self.deck = self.shuffled();
-        }
-        let first = self.deck.pop()?;
-        let mut faults = vec![first];
-        // A ceremony's leader is not taken away from it here: that is the simulator's subject.
-        let ceremony = matches!(first, Fault::Reshare | Fault::ReplaceNode { .. });
-        if self.rng.random_bool(0.6) {
-            faults.push(self.companion(first, !ceremony));
-        }
+        let faults = match self.first.pop() {
+            Some(faults) => faults,
+            None => self.dealt()?,
+        };
         let (hold, calm) = (self.pace.hold_ms, self.pace.calm_ms);
         Some(Episode {
             faults,
@@ -342,6 +395,7 @@ impl Iterator for Schedule {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::collections::BTreeSet;
 
@@ -357,11 +411,47 @@ mod tests {
         assert_ne!(begin(7), begin(8));
     }
 
+    /// Most episodes that ten minutes have room for: forty seconds each, until all is well again.
+    const MOST_EPISODES: usize = 14;
+
     #[test]
-    fn every_kind_comes_once_before_any_comes_twice() {
+    fn the_first_round_has_every_kind_once_whatever_the_seed() {
+        for seed in 0..200 {
+            let mut schedule = Schedule::new(seed, Pace::for_run(600), Vec::new());
+            let round = schedule.left_of_the_first_round();
+            assert!(round <= MOST_EPISODES, "seed {seed}: {round} episodes");
+            let mut kinds: Vec<&str> = (0..round)
+                .flat_map(|_| schedule.next().unwrap().faults)
+                .map(|fault| fault.name())
+                .collect();
+            kinds.sort_unstable();
+            assert_eq!(kinds, KINDS, "seed {seed}");
+            assert_eq!(schedule.left_of_the_first_round(), 0);
+        }
+    }
+
+    #[test]
+    fn what_takes_longest_is_not_put_together() {
+        let long = |fault: &Fault| fault.is_ceremony();
+        for seed in 0..200 {
+            let mut schedule = Schedule::new(seed, Pace::for_run(600), Vec::new());
+            for _ in 0..schedule.left_of_the_first_round() {
+                let faults = schedule.next().unwrap().faults;
+                let replaced = |fault: &Fault| matches!(fault, Fault::ReplacePeer { .. });
+                let both = faults.iter().any(replaced) && faults.iter().any(long);
+                assert!(!both, "seed {seed}: {faults:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn afterwards_every_kind_comes_once_before_any_comes_twice() {
         for seed in 0..50 {
-            let firsts: BTreeSet<&str> = begin(seed)
-                .iter()
+            let mut schedule = Schedule::new(seed, Pace::for_run(600), Vec::new());
+            while schedule.left_of_the_first_round() > 0 {
+                schedule.next();
+            }
+            let firsts: BTreeSet<&str> = schedule
                 .take(KINDS.len())
                 .filter_map(|episode| episode.faults.first().map(Fault::name))
                 .collect();
@@ -385,10 +475,16 @@ mod tests {
     #[test]
     fn kinds_that_were_not_asked_for_begin_no_episode() {
         let only = vec!["kill-peer".to_owned(), "reshare".to_owned()];
-        let played: BTreeSet<&str> = Schedule::new(3, Pace::for_run(60), only)
+        let mut schedule = Schedule::new(3, Pace::for_run(60), only);
+        // Together in the first round: one node's and one peer's.
+        assert_eq!(schedule.left_of_the_first_round(), 1);
+        let begun = schedule.next().unwrap().faults;
+        let played: BTreeSet<&str> = schedule
             .take(20)
             .filter_map(|episode| episode.faults.first().map(Fault::name))
             .collect();
-        assert_eq!(played, BTreeSet::from(["kill-peer", "reshare"]));
+        let both = BTreeSet::from(["kill-peer", "reshare"]);
+        assert_eq!(begun.iter().map(Fault::name).collect::<BTreeSet<_>>(), both);
+        assert_eq!(played, both);
     }
 }

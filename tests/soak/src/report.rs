@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) faults: BTreeMap<&'static str, u64>,
     /// Faults that could not be made here, by kind.
     pub(crate) left_out: BTreeMap<&'static str, u64>,
+    /// Kinds that were asked for and did not come, for want of time.
+    pub(crate) never: Vec<&'static str>,
     /// What could not be made to fail here, and why.
     pub(crate) lacks: Vec<String>,
     /// Operations by kind.
@@ -119,6 +121,13 @@ impl Report {
             String::new(),
             format!("faults            {}", list(&self.faults)),
             format!("left out          {}", list(&self.left_out)),
+            format!(
+                "never came        {}",
+                match self.never.as_slice() {
+                    [] => "none".to_owned(),
+                    kinds => kinds.join(", "),
+                }
+            ),
             format!(
                 "recovery          {} ms in the middle, {} ms at most, after {} episodes",
                 self.recovery_ms.0, self.recovery_ms.1, self.episodes

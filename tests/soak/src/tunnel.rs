@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! platform's machine                     cable      the peer's machine
-//! platform → 127.0.0.1:any → near end ──────────── 10.99.0.N:7731 far end → 127.0.0.1:7730
+//! platform → 127.0.0.1:any → near end ──────────── 10.99.0.N:7739 far end → 127.0.0.1:7730
 //! ```
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 /// Where the peer's API answers, on its machine.
 const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7730);
 /// Where the far end listens.
-const FAR_PORT: u16 = 7731;
+const FAR_PORT: u16 = 7739;
 /// How long the near end tries to reach the far one.
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
 

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// It wants the machine for itself, so it is a step of its own in the continuous integration: `cargo test -p soak -- --ignored`.
+/// It wants the machine for itself, so it is a step of its own in the continuous integration: `just soak-short`.
 #[test]
 #[ignore = "500 clients at once: just soak-short"]
 fn five_hundred_clients_lose_nothing_while_nodes_and_a_peer_come_and_go() {

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::record::Identifier;
 
-pub use registry::{KeyRecord, MAX_KEYS, RegistryError};
+pub use registry::{KEPT_MS, KeyRecord, MAX_KEYS, RegistryError};
 pub use scope::{NoScopes, Scope, Scopes};
 
 use registry::{Inserted, Registry};
@@ -181,7 +181,8 @@ impl ApiKeys {
         self.make(terms, now_ms, None)
     }
 
-    /// Makes a key with the terms of another, which goes on for `grace_s` seconds at most.
+    /// Makes a key with the terms of another, which goes on for `grace_s` seconds at most. The new one lives as long as the old one was
+    /// to live, and not beyond `end_ms`: whoever opens nothing then gives nobody more.
     ///
     /// # Errors
     /// [`AuthError::Unknown`]; [`AuthError::Expired`], [`AuthError::Revoked`] of a key that opens nothing any more;
@@ -191,6 +192,7 @@ impl ApiKeys {
         tenant: &str,
         id: &str,
         grace_s: u64,
+        end_ms: Option<u64>,
         now_ms: u64,
     ) -> Result<IssuedKey, AuthError> {
         let old = self.registry.get(tenant, id)?.ok_or(AuthError::Unknown)?;
@@ -198,10 +200,10 @@ impl ApiKeys {
         if old.replaced_by.is_some() {
             return Err(ROTATED);
         }
-        // As long a life as the old one had.
-        let expires_ms = old
+        let as_long = old
             .expires_ms
             .map(|end| now_ms.saturating_add(end.saturating_sub(old.created_ms)));
+        let expires_ms = [as_long, end_ms].into_iter().flatten().min();
         let terms = KeyTerms {
             tenant: old.tenant,
             name: old.name,
@@ -231,12 +233,18 @@ impl ApiKeys {
         self.registry.get(tenant, id)?.ok_or(AuthError::Unknown)
     }
 
-    /// A tenant's keys after the one with the id `after`, those that are over included, the oldest first.
+    /// The first `limit` of a tenant's keys after the one with the id `after`, the oldest first. Those that are over stay on the list
+    /// until the first key that is made [`KEPT_MS`] later.
     ///
     /// # Errors
     /// [`AuthError::Registry`]
-    pub fn list(&self, tenant: &str, after: Option<&str>) -> Result<Vec<KeyRecord>, AuthError> {
-        Ok(self.registry.list(tenant, after)?)
+    pub fn list(
+        &self,
+        tenant: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<KeyRecord>, AuthError> {
+        Ok(self.registry.list(tenant, after, limit)?)
     }
 
     /// A key for another purpose, which follows from the platform's secret and tells nothing of it.
@@ -278,7 +286,7 @@ impl ApiKeys {
             Inserted::Yes => {}
             Inserted::TooMany => {
                 return Err(AuthError::Terms(
-                    "the tenant has 1000 keys: revoke those that nobody uses",
+                    "the tenant has 1000 keys in use: revoke those that nobody needs",
                 ));
             }
             Inserted::Overtaken => return Err(ROTATED),
@@ -435,7 +443,9 @@ mod tests {
         assert_eq!(code(&own, &first_header, NOW + 10_000), "api-key-expired");
 
         let later = NOW + 1_000;
-        let second = own.rotate("acme", &first.record.id, 2, later).unwrap();
+        let second = own
+            .rotate("acme", &first.record.id, 2, None, later)
+            .unwrap();
         assert_eq!(second.record.expires_ms, Some(later + 10_000));
         assert_eq!(second.record.scopes, first.record.scopes);
         let second_header = format!("Bearer {}", second.key.as_str());
@@ -454,20 +464,66 @@ mod tests {
         let again = own.revoke("acme", id, later + 5).unwrap();
         assert_eq!(again.revoked_ms, Some(later), "the first time counts");
 
-        let list = own.list("acme", None).unwrap();
+        let list = own.list("acme", None, usize::MAX).unwrap();
         assert_eq!(list.len(), 2);
         assert_eq!(list[0].replaced_by.as_ref(), Some(id));
-        let rest = own.list("acme", Some(&list[0].id)).unwrap();
+        let rest = own.list("acme", Some(&list[0].id), usize::MAX).unwrap();
         assert_eq!(rest, list[1..]);
-        assert!(own.list("umbra", None).unwrap().is_empty());
+        assert!(own.list("umbra", None, 1).unwrap().is_empty());
         for (tenant, id) in [("umbra", id.as_str()), ("acme", "0000000000000000")] {
             let unknown = own.revoke(tenant, id, later).unwrap_err();
             assert_eq!(unknown.code(), "api-key-unknown");
         }
-        assert!(own.rotate("acme", id, 2, later).is_err(), "it is revoked");
-        let again = own.rotate("acme", &first.record.id, 2, later).err();
+        assert!(
+            own.rotate("acme", id, 2, None, later).is_err(),
+            "it is revoked"
+        );
+        let again = own.rotate("acme", &first.record.id, 2, None, later).err();
         let code = again.map(|error| error.code());
         assert_eq!(code, Some("api-key-terms"), "it was rotated");
+    }
+
+    #[test]
+    fn keys_that_are_over_take_no_room_and_go_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = keys(&folder, 1);
+        let first = own.issue(terms("acme", None), NOW).unwrap();
+        let full = |state: &str| {
+            let list = rusqlite::Connection::open(folder.path().join("api-keys.sqlite")).unwrap();
+            let rows = format!(
+                "DELETE FROM api_keys WHERE name = 'full';
+                 WITH RECURSIVE number(n) AS (VALUES (2) UNION ALL SELECT n + 1 FROM number WHERE n < {MAX_KEYS})
+                 INSERT INTO api_keys (id, tenant, name, scopes, created_ms, expires_ms, revoked_ms)
+                 SELECT printf('%016x', n), 'acme', 'full', 'read', {NOW}, {state} FROM number"
+            );
+            list.execute_batch(&rows).unwrap();
+        };
+        let made = |now_ms| {
+            own.issue(terms("acme", None), now_ms)
+                .map(|made| made.record.id)
+        };
+        for in_use in ["NULL, NULL".to_owned(), format!("{}, NULL", NOW + 2)] {
+            full(&in_use);
+            assert_eq!(made(NOW + 1).unwrap_err().code(), "api-key-terms");
+            assert!(
+                own.rotate("acme", &first.record.id, 2, None, NOW + 1)
+                    .is_err()
+            );
+        }
+        for over in [format!("NULL, {NOW}"), format!("{NOW}, NULL")] {
+            full(&over);
+            made(NOW + 1).unwrap();
+            let count = own.list("acme", None, usize::MAX).unwrap().len() as u64;
+            assert!(count > MAX_KEYS);
+            assert_eq!(own.list("acme", None, 3).unwrap().len(), 3);
+        }
+        let kept = |now_ms| {
+            made(now_ms).unwrap();
+            let list = own.list("acme", None, usize::MAX).unwrap();
+            list.iter().filter(|key| key.name == "full").count()
+        };
+        assert!(kept(NOW + KEPT_MS - 1) > 0);
+        assert_eq!(kept(NOW + KEPT_MS), 0);
     }
 
     #[test]
@@ -480,7 +536,7 @@ mod tests {
         };
         let first = own.issue(terms, NOW).unwrap();
         // Its successor is bound as well, and another process knows it too.
-        let second = own.rotate("acme", &first.record.id, 2, NOW).unwrap();
+        let second = own.rotate("acme", &first.record.id, 2, None, NOW).unwrap();
         let header = format!("Bearer {}", second.key.as_str());
         let caller = keys(&folder, 1)
             .verify(Some(header.as_bytes()), NOW)
@@ -532,6 +588,6 @@ mod tests {
             assert!(own.issue(terms, NOW).is_err());
         }
         assert!(own.issue(terms("acme", Some(NOW)), NOW).is_err());
-        assert!(own.list("acme", None).unwrap().is_empty());
+        assert!(own.list("acme", None, usize::MAX).unwrap().is_empty());
     }
 }

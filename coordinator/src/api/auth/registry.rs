@@ -27,8 +27,10 @@ const SCHEMA: &str = "
     ) WITHOUT ROWID;
     CREATE INDEX IF NOT EXISTS api_keys_by_tenant ON api_keys (tenant, created_ms);
 ";
-/// Most keys of one tenant.
+/// Most keys of one tenant that are in use.
 pub const MAX_KEYS: u64 = 1_000;
+/// How long a key that expired or was revoked stays on the list, in milliseconds: 90 days.
+pub const KEPT_MS: u64 = 90 * 24 * 60 * 60 * 1000;
 
 /// What is known of a key. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -105,23 +107,25 @@ impl Registry {
             .optional()?)
     }
 
-    /// A tenant's keys, the oldest first; those after the one with the id `after`, if there is such a key.
+    /// A tenant's keys, the oldest first, `limit` at most; those after the one with the id `after`, if there is such a key.
     pub(super) fn list(
         &self,
         tenant: &str,
         after: Option<&str>,
+        limit: usize,
     ) -> Result<Vec<KeyRecord>, RegistryError> {
         let connection = self.connection();
         let mut rows = connection.prepare_cached(
             "SELECT * FROM api_keys WHERE tenant = ?1 AND (?2 IS NULL OR (created_ms, id) >
-             (SELECT created_ms, id FROM api_keys WHERE tenant = ?1 AND id = ?2)) ORDER BY created_ms, id",
+             (SELECT created_ms, id FROM api_keys WHERE tenant = ?1 AND id = ?2)) ORDER BY created_ms, id LIMIT ?3",
         )?;
-        let records = rows.query_map(params![tenant, after], record)?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let records = rows.query_map(params![tenant, after, limit], record)?;
         Ok(records.collect::<Result<_, _>>()?)
     }
 
-    /// Puts a key in, unless its tenant has [`MAX_KEYS`] that are not revoked. If it takes the place of another, that
-    /// one ends at `ends_ms` at the latest; it must not have been revoked or replaced meanwhile.
+    /// Puts a key in, unless its tenant has [`MAX_KEYS`] in use. If it takes the place of another, that one ends at `ends_ms` at the
+    /// latest; it must not have been revoked or replaced meanwhile. Keys that have been over for [`KEPT_MS`] go.
     pub(super) fn insert(
         &self,
         key: &KeyRecord,
@@ -129,9 +133,14 @@ impl Registry {
     ) -> Result<Inserted, RegistryError> {
         let mut connection = self.connection();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let now_ms = integer(key.created_ms);
+        transaction.execute(
+            "DELETE FROM api_keys WHERE tenant = ?1 AND min(coalesce(revoked_ms, expires_ms), coalesce(expires_ms, revoked_ms)) <= ?2",
+            params![key.tenant, integer(key.created_ms.saturating_sub(KEPT_MS))],
+        )?;
         let count: i64 = transaction.query_row(
-            "SELECT count(*) FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL",
-            [&key.tenant],
+            "SELECT count(*) FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL AND coalesce(expires_ms > ?2, TRUE)",
+            params![key.tenant, now_ms],
             |row| row.get(0),
         )?;
         if u64::try_from(count).unwrap_or(u64::MAX) >= MAX_KEYS {
@@ -144,7 +153,7 @@ impl Registry {
                 key.tenant,
                 key.name,
                 key.scopes.to_string(),
-                integer(key.created_ms),
+                now_ms,
                 key.expires_ms.map(integer),
                 key.user.as_ref().map(Identifier::as_str)
             ],

@@ -21,7 +21,6 @@ mod written;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use cryptonode::randomness;
@@ -30,6 +29,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::pace::Pace;
 use super::{Platform, PlatformError, PreparedTransaction, WriteRequest, now_ms};
 use crate::body_store::Pointer;
 use crate::envelope::BodyKey;
@@ -184,7 +184,7 @@ impl Platform {
         Ok(status(begun, offset))
     }
 
-    /// The tenant's uploads in parts, those with this tag alone if one is given.
+    /// The tenant's uploads in parts, or one user's; those with this tag alone if one is given.
     ///
     /// # Errors
     ///
@@ -192,11 +192,13 @@ impl Platform {
     pub async fn parts_of(
         &self,
         tenant: &Identifier,
+        user: Option<&Identifier>,
         tag: Option<String>,
     ) -> Result<Vec<PartsStatus>, PlatformError> {
         let found = self.parts.list.of_tenant(tenant.clone(), tag).await?;
         let views = found
             .into_iter()
+            .filter(|(begun, _)| user.is_none_or(|user| *user == begun.author.user))
             .map(|(begun, offset)| status(begun, offset));
         Ok(views.collect())
     }
@@ -232,21 +234,17 @@ impl Platform {
         let mut taker = piece::Taker::new(self, &begun, &key, have);
         let mut skip = have - from;
         let mut body = std::pin::pin!(body);
-        let idle = Duration::from_secs(self.limits.idle_s);
+        let mut pace = Pace::new(self.limits.idle_s);
         let result = loop {
             let part = tokio::select! {
                 // Whoever comes later takes over.
                 () = overtaken(&mut next, own) => break Err(PartsError::Overtaken.into()),
-                part = tokio::time::timeout(idle, body.next()) => part,
+                part = pace.next(&mut body) => part,
             };
             let part = match part {
-                Err(_) => break Err(PlatformError::Idle),
+                Err(e) => break Err(e),
                 Ok(None) => break Ok(()),
-                Ok(Some(Err(e))) => {
-                    let reason = e.to_string();
-                    break Err(PlatformError::Upload { reason });
-                }
-                Ok(Some(Ok(part))) => part,
+                Ok(Some(part)) => part,
             };
             let passed = skip.min(part.len() as u64);
             skip -= passed;

@@ -145,7 +145,7 @@ async fn an_upload_is_completed_for_its_author_alone() {
     let daves = begin(&admin, "dave").await;
     send(&admin, &daves, 0, body).await;
     let refused = complete(&carol, &daves, body, &[]).await;
-    assert_eq!(refused.problem(), (403, "api-key-user".into()));
+    assert_eq!(refused.problem(), (404, "not-prepared".into()));
     let written = complete(&admin, &daves, body, &[]).await;
     assert_eq!(written.status, 201, "{}", written.json());
     // The record shows who wrote, and who held the key.
