@@ -59,6 +59,19 @@ async fn every_subject_has_its_rows_each_proven_under_a_head_of_a_quorum() {
     for (subject, expected) in [
         ("document:acme/data/doc", vec!["write", "read", "link"]),
         ("document:acme/data/other", vec!["write", "link"]),
+        (
+            "dataset:acme/data",
+            vec![
+                create,
+                "permission-add",
+                "permission-add",
+                "write",
+                "read",
+                "write",
+                "link",
+                "permission-remove",
+            ],
+        ),
         ("link:acme/data/origin", vec!["link"]),
         (
             "permission:acme/data",

@@ -1,14 +1,19 @@
 //! Random histories: all peers come to the same state, and nothing happens that permission forbids.
 
+use crate::certificates::{Company, Holder, authorities, certify, publish};
 use crate::ledger::*;
 use coordinator::record::{
     AccessDecision, AccessRequest, AccessStatus, ApprovalTerms, Author, DatasetConfigure,
-    DatasetName, Encryption, Erase, Hash, Identifier, Link, PermissionSet, Role, SignedTransaction,
-    Storage, Transaction, UserExpire, UserName, UserRole,
+    DatasetName, Encryption, Erase, Hash, Identifier, LedgerId, Link, OrganisationChange,
+    OrganisationEndorse, OrganisationWithdraw, PermissionSet, Rewrap, Role, SignedTransaction,
+    Storage, Transaction, TransactionId, UnsignedTransaction, UserExpire, UserName, UserRole,
     peer::{Peer, Proposal},
+    rotate_key,
 };
+use ed25519_dalek::{Signature, VerifyingKey};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 const USERS: [&str; 5] = [
     "acme/root",
@@ -30,6 +35,12 @@ const AUTHORS: [&str; 8] = [
 ];
 const DATASETS: [&str; 3] = ["acme/data", "acme/more", "rival/data"];
 const DOCUMENTS: [&str; 2] = ["one", "two"];
+const TENANTS: [&str; 2] = ["acme", "rival"];
+
+/// A company that the tenants may stand by, a person's certificate of it, and an organisation that may join. Their keys are made once.
+static COMPANY: LazyLock<Company> = LazyLock::new(|| Company::new("a company", None));
+static HOLDER: LazyLock<Holder> = LazyLock::new(|| COMPANY.certify("a person", 7, 30));
+static DELTA: LazyLock<Authority> = LazyLock::new(|| Authority::new("delta"));
 
 /// Something somebody tries; the numbers are indices into the names above.
 #[derive(Debug, Clone)]
@@ -49,9 +60,27 @@ enum Attempt {
     Read(usize, usize),
     Link(usize, usize),
     Erase(usize, usize),
+    Rewrap(usize, usize),
+    Rotate(u8),
+    Authorities(usize, bool),
+    Certify(usize, bool),
+    Publish(usize),
+    /// Of the change that is possible now: delta comes or goes.
+    Endorse,
+    Withdraw,
 }
 
-fn attempts() -> impl Strategy<Value = Vec<(usize, Attempt)>> {
+/// How it is signed.
+#[derive(Debug, Clone)]
+enum Signing {
+    Right,
+    /// By somebody else, or with a key that its author had before.
+    Wrong(usize),
+    /// It is one that was accepted before.
+    Replay(usize),
+}
+
+fn attempts() -> impl Strategy<Value = Vec<(usize, Attempt, Signing)>> {
     let (user, data, document) = (0..USERS.len(), 0..DATASETS.len(), 0..DOCUMENTS.len());
     let role = prop_oneof![Just(Role::Owner), Just(Role::Writer), Just(Role::Reader)];
     let attempt = prop_oneof![
@@ -69,11 +98,23 @@ fn attempts() -> impl Strategy<Value = Vec<(usize, Attempt)>> {
         5 => (data.clone(), document.clone(), any::<bool>()).prop_map(|(d, o, right)| Attempt::Write(d, o, right)),
         5 => (data.clone(), document.clone()).prop_map(|(d, o)| Attempt::Read(d, o)),
         1 => (data.clone(), document.clone()).prop_map(|(d, o)| Attempt::Link(d, o)),
-        1 => (data, document).prop_map(|(d, o)| Attempt::Erase(d, o)),
+        1 => (data.clone(), document.clone()).prop_map(|(d, o)| Attempt::Erase(d, o)),
+        2 => (data, document).prop_map(|(d, o)| Attempt::Rewrap(d, o)),
+        2 => any::<u8>().prop_map(Attempt::Rotate),
+        1 => (0..TENANTS.len(), any::<bool>()).prop_map(|(t, any)| Attempt::Authorities(t, any)),
+        2 => (user.clone(), any::<bool>()).prop_map(|(u, bound)| Attempt::Certify(u, bound)),
+        1 => (0..TENANTS.len()).prop_map(Attempt::Publish),
+        4 => Just(Attempt::Endorse),
+        1 => Just(Attempt::Withdraw),
+    ];
+    let signing = prop_oneof![
+        12 => Just(Signing::Right),
+        1 => (0..AUTHORS.len()).prop_map(Signing::Wrong),
+        1 => any::<usize>().prop_map(Signing::Replay),
     ];
     // Users more often than organisations, which may little.
-    let author = prop_oneof![6 => user, 1 => USERS.len()..AUTHORS.len()];
-    prop::collection::vec((author, attempt), 1..60)
+    let author = prop_oneof![6 => user, 2 => USERS.len()..AUTHORS.len()];
+    prop::collection::vec((author, attempt, signing), 1..80)
 }
 
 /// What may happen, told once more and as simply as can be; it sees accepted transactions and nothing of the state.
@@ -85,9 +126,43 @@ struct Oracle {
     /// Who registered each tenant.
     tenants: BTreeMap<Identifier, Identifier>,
     roles: BTreeMap<DatasetName, BTreeSet<(Role, UserName)>>,
+    /// The seeds of the keys that users have rotated to.
+    seeds: BTreeMap<UserName, String>,
+    ledger: LedgerId,
+    accepted: Vec<SignedTransaction>,
+    seen: BTreeSet<TransactionId>,
+    /// Who endorsed what is not decided.
+    endorsed: BTreeMap<[u8; 32], BTreeSet<Identifier>>,
+    delta_is_in: bool,
 }
 
 impl Oracle {
+    /// The seed of the key with which this author signs.
+    fn seed(&self, author: &Author) -> String {
+        match author {
+            Author::Organisation(name) => format!("operator {name}"),
+            Author::User(name) | Author::Managed(name) => {
+                let first = || format!("{}/{}", name.tenant, name.user);
+                self.seeds.get(name).cloned().unwrap_or_else(first)
+            }
+        }
+    }
+
+    fn signed_by_its_author(&self, signed: &SignedTransaction) -> bool {
+        let key = VerifyingKey::from_bytes(&public(&self.seed(signed.author()))).unwrap();
+        let signature = Signature::from_bytes(signed.signature());
+        let statement = signed.content().statement();
+        key.verify_strict(&statement, &signature).is_ok()
+    }
+
+    /// The change that is possible now.
+    fn change(&self) -> OrganisationChange {
+        match self.delta_is_in {
+            true => OrganisationChange::Remove(id("delta")),
+            false => OrganisationChange::Admit(organisation("delta", &DELTA)),
+        }
+    }
+
     fn has(&self, who: &UserName, dataset: &DatasetName, role: Role) -> bool {
         let roles = self.roles.get(dataset);
         roles.is_some_and(|roles| {
@@ -96,6 +171,9 @@ impl Oracle {
     }
 
     fn permits(&self, signed: &SignedTransaction) -> bool {
+        if self.seen.contains(&signed.id()) || !self.signed_by_its_author(signed) {
+            return false;
+        }
         let who = match signed.author() {
             Author::User(who) | Author::Managed(who) => who,
             // An organisation manages the users of the tenants that it registered, and nothing that is in them.
@@ -105,6 +183,18 @@ impl Oracle {
                     Transaction::UserRegister(it) => &it.tenant,
                     Transaction::UserSuspend(it) | Transaction::UserResume(it) => &it.tenant,
                     Transaction::UserExpire(it) => &it.tenant,
+                    Transaction::TenantAuthorities(it) => &it.tenant,
+                    Transaction::UserCertify(it) => &it.tenant,
+                    Transaction::RevocationsPublish(it) => &it.tenant,
+                    Transaction::OrganisationEndorse(it) => {
+                        let before = self.endorsed.get(&it.change.id());
+                        return it.change == self.change()
+                            && before.is_none_or(|by| !by.contains(name));
+                    }
+                    Transaction::OrganisationWithdraw(it) => {
+                        let before = self.endorsed.get(&it.change);
+                        return before.is_some_and(|by| by.contains(name));
+                    }
                     _ => return false,
                 };
                 return self.tenants.get(tenant) == Some(name);
@@ -118,7 +208,16 @@ impl Oracle {
             tenant: Clone::clone(tenant),
             dataset: Clone::clone(dataset),
         };
+        let manages = |tenant: &Identifier| who.user.as_str() == "root" && who.tenant == *tenant;
         match signed.transaction() {
+            Transaction::OrganisationEndorse(_) | Transaction::OrganisationWithdraw(_) => false,
+            Transaction::UserRotateKey(_) => true,
+            Transaction::TenantAuthorities(it) => manages(&it.tenant),
+            Transaction::RevocationsPublish(it) => manages(&it.tenant),
+            Transaction::UserCertify(it) => match &it.certificate {
+                Some(_) => manages(&it.tenant) || it.name() == *who,
+                None => manages(&it.tenant) && it.name() != *who,
+            },
             Transaction::UserRegister(it) => who.user.as_str() == "root" && who.tenant == it.tenant,
             Transaction::UserSuspend(it) | Transaction::UserResume(it) => {
                 who.user.as_str() == "root" && who.tenant == it.tenant
@@ -153,7 +252,28 @@ impl Oracle {
             tenant: Clone::clone(tenant),
             dataset: Clone::clone(dataset),
         };
+        self.seen.insert(signed.id());
+        self.accepted.push(signed.clone());
         match (signed.transaction(), signed.author()) {
+            (Transaction::UserRotateKey(it), Author::User(who)) => {
+                let new = (0..=u8::MAX).map(|number| rotated(who, number));
+                let new = new.into_iter().find(|seed| public(seed) == it.public_key);
+                self.seeds.insert(who.clone(), new.unwrap());
+            }
+            (Transaction::OrganisationEndorse(it), Author::Organisation(name)) => {
+                // Three of three, and three of four.
+                const QUORUM: usize = 3;
+                let change = it.change.id();
+                let by = self.endorsed.entry(change).or_default();
+                by.insert(name.clone());
+                if by.len() == QUORUM {
+                    self.endorsed.remove(&change);
+                    self.delta_is_in = !self.delta_is_in;
+                }
+            }
+            (Transaction::OrganisationWithdraw(it), Author::Organisation(name)) => {
+                self.endorsed.get_mut(&it.change).unwrap().remove(name);
+            }
             (Transaction::TenantRegister(it), author) => {
                 if let Author::Organisation(name) = author {
                     self.tenants.insert(it.tenant.clone(), name.clone());
@@ -212,8 +332,13 @@ impl Oracle {
     }
 }
 
+/// The seed of a key to which a user rotates.
+fn rotated(who: &UserName, number: u8) -> String {
+    format!("{}/{} {number}", who.tenant, who.user)
+}
+
 /// Makes a transaction of an attempt that has a chance: with the right version, a key for this write, and so on.
-fn transaction(peer: &Peer, author: &str, attempt: &Attempt) -> Transaction {
+fn transaction(peer: &Peer, oracle: &Oracle, author: &str, attempt: &Attempt) -> Transaction {
     let replica = peer.replica();
     let document =
         |data: usize, document: usize| format!("{}/{}", DATASETS[data], DOCUMENTS[document]);
@@ -352,7 +477,89 @@ fn transaction(peer: &Peer, author: &str, attempt: &Attempt) -> Transaction {
                 version: None,
             })
         }
+        Attempt::Rewrap(data, number) => {
+            let name = version(&document(*data, *number), 1);
+            let replaces = replica.with_state(|state| {
+                let version = state.version(&name)?;
+                version.content.as_ref()?.key.digest()
+            });
+            // Whoever wrote it may have been another: then the label is not right.
+            let wrapped = wrapped(&cluster("Y"), &name, "acme/ann");
+            Transaction::Rewrap(Rewrap {
+                replaces: replaces.unwrap_or([0; 32]),
+                wrapped_key: wrapped.as_bytes().to_vec(),
+                tenant: name.tenant,
+                dataset: name.dataset,
+                document: name.document,
+                version: 1,
+            })
+        }
+        Attempt::Rotate(number) => {
+            // An organisation tries it for a user.
+            let who = user(if author.contains('/') {
+                author
+            } else {
+                "acme/ann"
+            });
+            rotate_key(&oracle.ledger, &who, &key(&rotated(&who, *number)))
+        }
+        Attempt::Authorities(tenant, any) => {
+            let companies = [&*COMPANY];
+            let companies = if *any { &companies[..] } else { &[] };
+            authorities(TENANTS[*tenant], companies)
+        }
+        Attempt::Certify(who, bound) => match bound {
+            true => {
+                let seed = oracle.seed(&Author::User(user(USERS[*who])));
+                HOLDER.bind(&oracle.ledger, USERS[*who], &seed, &[])
+            }
+            false => certify(USERS[*who], None),
+        },
+        Attempt::Publish(tenant) => {
+            // Of nobody's certificate: what a revoked one takes is tested for itself.
+            let list = COMPANY.list(&[1000], 1, GENESIS_MS / 1000);
+            publish(TENANTS[*tenant], &[COMPANY.certificate.as_slice()], list)
+        }
+        Attempt::Endorse => {
+            let change = oracle.change();
+            Transaction::OrganisationEndorse(OrganisationEndorse { change })
+        }
+        Attempt::Withdraw => {
+            let change = oracle.change().id();
+            Transaction::OrganisationWithdraw(OrganisationWithdraw { change })
+        }
     }
+}
+
+/// Signed by whom the attempt says; or one of before again.
+fn candidate(
+    peer: &Peer,
+    oracle: &Oracle,
+    author: &str,
+    attempt: &Attempt,
+    signing: &Signing,
+) -> SignedTransaction {
+    if let Signing::Replay(number) = signing {
+        return oracle.accepted[number % oracle.accepted.len()].clone();
+    }
+    let transaction = transaction(peer, oracle, author, attempt);
+    let author = match author.contains('/') {
+        true => Author::User(user(author)),
+        false => Author::Organisation(id(author)),
+    };
+    let seed = match signing {
+        Signing::Wrong(other) if AUTHORS[*other].contains('/') => AUTHORS[*other].to_owned(),
+        Signing::Wrong(other) => format!("operator {}", AUTHORS[*other]),
+        _ => oracle.seed(&author),
+    };
+    UnsignedTransaction {
+        ledger: oracle.ledger,
+        author,
+        nonce: rand::random(),
+        expires_ms: GENESIS_MS + 60_000,
+        transaction,
+    }
+    .sign(&key(&seed))
 }
 
 fn threshold_of(
@@ -380,8 +587,8 @@ proptest! {
             Peer::open(&path, &founders.genesis, founders.peer(name), ApprovalTerms::default()).unwrap()
         };
         let (mut first, mut second) = (open("alpha"), open("beta"));
-        let mut oracle = Oracle::default();
-        let mut run = |first: &mut Peer, candidates: Vec<SignedTransaction>| {
+        let mut oracle = Oracle { ledger: founders.genesis.id(), ..Oracle::default() };
+        let mut run = |first: &mut Peer, oracle: &mut Oracle, candidates: Vec<SignedTransaction>| {
             let (height, parent, time_ms) = first.tip();
             let proposal = Proposal { height: height + 1, parent, time_ms: time_ms + 10, candidates };
             let (a, b) = (first.execute(&proposal).unwrap(), second.execute(&proposal).unwrap());
@@ -403,16 +610,17 @@ proptest! {
         };
         let ledger = founders.genesis.id();
         for (transaction, author) in founding() {
-            run(&mut first, vec![signed(&ledger, author, transaction, GENESIS_MS)]);
+            run(&mut first, &mut oracle, vec![signed(&ledger, author, transaction, GENESIS_MS)]);
         }
         for block in attempts.chunks(block_size) {
-            let candidates = block.iter().map(|(author, attempt)| {
-                let author = AUTHORS[*author];
-                signed(&ledger, author, transaction(&first, author, attempt), GENESIS_MS)
+            let candidates = block.iter().map(|(author, attempt, signing)| {
+                candidate(&first, &oracle, AUTHORS[*author], attempt, signing)
             });
             let candidates = candidates.collect();
-            run(&mut first, candidates);
+            run(&mut first, &mut oracle, candidates);
         }
+        let delta = first.replica().with_state(|state| state.organisation(&id("delta")).is_some());
+        prop_assert_eq!(delta, oracle.delta_is_in);
         let (tip, end) = (first.tip(), root(&first));
         prop_assert_eq!(root(&second), end);
 
