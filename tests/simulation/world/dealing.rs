@@ -193,7 +193,7 @@ impl World {
             .filter(|(begun, _)| *begun == attempt)?;
         let index = proposal.index_of(&node.identity())?;
         let params = params(proposal, attempt, acceptances);
-        let author = (index, &node.local.identity);
+        let author = (index, &*node.local.identity);
         false_complaint(&params, author, deals, acceptances)
     }
 
