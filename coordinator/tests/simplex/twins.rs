@@ -7,7 +7,6 @@ use coordinator::folder::Folder;
 use coordinator::peer::settings::PeerSettings;
 use coordinator::platform::now_ms;
 use coordinator::record::SignedTransaction;
-use coordinator::record::wire::Submitted;
 use futures_util::future::join_all;
 use ordering::{Judge, Ordering, Settings, Timing};
 use std::collections::BTreeMap;
@@ -183,39 +182,4 @@ async fn what_nobody_signed_is_in_a_final_batch_and_not_on_the_record() {
 fn forged(right: &SignedTransaction, other: &SignedTransaction) -> Bytes {
     let forged = SignedTransaction::from_parts(right.content().clone(), *other.signature());
     Bytes::copy_from_slice(forged.as_bytes())
-}
-
-/// The copy has the same id as the right one. What the peers say of the copy is not what they say of the right one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_submitted_the_right_one_hears_of_that_though_a_bad_copy_was_ordered_first() {
-    let mut federation = Federation::found(4);
-    for peer in 0..3 {
-        federation.run(peer);
-    }
-    let (forger, came) = order_as(&federation, 3);
-    let other = federation.registration(0, "other");
-    let started = std::time::Instant::now();
-    let (mut number, mut overtaken) = (0, false);
-    while !overtaken {
-        assert!(started.elapsed() < 2 * PATIENCE, "{}", federation.logs());
-        let right = federation.registration(0, &format!("wanted{number}"));
-        let copy = forged(&right, &other);
-        // Before it has the right one: when it leads, it proposes the copy first, and until that is final the peers have the right one and wait for it.
-        forger.submit(copy.clone()).unwrap();
-        let answers = join_all([0, 1, 2].map(|peer| federation.submit(peer, &right))).await;
-        for answer in &answers {
-            assert!(matches!(answer, Submitted::Recorded { .. }), "{answer:?}");
-        }
-        // Which of the two came first?
-        let right = Bytes::copy_from_slice(right.as_bytes());
-        let first = loop {
-            let item = came.recv_timeout(PATIENCE).unwrap();
-            if item == right || item == copy {
-                break item;
-            }
-        };
-        overtaken = first == copy;
-        number += 1;
-    }
-    forger.close();
 }

@@ -51,6 +51,20 @@ pub(super) fn copy(transaction: &SignedTransaction) -> CopyHash {
 /// Who waits to hear what became of a transaction.
 pub(super) type Waiting = Arc<Mutex<HashMap<CopyHash, Vec<oneshot::Sender<CandidateOutcome>>>>>;
 
+/// Tells whoever waits for one of these copies what became of it.
+fn tell(
+    waiting: &Waiting,
+    copies: &[CopyHash],
+    outcomes: impl IntoIterator<Item = CandidateOutcome>,
+) {
+    let mut waiting = lock_on(waiting);
+    for (copy, outcome) in copies.iter().zip(outcomes) {
+        for answer in waiting.remove(copy).into_iter().flatten() {
+            drop(answer.send(outcome.clone()));
+        }
+    }
+}
+
 /// Whose keys order, or ever did.
 pub(super) type Names = Arc<Mutex<BTreeMap<[u8; 32], Identifier>>>;
 
@@ -128,12 +142,7 @@ impl Executor {
             let (batch, time_ms) = (delivery.height, delivery.time_ms);
             let outcomes = self.peer.execute_batch(batch, time_ms, candidates)?;
             self.progress.send_replace(self.peer.tip().0);
-            let mut waiting = lock_on(&self.waiting);
-            for (copy, outcome) in copies.iter().zip(outcomes) {
-                for answer in waiting.remove(copy).into_iter().flatten() {
-                    drop(answer.send(outcome.clone()));
-                }
-            }
+            tell(&self.waiting, &copies, outcomes);
         }
         self.peer.has_come_to(delivery.time_ms);
         self.ordered
@@ -181,4 +190,52 @@ pub(super) fn name(names: &Names, orderers: &[Orderer]) {
 
 pub(super) fn lock_on<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::record::{Author, Erase, Rejection, Transaction, UnsignedTransaction, UserName};
+
+    fn right() -> SignedTransaction {
+        let name = || "some".parse::<Identifier>().unwrap();
+        let unsigned = UnsignedTransaction {
+            ledger: [1; 32],
+            author: Author::User(UserName {
+                tenant: name(),
+                user: name(),
+            }),
+            nonce: [2; 16],
+            expires_ms: 3,
+            transaction: Transaction::Erase(Erase {
+                tenant: name(),
+                dataset: name(),
+                document: name(),
+                version: None,
+            }),
+        };
+        unsigned.sign(&SigningKey::from_bytes(&[4; 32]))
+    }
+
+    /// Whoever leads takes a transaction of the pool, breaks its signature, and has the copy ordered first.
+    #[test]
+    fn what_became_of_a_bad_copy_is_not_told_to_who_waits_for_the_right_one() {
+        let right = right();
+        let forged = SignedTransaction::from_parts(right.content().clone(), [5; 64]);
+        assert_eq!(right.id(), forged.id());
+        let waiting = Waiting::default();
+        let (answer, mut answered) = oneshot::channel();
+        lock_on(&waiting).insert(copy(&right), vec![answer]);
+
+        let refused = Rejection::Signature {
+            author: right.author().to_string(),
+        };
+        tell(&waiting, &[copy(&forged)], [Err(refused)]);
+        assert!(answered.try_recv().is_err(), "it waits on");
+        tell(&waiting, &[copy(&right)], [Ok((9, Vec::new()))]);
+        assert_eq!(answered.try_recv().unwrap().unwrap().0, 9);
+    }
 }
