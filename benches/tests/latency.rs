@@ -224,12 +224,13 @@ fn a_cluster_with_faulty_nodes_far_away_still_answers() {
     for (node, fault) in [(0, "late=100"), (1, "wrong-share"), (4, "crashed")] {
         assert_eq!(nodes[node]["fault"], fault);
     }
-    // Whoever lies or is gone is never used; the others are.
+    // Whoever lies or is gone is never used; of the others are those that seem fast.
     assert_eq!(
         (nodes[1]["answered"].as_u64(), nodes[4]["answered"].as_u64()),
         (Some(0), Some(0))
     );
-    assert!(nodes[2]["answered"].as_u64().unwrap() > 0);
+    let used = [0, 2, 3].map(|node| nodes[node]["answered"].as_u64().unwrap());
+    assert!(used.iter().sum::<u64>() > 0, "{used:?}");
     let relay = &run["relay"];
     assert!(relay["datagrams"].as_u64().unwrap() > 80, "{relay}");
     // None but those to the node that is gone: a client with a choice seldom tries it.
@@ -248,8 +249,8 @@ fn the_wait_for_a_nodes_replacement_is_a_wait_for_answers() {
     let arguments = [
         "--members=3",
         "--threshold=2",
-        "--requests=8",
-        "--warm-up=2",
+        "--requests=1",
+        "--warm-up=0",
         "--probes=0",
         "--handshakes=0",
         "--fault=refusal",
@@ -257,29 +258,24 @@ fn the_wait_for_a_nodes_replacement_is_a_wait_for_answers() {
         &format!("--records={}", records.display()),
         "--json",
     ];
-    let output = latency(&arguments);
-    let report = document(&output);
-    assert!(output.status.success(), "{report}");
-    let lines = std::fs::read_to_string(&records).unwrap();
-    std::fs::remove_file(&records).unwrap();
-    let lines: Vec<Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    // A node that refuses has no record that would speak against it: it is asked again and again.
-    let replaced: Vec<&Value> = lines
-        .iter()
-        .filter(|line| line["others_asked"] == serde_json::json!([refuses(&report)]))
-        .collect();
-    assert!(!replaced.is_empty(), "{lines:?}");
-    for line in replaced {
-        // The refusal's round trip, and then the replacement's: both before anything can be opened.
-        assert!(
-            line["answers_ms"].as_f64().unwrap() >= 2.0 * ROUND_TRIP,
-            "{line}"
-        );
-        assert!(line["opening_ms"].as_f64().unwrap() < ROUND_TRIP, "{line}");
-    }
+    // Two of three whom the client does not know yet: of three first requests two meet the one that refuses. Afterwards it is asked last.
+    let replaced = (0..40).find_map(|_| {
+        let output = latency(&arguments);
+        let report = document(&output);
+        assert!(output.status.success(), "{report}");
+        let line = std::fs::read_to_string(&records).unwrap();
+        std::fs::remove_file(&records).unwrap();
+        let line: Value = serde_json::from_str(line.trim()).unwrap();
+        let met = line["others_asked"] == serde_json::json!([refuses(&report)]);
+        met.then_some(line)
+    });
+    let line = replaced.expect("somebody was refused");
+    // The refusal's round trip, and then the replacement's: both before anything can be opened.
+    assert!(
+        line["answers_ms"].as_f64().unwrap() >= 2.0 * ROUND_TRIP,
+        "{line}"
+    );
+    assert!(line["opening_ms"].as_f64().unwrap() < ROUND_TRIP, "{line}");
 }
 
 /// The index of the node that refuses.
