@@ -180,7 +180,9 @@ fn filled(path: &str) -> String {
         "{role}" => "reader",
         "{version}" => "1",
         "{id}" | "{read}" | "{request}" => "0190a6a0-0000-7000-8000-000000000000",
-        "{transaction}" => "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+        "{transaction}" | "{client}" => {
+            "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+        }
         other if other.starts_with('{') => "some",
         other => other,
     });

@@ -235,6 +235,25 @@ def test_organisations_change_by_quorum() -> None:
     assert ledger.verify_head(record.head(*NAMES)) == NAMES[:3]
 
 
+def test_departure_decides_what_enough_have_endorsed() -> None:
+    admit, remove = {"admit": newcomer()}, {"remove": "dogwood"}
+    rekey = {"rekey": {**Genesis.parse(GENESIS).rows[2], "operator_key": public(NEW)}}
+    record = Record().add(*(endorse(name, admit) for name in NAMES[:3]))
+    record.add(*(endorse(name, rekey) for name in NAMES[:3]), *(endorse(name, remove) for name in NAMES[:3]))
+    assert record.verify().organisations["cedar"].operator_key == public(OPERATORS["cedar"])
+    record.add(endorse("dogwood", remove))
+    ledger = record.verify()
+    assert sorted(ledger.organisations) == ["alder", "birch", "cedar", "elm"]
+    assert ledger.organisations["cedar"].operator_key == public(NEW)
+    # What is not possible when it has enough stays.
+    record = Record().add(*(endorse(name, admit) for name in NAMES[:3]))
+    late = {"rekey": {**Genesis.parse(GENESIS).rows[3], "operator_key": public(NEW)}}
+    record.add(*(endorse(name, late) for name in NAMES[:3]), *(endorse(name, remove) for name in NAMES))
+    ledger = record.verify()
+    assert sorted(ledger.organisations) == ["alder", "birch", "cedar", "elm"]
+    assert len(ledger.state.tables["pending-changes"]) == 1
+
+
 def test_withdrawn_endorsement_does_not_count() -> None:
     change = {"remove": "dogwood"}
     withdraw = {"change": tagged_hash("coordinator/v1/organisation-change", change)}
@@ -299,6 +318,15 @@ def test_states_with_companies_certificates() -> None:
     kinds = {transaction.kind for transaction in record.transactions}
     assert kinds >= {"tenant-authorities", "user-certify", "revocations-publish"}
     assert tables >= {"authorities", "revocations"}
+
+
+def test_states_with_bound_clients_and_departures() -> None:
+    record, signers, tables = of_vector("record-clients.jsonl")
+    kinds = [transaction.kind for transaction in record.transactions]
+    assert (kinds.count("client-certify"), kinds.count("organisation-endorse")) == (3, 10)
+    assert tables >= {"clients"} and "pending-changes" not in tables
+    assert sorted(record.organisations) == ["alpha", "beta", "delta", "gamma"]
+    assert len(signers) >= 3
 
 
 def test_states_with_managed_users() -> None:

@@ -71,9 +71,9 @@ pub use self::proofs::{ConsistencyView, ProofView};
 pub use self::rewraps::{PendingRewrapView, RewrapStepView, RewrapView};
 pub use self::serve::{CallerKey, serve, serve_tls};
 pub use self::views::{
-    AuthorityView, CertificateView, ClusterView, DatasetView, DocumentView, IssuedKeyView, Page,
-    PeerView, PermissionsView, PreparedView, ReceiptView, RevocationsView, StatusView, UserView,
-    VersionView,
+    AuthorityView, CertificateView, ClientView, ClientsView, ClusterView, DatasetView,
+    DocumentView, IssuedKeyView, Page, PeerView, PermissionsView, PreparedView, ReceiptView,
+    RevocationsView, StatusView, UserView, VersionView,
 };
 use crate::config::Limits;
 use crate::platform::{Platform, PlatformError, now_ms};
@@ -185,6 +185,9 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(MANAGE), routes!(pki::publish_revocations)),
         (prepares(MANAGE), routes!(pki::bind)),
         (prepares(MANAGE), routes!(pki::unbind)),
+        (for_scopes(READ), routes!(pki::clients)),
+        (prepares(MANAGE), routes!(pki::bind_client)),
+        (prepares(MANAGE), routes!(pki::unbind_client)),
         (for_scopes(READ), routes!(record::datasets)),
         (for_scopes(READ), routes!(record::dataset)),
         (prepares(MANAGE), routes!(changes::create_dataset)),

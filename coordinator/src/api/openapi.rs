@@ -230,6 +230,10 @@ fn in_path(operation: &mut Operation, path: &str) {
                 named("The tenant that the dataset belongs to.", "umbra")
             }
             "of_tenant" => named("The user's own tenant.", "umbra"),
+            "client" => text(
+                "The client: SHA-256 of the SubjectPublicKeyInfo of its TLS key, hexadecimal.",
+                "72c5…64 hexadecimal digits",
+            ),
             "role" => text("`owner`, `writer` or `reader`.", "reader"),
             "key" => text(
                 "The API key's id: 16 hexadecimal digits.",

@@ -1,4 +1,4 @@
-//! A tenant's own public-key infrastructure: its authorities, their revocation lists, and the certificates that users are bound to.
+//! A tenant's own public-key infrastructure: its authorities, their revocation lists, and the certificates that users and clients are bound to.
 
 use std::sync::Arc;
 
@@ -12,11 +12,12 @@ use utoipa::ToSchema;
 use super::auth::Caller;
 use super::changes::{AuthorQuery, ChangeView, prepared};
 use super::page::Asked;
-use super::views::{AuthorityView, Page, ReceiptView};
+use super::views::{AuthorityView, ClientsView, Page, ReceiptView};
 use super::{Api, Problem, Tenant, json};
+use crate::platform::now_ms;
 use crate::record::{
-    Certification, Identifier, MAX_TRANSACTION, RevocationsPublish, TenantAuthorities, Transaction,
-    UserCertify,
+    Certification, ClientCertify, Identifier, MAX_TRANSACTION, RevocationsPublish,
+    TenantAuthorities, Transaction, UserCertify,
 };
 
 /// Certificates and lists in hexadecimal, up to what a transaction can hold.
@@ -55,9 +56,13 @@ fn all_bytes(what: &str, texts: &[String]) -> Result<Vec<ByteBuf>, Problem> {
 pub(super) struct AuthoritiesBody {
     /// Their certificates, DER in hexadecimal, in any order; none takes them all back.
     certificates: Vec<String>,
+    /// Whether reads of the tenant's users go to bound clients alone.
+    #[serde(default)]
+    bound_clients: bool,
 }
 
-/// Says which authorities the tenant stands by, all of them at once; an administrator acts.
+/// Says which authorities the tenant stands by, all of them at once; an administrator acts. Once a user or a client is bound, only the tenant's organisation adds
+/// one, or takes `bound_clients` back.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "prepare_authorities",
     params(AuthorQuery), request_body = AuthoritiesBody,
     responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
@@ -74,6 +79,7 @@ pub(super) async fn set_authorities(
     let transaction = Transaction::TenantAuthorities(TenantAuthorities {
         tenant: tenant.clone(),
         authorities,
+        bound_clients: asked.bound_clients,
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
 }
@@ -122,6 +128,15 @@ pub(super) struct CertificateBody {
     proof: String,
 }
 
+impl CertificateBody {
+    fn read(&self) -> Result<Certification, Problem> {
+        Ok(Certification {
+            chain: all_bytes("chain", &self.chain)?,
+            proof: bytes("proof", &self.proof)?,
+        })
+    }
+}
+
 /// Binds a user to a certificate of its company; the user itself or an administrator acts.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/users/{user}/certificate", tag = "users", operation_id = "prepare_certificate",
     params(AuthorQuery), request_body = CertificateBody,
@@ -135,19 +150,15 @@ pub(super) async fn bind(
     request: Request,
 ) -> Result<Response, Problem> {
     let asked: CertificateBody = json(request.into_body(), MAX_JSON).await?;
-    let certificate = Certification {
-        chain: all_bytes("chain", &asked.chain)?,
-        proof: bytes("proof", &asked.proof)?,
-    };
     let transaction = Transaction::UserCertify(UserCertify {
         tenant: tenant.clone(),
         user,
-        certificate: Some(certificate),
+        certificate: Some(asked.read()?),
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
-/// Takes a user's binding to a certificate away; an administrator acts.
+/// Takes a user's binding to a certificate away; an administrator acts, and for an administrator the tenant's organisation, which signs its transaction itself.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/users/{user}/certificate", tag = "users", operation_id = "prepare_unbinding",
     params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn unbind(
@@ -160,6 +171,67 @@ pub(super) async fn unbind(
     let transaction = Transaction::UserCertify(UserCertify {
         tenant: tenant.clone(),
         user,
+        certificate: None,
+    });
+    prepared(&api, &caller, &tenant, query.author, transaction).await
+}
+
+/// The clients that are bound to certificates of the tenant's company, and whether all must be.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/clients", tag = "users", operation_id = "list_clients",
+    responses((status = 200, body = ClientsView)))]
+pub(super) async fn clients(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+) -> Json<ClientsView> {
+    let record = api.platform.record();
+    Json(record.with_state(|state| ClientsView::of(state, &tenant, now_ms())))
+}
+
+fn client(text: &str) -> Result<[u8; 32], Problem> {
+    let mut client = [0; 32];
+    hex::decode_to_slice(text, &mut client).map_err(|_| {
+        Problem::bad_request(
+            "a client is the SHA-256 of its TLS key's SubjectPublicKeyInfo, 64 hexadecimal digits",
+        )
+    })?;
+    Ok(client)
+}
+
+/// Binds a client, by whose TLS key the tenant's users read, to a certificate of their company; an administrator acts.
+#[utoipa::path(put, path = "/v1/tenants/{tenant}/clients/{client}/certificate", tag = "users", operation_id = "prepare_client_certificate",
+    params(AuthorQuery), request_body = CertificateBody,
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn bind_client(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, name)): Path<(String, String)>,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let client = client(&name)?;
+    let asked: CertificateBody = json(request.into_body(), MAX_JSON).await?;
+    let transaction = Transaction::ClientCertify(ClientCertify {
+        tenant: tenant.clone(),
+        client,
+        certificate: Some(asked.read()?),
+    });
+    prepared(&api, &caller, &tenant, query.author, transaction).await
+}
+
+/// Takes a client's binding to a certificate away; an administrator acts.
+#[utoipa::path(delete, path = "/v1/tenants/{tenant}/clients/{client}/certificate", tag = "users", operation_id = "prepare_client_unbinding",
+    params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn unbind_client(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(tenant)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, name)): Path<(String, String)>,
+    Asked(query): Asked<AuthorQuery>,
+) -> Result<Response, Problem> {
+    let transaction = Transaction::ClientCertify(ClientCertify {
+        tenant: tenant.clone(),
+        client: client(&name)?,
         certificate: None,
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await

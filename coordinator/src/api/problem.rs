@@ -225,6 +225,8 @@ fn status(e: &PlatformError) -> StatusCode {
             | "user-suspended"
             | "user-expired"
             | "signature"
+            | "certificate-missing"
+            | "organisation-decides"
             | "certificate-revoked"
             | "certificate-expired"
             | "certificate-unanchored" => StatusCode::FORBIDDEN,

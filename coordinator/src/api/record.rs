@@ -9,6 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 
@@ -69,10 +70,12 @@ pub(super) async fn status(
     let record = api.platform.record();
     let peers = record.peers().into_iter();
     let clusters = api.platform.clusters().list()?.into_iter();
+    let client = Sha256::digest(api.platform.clusters().spki());
     Ok(Json(StatusView {
         tenant: tenant.to_string(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
         ledger: hex::encode(record.ledger()),
+        client: hex::encode(client),
         peers: peers
             .map(|peer| PeerView {
                 organisation: peer.organisation,
@@ -134,6 +137,7 @@ pub(super) fn elsewhere(transaction: &Transaction, tenant: &Identifier) -> bool 
         Transaction::UserExpire(it) => &it.tenant,
         Transaction::TenantAuthorities(it) => &it.tenant,
         Transaction::UserCertify(it) => &it.tenant,
+        Transaction::ClientCertify(it) => &it.tenant,
         Transaction::RevocationsPublish(it) => &it.tenant,
         Transaction::DatasetCreate(it) => &it.tenant,
         Transaction::DatasetConfigure(it) => &it.tenant,

@@ -8,15 +8,16 @@ use super::auth::KeyRecord;
 use crate::client::profile::ApiKey;
 use crate::platform::PreparedTransaction;
 use crate::record::{
-    Dataset, DatasetName, Document, DocumentName, DocumentVersion, Encryption, Identifier,
-    KeyWrapping, Permissions, Receipt, State, Storage, User, UserName, UserRole, VersionName,
+    BoundCertificate, ClientName, Dataset, DatasetName, Document, DocumentName, DocumentVersion,
+    Encryption, Holder, Identifier, KeyWrapping, Permissions, Receipt, State, Storage, User,
+    UserName, UserRole, VersionName,
 };
 
 /// How this platform and its record are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "tenant": "acme", "software": "0.1.0", "ledger": "9f1c…64 hexadecimal digits",
-    "peers": [{ "organisation": "alder", "height": 812 }],
+    "client": "72c5…64 hexadecimal digits", "peers": [{ "organisation": "alder", "height": 812 }],
     "clusters": [{ "public_key": "e2f1…64 hexadecimal digits", "epoch": 0, "threshold": 3, "nodes": ["n1", "n2", "n3", "n4", "n5"] }]
 }))]
 pub struct StatusView {
@@ -26,6 +27,9 @@ pub struct StatusView {
     pub software: String,
     /// The ledger's id, for which transactions are signed; hexadecimal.
     pub ledger: String,
+    /// The client by which this platform asks the crypto nodes: SHA-256 of the SubjectPublicKeyInfo of its TLS key, hexadecimal.
+    #[serde(default)]
+    pub client: String,
     /// The organisations' peers.
     pub peers: Vec<PeerView>,
     /// The clusters that datasets may use.
@@ -143,9 +147,12 @@ pub struct UserView {
     /// The certificate of its company that it is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateView>,
+    /// Whether it may sign nothing while it is bound to none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub must_be_bound: bool,
 }
 
-/// The certificate that a user is bound to.
+/// The certificate that a user or a client is bound to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "fingerprint": "c3d0…64 hexadecimal digits", "not_after_s": 1_826_000_000_u64 }))]
 pub struct CertificateView {
@@ -156,6 +163,54 @@ pub struct CertificateView {
     /// Why it does not stand now, if it does not: a stable code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+}
+
+impl CertificateView {
+    fn of(state: &State, holder: &Holder, bound: &BoundCertificate, now_ms: u64) -> Self {
+        let stands = state.certificate_stands(holder, bound, now_ms);
+        Self {
+            fingerprint: hex::encode(bound.fingerprint),
+            not_after_s: bound.not_after_s(),
+            fault: stands.err().map(|fault| fault.code().to_owned()),
+        }
+    }
+}
+
+/// The clients by which the tenant's users read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "bound_clients": true,
+    "items": [{ "client": "72c5…64 hexadecimal digits", "certificate": { "fingerprint": "c3d0…64 hexadecimal digits", "not_after_s": 1_826_000_000_u64 } }]
+}))]
+pub struct ClientsView {
+    /// Whether reads of the tenant's users go to the clients in this list alone.
+    pub bound_clients: bool,
+    /// Those that are bound to a certificate.
+    pub items: Vec<ClientView>,
+}
+
+/// A client that is bound to a certificate of the tenant's company.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({ "client": "72c5…64 hexadecimal digits", "certificate": { "fingerprint": "c3d0…64 hexadecimal digits", "not_after_s": 1_826_000_000_u64 } }))]
+pub struct ClientView {
+    /// SHA-256 of the SubjectPublicKeyInfo of its TLS key, hexadecimal.
+    pub client: String,
+    /// Its certificate.
+    pub certificate: CertificateView,
+}
+
+impl ClientsView {
+    pub(super) fn of(state: &State, tenant: &Identifier, now_ms: u64) -> Self {
+        let view = |(name, bound): (&ClientName, &BoundCertificate)| ClientView {
+            client: hex::encode(name.client),
+            certificate: CertificateView::of(state, &Holder::Client(name.clone()), bound, now_ms),
+        };
+        let authorities = state.authorities(tenant);
+        Self {
+            bound_clients: authorities.is_some_and(|it| it.bound_clients),
+            items: state.clients(tenant).map(view).collect(),
+        }
+    }
 }
 
 /// An authority that the tenant has registered.
@@ -211,16 +266,11 @@ impl AuthorityView {
 
 impl UserView {
     pub(super) fn of(state: &State, name: &UserName, user: &User, now_ms: u64) -> Self {
-        let certificate = user.certificate.as_ref().map(|it| CertificateView {
-            fingerprint: hex::encode(it.fingerprint),
-            not_after_s: it.not_after_s(),
-            fault: state
-                .certificate_stands(name, it, now_ms)
-                .err()
-                .map(|fault| fault.code().to_owned()),
-        });
+        let holder = Holder::User(name.clone());
+        let certificate = user.certificate.as_ref();
         Self {
-            certificate,
+            certificate: certificate.map(|it| CertificateView::of(state, &holder, it, now_ms)),
+            must_be_bound: user.must_be_bound,
             user: name.user.clone(),
             role: user.role,
             public_key: hex::encode(user.public_key),

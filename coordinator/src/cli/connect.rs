@@ -217,6 +217,7 @@ pub(super) fn status(connect: &Connect, output: &Output) -> Result<(), Failure> 
     let mut lines = vec![
         field("tenant", &status.tenant),
         field("ledger", &status.ledger),
+        field("client towards the crypto nodes", &status.client),
     ];
     let peers: Vec<Vec<String>> = status
         .peers

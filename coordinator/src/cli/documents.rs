@@ -83,6 +83,10 @@ pub(super) struct Get {
     /// With --end-to-end: ask the crypto nodes from here, and not through the platform.
     #[arg(long, requires = "end_to_end")]
     ask_nodes: bool,
+    /// With --ask-nodes: PEM file with the TLS key to ask them with, where the tenant reads by bound clients alone (`pki bind-client`); one that is drawn
+    /// for this read if not given.
+    #[arg(long, value_name = "FILE", requires = "ask_nodes")]
+    client_key: Option<PathBuf>,
 }
 
 /// Arguments of `ls`.
@@ -205,7 +209,10 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
         end_to_end,
         keys,
         ask_nodes,
+        client_key,
     } = command;
+    let client_key = client_key.as_deref().map(super::pki::client_key);
+    let client_key = client_key.transpose()?;
     if *end_to_end {
         let keys = match keys {
             Some(keys) => Some(keys.clone()),
@@ -240,6 +247,7 @@ pub(super) fn get(command: &Get, connect: &Connect, output: &Output) -> Result<(
             range: *range,
             of_tenant: of_tenant.as_ref(),
             ask_nodes: *ask_nodes,
+            client_key: client_key.as_ref().map(|it| it.as_str()),
             on_length: Some(&on_length),
             on_progress: Some(&progress),
         };

@@ -22,6 +22,7 @@ mod output;
 mod peer;
 mod peer_arguments;
 mod peer_status;
+mod peer_tenants;
 mod pki;
 mod profiles;
 mod reconcile;

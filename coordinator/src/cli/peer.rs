@@ -10,6 +10,7 @@ use super::operator::PassphraseSource;
 use super::output::{field, instant};
 use super::peer_arguments::{ApprovalKey, Change, PeerDir};
 use super::peer_status::{join, members, status};
+use super::peer_tenants::{self, PeerTenantCommand};
 use super::{Failure, Output, block_on, exit};
 use crate::client::user_key;
 use crate::daemon;
@@ -217,6 +218,9 @@ Examples:
         #[arg(long, conflicts_with = "dir")]
         check: bool,
     },
+    /// What this organisation does about a tenant that it answers for, and the tenant's administrators may not.
+    #[command(subcommand)]
+    Tenant(PeerTenantCommand),
     /// Register a tenant: this organisation answers for it and signs.
     #[command(after_help = "\
 Example:
@@ -388,6 +392,7 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             output.result(&found, &lines)
         }
         PeerCommand::Status { dir, url } => status(&dir.dir, url, output),
+        PeerCommand::Tenant(command) => peer_tenants::run(command, output),
         PeerCommand::RegisterTenant {
             name,
             dir,
@@ -439,7 +444,7 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
 }
 
 /// Signs with the organisation's operator key, and has it ordered.
-fn submit(
+pub(super) fn submit(
     folder: &Folder,
     url: Option<String>,
     passphrase: &PassphraseSource,
@@ -461,7 +466,7 @@ fn submit(
     block_on(async { Ok(AskedPeer::new(url, token)?.submit(&signed).await?) })
 }
 
-fn recorded(
+pub(super) fn recorded(
     submitted: &Submitted,
     output: &Output,
     line: impl FnOnce(u64) -> String,

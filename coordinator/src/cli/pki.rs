@@ -1,4 +1,4 @@
-//! A company's own certificates: the authorities that a tenant stands by, their revocation lists, and users bound to certificates.
+//! A company's own certificates: the authorities that a tenant stands by, their revocation lists, and users and clients bound to certificates.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +6,20 @@ use certs::chain::{certificates_from_pem, sign_statement};
 use clap::{Args, Subcommand};
 use serde_bytes::ByteBuf;
 use serde_json::json;
+use zeroize::Zeroizing;
 
+use super::operator::PassphraseSource;
 use super::output::{field, instant, table};
 use super::{Connect, Failure, Output, block_on, exit};
-use crate::folder;
+use crate::api::ReceiptView;
+use crate::client::Client;
+use crate::folder::{self, Folder};
+use crate::master_key::SealedMasterKey;
+use crate::organisations;
 use crate::record::{
-    Certification, Identifier, MAX_REVOCATION_LIST, RevocationsPublish, TenantAuthorities,
-    Transaction, UserCertify, certificate_statement,
+    Author, Certification, ClientCertify, ClientName, Identifier, MAX_REVOCATION_LIST,
+    RevocationsPublish, TenantAuthorities, Transaction, UserCertify, certificate_statement,
+    client_statement,
 };
 
 const MAX_CERTIFICATES: u64 = 256 * 1024;
@@ -21,12 +28,13 @@ const MAX_KEY: u64 = 16 * 1024;
 /// Commands about a tenant's public-key infrastructure.
 #[derive(Debug, Subcommand)]
 pub(super) enum PkiCommand {
-    /// Register the authorities whose certificates users may be bound to, all of them; an administrator signs. Those not named are taken back, and
-    /// the users below them may sign nothing any more.
+    /// Register the authorities whose certificates users and clients may be bound to, all of them; an administrator signs. Those not named are taken back, and
+    /// the users below them may sign nothing any more. Once somebody is bound, another authority is registered by the tenant's organisation alone.
     #[command(after_help = "\
 Examples:
   coordinator pki set root.pem
-  coordinator pki set root.pem root-2027.pem
+  coordinator pki set root.pem --bound-clients
+  coordinator pki set root.pem root-2027.pem --organisation alder --dir D
   coordinator pki set --none")]
     Set {
         /// PEM files with the authorities' certificates.
@@ -35,6 +43,11 @@ Examples:
         /// Take all of them back.
         #[arg(long, conflicts_with = "files")]
         none: bool,
+        /// Reads of what is under a cluster key go to clients that are bound to a certificate, and to no others. Without it, to any.
+        #[arg(long)]
+        bound_clients: bool,
+        #[command(flatten)]
+        signs: AsOrganisation,
     },
     /// Publish an authority's revocation list: users whose certificates are in it sign nothing any more, and get no approval.
     #[command(after_help = "\
@@ -52,6 +65,134 @@ Examples:
     },
     /// List the authorities and their revocation lists.
     Ls,
+    /// Bind a client, by whose TLS key the tenant's users read from the crypto nodes, to a certificate of the company; an administrator signs, and the
+    /// certificate's key.
+    #[command(after_help = "\
+The platform's own client is in `coordinator status`; that of a reader who asks
+the nodes from its own machine is what `cryptonode request prepare` says.
+
+Examples:
+  coordinator pki bind-client HEX --chain platform.pem \\
+    --certificate-key platform.key
+  coordinator pki bind-client HEX --statement-out statement")]
+    BindClient {
+        /// The client: SHA-256 of its TLS key's SubjectPublicKeyInfo, 64 hexadecimal digits.
+        #[arg(value_name = "CLIENT", value_parser = client_name)]
+        client: [u8; 32],
+        #[command(flatten)]
+        certified: Certified,
+    },
+    /// Take a client's binding to a certificate away; an administrator signs.
+    UnbindClient {
+        /// The client.
+        #[arg(value_name = "CLIENT", value_parser = client_name)]
+        client: [u8; 32],
+    },
+    /// List the clients that are bound.
+    Clients,
+}
+
+fn client_name(text: &str) -> Result<[u8; 32], String> {
+    let mut client = [0; 32];
+    let wrong = |_| "a client has 64 hexadecimal digits".to_owned();
+    hex::decode_to_slice(text, &mut client).map_err(wrong)?;
+    Ok(client)
+}
+
+/// Who signs, where it is the organisation that answers for the tenant.
+#[derive(Debug, Args)]
+pub(super) struct AsOrganisation {
+    /// The organisation that answers for the tenant signs, and not the profile's user: its operator's key is in the platform's folder. Where the organisations have
+    /// their keys elsewhere: `coordinator peer tenant`.
+    #[arg(long, value_name = "NAME")]
+    organisation: Option<Identifier>,
+    /// With --organisation: the platform's folder.
+    #[arg(long, value_name = "DIR", env = "COORDINATOR_DIR")]
+    dir: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: PassphraseSource,
+}
+
+impl AsOrganisation {
+    fn submit(&self, client: &Client, transaction: Transaction) -> Result<ReceiptView, Failure> {
+        let Some(organisation) = &self.organisation else {
+            return block_on(async { Ok(client.submit(transaction).await?) });
+        };
+        let dir = self.dir.as_ref().ok_or_else(|| {
+            let message = "give --dir, the platform's folder, in which the organisation's key is";
+            Failure::new(exit::USAGE, "usage", message)
+        })?;
+        let folder = Folder::open(dir)?;
+        let master = SealedMasterKey::open(&folder.master_key(), &self.passphrase.obtain(false)?)?;
+        let operator = organisations::signing_key(&folder, &master, organisation, "operator")?;
+        let author = Author::Organisation(organisation.clone());
+        block_on(async { Ok(client.submit_as(author, &operator, transaction).await?) })
+    }
+}
+
+/// A certificate, and its key's signature.
+#[derive(Debug, Args)]
+pub(super) struct Certified {
+    /// PEM file with the certificates, the holder's first, up to one that a registered authority issued.
+    #[arg(long, value_name = "FILE", required_unless_present = "statement_out")]
+    chain: Option<PathBuf>,
+    /// PEM file with the key of the holder's certificate; it is used once, and goes nowhere.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["proof", "statement_out"], conflicts_with = "proof")]
+    certificate_key: Option<PathBuf>,
+    /// File with a signature that was made elsewhere over the statement.
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
+    /// Write what the certificate's key is to sign into this file, and do nothing else.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["chain", "certificate_key", "proof"])]
+    statement_out: Option<PathBuf>,
+}
+
+impl Certified {
+    /// The certificate with the signature over this statement; none, if the statement was to be written, which is done then.
+    fn read(&self, statement: &[u8], output: &Output) -> Result<Option<Certification>, Failure> {
+        if let Some(path) = &self.statement_out {
+            folder::write_private(path, statement)?;
+            let next = "sign it with the certificate's key, then give --chain and --proof";
+            let value = json!({ "statement": path, "bytes": statement.len() });
+            let lines = [field("statement", path.display()), next.to_owned()];
+            output.result(&value, &lines)?;
+            return Ok(None);
+        }
+        let proof = match (&self.certificate_key, &self.proof) {
+            (Some(key), _) => {
+                let text = pem(key, "certificate-key")?;
+                sign_statement(&text, statement).map_err(|e| {
+                    let message = format!("{}: {e}", key.display());
+                    Failure::new(exit::CONFIGURATION, "certificate-key", message)
+                })?
+            }
+            (None, Some(proof)) => folder::read_limited(proof, MAX_KEY)?.to_vec(),
+            (None, None) => {
+                let message = "give --certificate-key or --proof";
+                return Err(Failure::new(exit::USAGE, "usage", message));
+            }
+        };
+        let chain = self.chain.as_deref().map(certificates).transpose()?;
+        Ok(Some(Certification {
+            chain: chain.unwrap_or_default(),
+            proof,
+        }))
+    }
+}
+
+/// A private key in PEM.
+fn pem(path: &Path, code: &'static str) -> Result<Zeroizing<String>, Failure> {
+    let bytes = folder::read_secret(path, MAX_KEY)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| {
+        let message = format!("{}: it is not PEM", path.display());
+        Failure::new(exit::CONFIGURATION, code, message)
+    })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The TLS key of a client of the crypto nodes.
+pub(super) fn client_key(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    pem(path, "client-key")
 }
 
 /// Arguments of `user bind`.
@@ -68,18 +209,19 @@ pub(super) struct Bind {
     /// The user.
     #[arg(value_name = "USER")]
     name: Identifier,
-    /// PEM file with the certificates, the user's first, up to one that a registered authority issued.
-    #[arg(long, value_name = "FILE", required_unless_present = "statement_out")]
-    chain: Option<PathBuf>,
-    /// PEM file with the key of the user's certificate; it is used once, and goes nowhere.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["proof", "statement_out"], conflicts_with = "proof")]
-    certificate_key: Option<PathBuf>,
-    /// File with a signature that was made elsewhere over the statement.
-    #[arg(long, value_name = "FILE")]
-    proof: Option<PathBuf>,
-    /// Write what the certificate's key is to sign into this file, and do nothing else.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["chain", "certificate_key", "proof"])]
-    statement_out: Option<PathBuf>,
+    #[command(flatten)]
+    certified: Certified,
+}
+
+/// The authorities in these files, as a transaction has them.
+pub(super) fn authorities(files: &[PathBuf]) -> Result<Vec<ByteBuf>, Failure> {
+    let mut authorities = Vec::new();
+    for file in files {
+        authorities.extend(certificates(file)?);
+    }
+    authorities.sort();
+    authorities.dedup();
+    Ok(authorities)
 }
 
 fn certificates(path: &Path) -> Result<Vec<ByteBuf>, Failure> {
@@ -98,21 +240,23 @@ pub(super) fn run(command: &PkiCommand, connect: &Connect, output: &Output) -> R
     let client = connect.client()?;
     let tenant = client.tenant().clone();
     match command {
-        PkiCommand::Set { files, .. } => {
-            let mut authorities = Vec::new();
-            for file in files {
-                authorities.extend(certificates(file)?);
-            }
-            authorities.sort();
-            authorities.dedup();
+        PkiCommand::Set {
+            files,
+            bound_clients,
+            signs,
+            ..
+        } => {
+            let authorities = authorities(files)?;
             let count = authorities.len();
             let transaction = Transaction::TenantAuthorities(TenantAuthorities {
                 tenant,
                 authorities,
+                bound_clients: *bound_clients,
             });
-            let receipt = block_on(async { Ok(client.submit(transaction).await?) })?;
+            let receipt = signs.submit(&client, transaction)?;
             let line = format!("{count}, block {}", receipt.height);
-            let value = json!({ "authorities": count, "receipt": receipt });
+            let value =
+                json!({ "authorities": count, "bound_clients": bound_clients, "receipt": receipt });
             output.result(&value, &[field("authorities", line)])
         }
         PkiCommand::Publish { list, chain } => {
@@ -156,7 +300,90 @@ pub(super) fn run(command: &PkiCommand, connect: &Connect, output: &Output) -> R
             let heading = ["key", "valid to", "revoked", "next list"];
             output.result(&authorities, &table(&heading, &rows))
         }
+        PkiCommand::BindClient {
+            client: name,
+            certified,
+        } => {
+            let ledger = block_on(async { Ok(client.ledger().await?) })?;
+            let name = ClientName {
+                tenant,
+                client: *name,
+            };
+            let statement = client_statement(&ledger, &name);
+            match certified.read(&statement, output)? {
+                Some(certificate) => certify(&client, &name, Some(certificate), output),
+                None => Ok(()),
+            }
+        }
+        PkiCommand::UnbindClient { client: name } => {
+            let name = ClientName {
+                tenant,
+                client: *name,
+            };
+            certify(&client, &name, None, output)
+        }
+        PkiCommand::Clients => {
+            let clients = block_on(async { Ok(client.clients().await?) })?;
+            let rows: Vec<Vec<String>> = clients
+                .items
+                .iter()
+                .map(|it| {
+                    let stands = || "stands".to_owned();
+                    let state = it.certificate.fault.clone().unwrap_or_else(stands);
+                    let until = it.certificate.not_after_s.saturating_mul(1000);
+                    vec![it.client.clone(), state, instant(until)]
+                })
+                .collect();
+            let mut lines = table(&["client", "certificate", "valid to"], &rows);
+            lines.push(if clients.bound_clients {
+                "reads go to these alone".to_owned()
+            } else {
+                "reads may go to others, too (`pki set --bound-clients` ends that)".to_owned()
+            });
+            output.result(&clients, &lines)
+        }
     }
+}
+
+fn certify(
+    client: &Client,
+    name: &ClientName,
+    certificate: Option<Certification>,
+    output: &Output,
+) -> Result<(), Failure> {
+    let state = if certificate.is_some() {
+        "bound"
+    } else {
+        "unbound"
+    };
+    let transaction = Transaction::ClientCertify(ClientCertify {
+        tenant: name.tenant.clone(),
+        client: name.client,
+        certificate,
+    });
+    let receipt = block_on(async { Ok(client.submit(transaction).await?) })?;
+    let value = json!({ "client": hex::encode(name.client), "state": state, "receipt": receipt });
+    let line = format!("{name} is {state}, block {}", receipt.height);
+    output.result(&value, &[line])
+}
+
+/// Takes a user's binding away.
+pub(super) fn unbind(
+    user: &Identifier,
+    signs: &AsOrganisation,
+    connect: &Connect,
+    output: &Output,
+) -> Result<(), Failure> {
+    let client = connect.client()?;
+    let transaction = Transaction::UserCertify(UserCertify {
+        tenant: client.tenant().clone(),
+        user: user.clone(),
+        certificate: None,
+    });
+    let receipt = signs.submit(&client, transaction)?;
+    let line = format!("{user} is unbound, block {}", receipt.height);
+    let value = json!({ "user": user, "state": "unbound", "receipt": receipt });
+    output.result(&value, &[line])
 }
 
 pub(super) fn bind(command: &Bind, connect: &Connect, output: &Output) -> Result<(), Failure> {
@@ -177,36 +404,13 @@ pub(super) fn bind(command: &Bind, connect: &Connect, output: &Output) -> Result
             Failure::new(exit::REFUSED, "unknown-user", message)
         })?;
     let statement = certificate_statement(&ledger, &name, &public_key);
-    if let Some(path) = &command.statement_out {
-        folder::write_private(path, &statement)?;
-        let next = "sign it with the certificate's key, then give --chain and --proof".to_owned();
-        let value = json!({ "statement": path, "bytes": statement.len() });
-        return output.result(&value, &[field("statement", path.display()), next]);
-    }
-    let proof = match (&command.certificate_key, &command.proof) {
-        (Some(key), _) => {
-            let pem = folder::read_secret(key, MAX_KEY)?;
-            let wrong = |reason: String| {
-                let message = format!("{}: {reason}", key.display());
-                Failure::new(exit::CONFIGURATION, "certificate-key", message)
-            };
-            let text = std::str::from_utf8(&pem).map_err(|_| wrong("it is not PEM".to_owned()))?;
-            sign_statement(text, &statement).map_err(|e| wrong(e.to_string()))?
-        }
-        (None, Some(proof)) => folder::read_limited(proof, MAX_KEY)?.to_vec(),
-        (None, None) => {
-            let message = "give --certificate-key or --proof";
-            return Err(Failure::new(exit::USAGE, "usage", message));
-        }
+    let Some(certificate) = command.certified.read(&statement, output)? else {
+        return Ok(());
     };
-    let chain = command.chain.as_deref().map(certificates).transpose()?;
     let transaction = Transaction::UserCertify(UserCertify {
         tenant,
         user,
-        certificate: Some(Certification {
-            chain: chain.unwrap_or_default(),
-            proof,
-        }),
+        certificate: Some(certificate),
     });
     let receipt = block_on(async { Ok(client.submit(transaction).await?) })?;
     let line = format!("{name} is bound, block {}", receipt.height);

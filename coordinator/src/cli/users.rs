@@ -10,9 +10,7 @@ use super::{Connect, Failure, Output, block_on, exit, pki};
 use crate::api::UserView;
 use crate::client::user_key;
 use crate::platform::now_ms;
-use crate::record::{
-    Identifier, Transaction, UserCertify, UserExpire, UserName, UserRegister, UserRole,
-};
+use crate::record::{Identifier, Transaction, UserExpire, UserName, UserRegister, UserRole};
 
 /// Commands about users.
 #[derive(Debug, Subcommand)]
@@ -120,11 +118,17 @@ Examples:
     },
     /// Bind a user to a certificate of its company; the user itself or an administrator signs, and the certificate's key.
     Bind(pki::Bind),
-    /// Take the binding to a certificate away; an administrator signs.
+    /// Take the binding to a certificate away; an administrator signs, and for an administrator the organisation that answers for the tenant.
+    #[command(after_help = "\
+Examples:
+  coordinator user unbind alice
+  coordinator user unbind admin --organisation alder --dir D")]
     Unbind {
         /// The user.
         #[arg(value_name = "USER")]
         name: Identifier,
+        #[command(flatten)]
+        signs: pki::AsOrganisation,
     },
 }
 
@@ -201,16 +205,7 @@ pub(super) fn run(
             output,
         ),
         UserCommand::Bind(it) => pki::bind(it, connect, output),
-        UserCommand::Unbind { name } => {
-            let unbound = |user: UserName| {
-                Transaction::UserCertify(UserCertify {
-                    tenant: user.tenant,
-                    user: user.user,
-                    certificate: None,
-                })
-            };
-            change(name, unbound, "unbound", connect, output)
-        }
+        UserCommand::Unbind { name, signs } => pki::unbind(name, signs, connect, output),
         UserCommand::Ls => ls(connect, output),
         UserCommand::Show { name } => show(name, connect, output),
         UserCommand::Rotate { new_key, .. } => rotate(new_key.as_deref(), connect, output),

@@ -181,10 +181,14 @@ impl Client {
         }
         let wrapped = version.wrapped_key()?;
         let ephemeral = EphemeralSecret::new(&wrapped, &mut randomness::system());
-        // Drawn for this read: the nodes see somebody whom they never saw before.
-        let own = options.ask_nodes.then(ClientIdentity::generate).transpose();
+        // Drawn for this read, if the tenant does not ask for a client that it knows: the nodes see somebody whom they never saw before.
+        let identity = || match options.client_key {
+            Some(pem) => ClientIdentity::from_pem(pem),
+            None => ClientIdentity::generate(),
+        };
+        let own = options.ask_nodes.then(identity).transpose();
         let own = own.map_err(|e| ClientError::Io {
-            action: "make a key towards the crypto nodes".into(),
+            action: "have a key towards the crypto nodes".into(),
             source: std::io::Error::other(e),
         })?;
         let (read, signed) = self

@@ -44,8 +44,8 @@ pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 
 use crate::api::auth::{KeyRecord, Scopes};
 use crate::api::{
-    AccessView, AuthorityView, DatasetView, DocumentView, IssuedKeyView, LinkView, Page,
-    PermissionsView, ProofView, ReceiptView, StatusView, UserView, VersionView,
+    AccessView, AuthorityView, ClientsView, DatasetView, DocumentView, IssuedKeyView, LinkView,
+    Page, PermissionsView, ProofView, ReceiptView, StatusView, UserView, VersionView,
 };
 use crate::platform::{ReadReport, now_ms};
 use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransaction, UserName};
@@ -190,6 +190,11 @@ impl Client {
             .json(self.request(Method::GET, &["authorities"]))
             .await?;
         Ok(page.items)
+    }
+
+    /// The clients that are bound to certificates of the tenant's company.
+    pub async fn clients(&self) -> Result<ClientsView, ClientError> {
+        self.json(self.request(Method::GET, &["clients"])).await
     }
 
     /// The tenant's datasets.

@@ -48,6 +48,8 @@ pub struct GetOptions<'o> {
     pub of_tenant: Option<&'o Identifier>,
     /// In an end-to-end read: ask the crypto nodes from here, and not through the platform.
     pub ask_nodes: bool,
+    /// The TLS key (PEM) to ask them with: that of a client which its company has bound to a certificate. One that is drawn for this read, if absent.
+    pub client_key: Option<&'o str>,
     /// Called once, with the number of bytes that will come.
     pub on_length: Option<&'o OnProgress>,
     /// Called as bytes arrive.

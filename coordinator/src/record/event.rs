@@ -50,6 +50,12 @@ pub enum Event {
         user: UserName,
         certificate: Option<String>,
     },
+    /// The client with this key is bound to the certificate with this fingerprint, or to none.
+    ClientCertified {
+        tenant: Identifier,
+        client: String,
+        certificate: Option<String>,
+    },
     /// A revocation list of this authority, with so many certificates, is on the record.
     RevocationsPublished {
         tenant: Identifier,

@@ -14,6 +14,8 @@ pub(super) const TRANSACTION: &str = "coordinator/v1/transaction";
 pub(super) const ROTATION: &str = "coordinator/v1/key-rotation";
 /// What a company certificate's key signs when a user is bound to it.
 pub(super) const CERTIFICATE: &str = "coordinator/v1/certificate-binding";
+/// What a company certificate's key signs when a client is bound to it.
+pub(super) const CLIENT: &str = "coordinator/v1/client-binding";
 /// A change of the organisations.
 pub(super) const CHANGE: &str = "coordinator/v1/organisation-change";
 /// A block's header.

@@ -154,6 +154,23 @@ impl FromStr for UserName {
     }
 }
 
+/// A client by which a tenant's users read: what asks the crypto nodes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClientName {
+    /// The tenant.
+    pub tenant: Identifier,
+    /// SHA-256 of the SubjectPublicKeyInfo of its TLS key.
+    #[serde(with = "serde_bytes")]
+    pub client: [u8; 32],
+}
+
+impl fmt::Display for ClientName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tenant, client } = self;
+        write!(f, "client {} of tenant {tenant}", hex::encode(client))
+    }
+}
+
 /// A dataset of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DatasetName {

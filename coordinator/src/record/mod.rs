@@ -73,8 +73,8 @@ pub use genesis::{
     EPOCH_BATCHES, Genesis, MAX_GENESIS, MAX_ORGANISATIONS, OrganisationsError, quorum,
 };
 pub use identifier::{
-    DatasetName, DocumentName, Identifier, IdentifierError, LinkName, UserName, UserNameError,
-    VersionName,
+    ClientName, DatasetName, DocumentName, Identifier, IdentifierError, LinkName, UserName,
+    UserNameError, VersionName,
 };
 pub use peer::{ApprovalRefusal, ApprovalTerms, FresherLists, PeerKeys};
 pub use permission::Permissions;
@@ -82,20 +82,22 @@ pub use rejection::Rejection;
 pub use root::Hash;
 pub use signed::{
     Author, LedgerId, MAX_TRANSACTION, MAX_TRANSACTION_LIFETIME_MS, SignedTransaction,
-    TransactionId, UnsignedTransaction, certificate_statement, rotate_key, rotation_statement,
+    TransactionId, UnsignedTransaction, certificate_statement, client_statement, rotate_key,
+    rotation_statement,
 };
 pub use state::{
     Access, AccessKey, AccessStatus, Authorities, BoundCertificate, CertificateLink, Content,
-    Dataset, Document, DocumentVersion, LinkVersion, MAX_VERSIONS, PendingChange, RecordedRead,
-    RegisteredAuthority, Revocations, RevocationsKey, State, Tenant, ThresholdKey, User,
+    Dataset, Document, DocumentVersion, Holder, LinkVersion, MAX_VERSIONS, PendingChange,
+    RecordedRead, RegisteredAuthority, Revocations, RevocationsKey, State, Tenant, ThresholdKey,
+    User,
 };
 pub use transaction::{
-    AccessDecision, AccessRequest, Body, Certification, DatasetConfigure, DatasetCreate,
-    EPHEMERAL_KEY_LENGTH, Encryption, Erase, KeyWrapping, Link, MAX_AUTHORITIES, MAX_CHAIN,
-    MAX_CLIENT_SPKI, MAX_CONTENT_TYPE, MAX_ISSUERS, MAX_LEDGER_BODY, MAX_PLATFORM_KEY, MAX_POINTER,
-    MAX_REVOCATION_LIST, MAX_ROLE_USERS, MAX_WRAPPED_DEK1, MAX_WRAPPED_KEY, Organisation,
-    OrganisationChange, OrganisationEndorse, OrganisationWithdraw, PermissionEntry, PermissionSet,
-    Read, Reencryption, RevocationsPublish, Rewrap, Role, Storage, TenantAuthorities,
-    TenantRegister, Transaction, UserCertify, UserExpire, UserRegister, UserRole, UserRotateKey,
-    Write,
+    AccessDecision, AccessRequest, Body, Certification, ClientCertify, DatasetConfigure,
+    DatasetCreate, EPHEMERAL_KEY_LENGTH, Encryption, Erase, KeyWrapping, Link, MAX_AUTHORITIES,
+    MAX_CHAIN, MAX_CLIENT_SPKI, MAX_CONTENT_TYPE, MAX_ISSUERS, MAX_LEDGER_BODY, MAX_PLATFORM_KEY,
+    MAX_POINTER, MAX_REVOCATION_LIST, MAX_ROLE_USERS, MAX_WRAPPED_DEK1, MAX_WRAPPED_KEY,
+    Organisation, OrganisationChange, OrganisationEndorse, OrganisationWithdraw, PermissionEntry,
+    PermissionSet, Read, Reencryption, RevocationsPublish, Rewrap, Role, Storage,
+    TenantAuthorities, TenantRegister, Transaction, UserCertify, UserExpire, UserRegister,
+    UserRole, UserRotateKey, Write,
 };

@@ -29,12 +29,12 @@ pub struct Permissions {
 }
 
 impl Permissions {
-    /// The permissions of a dataset that `owner` has just created.
+    /// The permissions of a dataset that `owner` has just created, as the author `by`.
     #[must_use]
-    pub fn of_creator(owner: UserName, time_ms: u64) -> Self {
+    pub fn of_creator(owner: UserName, by: Author, time_ms: u64) -> Self {
         Self {
             version: 1,
-            changed_by: Author::User(owner.clone()),
+            changed_by: by,
             owners: BTreeSet::from([owner]),
             writers: BTreeSet::new(),
             readers: BTreeSet::new(),

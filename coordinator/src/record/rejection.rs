@@ -2,6 +2,7 @@
 
 use super::{
     identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
+    state::Holder,
     transaction::Role,
 };
 
@@ -188,9 +189,9 @@ pub enum Rejection {
         /// Why.
         reason: String,
     },
-    /// The certificate's key did not sign that it stands for the user.
+    /// The certificate's key did not sign that it stands for the user or the client.
     #[error(
-        "the certificate's key did not sign for this user; sign the binding statement with the user's present key in it"
+        "the certificate's key did not sign for this user or client; sign the binding statement with its present key in it"
     )]
     CertificateProof,
     /// A renewal in another name.
@@ -200,27 +201,44 @@ pub enum Rejection {
     CertificateSubject(UserName),
     /// To be unbound, but not bound.
     #[error("{0} is bound to no certificate")]
-    CertificateUnbound(UserName),
-    /// The user's certificate, or one above it, is revoked.
+    CertificateUnbound(Holder),
+    /// One that must be bound, and is not.
     #[error(
-        "the certificate of {0} is revoked; an administrator of the tenant can bind the user to another one"
+        "{0} must be bound to a certificate of its company, and is bound to none; an administrator of the tenant can bind it"
     )]
-    CertificateRevoked(UserName),
-    /// The user's certificate, or one above it, has expired.
+    CertificateMissing(Holder),
+    /// The certificate, or one above it, is revoked.
     #[error(
-        "the certificate of {user}, or one above it, expired at {not_after_s} s; an administrator of the tenant can bind the user to another one"
+        "the certificate of {0} is revoked; an administrator of the tenant can bind it to another one"
+    )]
+    CertificateRevoked(Holder),
+    /// The certificate, or one above it, has expired.
+    #[error(
+        "the certificate of {holder}, or one above it, expired at {not_after_s} s; an administrator of the tenant can bind it to another one"
     )]
     CertificateExpired {
-        /// The user.
-        user: UserName,
+        /// Whose.
+        holder: Holder,
         /// Its last second, since the Unix epoch.
         not_after_s: u64,
     },
-    /// The authority above the user's certificate is not the tenant's any more.
+    /// The authority above the certificate is not the tenant's any more.
     #[error(
-        "the certificate of {0} is under no authority that the tenant stands by any more; an administrator of the tenant can bind the user to another one"
+        "the certificate of {0} is under no authority that the tenant stands by any more; an administrator of the tenant can bind it to another one"
     )]
-    CertificateUnanchored(UserName),
+    CertificateUnanchored(Holder),
+    /// What would lead out of the company's PKI.
+    #[error(
+        "{what} is not for tenant {tenant}'s administrators, who are to stay under its company's authorities: the operator of organisation {organisation}, which answers for the tenant, does it"
+    )]
+    OrganisationDecides {
+        /// What was tried.
+        what: &'static str,
+        /// The tenant.
+        tenant: Identifier,
+        /// The organisation that answers for it.
+        organisation: Identifier,
+    },
     /// A revocation list that is not taken.
     #[error("the revocation list is not taken: {reason}")]
     RevocationList {
@@ -502,6 +520,8 @@ impl Rejection {
             Self::CertificateProof => "certificate-proof",
             Self::CertificateSubject(_) => "certificate-subject",
             Self::CertificateUnbound(_) => "certificate-unbound",
+            Self::CertificateMissing(_) => "certificate-missing",
+            Self::OrganisationDecides { .. } => "organisation-decides",
             Self::CertificateRevoked(_) => "certificate-revoked",
             Self::CertificateExpired { .. } => "certificate-expired",
             Self::CertificateUnanchored(_) => "certificate-unanchored",

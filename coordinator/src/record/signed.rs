@@ -12,7 +12,7 @@
 use super::{
     canonical::{self, DecodeError},
     hash,
-    identifier::{Identifier, UserName},
+    identifier::{ClientName, Identifier, UserName},
     transaction::Transaction,
 };
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
@@ -239,6 +239,18 @@ pub fn certificate_statement(ledger: &LedgerId, user: &UserName, public_key: &[u
         serde_bytes::Bytes::new(public_key),
     );
     hash::statement(hash::CERTIFICATE, &content)
+}
+
+/// What the key of a company's certificate signs when a client of the tenant, whose TLS key has this SHA-256, is bound to it:
+/// `["coordinator/v1/client-binding", [ledger, tenant, client]]`.
+#[must_use]
+pub fn client_statement(ledger: &LedgerId, client: &ClientName) -> Vec<u8> {
+    let content = (
+        serde_bytes::Bytes::new(ledger),
+        &client.tenant,
+        serde_bytes::Bytes::new(&client.client),
+    );
+    hash::statement(hash::CLIENT, &content)
 }
 
 /// The key rotation that the holder of `new_key`, the user itself, asks for, to be signed with the old key.

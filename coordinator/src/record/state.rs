@@ -5,14 +5,16 @@
 mod pki;
 
 pub use pki::{
-    Authorities, BoundCertificate, CertificateLink, RegisteredAuthority, Revocations,
+    Authorities, BoundCertificate, CertificateLink, Holder, RegisteredAuthority, Revocations,
     RevocationsKey,
 };
 
 use super::{
     audit::DocumentProof,
     genesis::usable_key,
-    identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
+    identifier::{
+        ClientName, DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName,
+    },
     permission::Permissions,
     root::{Hash, StateTree},
     signed::{LedgerId, TransactionId},
@@ -24,7 +26,7 @@ use super::{
 };
 use certs::checkpoint::NoteKey;
 use serde::{Deserialize, Serialize, Serializer};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 pub(super) const DOCUMENTS: &str = "documents";
@@ -59,11 +61,22 @@ pub struct User {
     /// The certificate of its company that it is bound to, if it is: when that does not stand any more, it may sign nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<BoundCertificate>,
+    /// Whether it may sign nothing before it is bound to one: an administrator whom one that is bound has registered.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub must_be_bound: bool,
     /// Whether a platform keeps its present key: then it signs as [`Author::Managed`](super::signed::Author::Managed), and otherwise never.
     #[serde(default, skip_serializing_if = "is_false")]
     pub managed: bool,
     /// Time of its block, milliseconds since the Unix epoch.
     pub registered_ms: u64,
+}
+
+impl User {
+    /// Whether it is bound to a certificate of its company, standing or not.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.certificate.is_some()
+    }
 }
 
 /// A dataset's configuration.
@@ -252,6 +265,9 @@ pub struct State {
     pub(super) users: Table<UserName, User>,
     pub(super) authorities: Table<Identifier, Authorities>,
     pub(super) revocations: Table<RevocationsKey, Revocations>,
+    pub(super) clients: Table<ClientName, BoundCertificate>,
+    /// How many users and clients of a tenant are bound to certificates: told from the rows, and no row itself.
+    pub(super) bound: BTreeMap<Identifier, usize>,
     pub(super) datasets: Table<DatasetName, Dataset>,
     pub(super) permissions: Table<DatasetName, Permissions>,
     pub(super) access: Table<AccessKey, Access>,
@@ -281,6 +297,8 @@ impl State {
             users: Table::new("users"),
             authorities: Table::new("authorities"),
             revocations: Table::new("revocations"),
+            clients: Table::new("clients"),
+            bound: BTreeMap::new(),
             datasets: Table::new("datasets"),
             permissions: Table::new("permissions"),
             access: Table::new("access"),

@@ -8,8 +8,8 @@ mod pki;
 
 pub use documents::{Body, Erase, KeyWrapping, Link, Read, Reencryption, Rewrap, Write};
 pub use pki::{
-    Certification, MAX_AUTHORITIES, MAX_CHAIN, MAX_REVOCATION_LIST, RevocationsPublish,
-    TenantAuthorities, UserCertify,
+    Certification, ClientCertify, MAX_AUTHORITIES, MAX_CHAIN, MAX_REVOCATION_LIST,
+    RevocationsPublish, TenantAuthorities, UserCertify,
 };
 
 use super::canonical::{self, DecodeError};
@@ -62,6 +62,8 @@ pub enum Transaction {
     TenantAuthorities(TenantAuthorities),
     /// A user is bound to a certificate of its company's, or to none any more.
     UserCertify(UserCertify),
+    /// A client, by whose TLS key users read, is bound to a certificate of its company's, or to none any more.
+    ClientCertify(ClientCertify),
     /// A revocation list of a company's authority.
     RevocationsPublish(RevocationsPublish),
     /// A dataset is created; its author becomes its owner.
@@ -121,6 +123,7 @@ impl Transaction {
             Self::UserExpire(_) => "user-expire",
             Self::TenantAuthorities(_) => "tenant-authorities",
             Self::UserCertify(_) => "user-certify",
+            Self::ClientCertify(_) => "client-certify",
             Self::RevocationsPublish(_) => "revocations-publish",
             Self::DatasetCreate(_) => "dataset-create",
             Self::DatasetConfigure(_) => "dataset-configure",
@@ -167,6 +170,29 @@ pub enum OrganisationChange {
 }
 
 impl OrganisationChange {
+    /// The organisation that it is about.
+    #[must_use]
+    pub fn organisation(&self) -> &Identifier {
+        match self {
+            Self::Admit(it) | Self::Rekey(it) => &it.name,
+            Self::Remove(name) => name,
+        }
+    }
+
+    /// The canonical encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        canonical::to_bytes(self)
+    }
+
+    /// Decodes the canonical encoding, at most [`MAX_TRANSACTION`] bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for anything else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DecodeError> {
+        canonical::from_bytes(bytes, MAX_TRANSACTION)
+    }
+
     /// What a withdrawal names the change by: SHA-256 over its canonical encoding under a tag of its own.
     #[must_use]
     pub fn id(&self) -> [u8; 32] {

@@ -1,6 +1,6 @@
 //! A peer's process that asks a company's web server for its revocation list: it knows sooner than the record, and binds nobody else.
 
-use crate::federation::{Federation, id};
+use crate::federation::{Federation, id, success};
 use crate::hospital::Hospital;
 use certs::chain::sign_statement;
 use coordinator::folder::Folder;
@@ -8,8 +8,8 @@ use coordinator::peer::settings::{PeerSettings, RevocationSettings};
 use coordinator::platform::now_ms;
 use coordinator::record::wire::Submitted;
 use coordinator::record::{
-    Author, Certification, TenantAuthorities, Transaction, UnsignedTransaction, UserCertify,
-    UserName, certificate_statement,
+    Author, Certification, SignedTransaction, TenantAuthorities, Transaction, UnsignedTransaction,
+    UserCertify, UserName, certificate_statement,
 };
 use ed25519_dalek::SigningKey;
 use rcgen::{
@@ -40,8 +40,8 @@ fn parameters(name: &str, serial: u64) -> CertificateParams {
     params
 }
 
-/// A change by the hospital's administrator.
-async fn administrates(federation: &Federation, transaction: Transaction) -> u64 {
+/// Signed by the hospital's administrator.
+fn signed(federation: &Federation, transaction: Transaction) -> SignedTransaction {
     let unsigned = UnsignedTransaction {
         ledger: federation.genesis.id(),
         author: Author::User(admin()),
@@ -49,7 +49,12 @@ async fn administrates(federation: &Federation, transaction: Transaction) -> u64
         expires_ms: now_ms() + 600_000,
         transaction,
     };
-    match federation.submit(1, &unsigned.sign(&admin_key())).await {
+    unsigned.sign(&admin_key())
+}
+
+/// A change by the hospital's administrator.
+async fn administrates(federation: &Federation, transaction: Transaction) -> u64 {
+    match federation.submit(1, &signed(federation, transaction)).await {
         Submitted::Recorded { height, .. } => height,
         refused => panic!("{refused:?}"),
     }
@@ -131,6 +136,7 @@ async fn a_list_at_an_address_keeps_the_peer_that_asks_there_from_approving() {
     let authorities = Transaction::TenantAuthorities(TenantAuthorities {
         tenant: id("hospital"),
         authorities: vec![ByteBuf::from(root.der().to_vec())],
+        bound_clients: false,
     });
     administrates(&federation, authorities).await;
     let public = admin_key().verifying_key().to_bytes();
@@ -168,4 +174,44 @@ async fn a_list_at_an_address_keeps_the_peer_that_asks_there_from_approving() {
         approved += 1;
     }
     assert_eq!(approved, 3);
+
+    // What the tenant's administrators may not do, the organisation that answers for it does at its own peer; another one's operator does not.
+    let people = federation.base.path().join("people.pem");
+    std::fs::write(&people, root.pem()).unwrap();
+    let mut own = parameters("another", 2);
+    own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    own.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let own = own.self_signed(&key).unwrap();
+    let another = federation.base.path().join("another.pem");
+    std::fs::write(&another, own.pem()).unwrap();
+    let (people, another) = (people.to_str().unwrap(), another.to_str().unwrap());
+    let mut both = vec![
+        ByteBuf::from(root.der().to_vec()),
+        ByteBuf::from(own.der().to_vec()),
+    ];
+    both.sort();
+    let step_out = Transaction::TenantAuthorities(TenantAuthorities {
+        tenant: id("hospital"),
+        authorities: both,
+        bound_clients: false,
+    });
+    let refused = federation.submit(1, &signed(&federation, step_out)).await;
+    let Submitted::Refused { code, .. } = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(code, "organisation-decides");
+    let passphrase = federation.base.path().join("passphrase");
+    let operator = |peer: usize, arguments: &[&str]| {
+        let tenant = [&["tenant"][..], arguments].concat();
+        let mut command = federation.peer_command(peer, &tenant);
+        command.args(["--url", &federation.peers[peer].url]);
+        command.arg("--passphrase-file").arg(&passphrase);
+        command
+    };
+    let authorities = ["authorities", "hospital", people, another];
+    let other = operator(1, &authorities).output().unwrap();
+    assert!(!other.status.success());
+    success(&mut operator(0, &authorities));
+    success(&mut operator(0, &["unbind", "hospital", "admin"]));
 }

@@ -5,8 +5,9 @@ use crate::{
     solo::{Site, document},
 };
 use coordinator::record::{
-    Link, Role, Transaction,
+    Link, OrganisationChange, OrganisationEndorse, OrganisationWithdraw, Role, Transaction,
     audit::{AuditView, Query, Subject, verify_proof, whole_answer},
+    wire::HexBytes,
 };
 
 /// With a read, a link, and a reader who was removed; five seconds between each.
@@ -113,6 +114,81 @@ async fn every_subject_has_its_rows_each_proven_under_a_head_of_a_quorum() {
     }
     let all = view(&site, Query::default()).await;
     assert_eq!(all.rows.len() as u64, all.size);
+}
+
+/// A withdrawal names its change by a hash: whose matter that is, the change itself says, which comes with the row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_back_about_an_organisation_is_among_its_rows() {
+    let mut site = Site::with_document().await;
+    let keys = site.founders.head_keys();
+    let remove = |name| OrganisationChange::Remove(id(name));
+    let endorse = |name| {
+        let change = remove(name);
+        Transaction::OrganisationEndorse(OrganisationEndorse { change })
+    };
+    let withdraw = |name| {
+        let change = remove(name).id();
+        Transaction::OrganisationWithdraw(OrganisationWithdraw { change })
+    };
+    for name in ["gamma", "delta"] {
+        site.submit("alpha", endorse(name)).await.unwrap();
+    }
+    // The one in the same block as the other, or later.
+    for name in ["delta", "gamma"] {
+        site.submit("alpha", withdraw(name)).await.unwrap();
+    }
+    let (endorsed, withdrawn) = ("organisation-endorse", "organisation-withdraw");
+    let gamma: Subject = "organisation:gamma".parse().unwrap();
+    let of = async |site: &Site, about: &str, expected: &[&str]| {
+        let view = view(site, self::about(about)).await;
+        assert_eq!(kinds(&view), expected, "{about}");
+        view.verify(&keys, Some(&about.parse().unwrap())).unwrap();
+        view
+    };
+    let both = [endorsed, withdrawn];
+    let found = of(&site, "organisation:gamma", &both).await;
+    of(&site, "organisation:delta", &both).await;
+    let all = [&["tenant-register"][..], &[endorsed; 2], &[withdrawn; 2]].concat();
+    of(&site, "organisation:alpha", &all).await;
+    let kinds = vec![withdrawn.to_owned()];
+    let alone = view(
+        &site,
+        Query {
+            kinds,
+            ..about("organisation:gamma")
+        },
+    )
+    .await;
+    assert_eq!(alone.rows.len(), 1);
+    alone.verify(&keys, Some(&gamma)).unwrap();
+
+    // Whoever answers makes it of nobody else's.
+    let refused = |change: &dyn Fn(&mut AuditView)| {
+        let mut changed = found.clone();
+        change(&mut changed);
+        changed.verify(&keys, Some(&gamma)).unwrap_err().code()
+    };
+    let other = HexBytes(remove("beta").to_bytes());
+    for lie in [None, Some(other.clone()), Some(HexBytes(vec![0xff]))] {
+        let code = refused(&|it| it.rows[1].withdrawn = lie.clone());
+        assert_eq!(code, "audit-row");
+    }
+    let code = refused(&|it| it.rows[0].withdrawn = Some(other.clone()));
+    assert_eq!(code, "audit-row");
+
+    // Also in an index that is made anew.
+    site.reopen(|folder| {
+        for name in ORGANISATIONS {
+            let file = folder.join(format!("{name}.sqlite"));
+            let store = rusqlite::Connection::open(file).unwrap();
+            store.execute("DELETE FROM subjects", []).unwrap();
+            let old = "UPDATE meta SET value = x'32' WHERE key = 'index'";
+            assert_eq!(store.execute(old, []).unwrap(), 1);
+        }
+    })
+    .await;
+    let again = of(&site, "organisation:gamma", &both).await;
+    assert_eq!(again.rows, found.rows);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

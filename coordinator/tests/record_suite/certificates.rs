@@ -7,19 +7,20 @@ use crate::{
 };
 use certs::chain::sign_statement;
 use coordinator::record::{
-    Certification, FresherLists, RevocationsPublish, TenantAuthorities, Transaction, UserCertify,
-    certificate_statement, rotate_key,
+    Certification, ClientCertify, ClientName, FresherLists, RevocationsPublish, TenantAuthorities,
+    Transaction, UserCertify, certificate_statement, client_statement, rotate_key,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
     KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber,
 };
 use serde_bytes::ByteBuf;
+use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-const NOW_S: u64 = GENESIS_MS / 1000;
-const DAY_S: u64 = 86_400;
+pub const NOW_S: u64 = GENESIS_MS / 1000;
+pub const DAY_S: u64 = 86_400;
 
 fn at(seconds: u64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(seconds as i64).unwrap()
@@ -98,10 +99,36 @@ impl Holder {
     pub fn bind(&self, ledger: &[u8; 32], who: &str, key_of: &str, above: &[&[u8]]) -> Transaction {
         let statement = certificate_statement(ledger, &user(who), &public(key_of));
         let proof = sign_statement(&self.key, &statement).unwrap();
+        certify(who, Some(self.certification(proof, above)))
+    }
+
+    /// Bound to a client of a tenant.
+    pub fn bind_client(&self, ledger: &[u8; 32], client: &ClientName) -> Transaction {
+        let proof = sign_statement(&self.key, &client_statement(ledger, client)).unwrap();
+        certify_client(client, Some(self.certification(proof, &[])))
+    }
+
+    fn certification(&self, proof: Vec<u8>, above: &[&[u8]]) -> Certification {
         let mut chain = vec![ByteBuf::from(self.certificate.as_slice())];
         chain.extend(above.iter().map(|der| ByteBuf::from(*der)));
-        certify(who, Some(Certification { chain, proof }))
+        Certification { chain, proof }
     }
+}
+
+/// The client of a tenant that has this TLS key.
+pub fn client(tenant: &str, spki: &[u8]) -> ClientName {
+    ClientName {
+        tenant: id(tenant),
+        client: Sha256::digest(spki).into(),
+    }
+}
+
+pub fn certify_client(name: &ClientName, certificate: Option<Certification>) -> Transaction {
+    Transaction::ClientCertify(ClientCertify {
+        tenant: name.tenant.clone(),
+        client: name.client,
+        certificate,
+    })
 }
 
 pub fn certify(who: &str, certificate: Option<Certification>) -> Transaction {
@@ -114,6 +141,10 @@ pub fn certify(who: &str, certificate: Option<Certification>) -> Transaction {
 }
 
 pub fn authorities(tenant: &str, companies: &[&Company]) -> Transaction {
+    authorities_and(tenant, companies, false)
+}
+
+pub fn authorities_and(tenant: &str, companies: &[&Company], bound_clients: bool) -> Transaction {
     let mut authorities: Vec<_> = companies
         .iter()
         .map(|it| ByteBuf::from(it.certificate.as_slice()))
@@ -122,6 +153,7 @@ pub fn authorities(tenant: &str, companies: &[&Company]) -> Transaction {
     Transaction::TenantAuthorities(TenantAuthorities {
         tenant: id(tenant),
         authorities,
+        bound_clients,
     })
 }
 
@@ -201,9 +233,9 @@ fn a_revoked_certificate_takes_everything_from_its_user_and_another_gives_it_bac
 
     // The tenant stands by the authority no more; by another one beside it as well.
     let other = Company::new("other", None);
-    ledger.accept("acme/root", authorities("acme", &[&other]));
+    ledger.accept("alpha", authorities("acme", &[&other]));
     assert_eq!(eve_signs(&mut ledger), "certificate-unanchored");
-    ledger.accept("acme/root", authorities("acme", &[&other, &root]));
+    ledger.accept("alpha", authorities("acme", &[&other, &root]));
     assert_eq!(eve_signs(&mut ledger), MAY);
     ledger.accept("acme/root", authorities("acme", &[]));
     assert_eq!(eve_signs(&mut ledger), "certificate-unanchored");
@@ -314,6 +346,7 @@ fn what_is_no_authority_or_no_list_is_refused() {
         Transaction::TenantAuthorities(TenantAuthorities {
             tenant: id("acme"),
             authorities: list.into_iter().map(ByteBuf::from).collect(),
+            bound_clients: false,
         })
     };
     let mut both = vec![root.certificate.clone(), other.certificate.clone()];

@@ -85,6 +85,100 @@ async fn make_the_vector_of_certificates() {
     site.record.export(Path::new(CERTIFICATES)).await.unwrap();
 }
 
+const CLIENTS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/vectors/record-clients.jsonl"
+);
+
+/// Bound clients and administrators, and a change that happened with a departure, which the records above do not have.
+#[test]
+fn a_record_of_old_with_clients_and_departures_is_still_true() {
+    let keys = ORGANISATIONS.map(|name| {
+        let key = key(&format!("head {name}")).verifying_key();
+        certs::note::NoteKey::new(name, key).unwrap()
+    });
+    let verified = verify_export(Path::new(CLIENTS), &keys).unwrap();
+    let kinds = &verified.report.kinds;
+    assert_eq!(kinds["client-certify"], 3);
+    assert_eq!(kinds["organisation-endorse"], 10);
+    assert_eq!(verified.state.clients(&id("acme")).count(), 1);
+    assert!(
+        verified
+            .state
+            .authorities(&id("acme"))
+            .unwrap()
+            .bound_clients
+    );
+    let second = verified.state.user(&user("acme/second")).unwrap();
+    assert!(second.must_be_bound && second.certificate.is_some());
+    assert_eq!(verified.state.pending_changes().count(), 0);
+    let carol = verified.state.permissions(&dataset("acme/carols")).unwrap();
+    assert_eq!(carol.changed_by, Author::Managed(user("acme/carol")));
+    let left = verified.state.organisations();
+    let left: Vec<_> = left.map(|it| it.name.to_string()).collect();
+    assert_eq!(left, ["alpha", "beta", "delta", "gamma"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "makes the vector anew, after a deliberate change of the format"]
+async fn make_the_vector_of_clients() {
+    let site = Site::with_document().await;
+    let submit = async |author: &str, transaction: Transaction| {
+        site.pass(700);
+        site.submit(author, transaction).await.unwrap();
+    };
+    let ledger = site.record.ledger();
+    let company = Company::new("company", None);
+    let strict = authorities_and("acme", &[&company], true);
+    submit("acme/root", strict).await;
+    let machine = company.certify("machine", 7, 30);
+    for spki in [spki("client"), spki("another")] {
+        let bind = machine.bind_client(&ledger, &client("acme", &spki));
+        submit("acme/root", bind).await;
+    }
+    let another = client("acme", &spki("another"));
+    submit("acme/root", certify_client(&another, None)).await;
+    site.read("acme/eve").await;
+    let root = company.certify("root", 8, 30);
+    let bind = root.bind(&ledger, "acme/root", "acme/root", &[]);
+    submit("acme/root", bind).await;
+    let second = user_register("acme/second", UserRole::Administrator);
+    submit("acme/root", second).await;
+    let holder = company.certify("second", 9, 30);
+    let bind = holder.bind(&ledger, "acme/second", "acme/second", &[]);
+    submit("acme/root", bind).await;
+
+    let Transaction::UserRegister(mut carol) = user_register("acme/carol", UserRole::Member) else {
+        unreachable!()
+    };
+    carol.managed = true;
+    submit("acme/second", Transaction::UserRegister(carol)).await;
+    let create = dataset_create("acme/carols", Encryption::None, Storage::Ledger);
+    for transaction in [create, grant("acme/carols", Role::Reader, "acme/eve")] {
+        site.pass(700);
+        let mut content = content_of(&site, "acme/carol", transaction);
+        content.author = Author::Managed(user("acme/carol"));
+        let signed = content.sign(&key("acme/carol"));
+        site.record.submit(signed).await.unwrap();
+    }
+
+    // A fifth organisation comes; what three of five have endorsed happens when it leaves.
+    let fifth = organisation("epsilon", &Authority::new("epsilon"));
+    for name in ["alpha", "beta", "gamma"] {
+        submit(name, endorse(&OrganisationChange::Admit(fifth.clone()))).await;
+    }
+    let mut delta = site.founders.genesis.organisations[2].clone();
+    delta.operator_key = public("operator delta, second");
+    for name in ["alpha", "beta", "gamma"] {
+        submit(name, endorse(&OrganisationChange::Rekey(delta.clone()))).await;
+    }
+    let leave = OrganisationChange::Remove(id("epsilon"));
+    for name in ORGANISATIONS {
+        submit(name, endorse(&leave)).await;
+    }
+    site.record.export(Path::new(CLIENTS)).await.unwrap();
+}
+
 const MANAGED: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/vectors/record-managed.jsonl"

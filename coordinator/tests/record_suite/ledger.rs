@@ -214,7 +214,11 @@ pub struct Ledger {
 
 impl Ledger {
     pub fn new() -> Self {
-        let genesis = Founders::four().genesis;
+        Self::of(&ORGANISATIONS)
+    }
+
+    pub fn of(organisations: &[&str]) -> Self {
+        let genesis = Founders::new(organisations).genesis;
         let block = BlockContext {
             height: 0,
             time_ms: GENESIS_MS,

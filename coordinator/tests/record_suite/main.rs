@@ -11,7 +11,9 @@
 mod approvals;
 mod audits;
 mod certificates;
+mod clients;
 mod encoding;
+mod escapes;
 mod export;
 mod frozen;
 mod ledger;

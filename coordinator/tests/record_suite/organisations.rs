@@ -76,6 +76,87 @@ fn an_organisation_is_admitted_by_three_of_four() {
 }
 
 #[test]
+fn what_enough_have_endorsed_when_one_leaves_happens_with_its_departure() {
+    let mut ledger = Ledger::new();
+    let admit = |name| OrganisationChange::Admit(organisation(name, &Authority::new(name)));
+    let (fifth, sixth, seventh) = (admit("epsilon"), admit("zeta"), admit("eta"));
+    for author in ["alpha", "beta", "gamma"] {
+        ledger.accept(author, endorse(&fifth));
+    }
+    // Of five, four decide; of four, three.
+    let mut rekeyed = organisation("epsilon", &Authority::new("epsilon"));
+    rekeyed.operator_key = public("epsilon's second operator");
+    let of_the_departed = OrganisationChange::Rekey(rekeyed);
+    for change in [&sixth, &of_the_departed] {
+        for author in ["alpha", "beta", "gamma"] {
+            ledger.accept(author, endorse(change));
+        }
+    }
+    for author in ["alpha", "beta", "epsilon"] {
+        ledger.accept(author, endorse(&seventh));
+    }
+    let remove = OrganisationChange::Remove(id("epsilon"));
+    for author in ["alpha", "beta", "gamma"] {
+        ledger.accept(author, endorse(&remove));
+    }
+    assert_eq!(ledger.state.organisations().count(), 5);
+    let events = ledger.accept("delta", endorse(&remove));
+    let expected = [
+        Event::ChangeEndorsed {
+            organisation: id("delta"),
+            missing: 0,
+        },
+        Event::OrganisationRemoved {
+            organisation: id("epsilon"),
+        },
+        Event::OrganisationAdmitted {
+            organisation: id("zeta"),
+        },
+    ];
+    assert_eq!(events, expected);
+    ledger.accept("zeta", tenant_register("newcomer"));
+
+    // What cannot happen to one that is gone waits, and so does what had the departed one's voice.
+    let pending: Vec<_> = ledger.state.pending_changes().collect();
+    assert_eq!(pending.len(), 2);
+    for (id, change) in pending {
+        let endorsed = change.endorsed_by.len();
+        assert_eq!(endorsed, if *id == seventh.id() { 2 } else { 3 });
+        assert!([seventh.id(), of_the_departed.id()].contains(id));
+    }
+    // Of five again, four decide.
+    ledger.accept("gamma", endorse(&seventh));
+    assert!(ledger.state.organisation(&id("eta")).is_none());
+    ledger.accept("delta", endorse(&seventh));
+    assert!(ledger.state.organisation(&id("eta")).is_some());
+    ledger.accept("alpha", withdraw(&of_the_departed));
+}
+
+#[test]
+fn departures_follow_one_another() {
+    let names = [
+        "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta",
+    ];
+    let mut ledger = Ledger::of(&names);
+    // Of eight six decide, of seven and of six five, of five four.
+    let remove = |name| OrganisationChange::Remove(id(name));
+    for (leaves, endorsers) in [("epsilon", 4), ("zeta", 5), ("eta", 5), ("theta", 5)] {
+        for author in &names[..endorsers] {
+            ledger.accept(author, endorse(&remove(leaves)));
+        }
+    }
+    assert_eq!(ledger.state.organisations().count(), 8);
+    let events = ledger.accept("zeta", endorse(&remove("theta")));
+    assert_eq!(events.len(), 5);
+    let left: Vec<_> = ledger.state.organisations().map(|it| &it.name).collect();
+    assert_eq!(
+        left,
+        [&id("alpha"), &id("beta"), &id("delta"), &id("gamma")]
+    );
+    assert_eq!(ledger.state.pending_changes().count(), 0);
+}
+
+#[test]
 fn who_is_removed_decides_nothing_any_more() {
     let mut ledger = Ledger::with_users();
     let admit = OrganisationChange::Admit(organisation("epsilon", &Authority::new("epsilon")));

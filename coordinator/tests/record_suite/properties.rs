@@ -134,6 +134,10 @@ struct Oracle {
     /// Who endorsed what is not decided.
     endorsed: BTreeMap<[u8; 32], BTreeSet<Identifier>>,
     delta_is_in: bool,
+    /// Who is bound to a certificate.
+    bound: BTreeSet<UserName>,
+    /// Tenants that stand by the company.
+    anchored: BTreeSet<Identifier>,
 }
 
 impl Oracle {
@@ -212,11 +216,19 @@ impl Oracle {
         match signed.transaction() {
             Transaction::OrganisationEndorse(_) | Transaction::OrganisationWithdraw(_) => false,
             Transaction::UserRotateKey(_) => true,
-            Transaction::TenantAuthorities(it) => manages(&it.tenant),
+            // Somebody who is bound stays under the authorities that there are.
+            Transaction::TenantAuthorities(it) => {
+                let bound = self.bound.iter().any(|name| name.tenant == it.tenant);
+                let adds = !it.authorities.is_empty() && !self.anchored.contains(&it.tenant);
+                manages(&it.tenant) && !(bound && adds)
+            }
             Transaction::RevocationsPublish(it) => manages(&it.tenant),
             Transaction::UserCertify(it) => match &it.certificate {
                 Some(_) => manages(&it.tenant) || it.name() == *who,
-                None => manages(&it.tenant) && it.name() != *who,
+                None => {
+                    let administrator = it.user.as_str() == "root";
+                    manages(&it.tenant) && it.name() != *who && !administrator
+                }
             },
             Transaction::UserRegister(it) => who.user.as_str() == "root" && who.tenant == it.tenant,
             Transaction::UserSuspend(it) | Transaction::UserResume(it) => {
@@ -288,6 +300,20 @@ impl Oracle {
                     tenant: it.tenant.clone(),
                     user: it.user.clone(),
                 });
+            }
+            (Transaction::UserCertify(it), _) => {
+                if it.certificate.is_some() {
+                    self.bound.insert(it.name());
+                } else {
+                    self.bound.remove(&it.name());
+                }
+            }
+            (Transaction::TenantAuthorities(it), _) => {
+                if it.authorities.is_empty() {
+                    self.anchored.remove(&it.tenant);
+                } else {
+                    self.anchored.insert(it.tenant.clone());
+                }
             }
             (Transaction::UserSuspend(it), _) => drop(self.suspended.insert(it.clone())),
             (Transaction::UserResume(it), _) => drop(self.suspended.remove(it)),

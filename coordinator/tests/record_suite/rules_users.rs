@@ -2,7 +2,7 @@
 
 use crate::ledger::*;
 use coordinator::record::{
-    Author, Encryption, Event, MAX_TRANSACTION_LIFETIME_MS, SignedTransaction, Storage,
+    Author, Encryption, Event, MAX_TRANSACTION_LIFETIME_MS, Role, SignedTransaction, Storage,
     Transaction, UnsignedTransaction, UserExpire, UserRegister, UserRole, UserRotateKey,
     rotate_key,
 };
@@ -331,6 +331,20 @@ fn a_signature_says_who_keeps_the_key() {
     let signed = signed_as_managed(&ledger, "acme/carol", "acme/carol", create("acme/one"));
     assert_eq!(signed.author().to_string(), "managed user acme/carol");
     ledger.apply_signed(&signed).unwrap();
+    // The row of the permissions says the same as the transaction.
+    let changed_by = |ledger: &Ledger| {
+        let row = ledger.state.permissions(&dataset("acme/one")).unwrap();
+        (row.version, row.changed_by.clone())
+    };
+    let (by_platform, by_herself) = (
+        Author::Managed(user("acme/carol")),
+        Author::User(user("acme/carol")),
+    );
+    assert_eq!(changed_by(&ledger), (1, by_platform.clone()));
+    let open = grant("acme/one", Role::Reader, "acme/ann");
+    let open = signed_as_managed(&ledger, "acme/carol", "acme/carol", open);
+    ledger.apply_signed(&open).unwrap();
+    assert_eq!(changed_by(&ledger), (2, by_platform));
 
     // She takes her key into her own hands, and what she signs then is her own.
     let own = key("carol's own key");
@@ -348,6 +362,10 @@ fn a_signature_says_who_keeps_the_key() {
         .content()
         .clone();
     ledger.apply_signed(&content.sign(&own)).unwrap();
+    let close = revoke("acme/one", Role::Reader, "acme/ann");
+    let content = ledger.sign("acme/carol", close).content().clone();
+    ledger.apply_signed(&content.sign(&own)).unwrap();
+    assert_eq!(changed_by(&ledger), (3, by_herself));
 
     // And gives one into a platform's.
     let Transaction::UserRotateKey(mut given) =

@@ -19,6 +19,7 @@ fn path(template: &str, tenant: &str) -> String {
         .replace("{user}", "admin")
         .replace("{of_tenant}", "main")
         .replace("{role}", "reader")
+        .replace("{client}", &"72".repeat(32))
         .replace("{request}", &"5a".repeat(32))
         .replace("{version}", "1")
         .replace("{read}", &"5a".repeat(32))

@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use sha2::{Digest as _, Sha256};
+
+use crate::end_to_end::exchange;
 use crate::site::{Site, failure};
 
 const CONFIGURATION: &str = "\
@@ -110,6 +113,11 @@ impl Company<'_> {
         std::fs::set_permissions(self.0.file(&key), private).unwrap();
     }
 
+    fn revoke(&self, certificate: &str) {
+        let tool = ["ca", "-config", "pki.conf", "-name", "ca_tool"];
+        self.openssl(&[&tool[..], &["-revoke", certificate]].concat());
+    }
+
     fn list(&self, out: &str) {
         self.openssl(&[
             "ca", "-config", "pki.conf", "-name", "ca_tool", "-gencrl", "-out", out,
@@ -188,15 +196,7 @@ fn a_person_whose_certificate_the_company_revokes_reads_nothing_any_more() {
     site.cli(&["pki", "publish", &file("empty.crl")]);
     site.cli(&get);
 
-    company.openssl(&[
-        "ca",
-        "-config",
-        "pki.conf",
-        "-name",
-        "ca_tool",
-        "-revoke",
-        "alice-certificate.pem",
-    ]);
+    company.revoke("alice-certificate.pem");
     company.list("alice.crl");
     site.cli(&["pki", "publish", &file("alice.crl")]);
     let (status, said, json) = failure(site.try_cli(&get));
@@ -216,4 +216,147 @@ fn a_person_whose_certificate_the_company_revokes_reads_nothing_any_more() {
     site.cli(&get);
     site.cli(&["user", "unbind", "alice"]);
     assert!(listed(&site).is_null());
+}
+
+/// The platform is one client, a reader who asks the nodes itself another; each has a certificate of the company, and loses its reads with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_reads_by_those_clients_alone_that_its_company_has_bound() {
+    let (site, _cluster) = exchange().await;
+    let file = |name: &str| site.file(name).to_str().unwrap().to_owned();
+    let company = Company(&site);
+    company.found();
+    for name in ["platform", "station"] {
+        company.certify(name);
+    }
+    let read = |how: &[&str]| {
+        let copy = file("copy");
+        let _ = std::fs::remove_file(&copy);
+        let key = file("reader.pem");
+        let get = [
+            "--user", "reader", "--key", &key, "get", "designs", "bridge", "-o", &copy,
+        ];
+        site.try_cli(&[&get[..], how].concat())
+    };
+    let refused = |how: &[&str]| failure(read(how)).2["error"]["code"].clone();
+    let reads = |how: &[&str]| {
+        let output = read(how);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{how:?}: {said}");
+    };
+    let (keys, station) = (
+        site.dir().join("verifiers.txt").display().to_string(),
+        file("station-certificate.key"),
+    );
+    let drawn = ["--end-to-end", "--keys", &keys, "--ask-nodes"];
+    let own = [&drawn[..], &["--client-key", &station]].concat();
+    let ways = [&[][..], &drawn[..], &own[..]];
+    for how in ways {
+        reads(how);
+    }
+    site.cli(&["pki", "set", &file("root.pem"), "--bound-clients"]);
+    for how in ways {
+        assert_eq!(refused(how), "certificate-missing", "{how:?}");
+    }
+
+    let bind = |client: &str, name: &str| {
+        let (chain, key) = (
+            file(&format!("{name}-certificate.pem")),
+            file(&format!("{name}-certificate.key")),
+        );
+        let bind = ["pki", "bind-client", client, "--chain", &chain];
+        site.cli(&[&bind[..], &["--certificate-key", &key]].concat());
+    };
+    let platform = site.cli(&["status"])["client"].as_str().unwrap().to_owned();
+    bind(&platform, "platform");
+    reads(&[]);
+    assert_eq!(refused(&own), "certificate-missing");
+    // The station's certificate is of the very key that it shows to the nodes.
+    company.openssl(&[
+        "pkey",
+        "-in",
+        "station-certificate.key",
+        "-pubout",
+        "-outform",
+        "DER",
+        "-out",
+        "station.der",
+    ]);
+    let spki = std::fs::read(site.file("station.der")).unwrap();
+    let station = hex::encode(Sha256::digest(spki));
+    bind(&station, "station");
+    reads(&own);
+    assert_eq!(refused(&drawn), "certificate-missing");
+
+    company.revoke("station-certificate.pem");
+    company.list("stations.crl");
+    site.cli(&["pki", "publish", &file("stations.crl")]);
+    assert_eq!(refused(&own), "certificate-revoked");
+    reads(&[]);
+    let clients = site.cli(&["pki", "clients"]);
+    assert_eq!(clients["bound_clients"], true);
+    let clients = clients["items"].as_array().unwrap();
+    let fault = |client: &str| {
+        let found = clients.iter().find(|it| it["client"] == client).unwrap();
+        found["certificate"]["fault"].clone()
+    };
+    assert_eq!(fault(&station), "certificate-revoked");
+    assert!(fault(&platform).is_null());
+    site.cli(&["pki", "unbind-client", &station]);
+    assert_eq!(refused(&own), "certificate-missing");
+}
+
+/// Whoever is under the company's authorities does not say which they are; the organisation that answers for the tenant does.
+#[test]
+fn a_bound_administrator_adds_no_authority_and_the_organisation_does() {
+    let site = Site::start();
+    let file = |name: &str| site.file(name).to_str().unwrap().to_owned();
+    let company = Company(&site);
+    company.found();
+    company.certify("admin");
+    std::fs::rename(file("root.pem"), file("first.pem")).unwrap();
+    std::fs::copy(file("first.pem"), file("root.pem")).unwrap();
+    site.cli(&["pki", "set", &file("first.pem")]);
+    let bind = [
+        "user",
+        "bind",
+        "admin",
+        "--chain",
+        &file("admin-certificate.pem"),
+    ];
+    let key = file("admin-certificate.key");
+    site.cli(&[&bind[..], &["--certificate-key", &key]].concat());
+    company.found();
+    let set = ["pki", "set", &file("first.pem"), &file("root.pem")];
+    let (status, said, json) = site.fails(&set);
+    assert_eq!(status, 8, "{said}");
+    assert_eq!(json["error"]["code"], "organisation-decides");
+    assert!(said.contains("organisation alder"), "{said}");
+    let by = |organisation: &'static str| {
+        let (dir, passphrase) = (site.dir(), site.passphrase());
+        let by = [
+            "--organisation",
+            organisation,
+            "--dir",
+            dir.to_str().unwrap(),
+        ];
+        let by = [
+            &by[..],
+            &["--passphrase-file", passphrase.to_str().unwrap()],
+        ]
+        .concat();
+        by.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let with = |arguments: &[&str], organisation| {
+        let by = by(organisation);
+        let by: Vec<&str> = by.iter().map(String::as_str).collect();
+        site.try_cli(&[arguments, &by[..]].concat())
+    };
+    let (_, _, json) = failure(with(&set, "birch"));
+    assert_eq!(json["error"]["code"], "not-administrator");
+    assert!(with(&set, "alder").status.success());
+    assert_eq!(site.cli(&["pki", "ls"]).as_array().unwrap().len(), 2);
+    let (_, _, json) = site.fails(&["user", "unbind", "admin"]);
+    assert_eq!(json["error"]["code"], "own-account");
+    assert!(with(&["user", "unbind", "admin"], "alder").status.success());
+    site.cli(&["pki", "set", &file("root.pem")]);
 }

@@ -167,7 +167,6 @@ class Ledger:
     genesis: Genesis
     organisations: dict[str, Organisation]
     state: State
-    endorsements: dict[bytes, set[str]] = field(default_factory=dict)
     users: dict[User, bytes] = field(default_factory=dict)
     managed: set[User] = field(default_factory=set)
     """Users whose key a platform keeps."""
@@ -195,6 +194,9 @@ class Ledger:
             transaction = Transaction.parse(data, header.time_ms)
             self._apply(transaction)
             self.state.apply(transaction.id, transaction.content, header.height, header.time_ms)
+            if transaction.kind.startswith("organisation-"):
+                rows = self.state.tables["organisations"].values()
+                self.organisations = {row["name"]: Organisation.parse(row) for row in rows}
             self.leaves.append(leaf_hash(data))
         if header.size != len(self.leaves) or header.transactions_root != root(self.leaves):
             raise RecordRefused(f"block {header.height} has other transactions than its header says")
@@ -231,33 +233,7 @@ class Ledger:
                 _verify(body["public_key"], body["proof"], message, "a new key")
                 self.users[author] = body["public_key"]
                 self._keeps(author, body)
-            case "organisation-endorse":
-                assert isinstance(author, str)
-                self._endorse(author, body["change"])
-            case "organisation-withdraw":
-                self.endorsements[body["change"]].discard(author)
         self.transactions.append(transaction)
-
-    def _endorse(self, organisation: str, change: dict[str, Any]) -> None:
-        """A change of the organisations happens with the endorsement that completes a quorum of them."""
-        name = tagged_hash("coordinator/v1/organisation-change", change)
-        endorsed_by = self.endorsements.setdefault(name, set())
-        endorsed_by.add(organisation)
-        if len(endorsed_by) < quorum(len(self.organisations)):
-            return
-        del self.endorsements[name]
-        [(kind, entry)] = change.items()
-        if kind == "remove":
-            del self.organisations[entry]
-            concerned = entry
-        elif kind in ("admit", "rekey"):
-            changed = Organisation.parse(entry)
-            self.organisations[changed.name] = changed
-            concerned = changed.name
-        else:
-            raise RecordRefused(f"a change of the organisations of the kind {kind}")
-        for others in self.endorsements.values():
-            others.discard(concerned)
 
     def _register(self, user: User, public_key: bytes) -> None:
         if user in self.users:

@@ -19,6 +19,11 @@ def key_hash(certificate: x509.Certificate) -> bytes:
     ).digest()
 
 
+def key_of(der: bytes) -> bytes:
+    """The same of a certificate's bytes."""
+    return key_hash(x509.load_der_x509_certificate(der))
+
+
 def integer(number: int) -> bytes:
     """The contents of a positive number's DER INTEGER."""
     return number.to_bytes(number.bit_length() // 8 + 1, "big")
@@ -45,7 +50,7 @@ def issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def bound(chain: list[bytes], registered: list[Row], time_ms: int) -> Row:
-    """The certificate that a user is bound to, from a chain that the record has accepted."""
+    """The certificate that a user or a client is bound to, from a chain that the record has accepted."""
     certificates = [x509.load_der_x509_certificate(der) for der in chain]
     anchors = [x509.load_der_x509_certificate(row["certificate"]) for row in registered]
     links = []

@@ -95,12 +95,12 @@ class State:
         user = author.get("user") or author.get("managed")
         if kind.startswith("organisation-"):
             self._organisations(kind, it, author["organisation"])
-        elif kind in ("tenant-authorities", "user-certify", "revocations-publish"):
+        elif kind in ("tenant-authorities", "user-certify", "client-certify", "revocations-publish"):
             self._certificates(kind, it, author, time_ms)
         elif kind.startswith(("tenant-", "user-")):
             self._users(kind, it, author, user, time_ms)
         elif kind.startswith(("dataset-", "permission-", "access-")):
-            self._datasets(kind, it, user, identifier, time_ms)
+            self._datasets(kind, it, author, user, identifier, time_ms)
         else:
             self._documents(kind, it, user, identifier, height, time_ms)
         self.put("unexpired", [content["expires_ms"], identifier], None)
@@ -116,6 +116,36 @@ class State:
             return self.put("pending-changes", name, {"change": change, "endorsed_by": endorsed_by})
         if pending:
             self.delete("pending-changes", name)
+        self._change(change)
+        # Fewer organisations are a smaller quorum, which other changes may have by now.
+        while decided := self._decided():
+            change = self.get("pending-changes", decided)["change"]
+            self.delete("pending-changes", decided)
+            self._change(change)
+
+    def _decided(self) -> bytes | None:
+        """The first change that a quorum has endorsed and that is possible."""
+        needed = quorum(len(self.tables["organisations"]))
+        rows = {cbor.decode(key, 64): row for key, row in self.tables.get("pending-changes", {}).items()}
+        enough = (name for name in sorted(rows) if len(rows[name]["endorsed_by"]) >= needed)
+        return next((name for name in enough if self._possible(rows[name]["change"])), None)
+
+    def _possible(self, change: Row) -> bool:
+        """Whether the organisations could go on after a change that was possible when it was endorsed."""
+        after = {row["name"]: row for row in self.tables["organisations"].values()}
+        [(what, entry)] = change.items()
+        name = entry if what == "remove" else entry["name"]
+        if (name in after) == (what == "admit"):
+            return False
+        after.pop(name, None)
+        if what != "remove":
+            after[name] = entry
+        keys = [row[field] for row in after.values() for field in ("operator_key", "head_key")]
+        issuers = [key for row in after.values() for key in {record_pki.key_of(der) for der in row["issuers"]}]
+        unique = (keys, issuers, [name.lower() for name in after])
+        return 1 <= len(after) <= 64 and all(len(set(each)) == len(each) for each in unique)
+
+    def _change(self, change: Row) -> None:
         [(what, entry)] = change.items()
         if what == "remove":
             self.delete("organisations", entry)
@@ -134,6 +164,8 @@ class State:
             self.delete("pending-changes", change)
 
     def _users(self, kind: str, it: Row, author: Row, by: Row, time_ms: int) -> None:
+        by_bound = "certificate" in (self.get("users", by) or {})
+
         def registered(public_key: bytes, role: str) -> Row:
             row = {"public_key": public_key, "key_version": 1, "role": role}
             return {**row, "suspended": False, "registered_ms": time_ms}
@@ -146,7 +178,10 @@ class State:
                 self.put("users", administrator, registered(it["public_key"], "administrator"))
             case "user-register":
                 row = registered(it["public_key"], it["role"])
-                self.put("users", _name(it, "tenant", "user"), {**row, **_optional(it, "expires_ms", "managed")})
+                row |= _optional(it, "expires_ms", "managed")
+                if by_bound and it["role"] == "administrator":
+                    row["must_be_bound"] = True
+                self.put("users", _name(it, "tenant", "user"), row)
             case "user-rotate-key":
                 row = {field: value for field, value in self.get("users", by).items() if field != "managed"}
                 row |= {"public_key": it["public_key"], "key_version": row["key_version"] + 1}
@@ -162,12 +197,18 @@ class State:
         registered = (self.get("authorities", it["tenant"]) or {}).get("authorities", [])
         match kind:
             case "tenant-authorities":
-                row = {"authorities": record_pki.authorities(it["authorities"])}
+                row = {"authorities": record_pki.authorities(it["authorities"]), **_optional(it, "bound_clients")}
                 self.put("authorities", it["tenant"], {**row, "changed_by": author, "changed_ms": time_ms})
             case "revocations-publish":
                 authority, row = record_pki.revocations(it["chain"], it["list"], registered)
                 key = {"tenant": it["tenant"], "authority": authority}
                 self.put("revocations", key, {**row, "published_by": author, "published_ms": time_ms})
+            case "client-certify":
+                client = _name(it, "tenant", "client")
+                if "certificate" in it:
+                    self.put("clients", client, record_pki.bound(it["certificate"]["chain"], registered, time_ms))
+                else:
+                    self.delete("clients", client)
             case "user-certify":
                 user = _name(it, "tenant", "user")
                 row = {field: value for field, value in self.get("users", user).items() if field != "certificate"}
@@ -175,9 +216,9 @@ class State:
                     row["certificate"] = record_pki.bound(it["certificate"]["chain"], registered, time_ms)
                 self.put("users", user, row)
 
-    def _datasets(self, kind: str, it: Row, user: Row, identifier: bytes, time_ms: int) -> None:
+    def _datasets(self, kind: str, it: Row, author: Row, user: Row, identifier: bytes, time_ms: int) -> None:
         dataset = _name(it, "tenant", "dataset")
-        by_author = {"changed_by": {"user": user}, "changed_ms": time_ms}
+        by_author = {"changed_by": author, "changed_ms": time_ms}
         if kind.startswith("dataset-"):
             row = {"version": it.get("version", 1), **_name(it, "encryption", "storage")}
             self.put("datasets", dataset, {**row, "changed_by": user, "changed_ms": time_ms})

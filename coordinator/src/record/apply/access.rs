@@ -93,7 +93,7 @@ impl Rules<'_> {
             )?;
             // An owner may have added the user meanwhile: then there is nothing left to change.
             if permissions.members_mut(it.role).insert(it.user.clone()) {
-                events = self.put_permissions(dataset.clone(), permissions, owner)?;
+                events = self.put_permissions(dataset.clone(), permissions)?;
             }
         }
         let status = access.status.clone();

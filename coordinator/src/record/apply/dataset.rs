@@ -6,7 +6,6 @@ use crate::record::{
     identifier::{DatasetName, UserName},
     permission::Permissions,
     rejection::Rejection,
-    signed::Author,
     state::Dataset,
     transaction::{
         DatasetConfigure, DatasetCreate, Encryption, MAX_ROLE_USERS, PermissionEntry,
@@ -40,7 +39,8 @@ impl Rules<'_> {
             changed_by: user.clone(),
             changed_ms: self.block.time_ms,
         };
-        let permissions = Permissions::of_creator(user, self.block.time_ms);
+        let by = self.transaction.author().clone();
+        let permissions = Permissions::of_creator(user, by, self.block.time_ms);
         let state = &mut *self.state;
         state.datasets.put(&mut state.tree, name.clone(), dataset);
         state
@@ -91,7 +91,7 @@ impl Rules<'_> {
             tenant: it.tenant.clone(),
             dataset: it.dataset.clone(),
         };
-        let (author, mut permissions) = self.owned_permissions(&name)?;
+        let (_, mut permissions) = self.owned_permissions(&name)?;
         bounded("the list of users", it.users.len(), MAX_ROLE_USERS)?;
         if !it.users.is_sorted_by(|a, b| a < b) {
             return Err(Rejection::UsersNotSorted);
@@ -101,7 +101,7 @@ impl Rules<'_> {
             self.registered(user)?;
         }
         *permissions.members_mut(it.role) = it.users.iter().cloned().collect();
-        self.put_permissions(name, permissions, author)
+        self.put_permissions(name, permissions)
     }
 
     pub(super) fn permission_change(
@@ -113,7 +113,7 @@ impl Rules<'_> {
             tenant: it.tenant.clone(),
             dataset: it.dataset.clone(),
         };
-        let (author, mut permissions) = self.owned_permissions(&name)?;
+        let (_, mut permissions) = self.owned_permissions(&name)?;
         if add {
             self.registered(&it.user)?;
             bounded(
@@ -137,7 +137,7 @@ impl Rules<'_> {
                 present: add,
             });
         }
-        self.put_permissions(name, permissions, author)
+        self.put_permissions(name, permissions)
     }
 
     /// The permissions, and the author, who must be an owner.
@@ -153,18 +153,17 @@ impl Rules<'_> {
         ))
     }
 
-    /// Puts changed permissions as the next version. The last check, and then the change.
+    /// Puts changed permissions as the next version, with whoever signed, and whose hands the key was in. The last check, and then the change.
     pub(super) fn put_permissions(
         &mut self,
         name: DatasetName,
         mut permissions: Permissions,
-        author: UserName,
     ) -> Result<Vec<Event>, Rejection> {
         if permissions.owners.is_empty() {
             return Err(Rejection::LastOwner(name));
         }
         permissions.version += 1;
-        permissions.changed_by = Author::User(author);
+        permissions.changed_by = self.transaction.author().clone();
         permissions.changed_ms = self.block.time_ms;
         let version = permissions.version;
         self.state

@@ -7,11 +7,12 @@
 //!
 //! | transaction | author |
 //! |---|---|
-//! | endorse, withdraw a change of the organisations | an organisation; the change happens with a quorum of them |
+//! | endorse, withdraw a change of the organisations | an organisation; the change happens with a quorum of them, or when fewer organisations make it one |
 //! | register a tenant with its first administrator | an organisation |
 //! | register, suspend, resume, expire a user | an administrator of the tenant, or the tenant's organisation |
 //! | rotate a key | the user itself, with both keys |
-//! | register a company's authorities, publish its revocation lists | as for users |
+//! | register a company's authorities, publish its revocation lists, bind clients | as for users |
+//! | add an authority while somebody is bound, unbind an administrator | the tenant's organisation alone |
 //! | bind a user to a certificate of its company | the same, or the user itself; with a signature of the certificate's key |
 //! | create a dataset | any user, in its own tenant |
 //! | configure a dataset, set, add, remove permissions, grant, decline, erase, wrap a version's key anew | an owner of the dataset |
@@ -243,7 +244,7 @@ pub(super) fn active_user<'s>(
             organisation,
         });
     }
-    pki::certified(state, name, user.certificate.as_ref(), time_ms)?;
+    pki::certified(state, name, user, time_ms)?;
     Ok(user)
 }
 
@@ -270,6 +271,7 @@ impl Rules<'_> {
             Transaction::UserExpire(it) => self.user_expire(it),
             Transaction::TenantAuthorities(it) => self.tenant_authorities(it),
             Transaction::UserCertify(it) => self.user_certify(it),
+            Transaction::ClientCertify(it) => self.client_certify(it),
             Transaction::RevocationsPublish(it) => self.revocations_publish(it),
             Transaction::DatasetCreate(it) => self.dataset_create(it),
             Transaction::DatasetConfigure(it) => self.dataset_configure(it),

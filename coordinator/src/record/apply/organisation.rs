@@ -1,7 +1,7 @@
 //! Changes of the organisations, and what an organisation's operator does alone.
 //!
 //! A change names the whole new entry and happens with the endorsement that completes a quorum of the organisations as they are
-//! then; nobody, not even the organisation concerned, changes its keys alone.
+//! then, or with the departure that makes the endorsements there are one; nobody, not even the organisation concerned, changes its keys alone.
 
 use super::{Rules, check_key};
 use crate::record::{
@@ -63,6 +63,7 @@ impl Rules<'_> {
         } else {
             state.pending_changes.delete(&mut state.tree, &id);
             events.push(self.change_organisations(&it.change));
+            self.change_what_is_decided(&mut events);
         }
         Ok(events)
     }
@@ -105,6 +106,7 @@ impl Rules<'_> {
             suspended: false,
             expires_ms: None,
             certificate: None,
+            must_be_bound: false,
             managed: false,
             registered_ms,
         };
@@ -117,9 +119,7 @@ impl Rules<'_> {
                 registered_ms,
             },
         );
-        state
-            .users
-            .put(&mut state.tree, administrator.clone(), user);
+        state.put_user(administrator.clone(), user);
         let tenant = it.tenant.clone();
         Ok(vec![
             Event::TenantRegistered { tenant },
@@ -184,6 +184,27 @@ impl Rules<'_> {
                     organisation: name.clone(),
                 }
             }
+        }
+    }
+
+    /// The quorum of fewer organisations is smaller: what is endorsed by one already happens now too, one after another in the order of their ids. A change that
+    /// is not possible as the organisations are then stays undecided.
+    fn change_what_is_decided(&mut self, events: &mut Vec<Event>) {
+        loop {
+            let quorum = self.state.quorum();
+            let decided = self
+                .state
+                .pending_changes()
+                .find(|(_, it)| {
+                    it.endorsed_by.len() >= quorum && self.check_change(&it.change).is_ok()
+                })
+                .map(|(id, it)| (Key32(*id), it.change.clone()));
+            let Some((id, change)) = decided else {
+                return;
+            };
+            let state = &mut *self.state;
+            state.pending_changes.delete(&mut state.tree, &id);
+            events.push(self.change_organisations(&change));
         }
     }
 

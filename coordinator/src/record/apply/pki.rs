@@ -1,8 +1,15 @@
-//! Companies' own certificates: which authorities a tenant stands by, which user is bound to which certificate, and what was revoked.
+//! Companies' own certificates: which authorities a tenant stands by, which user or client is bound to which certificate, and what was revoked.
 //!
 //! A binding gives nothing: no role, no key. It takes: from the moment in which the certificate does not stand any more
-//! ([`State::certificate_stands`](crate::record::State)), its user signs nothing and gets no approval. So whoever manages a tenant's users may bind them, and only
-//! such a person, not the user, unbinds; and a user who renews its certificate itself gets one in the same name.
+//! ([`State::certificate_stands`](crate::record::State)), its user signs nothing and gets no approval, and no read goes to its client. So whoever manages a tenant's
+//! users may bind them, and only such a person, not the user, unbinds; and a user who renews its certificate itself gets one in the same name.
+//!
+//! Administrators are under the company's authorities themselves, and must not step out from under them before their certificates are revoked. Three ways lead out,
+//! and each needs somebody else:
+//!
+//! - *an authority of one's own*: once somebody of the tenant is bound, an administrator takes authorities away and adds none, and makes nothing looser;
+//! - *to be unbound by a friend*, or by a second account: an administrator is unbound by the tenant's organisation alone;
+//! - *a second account*: an administrator who is bound makes administrators who sign nothing before they are bound too (`must_be_bound`).
 //!
 //! All of it is decided by what is on the record and the block's time alone.
 
@@ -11,14 +18,14 @@ use crate::record::{
     event::Event,
     identifier::{Identifier, UserName},
     rejection::Rejection,
-    signed::certificate_statement,
+    signed::{certificate_statement, client_statement},
     state::{
-        Authorities, BoundCertificate, CertificateLink, RegisteredAuthority, Revocations,
-        RevocationsKey, State,
+        Authorities, BoundCertificate, CertificateLink, Holder, RegisteredAuthority, Revocations,
+        RevocationsKey, State, User,
     },
     transaction::{
-        Certification, MAX_AUTHORITIES, MAX_CHAIN, MAX_REVOCATION_LIST, RevocationsPublish,
-        TenantAuthorities, UserCertify,
+        Certification, ClientCertify, MAX_AUTHORITIES, MAX_CHAIN, MAX_REVOCATION_LIST,
+        RevocationsPublish, TenantAuthorities, UserCertify, UserRole,
     },
 };
 use certs::chain::{self, ChainError, PkiAuthority, VerifiedChain};
@@ -49,6 +56,9 @@ impl Rules<'_> {
         if !it.authorities.is_sorted_by(|a, b| a < b) {
             return Err(Rejection::AuthoritiesNotSorted);
         }
+        if self.state.is_under_pki(&it.tenant) && self.widens(it) {
+            self.organisation_decides(&it.tenant, "to add an authority or to make less binding")?;
+        }
         let mut authorities = Vec::with_capacity(it.authorities.len());
         for certificate in &it.authorities {
             let read = PkiAuthority::from_der(certificate).map_err(|error| refused(&error))?;
@@ -61,6 +71,7 @@ impl Rules<'_> {
         let (tenant, count) = (it.tenant.clone(), authorities.len());
         let row = Authorities {
             authorities,
+            bound_clients: it.bound_clients,
             changed_by: self.transaction.author().clone(),
             changed_ms: self.block.time_ms,
         };
@@ -82,9 +93,14 @@ impl Rules<'_> {
         let mut user = self.known_user(&name)?;
         user.certificate = match &it.certificate {
             None if user.certificate.is_none() => {
-                return Err(Rejection::CertificateUnbound(name));
+                return Err(Rejection::CertificateUnbound(Holder::User(name)));
             }
-            None => None,
+            None => {
+                if user.role == UserRole::Administrator {
+                    self.organisation_decides(&it.tenant, "to unbind an administrator")?;
+                }
+                None
+            }
             Some(certification) => {
                 let verified = self.verify_certificate(&it.tenant, certification)?;
                 let statement = certificate_statement(&self.state.ledger, &name, &user.public_key);
@@ -96,8 +112,9 @@ impl Rules<'_> {
                 if itself && !user.certificate.as_ref().is_none_or(same_name) {
                     return Err(Rejection::CertificateSubject(name));
                 }
+                let holder = Holder::User(name.clone());
                 self.state
-                    .certificate_stands(&name, &bound, self.block.time_ms)?;
+                    .certificate_stands(&holder, &bound, self.block.time_ms)?;
                 Some(bound)
             }
         };
@@ -108,6 +125,37 @@ impl Rules<'_> {
         self.put_user(name.clone(), user);
         Ok(vec![Event::UserCertified {
             user: name,
+            certificate,
+        }])
+    }
+
+    pub(super) fn client_certify(&mut self, it: &ClientCertify) -> Result<Vec<Event>, Rejection> {
+        self.manages(&it.tenant)?;
+        let name = it.name();
+        let mut certificate = None;
+        match &it.certificate {
+            None => {
+                if !self.state.delete_client(&name) {
+                    return Err(Rejection::CertificateUnbound(Holder::Client(name)));
+                }
+            }
+            Some(certification) => {
+                let verified = self.verify_certificate(&it.tenant, certification)?;
+                let statement = client_statement(&self.state.ledger, &name);
+                if !verified.is_signed(&statement, &certification.proof) {
+                    return Err(Rejection::CertificateProof);
+                }
+                let bound = bound(&verified, self.block.time_ms);
+                let holder = Holder::Client(name.clone());
+                self.state
+                    .certificate_stands(&holder, &bound, self.block.time_ms)?;
+                certificate = Some(hex::encode(bound.fingerprint));
+                self.state.put_client(name, bound);
+            }
+        }
+        Ok(vec![Event::ClientCertified {
+            tenant: it.tenant.clone(),
+            client: hex::encode(it.client),
             certificate,
         }])
     }
@@ -180,6 +228,36 @@ impl Rules<'_> {
         }])
     }
 
+    /// Whether somebody could be bound, or read, by it who could not before.
+    fn widens(&self, it: &TenantAuthorities) -> bool {
+        let present = self.state.authorities(&it.tenant);
+        let known = |certificate: &ByteBuf| {
+            present.is_some_and(|row| {
+                let mut registered = row.authorities.iter();
+                registered.any(|authority| authority.certificate == *certificate)
+            })
+        };
+        let looser = !it.bound_clients && present.is_some_and(|row| row.bound_clients);
+        looser || !it.authorities.iter().all(known)
+    }
+
+    /// The author, who manages the tenant, must be the organisation that answers for it.
+    fn organisation_decides(
+        &self,
+        tenant: &Identifier,
+        what: &'static str,
+    ) -> Result<(), Rejection> {
+        match (&self.actor, self.state.tenant(tenant)) {
+            (Actor::Organisation(_), _) => Ok(()),
+            (Actor::User(..), Some(row)) => Err(Rejection::OrganisationDecides {
+                what,
+                tenant: tenant.clone(),
+                organisation: row.organisation.clone(),
+            }),
+            (Actor::User(..), None) => Err(Rejection::UnknownTenant(tenant.clone())),
+        }
+    }
+
     fn verify_certificate(
         &self,
         tenant: &Identifier,
@@ -221,12 +299,17 @@ fn bound(verified: &VerifiedChain, bound_ms: u64) -> BoundCertificate {
     }
 }
 
-/// Whether the user's certificate, if it is bound to one, stands at this time.
+/// Whether the user's certificate, if it is bound to one, stands at this time; and that it is bound to one, if it must be.
 pub(super) fn certified(
     state: &State,
     name: &UserName,
-    certificate: Option<&BoundCertificate>,
+    user: &User,
     time_ms: u64,
 ) -> Result<(), Rejection> {
-    certificate.map_or(Ok(()), |it| state.certificate_stands(name, it, time_ms))
+    let holder = || Holder::User(name.clone());
+    match &user.certificate {
+        Some(certificate) => state.certificate_stands(&holder(), certificate, time_ms),
+        None if user.must_be_bound => Err(Rejection::CertificateMissing(holder())),
+        None => Ok(()),
+    }
 }

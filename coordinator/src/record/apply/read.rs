@@ -16,7 +16,7 @@ impl Rules<'_> {
         let name = it.name();
         let content = readable(self.state, &reader, &name, self.block.time_ms)?;
         let point = match (&content.threshold, &it.reencryption) {
-            (Some(key), Some(asked)) => Some(self.check_reencryption(&name, key, asked)?),
+            (Some(key), Some(asked)) => Some(self.check_reencryption(&reader, &name, key, asked)?),
             (None, None) => None,
             (key, _) => {
                 return Err(Rejection::Reencryption {
@@ -52,6 +52,7 @@ impl Rules<'_> {
     /// Checks what the read is re-encrypted to, and returns X.
     fn check_reencryption(
         &self,
+        reader: &UserName,
         version: &VersionName,
         key: &ThresholdKey,
         asked: &Reencryption,
@@ -66,6 +67,9 @@ impl Rules<'_> {
         if !is_der_sequence(&asked.client_spki) {
             return Err(Rejection::ClientKey);
         }
+        let (tenant, time_ms) = (&reader.tenant, self.block.time_ms);
+        self.state
+            .client_stands(tenant, &asked.client_spki, time_ms)?;
         bounded(
             "the ephemeral key",
             asked.ephemeral_key.len(),

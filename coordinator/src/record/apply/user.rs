@@ -22,6 +22,11 @@ impl Rules<'_> {
         }
         check_key("the user's key", &it.public_key)?;
 
+        // Whoever is bound to a certificate makes nobody who manages users and is not: that would be a way out of the company's PKI.
+        let by_bound = match &self.actor {
+            Actor::User(author, _) => self.state.user(author).is_some_and(User::is_bound),
+            Actor::Organisation(_) => false,
+        };
         let row = User {
             public_key: it.public_key,
             key_version: 1,
@@ -29,6 +34,7 @@ impl Rules<'_> {
             suspended: false,
             expires_ms: it.expires_ms,
             certificate: None,
+            must_be_bound: by_bound && it.role == UserRole::Administrator,
             managed: it.managed,
             registered_ms: self.block.time_ms,
         };
@@ -133,6 +139,6 @@ impl Rules<'_> {
     }
 
     pub(super) fn put_user(&mut self, name: UserName, user: User) {
-        self.state.users.put(&mut self.state.tree, name, user);
+        self.state.put_user(name, user);
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) ->
         suspended: false,
         expires_ms: None,
         certificate: None,
+        must_be_bound: false,
         managed: false,
         registered_ms: 0,
     };
@@ -59,7 +60,7 @@ pub(super) fn state(ann: &UserName, key: &SigningKey, encryption: Encryption) ->
     state.permissions.put(
         &mut state.tree,
         name,
-        Permissions::of_creator(ann.clone(), 0),
+        Permissions::of_creator(ann.clone(), Author::User(ann.clone()), 0),
     );
     state
 }

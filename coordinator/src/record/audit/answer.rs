@@ -4,9 +4,14 @@
 //! bytes, so that whoever has it needs nobody: [`AuditRowView::proof_file`] makes the proof that [`super::verify_proof`] reads.
 
 use super::{
-    AuditRow, MAX_ROWS, ProofFileError, ProvenHead, ProvenRow, Query, Subject, subjects_of,
+    AuditRow, MAX_ROWS, ProofFileError, ProvenHead, ProvenRow, Query, Subject, subjects_with,
 };
-use crate::record::{root::Hash, signed::SignedTransaction};
+use crate::record::wire::HexBytes;
+use crate::record::{
+    root::Hash,
+    signed::SignedTransaction,
+    transaction::{OrganisationChange, Transaction},
+};
 use certs::checkpoint::NoteKey;
 use certs::log_proof::InclusionLines;
 use serde::{Deserialize, Serialize};
@@ -118,6 +123,10 @@ pub struct AuditRowView {
     #[serde(with = "hex")]
     #[schema(value_type = String)]
     pub transaction: Vec<u8>,
+    /// For the withdrawal of an endorsement: the change that it takes back, which the transaction names by its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub withdrawn: Option<HexBytes>,
     /// The path from the leaf to the root (RFC 9162 section 2.1.3), lowest first.
     #[schema(value_type = Vec<String>)]
     pub path: Vec<PathHash>,
@@ -188,15 +197,16 @@ impl From<AuditRow> for AuditRowView {
             transaction_id: hex::encode(transaction.id()),
             kind: transaction.transaction().kind().to_owned(),
             author: transaction.author().to_string(),
-            about: about(transaction),
+            about: about(transaction, row.withdrawn.as_ref()),
+            withdrawn: row.withdrawn.map(|it| HexBytes(it.to_bytes())),
             transaction: transaction.as_bytes().to_vec(),
             path: row.proof.path.into_iter().map(PathHash).collect(),
         }
     }
 }
 
-fn about(transaction: &SignedTransaction) -> Vec<String> {
-    subjects_of(transaction)
+fn about(transaction: &SignedTransaction, withdrawn: Option<&OrganisationChange>) -> Vec<String> {
+    subjects_with(transaction, withdrawn)
         .iter()
         .map(Subject::to_string)
         .collect()
@@ -244,8 +254,22 @@ impl AuditRowView {
 
     fn says(&self, proven: &ProvenRow, subject: Option<&Subject>) -> Result<(), &'static str> {
         let transaction = proven.transaction();
-        let about = about(transaction);
+        // Taken for what was withdrawn only if it has the hash that the author signed.
+        let withdrawn = self
+            .withdrawn
+            .as_ref()
+            .map(|it| OrganisationChange::from_bytes(&it.0))
+            .transpose()
+            .map_err(|_| "what was withdrawn")?;
+        let of_hash = withdrawn
+            .as_ref()
+            .is_none_or(|it| match transaction.transaction() {
+                Transaction::OrganisationWithdraw(asked) => asked.change == it.id(),
+                _ => false,
+            });
+        let about = about(transaction, withdrawn.as_ref());
         let checks = [
+            ("what was withdrawn", of_hash),
             ("id", self.transaction_id == hex::encode(transaction.id())),
             ("kind", self.kind == transaction.transaction().kind()),
             ("author", self.author == transaction.author().to_string()),

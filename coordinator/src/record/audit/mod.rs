@@ -35,7 +35,7 @@ pub use reconcile::{
     Release, reconcile,
 };
 pub use standing::{DocumentProof, Standing};
-pub use subject::{Subject, SubjectError, subjects_of};
+pub use subject::{Subject, SubjectError, subjects_of, subjects_with};
 pub use succession::Handover;
 pub use verify::{AuditError, AuditReport, VerifiedRecord, verify_export};
 

@@ -5,6 +5,7 @@ use crate::record::{
     peer::{StoreError, StoredTransaction},
     root::Hash,
     signed::SignedTransaction,
+    transaction::OrganisationChange,
 };
 use certs::merkle::{ProofError, leaf_hash, verify_inclusion};
 use std::ops::Range;
@@ -130,6 +131,8 @@ pub struct AuditRow {
     pub time_ms: u64,
     /// The transaction, with author and signature.
     pub transaction: SignedTransaction,
+    /// What it took back, if it is a withdrawal, which names that by a hash.
+    pub withdrawn: Option<OrganisationChange>,
     /// That it is on the record; all rows of an answer are in one tree.
     pub proof: InclusionProof,
 }

@@ -6,7 +6,7 @@
 use crate::record::{
     identifier::{DatasetName, DocumentName, Identifier, LinkName, UserName, VersionName},
     signed::{Author, SignedTransaction},
-    transaction::Transaction,
+    transaction::{OrganisationChange, Transaction},
 };
 use std::{fmt, str::FromStr};
 
@@ -98,7 +98,26 @@ impl FromStr for Subject {
     }
 }
 
-/// Everything that a transaction speaks of, ascending, each once.
+/// Everything that a transaction speaks of, ascending, each once, with what it withdrew, which it names by a hash alone: a withdrawal speaks of the
+/// organisation that the change is about. A change with another hash says nothing.
+#[must_use]
+pub fn subjects_with(
+    transaction: &SignedTransaction,
+    withdrawn: Option<&OrganisationChange>,
+) -> Vec<Subject> {
+    let mut found = subjects_of(transaction);
+    if let (Transaction::OrganisationWithdraw(it), Some(change)) =
+        (transaction.transaction(), withdrawn)
+        && it.change == change.id()
+    {
+        found.push(Subject::Organisation(change.organisation().clone()));
+        found.sort_unstable();
+        found.dedup();
+    }
+    found
+}
+
+/// Everything that a transaction names, ascending, each once.
 #[must_use]
 pub fn subjects_of(transaction: &SignedTransaction) -> Vec<Subject> {
     let mut found = Vec::new();
@@ -108,11 +127,7 @@ pub fn subjects_of(transaction: &SignedTransaction) -> Vec<Subject> {
     }
     match transaction.transaction() {
         Transaction::OrganisationEndorse(it) => {
-            use crate::record::transaction::OrganisationChange::{Admit, Rekey, Remove};
-            let (Admit(crate::record::Organisation { name, .. })
-            | Rekey(crate::record::Organisation { name, .. })
-            | Remove(name)) = &it.change;
-            found.push(Subject::Organisation(name.clone()));
+            found.push(Subject::Organisation(it.change.organisation().clone()));
         }
         Transaction::OrganisationWithdraw(_) | Transaction::UserRotateKey(_) => {}
         Transaction::TenantRegister(it) => {
@@ -121,6 +136,7 @@ pub fn subjects_of(transaction: &SignedTransaction) -> Vec<Subject> {
         Transaction::UserRegister(it) => user(&mut found, &user_name(&it.tenant, &it.user)),
         Transaction::UserSuspend(name) | Transaction::UserResume(name) => user(&mut found, name),
         Transaction::TenantAuthorities(it) => found.push(Subject::Tenant(it.tenant.clone())),
+        Transaction::ClientCertify(it) => found.push(Subject::Tenant(it.tenant.clone())),
         Transaction::RevocationsPublish(it) => found.push(Subject::Tenant(it.tenant.clone())),
         Transaction::UserCertify(it) => user(&mut found, &it.name()),
         Transaction::UserExpire(it) => user(&mut found, &user_name(&it.tenant, &it.user)),

@@ -4,8 +4,8 @@
 //!    than that is refused too, or an orderer whose clock is ahead would make reads that stay recent for as long as it is ahead.
 //!    The peer must know of now, too: one that has heard nothing from the order for [`HEARD_WITHIN_MS`] cannot know whom the others removed since.
 //! 2. The reader must be active and permitted *now*, by this peer's own state, with the key that signed the read, and the version still
-//!    there: a permission that was removed after the read, however shortly, stands in the way. A peer that lacks a block which it was told
-//!    is final has stopped, for it cannot know.
+//!    there: a permission that was removed after the read, however shortly, stands in the way. The client that will ask the nodes must be one by
+//!    which the reader's tenant reads. A peer that lacks a block which it was told is final has stopped, for it cannot know.
 //! 3. One certificate is issued for a read. It is durable before it leaves, and given again when asked again, as long as
 //!    it is valid and 2 still holds; never a second one. It does not outlive its reader.
 //!
@@ -24,7 +24,7 @@ use crate::record::{
     identifier::UserName,
     rejection::Rejection,
     signed::TransactionId,
-    state::State,
+    state::{Holder, State},
 };
 use certs::Approval;
 use reencrypt::EphemeralKey;
@@ -160,7 +160,7 @@ struct Grounds {
     height: u64,
     /// Until when at most, seconds since the Unix epoch.
     not_after: u64,
-    /// The reader's own end: that of its account or of its certificate.
+    /// The reader's own end: that of its account, of its certificate, or of its client's.
     readers_end: u64,
 }
 
@@ -328,7 +328,21 @@ impl Peer {
                 .as_ref()
                 .is_some_and(|it| it.revoke(certificate))
             {
-                let revoked = Rejection::CertificateRevoked(read.reader.clone());
+                let revoked = Rejection::CertificateRevoked(Holder::User(read.reader.clone()));
+                return Err(ApprovalRefusal::NotPermitted(revoked));
+            }
+        }
+        let client = state
+            .client_stands(&read.reader.tenant, &asked.client_spki, time_ms)
+            .map_err(ApprovalRefusal::NotPermitted)?;
+        if let Some((client, certificate)) = client {
+            readers_end = readers_end.min(certificate.not_after_s());
+            if self
+                .fresher
+                .as_ref()
+                .is_some_and(|it| it.revoke(certificate))
+            {
+                let revoked = Rejection::CertificateRevoked(Holder::Client(client));
                 return Err(ApprovalRefusal::NotPermitted(revoked));
             }
         }

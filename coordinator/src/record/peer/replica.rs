@@ -192,7 +192,9 @@ impl Replica {
             )
             .map_err(Arc::new)?;
         let row = |row: StoredTransaction| {
+            let withdrawn = self.reader().withdrawn_by(&row.transaction);
             Ok(AuditRow {
+                withdrawn: withdrawn.map_err(Arc::new)?,
                 height: row.height,
                 time_ms: row.time_ms,
                 transaction: row.transaction,

@@ -9,7 +9,6 @@ mod notes;
 mod ordered;
 
 use crate::record::{
-    audit::subjects_of,
     block::{Block, Header},
     identifier::Identifier,
     signed::{LedgerId, SignedTransaction, TransactionId},
@@ -300,24 +299,16 @@ impl Store {
             let mut transactions = transaction
                 .prepare_cached("INSERT INTO transactions VALUES (?1, ?2, ?3, ?4)")
                 .map_err(sql)?;
-            let mut subjects = transaction
-                .prepare_cached("INSERT INTO subjects VALUES (?1, ?2)")
-                .map_err(sql)?;
             for (position, signed) in (block.first_position()..).zip(&block.transactions) {
-                let (position, height) = (integer(position), integer(header.height));
                 transactions
                     .execute(params![
-                        position,
-                        height,
+                        integer(position),
+                        integer(header.height),
                         signed.id().as_slice(),
                         signed.as_bytes()
                     ])
                     .map_err(sql)?;
-                for subject in subjects_of(signed) {
-                    subjects
-                        .execute(params![subject.to_string(), position])
-                        .map_err(sql)?;
-                }
+                self.index(position, signed)?;
             }
         }
         if let Some(batch) = ordered {

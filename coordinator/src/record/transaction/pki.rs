@@ -1,6 +1,7 @@
 //! What is asked about companies' own certificates.
 
-use super::super::identifier::{Identifier, UserName};
+use super::super::identifier::{ClientName, Identifier, UserName};
+use super::is_false;
 use certs::chain;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -19,6 +20,9 @@ pub struct TenantAuthorities {
     pub tenant: Identifier,
     /// Certificates (DER) of all authorities whose holders may be bound to users of the tenant, ascending by bytes, each once; none takes them all back.
     pub authorities: Vec<ByteBuf>,
+    /// Whether reads of the tenant's users go to bound clients alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub bound_clients: bool,
 }
 
 /// See [`super::Transaction::UserCertify`].
@@ -44,12 +48,36 @@ impl UserCertify {
     }
 }
 
+/// See [`super::Transaction::ClientCertify`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientCertify {
+    /// The tenant whose users read by it.
+    pub tenant: Identifier,
+    /// The client: SHA-256 of the SubjectPublicKeyInfo that it shows to crypto nodes, and that reads name.
+    #[serde(with = "serde_bytes")]
+    pub client: [u8; 32],
+    /// The certificate; if absent, the client is bound to none any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certification>,
+}
+
+impl ClientCertify {
+    /// The client.
+    #[must_use]
+    pub fn name(&self) -> ClientName {
+        ClientName {
+            tenant: self.tenant.clone(),
+            client: self.client,
+        }
+    }
+}
+
 /// A certificate, and that its holder agrees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certification {
     /// Certificates (DER), the holder's first, up to one that a registered authority issued.
     pub chain: Vec<ByteBuf>,
-    /// The holder's signature over [`super::super::signed::certificate_statement`].
+    /// The holder's signature over [`super::super::signed::certificate_statement`], for a client over [`super::super::signed::client_statement`].
     #[serde(with = "serde_bytes")]
     pub proof: Vec<u8>,
 }

@@ -2,15 +2,25 @@
 //!
 //! It is made of the transactions alone and is under no root. A store whose index was made by an earlier release, which knew fewer subjects, has
 //! it made anew when it is opened.
+//!
+//! A withdrawal names the change that it takes back by its hash, so changes are found by that as well, under `change:HASH`; this is no subject that anybody asks for.
 
 use super::{Store, StoreError, StoredTransaction, integer, raw};
-use crate::record::{audit::subjects_of, signed::SignedTransaction};
+use crate::record::{
+    audit::subjects_with,
+    signed::SignedTransaction,
+    transaction::{OrganisationChange, Transaction},
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::ops::Range;
 
 const KEY: &str = "index";
-/// One more whenever [`subjects_of`] knows more subjects.
-const VERSION: &[u8] = b"2";
+/// One more whenever [`Store::index`] knows more subjects.
+const VERSION: &[u8] = b"3";
+
+fn of_change(id: &[u8; 32]) -> String {
+    format!("change:{}", hex::encode(id))
+}
 
 pub(super) fn note(connection: &Connection) -> rusqlite::Result<()> {
     connection
@@ -38,10 +48,7 @@ impl Store {
         let transaction = self.connection.unchecked_transaction().map_err(sql)?;
         {
             let mut rows = transaction
-                .prepare("SELECT position, bytes FROM transactions")
-                .map_err(sql)?;
-            let mut insert = transaction
-                .prepare("INSERT OR IGNORE INTO subjects VALUES (?1, ?2)")
+                .prepare("SELECT position, bytes FROM transactions ORDER BY position")
                 .map_err(sql)?;
             let mut rows = rows.query([]).map_err(sql)?;
             while let Some(row) = rows.next().map_err(sql)? {
@@ -51,15 +58,53 @@ impl Store {
                 let Ok(signed) = SignedTransaction::from_bytes(&bytes) else {
                     continue;
                 };
-                for subject in subjects_of(&signed) {
-                    insert
-                        .execute(params![subject.to_string(), integer(position)])
-                        .map_err(sql)?;
-                }
+                self.index(position, &signed)?;
             }
         }
         note(&transaction).map_err(sql)?;
         transaction.commit().map_err(sql)
+    }
+
+    /// Notes what a transaction speaks of. Those before it are in the index.
+    pub(super) fn index(
+        &self,
+        position: u64,
+        signed: &SignedTransaction,
+    ) -> Result<(), StoreError> {
+        let sql = |error| self.database(error);
+        let mut insert = self
+            .connection
+            .prepare_cached("INSERT OR IGNORE INTO subjects VALUES (?1, ?2)")
+            .map_err(sql)?;
+        let withdrawn = self.withdrawn_by(signed)?;
+        let subjects = subjects_with(signed, withdrawn.as_ref());
+        let change = match signed.transaction() {
+            Transaction::OrganisationEndorse(it) => Some(of_change(&it.change.id())),
+            _ => None,
+        };
+        for subject in subjects.iter().map(ToString::to_string).chain(change) {
+            insert
+                .execute(params![subject, integer(position)])
+                .map_err(sql)?;
+        }
+        Ok(())
+    }
+
+    /// What a withdrawal takes back: it names it by its hash, and somebody has endorsed it before.
+    pub(in crate::record) fn withdrawn_by(
+        &self,
+        signed: &SignedTransaction,
+    ) -> Result<Option<OrganisationChange>, StoreError> {
+        let Transaction::OrganisationWithdraw(it) = signed.transaction() else {
+            return Ok(None);
+        };
+        let endorsed = self.select(Some(&of_change(&it.change)), 0..u64::MAX, 1)?;
+        Ok(endorsed
+            .iter()
+            .find_map(|row| match row.transaction.transaction() {
+                Transaction::OrganisationEndorse(it) => Some(it.change.clone()),
+                _ => None,
+            }))
     }
 
     /// Transactions at these positions, in order: those of one subject, or all.
