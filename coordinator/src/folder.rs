@@ -192,6 +192,8 @@ impl Folder {
         config => "coordinator.toml",
         /// The settings of a peer's process.
         peer_settings => "peer.toml",
+        /// There until a peer's key has voted for the first time.
+        never_voted => "never-voted",
         /// What a peer's process wants to be shown.
         peer_token => "token",
         /// The sealed master key.

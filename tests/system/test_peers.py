@@ -142,10 +142,11 @@ def test_five_of_seven_go_on_while_one_is_cut_off_and_one_has_lost_its_disk(peer
         assert peers.register(name, f"five-{number}")["outcome"] == "recorded"
     peers.agree(SEVEN[:5], 6)
 
-    # All that it had but its keys and settings. Then a third is cut off: without what came back nothing would be final.
+    # All that it had but its keys and settings. It votes when the votes that it forgot are over. Then a third is cut off: without what came back nothing would be final.
     shutil.rmtree(peers.folder / "fir" / "record")
     peers.start("fir")
     peers.agree([*SEVEN[:5], "fir"], 6)
+    eventually("it votes", lambda: bool(peers.run("fir", "status")["votes"]), within_s=HEALED_WITHIN_S)
     peers.network.unplug("elm")
     assert peers.register("fir", "with-fir")["outcome"] == "recorded"
     peers.agree([*SEVEN[:4], "fir"], 7)

@@ -87,6 +87,9 @@ fn member() -> Result<(), Box<dyn std::error::Error>> {
             address: Some(*address),
         })
         .collect();
+    // It starts once.
+    let never_voted = told.folder.with_extension("never-voted");
+    std::fs::write(&never_voted, b"")?;
     let settings = Settings {
         namespace: vec![b'b'; 128],
         genesis_ms: 0,
@@ -96,6 +99,7 @@ fn member() -> Result<(), Box<dyn std::error::Error>> {
         helpers: Vec::new(),
         listen: told.listen,
         folder: told.folder,
+        never_voted,
         delivered: 0,
         timing: Timing::default(),
     };

@@ -8,6 +8,7 @@ use crate::{
     Clock, Judge, Timing,
     batch::Batch,
     pool::{Pool, item_id},
+    time::millis,
 };
 use commonware_consensus::{
     Application, Heightable as _, marshal::ancestry::Ancestry, simplex::types::Context,
@@ -86,7 +87,7 @@ impl Application<tokio::Context> for Orderer {
             tracing::warn!(height = %batch.height(), "a proposed batch is not right, and is not voted for");
             return false;
         }
-        let ahead = u64::try_from(self.timing.ahead.as_millis()).unwrap_or(u64::MAX);
+        let ahead = millis(self.timing.ahead);
         loop {
             let latest = (self.clock)().saturating_add(ahead);
             if batch.time_ms <= latest {

@@ -9,6 +9,8 @@
 //! - A vote of a later epoch says that its sender has the end of ours: it is fetched from there. What is fetched is certified by our epoch's members, so
 //!   a sender that only says so gains nothing.
 //! - Who is not a member runs an instance that verifies and does not sign.
+//! - A member that lost its votes runs one too, until it may vote again (`votes`): then the instance is started once more, with a journal of votes, above the final batch
+//!   that says so.
 //! - A journal is removed two epochs later: nobody goes back to an epoch whose end it has made use of.
 
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
     epochs::Epochs,
     faults::{Bouncer, Watch},
     network::Doorkeeper,
+    votes::Votes,
 };
 use commonware_consensus::{
     Reporters,
@@ -26,13 +29,16 @@ use commonware_consensus::{
         core::Mailbox,
         standard::{Inline, Standard},
     },
-    simplex::{self, Floor, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin},
+    simplex::{
+        self, Floor, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin,
+        types::Finalization,
+    },
     types::{Epoch, FixedEpocher, Height, ViewDelta},
 };
 use commonware_cryptography::{Digestible as _, Sha256, ed25519::PublicKey, sha256::Digest};
 use commonware_p2p::{
     Channel, Message, Receiver, Sender,
-    utils::mux::{Builder as _, MuxHandle, Muxer},
+    utils::mux::{Builder as _, Error as MuxError, MuxHandle, Muxer, SubReceiver, SubSender},
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{
@@ -41,16 +47,22 @@ use commonware_runtime::{
 use commonware_utils::vec::NonEmptyVec;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, atomic::AtomicU64, atomic::Ordering as Memory},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering as Memory},
+    },
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(crate) const KEPT_VIEWS: ViewDelta = ViewDelta::new(256);
 pub(crate) const FETCH_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) const FETCH_AGAIN: Duration = Duration::from_millis(100);
 /// A leader from whom nothing was heard for so long is not waited for.
 const ABSENT_AFTER: Duration = Duration::from_secs(8);
+/// Within which an instance that was ended lets go of its channels, and how often is looked.
+const LET_GO: Duration = Duration::from_secs(20);
+const HELD: Duration = Duration::from_millis(10);
 /// Epochs after which the journal of one is removed.
 const JOURNALS: u64 = 2;
 
@@ -70,6 +82,12 @@ pub(crate) struct Conductor {
     pub(crate) cache: CacheRef,
     /// The epoch that it is in, for whoever asks.
     pub(crate) epoch: Arc<AtomicU64>,
+    /// Whether it may vote at all.
+    pub(crate) votes: Votes,
+    /// The same, for whoever asks.
+    pub(crate) votes_lost: Arc<AtomicBool>,
+    /// Heights of final batches that were voted for after this member's start.
+    pub(crate) fresh: watch::Receiver<u64>,
 }
 
 /// The channels of consensus, each cut into one for each epoch.
@@ -85,6 +103,8 @@ struct Channels<S: Sender> {
 struct Running {
     epoch: u64,
     engine: Handle<()>,
+    /// It follows only because its votes are lost.
+    votes_lost: bool,
 }
 
 impl Drop for Running {
@@ -93,12 +113,32 @@ impl Drop for Running {
     }
 }
 
+/// A channel of an epoch. The parts of an instance that was just ended let go of it one after the other.
+async fn registered<S: Sender>(
+    channel: &mut MuxHandle<S>,
+    epoch: u64,
+) -> Option<(SubSender<S>, SubReceiver<S::PublicKey>)> {
+    for _ in 0..LET_GO.as_millis() / HELD.as_millis() {
+        match channel.register(epoch).await {
+            Ok(registered) => return Some(registered),
+            Err(MuxError::AlreadyRegistered(_)) => tokio::time::sleep(HELD).await,
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
 /// Where the votes of an epoch are. The first one's name is from the time when there was one.
 fn journal(epoch: u64) -> String {
     match epoch {
         0 => "votes".to_owned(),
         epoch => format!("votes-{epoch}"),
     }
+}
+
+/// What an instance that does not vote keeps of an epoch. No vote is in it, so it must not pass for a journal of votes.
+fn followed(epoch: u64) -> String {
+    format!("follows-{epoch}")
 }
 
 impl Conductor {
@@ -145,6 +185,22 @@ impl Conductor {
                         self.fetch_end(running.epoch, member);
                     }
                 }
+                changed = self.fresh.changed(), if self.votes.kept_from().is_none() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    if !self.may_vote().await || !running.votes_lost {
+                        continue;
+                    }
+                    let epoch = running.epoch;
+                    running.engine.abort();
+                    let _ = (&mut running.engine).await;
+                    drop(running);
+                    let Some(entered) = self.enter(epoch, &mut channels).await else {
+                        return;
+                    };
+                    running = entered;
+                }
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
@@ -159,6 +215,25 @@ impl Conductor {
                 }
             }
         }
+    }
+
+    /// Whether its lost votes are over, by a batch that was voted for after its start; it is noted then.
+    async fn may_vote(&mut self) -> bool {
+        let height = *self.fresh.borrow_and_update();
+        // Final by what was built on it, without a certificate of its own: one that has it follows.
+        if self.floor(height).await.is_none() {
+            return false;
+        }
+        if let Err(error) = self.votes.keep_from(height) {
+            tracing::error!(%error, "that it votes again cannot be noted: it goes on without a vote");
+            return false;
+        }
+        tracing::info!(height, "the votes that were lost are over: it votes again");
+        true
+    }
+
+    async fn floor(&self, height: u64) -> Option<Finalization<Scheme, Digest>> {
+        self.marshal.get_finalization(Height::new(height)).await
     }
 
     fn channels<S, R>(&self, votes: (S, R), certificates: (S, R), views: (S, R)) -> Channels<S>
@@ -221,32 +296,57 @@ impl Conductor {
         if let Some(old) = epoch.checked_sub(JOURNALS) {
             // It may never have been there.
             let _ = self.context.remove(&journal(old), None).await;
+            let _ = self.context.remove(&followed(old), None).await;
         }
-        let votes = channels.votes.register(epoch).await;
-        let certificates = channels.certificates.register(epoch).await;
-        let views = channels.views.register(epoch).await;
-        let (Ok(votes), Ok(certificates), Ok(views)) = (votes, certificates, views) else {
+        let votes = registered(&mut channels.votes, epoch).await;
+        let certificates = registered(&mut channels.certificates, epoch).await;
+        let views = registered(&mut channels.views, epoch).await;
+        let (Some(votes), Some(certificates), Some(views)) = (votes, certificates, views) else {
             tracing::error!(epoch, "the channels of the epoch cannot be had");
             return None;
         };
-        let scheme = (*roll.scheme).clone();
+        let votes_lost = roll.signs && self.votes.are_lost(roll.members.len());
+        let mut floor = Floor::Genesis(before.digest());
+        let kept_from = self.votes.kept_from().unwrap_or_default();
+        if kept_from > 0 && self.epochs.of(kept_from) == epoch {
+            let Some(certificate) = self.floor(kept_from).await else {
+                tracing::error!(
+                    height = kept_from,
+                    "the certificate above which it votes is not there; remove the member's folder and let the others send everything again"
+                );
+                return None;
+            };
+            floor = Floor::Finalized(certificate);
+        }
+        let (scheme, partition) = if votes_lost {
+            (self.epochs.verifier(&roll), followed(epoch))
+        } else {
+            ((*roll.scheme).clone(), journal(epoch))
+        };
         let channels = [votes, certificates, views];
-        let engine = self.start(epoch, scheme, before.digest(), channels);
+        let engine = self.start(epoch, scheme, partition, floor, channels);
         self.epoch.store(epoch, Memory::Release);
+        self.votes_lost.store(votes_lost, Memory::Release);
         tracing::info!(
             epoch,
             members = roll.members.len(),
-            votes = roll.signs,
+            votes = roll.signs && !votes_lost,
+            votes_lost,
             "an epoch begins"
         );
-        Some(Running { epoch, engine })
+        Some(Running {
+            epoch,
+            engine,
+            votes_lost,
+        })
     }
 
     fn start<S, R>(
         &self,
         epoch: u64,
         scheme: Scheme,
-        before: Digest,
+        partition: String,
+        floor: Floor<Scheme, Digest>,
         [votes, certificates, views]: [(S, R); 3],
     ) -> Handle<()>
     where
@@ -271,10 +371,10 @@ impl Conductor {
                 reporter: Reporters::from((self.inline.clone(), watch)),
                 track_historical_votes: false,
                 strategy: Sequential,
-                partition: journal(epoch),
+                partition,
                 mailbox_size: MAILBOX,
                 epoch: Epoch::new(epoch),
-                floor: Floor::Genesis(before),
+                floor,
                 replay_buffer: BUFFER,
                 write_buffer: BUFFER,
                 page_cache: self.cache.clone(),

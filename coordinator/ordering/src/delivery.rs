@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicU64, Ordering as Memory},
     },
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Batches that may wait for the caller.
 pub(crate) const PENDING: NonZeroUsize = NonZeroUsize::new(16).unwrap();
@@ -73,6 +73,10 @@ pub(crate) struct Out {
     /// What is not above this the caller has already.
     pub(crate) after: u64,
     pub(crate) deliveries: mpsc::Sender<Delivery>,
+    /// A batch with a later time was voted for after this member's start, see `votes`.
+    pub(crate) fresh_ms: u64,
+    /// The height of the last such batch.
+    pub(crate) fresh: Arc<watch::Sender<u64>>,
     pub(crate) used: Used,
 }
 
@@ -88,6 +92,9 @@ impl Out {
 
     fn deliver(&self, batch: &Batch, done: Option<Exact>) -> Feedback {
         let height = batch.height().get();
+        if batch.time_ms > self.fresh_ms {
+            self.fresh.send_replace(height);
+        }
         if height <= self.after || height == 0 {
             self.used.epochs.reach(height);
             if let Some(done) = done {

@@ -12,6 +12,7 @@ use crate::{
     network::{self, Doorkeeper},
     pool::{Origin, Pool},
     time,
+    votes::{CLOCKS, Votes},
 };
 use bytes::Bytes;
 use commonware_broadcast::buffered;
@@ -38,7 +39,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 pub(crate) const MAILBOX: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
@@ -75,6 +76,14 @@ pub enum StartError {
     /// Waiting for nothing to propose takes longer than others wait for a proposal.
     #[error("the times do not fit together: idle < leader < certification is needed")]
     Timing,
+    /// Its folder.
+    #[error("{path} cannot be used: {source}")]
+    Folder {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// No thread.
     #[error("the system gives no thread: {0}")]
     Thread(std::io::Error),
@@ -85,8 +94,10 @@ pub enum StartError {
 pub struct Part {
     /// The epoch that it is in.
     pub epoch: u64,
-    /// Whether it votes there: it is one of the members. Who does not, follows.
+    /// Whether it votes there: it is one of the members, and knows all its votes. Who does not, follows.
     pub votes: bool,
+    /// Whether it lost its votes: it will vote when those that it may have given are over.
+    pub votes_lost: bool,
 }
 
 /// A member that runs.
@@ -97,6 +108,7 @@ pub struct Ordering {
     faults: Faults,
     epochs: Epochs,
     epoch: Arc<AtomicU64>,
+    votes_lost: Arc<AtomicBool>,
     running: Arc<AtomicBool>,
     stop: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
 }
@@ -132,10 +144,12 @@ impl Ordering {
     #[must_use]
     pub fn part(&self) -> Part {
         let epoch = self.epoch.load(Memory::Acquire);
-        let roll = self.epochs.roll(epoch);
+        let member = self.epochs.roll(epoch).is_some_and(|roll| roll.signs);
+        let votes_lost = self.votes_lost.load(Memory::Acquire);
         Part {
             epoch,
-            votes: roll.is_some_and(|roll| roll.signs),
+            votes: member && !votes_lost,
+            votes_lost,
         }
     }
 
@@ -198,6 +212,17 @@ pub fn start(
         settings.delivered,
     )?;
 
+    let votes = Votes::open(&settings.folder, &settings.never_voted).map_err(|source| {
+        StartError::Folder {
+            path: settings.folder.clone(),
+            source,
+        }
+    })?;
+    let fresh_ms = (clock)()
+        .saturating_add(time::millis(timing.ahead))
+        .saturating_add(time::millis(CLOCKS));
+    let votes_lost = Arc::new(AtomicBool::new(votes.kept_from().is_none()));
+
     let pool = Arc::new(Pool::new());
     let delivered = Arc::new(AtomicU64::new(settings.delivered));
     let (outbox, told) = mpsc::unbounded_channel();
@@ -212,6 +237,8 @@ pub fn start(
         me,
         epochs: epochs.clone(),
         epoch: epoch.clone(),
+        votes,
+        votes_lost: votes_lost.clone(),
         orderer: Orderer {
             pool: pool.clone(),
             judge,
@@ -222,6 +249,8 @@ pub fn start(
         out: Out {
             after: settings.delivered,
             deliveries,
+            fresh_ms,
+            fresh: Arc::new(watch::channel(0).0),
             used: Used {
                 pool: pool.clone(),
                 delivered,
@@ -251,6 +280,7 @@ pub fn start(
         faults,
         epochs,
         epoch,
+        votes_lost,
         running,
         stop: Mutex::new(Some((stop, thread))),
     };
@@ -272,6 +302,8 @@ struct Parts {
     me: Origin,
     epochs: Epochs,
     epoch: Arc<AtomicU64>,
+    votes: Votes,
+    votes_lost: Arc<AtomicBool>,
     orderer: Orderer,
     out: Out,
     told: mpsc::UnboundedReceiver<Bytes>,
@@ -286,6 +318,8 @@ async fn run(context: runtime::Context, parts: Parts, mut stopped: oneshot::Rece
         me,
         epochs,
         epoch,
+        votes: own_votes,
+        votes_lost,
         orderer,
         mut out,
         told,
@@ -394,6 +428,7 @@ async fn run(context: runtime::Context, parts: Parts, mut stopped: oneshot::Rece
         },
     )
     .await;
+    let fresh = out.fresh.subscribe();
     let mut marshal = actor.start(out, buffer, backfill);
 
     // Marshal's own mark may be behind what the caller has, or missing with its folder.
@@ -419,6 +454,9 @@ async fn run(context: runtime::Context, parts: Parts, mut stopped: oneshot::Rece
         timing: settings.timing,
         cache,
         epoch,
+        votes: own_votes,
+        votes_lost,
+        fresh,
     };
     let conducting = conductor.run(first, votes, certificates, views);
 

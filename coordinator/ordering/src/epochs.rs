@@ -204,6 +204,12 @@ impl Epochs {
         }
     }
 
+    /// Verifies what the members of an epoch sign, and does not sign.
+    pub(crate) fn verifier(&self, roll: &Roll) -> Scheme {
+        use commonware_cryptography::certificate::Scheme as _;
+        Scheme::verifier(&self.signer.namespace, roll.scheme.participants().clone())
+    }
+
     /// Changes of who is let in.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

@@ -28,6 +28,7 @@
 //! | `network`, `engine` | the library's parts, put together, in a thread with a runtime of its own |
 //! | `epochs`, `conductor` | who orders when; one instance of consensus after another |
 //! | `delivery` | what comes out |
+//! | `votes` | whether this member knows all that it voted |
 //! | `faults` | proof of who voted for two things at once |
 //! | `time` | a clock that is set back |
 //!
@@ -41,7 +42,7 @@
 //! # What a restart and a lost disk mean
 //!
 //! After a restart with its folder a member goes on as if nothing had happened. A member that lost the folder does not know how it voted in the views
-//! that are under way: until those are over it counts as one of the f.
+//! that are under way: until those are over it follows without a vote, and counts as one of the f (`votes`).
 
 mod application;
 mod batch;
@@ -56,6 +57,7 @@ pub mod hostile;
 mod network;
 mod pool;
 mod time;
+mod votes;
 
 pub use batch::{MAX_BATCH_BYTES, MAX_BATCH_ITEMS, MAX_ITEM};
 pub use delivery::Delivery;
@@ -128,6 +130,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Its folder: votes and batches.
     pub folder: PathBuf,
+    /// The file that is made with a new key: it never voted anywhere. Removed before it first does. A member with neither this file nor its votes in its folder has
+    /// lost them.
+    pub never_voted: PathBuf,
     /// Height of the last batch that the caller has durably made use of; 0 for none. Delivery goes on after it.
     pub delivered: u64,
     /// How long is waited.

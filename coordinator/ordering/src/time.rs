@@ -6,6 +6,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// So much is no harm: every wait has a bound that is longer.
 const HARMLESS: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(500);

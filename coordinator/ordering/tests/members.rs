@@ -94,6 +94,10 @@ fn clock() -> Clock {
     })
 }
 
+fn never_voted(folder: &std::path::Path, member: usize) -> std::path::PathBuf {
+    folder.join(format!("{member}-never-voted"))
+}
+
 struct Site {
     folder: tempfile::TempDir,
     addresses: Vec<SocketAddr>,
@@ -110,8 +114,12 @@ impl Site {
         let held: Vec<_> = (0..members)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect();
+        let folder = tempfile::tempdir().unwrap();
+        for member in 0..members {
+            std::fs::write(never_voted(folder.path(), member), "").unwrap();
+        }
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder,
             addresses: held.iter().map(|it| it.local_addr().unwrap()).collect(),
         }
     }
@@ -124,6 +132,10 @@ impl Site {
         self.addresses.iter().enumerate().map(member).collect()
     }
 
+    fn folder_of(&self, member: usize) -> std::path::PathBuf {
+        self.folder.path().join(member.to_string())
+    }
+
     fn start(&self, member: usize, judge: Arc<dyn Judge>, clock: Clock) -> Running {
         let settings = Settings {
             namespace: namespace(),
@@ -133,7 +145,8 @@ impl Site {
             coming: self.members(),
             helpers: Vec::new(),
             listen: self.addresses[member],
-            folder: self.folder.path().join(member.to_string()),
+            folder: self.folder_of(member),
+            never_voted: never_voted(self.folder.path(), member),
             delivered: 0,
             timing: TIMING,
         };
@@ -269,6 +282,47 @@ fn who_votes_for_two_batches_in_one_view_is_proven_to_have_done_so() {
     order(&honest, &items("without it", 12));
     let _ = stop.send(());
     equivocator.join().unwrap();
+}
+
+#[test]
+fn a_member_that_loses_its_folder_again_and_again_never_votes_twice() {
+    let site = Site::new(4);
+    let start = |member| site.start(member, Arc::new(Honest), clock());
+    let others: Vec<_> = (0..3).map(start).collect();
+    let mut fourth = start(3);
+    order(&others, &items("before", 8));
+    for round in 0..3 {
+        // It is gone in the middle of what it votes for, and comes back where others still vote for that.
+        for item in items(&format!("round {round}"), 40) {
+            others[0].ordering.submit(item).unwrap();
+        }
+        fourth.ordering.close();
+        std::fs::remove_dir_all(site.folder_of(3)).unwrap();
+        fourth = start(3);
+        let deadline = Instant::now() + PATIENCE;
+        while !fourth.ordering.part().votes {
+            assert!(Instant::now() < deadline, "it never votes again");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for member in &others {
+            assert_eq!(member.ordering.faults(), []);
+        }
+        order(&others, &items(&format!("after round {round}"), 4));
+    }
+    // Its vote counts: without another one nothing is final but with it.
+    let [first, second, third] = <[Running; 3]>::try_from(others).unwrap_or_else(|_| panic!());
+    third.ordering.close();
+    let awaited = items("with its vote", 6);
+    for item in &awaited {
+        fourth.ordering.submit(item.clone()).unwrap();
+    }
+    let came = [first, second, fourth].map(|member| {
+        let came = member.until(&awaited).into_iter();
+        came.filter(|(_, item)| awaited.contains(item))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(came[0], came[1]);
+    assert_eq!(came[0], came[2]);
 }
 
 /// f = 2: one of the two votes for two batches at once, the other one proposes what is no item; then both are gone.

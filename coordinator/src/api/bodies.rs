@@ -50,8 +50,8 @@ pub(super) async fn store(
 ) -> (Result<PreparedTransaction, Problem>, Body) {
     let (head, body) = request.into_parts();
     let record = api.platform.record();
-    let present = record.with_state(|state| Tag::of_document(state, &name));
-    let fresh = may_change(&head.headers, present.as_ref());
+    let present = || record.with_state(|state| Tag::of_document(state, &name));
+    let fresh = may_change(&head.headers, present);
     let wish = query.and_then(|Asked(query)| {
         fresh?;
         Ok(WriteRequest {

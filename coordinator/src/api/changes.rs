@@ -200,7 +200,7 @@ pub(super) async fn configure_dataset(
         ))
     });
     let (tag, version) = present.ok_or_else(Problem::not_found)?;
-    may_change(&headers, Some(&tag))?;
+    may_change(&headers, || Some(tag))?;
     let transaction = Transaction::DatasetConfigure(DatasetConfigure {
         tenant: tenant.clone(),
         dataset: name.dataset,
@@ -325,7 +325,7 @@ fn permissions_to_change(
         Some((Tag::of_permissions(permissions), permissions.version))
     });
     let (tag, version) = present.ok_or_else(Problem::not_found)?;
-    may_change(headers, Some(&tag))?;
+    may_change(headers, || Some(tag))?;
     Ok(version)
 }
 
@@ -371,9 +371,12 @@ pub(super) async fn erase(
     };
     let name = erase.name();
     let record = api.platform.record();
-    let present = record.with_state(|state| Tag::of_document(state, &name));
-    let present = present.ok_or_else(Problem::not_found)?;
-    may_change(&headers, Some(&present))?;
+    if record.with_state(|state| state.document(&name).is_none()) {
+        return Err(Problem::not_found());
+    }
+    may_change(&headers, || {
+        record.with_state(|state| Tag::of_document(state, &name))
+    })?;
     prepared(
         &api,
         &caller,

@@ -183,13 +183,13 @@ pub(super) async fn put(
         let link = state.link(&name)?;
         Some((Tag::of_link(link), link.version))
     });
-    may_change(&headers, present.as_ref().map(|(tag, _)| tag))?;
-    let version = present.map_or(0, |(_, version)| version);
+    let (tag, version) = present.unzip();
+    may_change(&headers, || tag)?;
     let transaction = Transaction::Link(Link {
         tenant: name.tenant,
         dataset: name.dataset,
         link: name.link,
-        version: version.saturating_add(1),
+        version: version.unwrap_or(0).saturating_add(1),
         from: asked.from.into_name(&tenant),
         to: asked.to.into_name(&tenant),
         relation: asked.relation,

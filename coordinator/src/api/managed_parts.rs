@@ -52,25 +52,23 @@ pub(super) async fn complete(
     let platform = &api.platform;
     let (document, author) = own(&api, &tenant, &caller, id).await?;
     managed(&api, &caller, &tenant, Some(author.user))?;
-    let tag = || {
-        platform.record().with_state(|state| {
-            let latest = state.document(&document)?.latest;
-            Some((latest, Tag::of_document(state, &document)?))
-        })
-    };
     // The state that a first attempt found is not that which a repetition finds.
     if platform.parts_written(&tenant, id, whole).await?.is_none() {
-        may_change(&headers, tag().map(|(_, tag)| tag).as_ref())?;
+        may_change(&headers, || {
+            let record = platform.record();
+            record.with_state(|state| Tag::of_document(state, &document))
+        })?;
     }
     let signing = move |unsigned: &UnsignedTransaction| signing(&caller, unsigned);
     let written = platform.write_parts(&tenant, id, whole, signing).await?;
     let version = written.version;
     let view = WrittenView::from(written);
     let mut answer = (StatusCode::CREATED, Extension(Settled), Json(view)).into_response();
-    if let Some(value) = tag()
-        .filter(|(latest, _)| *latest == version)
-        .and_then(|(_, tag)| tag.header())
-    {
+    let tag = platform.record().with_state(|state| {
+        let is_latest = state.document(&document)?.latest == version;
+        is_latest.then(|| Tag::of_document(state, &document))?
+    });
+    if let Some(value) = tag.and_then(|tag| tag.header()) {
         answer.headers_mut().insert(header::ETAG, value);
     }
     Ok(answer)

@@ -191,6 +191,20 @@ Example:
         #[arg(long, value_name = "URL")]
         url: Option<String>,
     },
+    /// Have a peer that lost its votes vote at once, when the order stands still without it.
+    #[command(after_help = "\
+A peer whose record/order was lost follows without a vote until a new batch is
+final, so that it never votes twice. If more peers than f = (n - 1) / 3 lost
+theirs or are gone for good, there is no new batch without it. Only then: stop
+it, use this, start it. If it did vote before for what comes up again, the others
+take nothing from it for an hour.
+
+Example:
+  coordinator peer vote-anew --dir A")]
+    VoteAnew {
+        #[command(flatten)]
+        dir: PeerDir,
+    },
     /// Copy a peer into a new folder, also while it runs: store, sealed keys, settings. Without the passphrase nobody can use it.
     #[command(
         after_help = "Example:\n  coordinator peer backup --dir A --out backups/A-2026-11-21"
@@ -289,6 +303,14 @@ pub(super) fn run(command: PeerCommand, output: &Output) -> Result<(), Failure> 
             let key = hex::encode(key);
             let value = serde_json::json!({ "name": name, "key": key });
             output.result(&value, &[field("may ask", format!("{name}, key {key}"))])
+        }
+        PeerCommand::VoteAnew { dir } => {
+            setup::vote_anew(&Folder::open_peer(&dir.dir)?)?;
+            let value = serde_json::json!({ "dir": dir.dir, "votes": "at the next start" });
+            output.result(
+                &value,
+                &[field("votes", "at the next start, whatever it lost")],
+            )
         }
         PeerCommand::Disallow { name, dir } => {
             let removed = setup::disallow(&Folder::open_peer(&dir.dir)?, &name)?;

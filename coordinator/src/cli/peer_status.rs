@@ -32,10 +32,12 @@ pub(super) fn status(dir: &Path, url: Option<String>, output: &Output) -> Result
             format!(
                 "{}{}",
                 status.epoch,
-                if status.votes {
-                    ""
-                } else {
-                    ", without a vote: it follows"
+                match (status.votes, status.votes_lost) {
+                    (true, _) => "",
+                    (false, false) => ", without a vote: it follows",
+                    (false, true) => {
+                        ", without a vote: it lost its votes, and waits until those are over"
+                    }
                 }
             ),
         ),

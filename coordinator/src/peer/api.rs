@@ -168,6 +168,7 @@ async fn status(State(api): State<Arc<PeerApi>>) -> Json<PeerStatusView> {
         ordered: status.ordered,
         epoch: status.epoch,
         votes: status.votes,
+        votes_lost: status.votes_lost,
         organisations,
         changes,
         fault: status.fault,

@@ -8,7 +8,8 @@
 //! | `record/ORGANISATION.sqlite` | blocks, approvals: one state |
 //! | `secrets/`, `master.key` | sealed as they are: whoever has the backup needs the passphrase |
 //! | `organisations/`, `organisation.json`, `genesis.cbor`, `peer.toml` | as they are |
-//! | `record/order/` | no: how it voted. A vote that is forgotten can be given twice; without all of it the peer counts as one that lost its disk |
+//! | `record/order/` | no: how it voted. A vote that is forgotten can be given twice; without all of it the peer is one that lost its disk, and votes again when its votes are over |
+//! | `never-voted` | no: by the time of a restore its key may have voted |
 //! | `token` | no: a restored peer gets another one |
 //! | `backup.json` | what it is of, and SHA-256 of every file |
 //!

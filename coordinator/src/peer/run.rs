@@ -116,6 +116,7 @@ pub async fn run(
             .map(|(name, key)| (name.clone(), key.0))
             .collect(),
         timing: (&settings.timing).into(),
+        never_voted: folder.never_voted(),
         ..MemberOptions::default()
     };
     let starting = tokio::task::spawn_blocking({

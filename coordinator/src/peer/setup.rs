@@ -125,6 +125,15 @@ impl ApprovalsNeeded {
     }
 }
 
+/// Has a peer that lost its votes vote at its next start. No process may use the folder.
+///
+/// # Errors
+/// [`PeerProcessError`]
+pub fn vote_anew(folder: &Folder) -> Result<(), PeerProcessError> {
+    let _lock = folder.lock()?;
+    Ok(folder::write_private(&folder.never_voted(), b"")?)
+}
+
 /// Makes a peer's folder with its organisation's keys. If the other peers reach it from elsewhere, so does software that may ask it, unless `api_tls` says where. The algorithm
 /// is that of the organisation's approval authority.
 ///
@@ -177,6 +186,7 @@ pub fn init(
         apis: BTreeMap::new(),
         helpers: BTreeMap::new(),
     };
+    folder::write_private(&folder.never_voted(), b"")?;
     // The last file: without it the folder is none.
     settings.write(&folder)?;
     PeerSettings::read(&folder)?;

@@ -287,6 +287,12 @@ impl Federation {
         child.wait().unwrap();
     }
 
+    /// Has a stopped peer vote at its next start, whatever it lost.
+    pub(crate) fn vote_anew(&self, peer: usize) {
+        let mut anew = command(&["peer", "vote-anew"]);
+        success(anew.arg("--dir").arg(&self.peers[peer].dir));
+    }
+
     /// Stops a peer in order.
     pub(crate) fn stop(&mut self, peer: usize) {
         let mut child = self.peers[peer].child.take().unwrap();

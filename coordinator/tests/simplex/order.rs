@@ -69,7 +69,12 @@ async fn three_of_four_go_on_and_the_fourth_catches_up_also_without_its_disk() {
     last = recorded(&federation.submit(1, &alone).await);
     federation.run(3);
     let four = federation.agree(&[0, 1, 2, 3], last).await;
-    // Now another may be away: the one that came back takes part.
+    // It does not know how it voted, and votes when that is over. Then another may be away: the one that came back takes part, and nobody blames it.
+    let back = federation.until(3, |it| it.votes).await;
+    assert!(!back.votes_lost);
+    for peer in 0..3 {
+        assert_eq!(federation.status(peer).await.accused, []);
+    }
     federation.stop(0);
     let part = federation.registration(2, "part");
     last = recorded(&federation.submit(3, &part).await);
@@ -85,4 +90,35 @@ async fn three_of_four_go_on_and_the_fourth_catches_up_also_without_its_disk() {
     let end = federation.registration(0, "end");
     last = recorded(&federation.submit(0, &end).await);
     federation.agree(&[0, 1, 2, 3], last).await;
+}
+
+#[tokio::test]
+async fn two_of_four_that_lost_their_votes_wait_until_their_operators_decide() {
+    let mut federation = Federation::start(4);
+    let first = federation.registration(0, "first");
+    let height = recorded(&federation.submit(0, &first).await);
+    let before = federation.agree(&[0, 1, 2, 3], height).await;
+    // All stop, so that no other remembers a vote of theirs that is not final.
+    for peer in 0..4 {
+        federation.kill(peer);
+    }
+    for peer in [2, 3] {
+        std::fs::remove_dir_all(federation.peers[peer].dir.join("record")).unwrap();
+    }
+    for peer in 0..4 {
+        federation.run(peer);
+    }
+    // What is final already they get, and no more becomes final.
+    assert_eq!(federation.agree(&[0, 1, 2, 3], height).await, before);
+    for peer in [2, 3] {
+        let waits = federation.status(peer).await;
+        assert!(waits.votes_lost && !waits.votes, "{waits:?}");
+        federation.stop(peer);
+        federation.vote_anew(peer);
+        federation.run(peer);
+        assert!(!federation.status(peer).await.votes_lost);
+    }
+    let again = federation.registration(1, "again");
+    let last = recorded(&federation.submit(2, &again).await);
+    assert_ne!(federation.agree(&[0, 1, 2, 3], last).await, before);
 }

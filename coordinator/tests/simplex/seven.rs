@@ -94,10 +94,11 @@ async fn five_go_on_without_two_and_one_without_its_disk_stands_in_for_a_third()
     let five = federation.agree(&HONEST, last).await;
     assert_ne!(five, together);
 
-    // One of the two has lost its disk. A third dies: only with that one there is a quorum again.
+    // One of the two has lost its disk. When its votes are over a third dies: only with that one there is a quorum again.
     std::fs::remove_dir_all(federation.peers[6].dir.join("record")).unwrap();
-    federation.kill(4);
     federation.run(6);
+    federation.until(6, |it| it.votes).await;
+    federation.kill(4);
     let again = federation.registration(0, "again");
     last = recorded(&federation.submit(1, &again).await);
     let agreed = federation.agree(&[0, 1, 2, 3, 6], last).await;

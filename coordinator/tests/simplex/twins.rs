@@ -132,6 +132,7 @@ pub(crate) fn order_as(federation: &Federation, peer: usize) -> (Ordering, mpsc:
         helpers: Vec::new(),
         listen: own.listen,
         folder: process.dir.join("record/order"),
+        never_voted: folder.never_voted(),
         delivered: 0,
         timing: Timing::default(),
     };

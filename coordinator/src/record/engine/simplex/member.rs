@@ -62,6 +62,8 @@ pub struct MemberOptions {
     /// Peers that order now, as somebody said: a newcomer calls them, for those of the genesis may all have left. They are believed nothing, what they send is certified from
     /// the genesis on.
     pub helpers: Vec<(Identifier, [u8; 32])>,
+    /// The file that says that its keys never voted, made with them: see [`ordering::Settings::never_voted`].
+    pub never_voted: PathBuf,
 }
 
 impl std::fmt::Debug for MemberOptions {
@@ -81,6 +83,7 @@ impl Default for MemberOptions {
             answer_within: Duration::from_secs(30),
             revocations: None,
             helpers: Vec::new(),
+            never_voted: PathBuf::new(),
         }
     }
 }
@@ -135,6 +138,8 @@ pub struct MemberStatus {
     pub epoch: u64,
     /// Whether it votes there.
     pub votes: bool,
+    /// Whether it does not because it lost its votes.
+    pub votes_lost: bool,
     /// Why it takes no part any more.
     pub fault: Option<String>,
 }
@@ -215,6 +220,7 @@ impl Member {
             helpers: helpers(&options.helpers, &now),
             listen,
             folder: folder.join("order"),
+            never_voted: options.never_voted.clone(),
             delivered,
             timing: options.timing,
         };
@@ -423,6 +429,7 @@ impl Member {
         MemberStatus {
             epoch: part.epoch,
             votes: part.votes,
+            votes_lost: part.votes_lost,
             height: *self.height.borrow(),
             ordered: self.ordered.load(atomic::Ordering::Acquire),
             fault: fault.or_else(ended),

@@ -77,6 +77,9 @@ pub struct PeerStatusView {
     pub epoch: u64,
     /// Whether it votes in that epoch. One that does not, follows.
     pub votes: bool,
+    /// Whether it does not because it lost its votes: it will when those that it may have given are over.
+    #[serde(default)]
+    pub votes_lost: bool,
     /// The organisations on the record; they order from the next epoch on.
     pub organisations: Vec<Identifier>,
     /// Changes of the organisations that a quorum has not endorsed yet.
