@@ -129,7 +129,9 @@ impl Client {
         storage: Storage,
     ) -> Result<ReceiptView, ClientError> {
         let mut asked = configuration(encryption, storage);
-        asked["dataset"] = json!(dataset);
+        if let Some(asked) = asked.as_object_mut() {
+            asked.insert("dataset".to_owned(), json!(dataset));
+        }
         let change = Change::new(Method::POST, &["datasets"]).with(asked);
         let meant = self.named(dataset);
         self.change(change, |it| {
