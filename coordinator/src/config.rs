@@ -135,7 +135,7 @@ pub struct BodiesConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bodies that stream in or out at the same time; each takes some 20 MiB of memory at most.
+    /// Bodies that stream in or out at the same time, three quarters of them one tenant's at most; each takes some 20 MiB of memory at most.
     pub transfers: usize,
     /// Bytes of the longest body.
     pub body_bytes: u64,
@@ -143,7 +143,7 @@ pub struct Limits {
     pub prepared: usize,
     /// Seconds after which a prepared write or read is given up.
     pub prepared_s: u64,
-    /// Seconds after which a transfer that moves no byte is given up. An upload must bring 4 KiB a second on average, too.
+    /// Seconds after which a transfer, or an answer, that moves no byte is given up. An upload must bring 4 KiB a second on average, too.
     pub idle_s: u64,
     /// Bytes of the local disk that no body may take: the record needs room on the same disk, and stops when it has none.
     pub free_bytes: u64,
@@ -217,14 +217,14 @@ impl Config {
              listen = \"{listen}\"\n\
              \n\
              [limits]\n\
-             # Bodies that stream in or out at the same time; each takes some 20 MiB of memory at most.\n\
+             # Bodies that stream in or out at the same time, three quarters of them one tenant's at most; each takes some 20 MiB of memory at most.\n\
              transfers = {}\n\
              # Bytes of the longest body.\n\
              body_bytes = {}\n\
              # Writes, and reads, that are prepared and wait for their signature (one tenant's: a quarter of them), and for how many seconds they wait.\n\
              prepared = {}\n\
              prepared_s = {}\n\
-             # Seconds after which a transfer that moves no byte is given up. An upload must bring 4 KiB a second on average, too.\n\
+             # Seconds after which a transfer, or an answer, that moves no byte is given up. An upload must bring 4 KiB a second on average, too.\n\
              idle_s = {}\n\
              # Bytes of the disk that no body may take: the record needs room on the same disk, and stops when it has none.\n\
              free_bytes = {}\n\

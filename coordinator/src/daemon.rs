@@ -217,8 +217,9 @@ pub async fn run(
     });
 
     let sweeper = tokio::spawn(sweep(platform.clone(), stop.clone()));
+    let taken_within = Duration::from_secs(config.limits.idle_s);
     let outcome = tokio::select! {
-        () = api::serve(listener, router, stopped(stop.clone())) => Ok(()),
+        () = api::serve(listener, router, taken_within, stopped(stop.clone())) => Ok(()),
         () = late(stop) => {
             tracing::warn!("requests that did not end in time were cut off");
             Ok(())

@@ -212,7 +212,9 @@ impl Exchange {
             operator_key,
             ..
         } = &self.desk;
-        let exported = administrator.export(operator_key.expose(), file).await;
+        let exported = administrator
+            .export(operator_key.expose(), file, None, None)
+            .await;
         exported.map(drop).map_err(refused("export the record"))
     }
 

@@ -65,7 +65,7 @@ pub struct AccessView {
 }
 
 impl AccessView {
-    fn of(key: &AccessKey, access: &Access) -> Self {
+    pub(super) fn of(key: &AccessKey, access: &Access) -> Self {
         let (status, decided_by) = match &access.status {
             AccessStatus::Open => ("open", None),
             AccessStatus::Granted(owner) => ("granted", Some(owner.to_string())),
@@ -136,7 +136,7 @@ fn key_of(dataset: &DatasetName, cursor: &str) -> Result<AccessKey, Problem> {
 #[schema(example = json!({ "role": "reader" }))]
 pub(super) struct AccessBody {
     /// The role.
-    role: Role,
+    pub(super) role: Role,
 }
 
 /// Prepares a request for access: the author asks for itself.

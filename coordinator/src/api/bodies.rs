@@ -102,6 +102,7 @@ pub(super) fn answer(read: ReadStream, trailers: bool) -> Response {
     let bytes = range.as_ref().map_or(read.length, |it| it.end - it.start);
     let (length, whole) = (HeaderValue::from(bytes), read.length);
     let read_id = HeaderValue::from_str(&read.report.read_id.to_string());
+    let tag = Tag::of_body(read.report.version, &read.report.checksum).header();
     let mut response = frames(read, trailers).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -121,6 +122,9 @@ pub(super) fn answer(read: ReadStream, trailers: bool) -> Response {
     );
     if let Ok(timing) = HeaderValue::from_str(&timing) {
         headers.insert(SERVER_TIMING, timing);
+    }
+    if let Some(tag) = tag {
+        headers.insert(header::ETAG, tag);
     }
     if let Ok(read_id) = read_id {
         headers.insert("x-read-id", read_id);

@@ -17,13 +17,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::conditional::{Tag, may_change};
+use super::conditional::{Tag, may_change, with_tag};
 use super::page::Asked;
 use super::views::ReceiptView;
 use super::{Api, Problem, Tenant, json};
 use crate::record::{
     Author, DatasetConfigure, DatasetCreate, DatasetName, Encryption, Erase, Identifier,
-    PermissionEntry, PermissionSet, Role, Storage, Transaction, UnsignedTransaction, UserName,
+    PermissionEntry, PermissionSet, Receipt, Role, Storage, Transaction, UnsignedTransaction,
+    UserName,
 };
 
 const MAX_JSON: usize = 64 * 1024;
@@ -83,11 +84,21 @@ pub(super) async fn prepared(
     let unsigned = api.platform.prepare_change(author, transaction);
     if matches!(unsigned.author, Author::Managed(_)) {
         signing(caller, &unsigned);
-        let receipt: ReceiptView = api.platform.submit_managed(unsigned).await?.into();
-        return Ok((StatusCode::CREATED, Extension(Settled), Json(receipt)).into_response());
+        return Ok(settled(api, api.platform.submit_managed(unsigned).await?));
     }
     let view = ChangeView::of(&unsigned);
     Ok((StatusCode::ACCEPTED, Json(view)).into_response())
+}
+
+/// What became of a transaction, with the tag of what it changed.
+pub(super) fn settled(api: &Api, receipt: Receipt) -> Response {
+    let record = api.platform.record();
+    let tag = record.with_state(|state| Tag::of_receipt(state, &receipt));
+    let view = Json(ReceiptView::from(receipt));
+    with_tag(
+        tag.as_ref(),
+        (StatusCode::CREATED, Extension(Settled), view),
+    )
 }
 
 /// The record shows that the platform signed; at whose request is in its log alone.

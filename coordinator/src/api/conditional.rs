@@ -3,29 +3,75 @@
 //! A tag names a state of the record, so it is the same at every platform and after every restart. Whoever changes something says
 //! with `If-Match` which state it has seen; the record itself refuses a write, a link or permissions that do not come next, so
 //! that nothing is lost between the look and the change either.
+//!
+//! A document has two of them. Its own changes with every write, erasure and rewrap. That of `content` names the body of one version, which never
+//! changes; where it is the latest version's, `If-Match` and `If-None-Match` of a change take it in the place of the document's, so that what
+//! was fetched can be written back.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 
 use super::Problem;
-use crate::record::{Dataset, DocumentName, LinkVersion, Permissions, State};
+use crate::record::{
+    Dataset, DocumentName, DocumentVersion, Event, LinkVersion, Permissions, Receipt, State,
+};
 
 /// Bytes of a hash that tell apart the few states of one document.
 const SHORT: usize = 8;
+/// Hexadecimal digits of a body's checksum that name it.
+const OF_CHECKSUM: usize = 32;
 
 /// Names a state of something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tag(String);
+pub(super) struct Tag {
+    text: String,
+    /// What names it as well for who changes it: the body of a document's latest version.
+    body: Option<String>,
+}
 
 impl Tag {
+    fn new(text: impl std::fmt::Display) -> Self {
+        let text = format!("\"{text}\"");
+        Self { text, body: None }
+    }
+
     pub(super) fn of_dataset(dataset: &Dataset, permissions: Option<&Permissions>) -> Self {
         let permissions = permissions.map_or(0, |it| it.version);
-        Self(format!("\"{}.{permissions}\"", dataset.version))
+        Self::new(format_args!("{}.{permissions}", dataset.version))
     }
 
     pub(super) fn of_permissions(permissions: &Permissions) -> Self {
-        Self(format!("\"{}\"", permissions.version))
+        Self::new(permissions.version)
+    }
+
+    /// Of a version's body as it is served. `checksum` is that of what is stored, hexadecimal: one body never has two.
+    pub(super) fn of_body(version: u64, checksum: &str) -> Self {
+        let short = checksum.get(..OF_CHECKSUM).unwrap_or(checksum);
+        Self::new(format_args!("v{version}.{short}"))
+    }
+
+    /// The same of a version on the record, unless it is erased.
+    pub(super) fn of_version(number: u64, version: &DocumentVersion) -> Option<Self> {
+        version.content.as_ref()?;
+        Some(Self::of_body(number, &hex::encode(version.checksum)))
+    }
+
+    /// Of what a transaction has changed, in the state that it left, where that is known for certain.
+    pub(super) fn of_receipt(state: &State, receipt: &Receipt) -> Option<Self> {
+        match receipt.events.as_slice() {
+            [Event::Linked { version, .. } | Event::PermissionsChanged { version, .. }] => {
+                Some(Self::new(version))
+            }
+            [Event::DatasetConfigured { dataset, version }, ..] => {
+                let (found, permissions) = (state.dataset(dataset)?, state.permissions(dataset)?);
+                let is_new = found.version == 1 && permissions.version == 1;
+                let is_theirs = found.version == *version
+                    && (is_new || permissions.changed_ms < receipt.time_ms);
+                is_theirs.then(|| Self::of_dataset(found, Some(permissions)))
+            }
+            _ => None,
+        }
     }
 
     /// Of a document, if there is one. Erasures of versions and rewraps change rows and make no version, so the rows are in it, too.
@@ -42,37 +88,95 @@ impl Tag {
         let rows = rows.finalize();
         let short = rows.get(..SHORT).unwrap_or_default();
         let erased = if document.erased { ".erased" } else { "" };
-        Some(Self(format!(
-            "\"{}.{}{erased}.{}\"",
+        let mut tag = Self::new(format_args!(
+            "{}.{}{erased}.{}",
             document.latest,
             document.changed_ms,
             hex::encode(short)
-        )))
+        ));
+        let latest = state.version(&name.version(document.latest));
+        let body = latest.and_then(|latest| Self::of_version(document.latest, latest));
+        tag.body = body.map(|body| body.text);
+        Some(tag)
     }
 
     /// As a header's value.
     pub(super) fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.0).ok()
+        HeaderValue::from_str(&self.text).ok()
     }
 
     pub(super) fn of_link(link: &LinkVersion) -> Self {
-        Self(format!("\"{}\"", link.version))
+        Self::new(link.version)
     }
+
+    /// Whether it is among those that the caller names, which is not so of a weak one.
+    fn is_among(&self, tags: &[String]) -> bool {
+        let mut tags = tags.iter();
+        tags.any(|it| it == "*" || *it == self.text || self.body.as_ref() == Some(it))
+    }
+
+    /// Whether the caller has seen it already.
+    fn is_seen(&self, headers: &HeaderMap) -> bool {
+        let same = |it: &String| it == "*" || it.trim_start_matches("W/") == self.text;
+        let seen = list(headers, &header::IF_NONE_MATCH);
+        seen.is_some_and(|seen| seen.iter().any(same))
+    }
+}
+
+/// An answer with the tag of what it is about, if that is known.
+pub(super) fn with_tag(tag: Option<&Tag>, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    if let Some(value) = tag.and_then(Tag::header) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
 }
 
 /// An answer with its tag, or only the tag if the caller has the same state already.
 pub(super) fn tagged(tag: &Tag, headers: &HeaderMap, answer: impl IntoResponse) -> Response {
-    let seen = list(headers, &header::IF_NONE_MATCH);
-    let same = |it: &&str| *it == "*" || it.trim_start_matches("W/") == tag.0;
-    let mut response = if seen.is_some_and(|seen| seen.iter().any(|it| same(&it.as_str()))) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        answer.into_response()
-    };
-    if let Some(value) = tag.header() {
-        response.headers_mut().insert(header::ETAG, value);
+    match tag.is_seen(headers) {
+        true => with_tag(Some(tag), StatusCode::NOT_MODIFIED),
+        false => with_tag(Some(tag), answer),
     }
-    response
+}
+
+/// What the conditions of a request for a body come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BodyWanted {
+    /// Nothing: the caller has it.
+    No,
+    /// All of it, for a part would not go with the parts that the caller has.
+    Whole,
+    /// What it asks for.
+    AsAsked,
+}
+
+/// Holds the conditions of a request for a body against it, in the order of RFC 9110 section 13.2.2.
+///
+/// # Errors
+///
+/// 412 with the code `precondition-failed`.
+pub(super) fn wanted(headers: &HeaderMap, tag: &Tag) -> Result<BodyWanted, Problem> {
+    if list(headers, &header::IF_MATCH).is_some_and(|tags| !tag.is_among(&tags)) {
+        return failed("the version that would be read is not the one that `If-Match` names");
+    }
+    if tag.is_seen(headers) {
+        return Ok(BodyWanted::No);
+    }
+    // A date is no tag: there is nothing to hold it against.
+    let if_range = headers.get(header::IF_RANGE);
+    match if_range.is_some_and(|it| it.as_bytes() != tag.text.as_bytes()) {
+        true => Ok(BodyWanted::Whole),
+        false => Ok(BodyWanted::AsAsked),
+    }
+}
+
+fn failed<T>(detail: &str) -> Result<T, Problem> {
+    Err(Problem::new(
+        StatusCode::PRECONDITION_FAILED,
+        "precondition-failed",
+        detail,
+    ))
 }
 
 /// Whether a change may be made, which finds `present`: nothing, or something in this state. It is not looked for if no header names a
@@ -92,15 +196,9 @@ pub(super) fn may_change(
     }
     let present = present();
     let is_among = |tags: &[String]| {
-        let is_it = |tag: &Tag| tags.iter().any(|it| it == "*" || *it == tag.0);
-        present.as_ref().is_some_and(is_it)
-    };
-    let failed = |detail: &str| {
-        Err(Problem::new(
-            StatusCode::PRECONDITION_FAILED,
-            "precondition-failed",
-            detail,
-        ))
+        present
+            .as_ref()
+            .is_some_and(|present| present.is_among(tags))
     };
     if expected.is_some_and(|tags| !is_among(&tags)) {
         return failed(
@@ -137,7 +235,7 @@ mod tests {
 
     #[test]
     fn changes_are_made_to_the_state_that_was_seen() {
-        let tag = Tag("\"3.7\"".to_owned());
+        let mut tag = Tag::new("3.7");
         let ask = |name: HeaderName, value: &str, present: Option<&Tag>| {
             may_change(&headers(name, value), || present.cloned()).is_ok()
         };
@@ -156,11 +254,51 @@ mod tests {
         assert!(!ask(header::IF_NONE_MATCH, "*", Some(&tag)));
         assert!(ask(header::IF_NONE_MATCH, "*", None));
         assert!(ask(header::IF_NONE_MATCH, "\"3.8\"", Some(&tag)));
+        // The latest body's is as good.
+        let body = "\"v3.00\"";
+        assert!(!ask(header::IF_MATCH, body, Some(&tag)));
+        tag.body = Some(body.to_owned());
+        assert!(ask(header::IF_MATCH, body, Some(&tag)));
+        assert!(!ask(header::IF_NONE_MATCH, body, Some(&tag)));
+        let seen = tagged(&tag, &headers(header::IF_NONE_MATCH, body), "state");
+        assert_eq!(
+            seen.status(),
+            StatusCode::OK,
+            "whoever has a body has no list"
+        );
+    }
+
+    #[test]
+    fn a_body_is_sent_to_whoever_has_another_one() {
+        let tag = Tag::of_body(3, &"5a".repeat(32));
+        assert_eq!(tag.text, format!("\"v3.{}\"", "5a".repeat(16)));
+        let ask = |name: HeaderName, value: &str| wanted(&headers(name, value), &tag).ok();
+        let (own, other) = (tag.text.as_str(), "\"v2.5a\"");
+        let weak = format!("W/{own}");
+        for (name, value, expected) in [
+            (header::IF_NONE_MATCH, own, Some(BodyWanted::No)),
+            (header::IF_NONE_MATCH, &weak, Some(BodyWanted::No)),
+            (header::IF_NONE_MATCH, "*", Some(BodyWanted::No)),
+            (header::IF_NONE_MATCH, other, Some(BodyWanted::AsAsked)),
+            (header::IF_MATCH, own, Some(BodyWanted::AsAsked)),
+            (header::IF_MATCH, other, None),
+            (header::IF_MATCH, &weak, None),
+            (header::IF_RANGE, own, Some(BodyWanted::AsAsked)),
+            (header::IF_RANGE, other, Some(BodyWanted::Whole)),
+            (header::IF_RANGE, &weak, Some(BodyWanted::Whole)),
+            (
+                header::IF_RANGE,
+                "Sun, 22 Nov 2026 00:00:00 GMT",
+                Some(BodyWanted::Whole),
+            ),
+        ] {
+            assert_eq!(ask(name.clone(), value), expected, "{name}: {value}");
+        }
     }
 
     #[test]
     fn who_has_the_state_gets_no_body() {
-        let tag = Tag("\"3\"".to_owned());
+        let tag = Tag::new("3");
         let status = |headers: &HeaderMap| tagged(&tag, headers, "state").status();
         assert_eq!(status(&HeaderMap::new()), StatusCode::OK);
         assert_eq!(

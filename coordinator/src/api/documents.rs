@@ -15,12 +15,12 @@ use super::auth::Caller;
 use super::bodies::{
     WriteQuery, answer, answer_to_body, range_of, store, trace_of, wants_trailers,
 };
-use super::conditional::{Tag, tagged};
+use super::conditional::{Tag, tagged, with_tag};
 use super::page::{Asked, NumberPageQuery, PageQuery, limit, part};
 use super::views::{DocumentView, Page, PreparedView, ReceiptView, VersionView};
 use super::{Api, Problem, Tenant, json, record};
 use crate::platform::{CommitRead, EndToEndRequest, ReadReport, ReadRequest};
-use crate::record::{DatasetName, DocumentName, Identifier, UserName};
+use crate::record::{DatasetName, DocumentName, Identifier, Transaction, UserName};
 
 const MAX_JSON: usize = 16 * 1024;
 
@@ -108,17 +108,22 @@ pub(super) async fn prepare_write(
 /// Puts a prepared upload onto the record, with its author's signature.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/uploads/{id}", tag = "documents", operation_id = "commit_upload",
     request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
-    responses((status = 201, body = ReceiptView)))]
+    responses((status = 201, body = ReceiptView, headers(("ETag" = String, description = "The body's, as `content` has it.")))))]
 pub(super) async fn commit_write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
-) -> Result<(StatusCode, Json<ReceiptView>), Problem> {
+) -> Result<Response, Problem> {
     let signed = record::signed(&caller, request.into_body()).await?;
+    let tag = match signed.transaction() {
+        Transaction::Write(it) => Some(Tag::of_body(it.version, &hex::encode(it.checksum))),
+        _ => None,
+    };
     let receipt = api.platform.commit_write(&tenant, id, signed).await?;
-    Ok((StatusCode::CREATED, Json(receipt.into())))
+    let view = (StatusCode::CREATED, Json(ReceiptView::from(receipt)));
+    Ok(with_tag(tag.as_ref(), view))
 }
 
 /// Gives up a prepared upload; its body is removed.
@@ -224,6 +229,7 @@ impl ReadBody {
         (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
             ("Server-Timing" = String, description = "What the read's phases took, as far as it was known before the first byte."),
             ("x-read-id" = String, description = "Names the read: `reads/{id}` tells of it."),
+            ("ETag" = String, description = "The body's: of this version for ever."),
             ("Accept-Ranges" = String, description = "`bytes`."))),
         (status = 206, description = "The bytes that were asked for.", content_type = "application/octet-stream",
             headers(("Content-Range" = String, description = "Which bytes of how many."))),

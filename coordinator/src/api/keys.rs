@@ -21,7 +21,7 @@ use crate::record::Identifier;
 
 const MAX_JSON: usize = 4 * 1024;
 
-/// The tenant's API keys, those that ended within the last 90 days included, the oldest first; without the keys themselves.
+/// The tenant's API keys, those that ended within the last 90 days included (the last 1000 of them), the oldest first; without the keys themselves.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "list_keys", params(KeyPageQuery),
     responses((status = 200, body = Page<KeyRecord>)))]
 pub(super) async fn list(

@@ -38,7 +38,7 @@ pub struct EndView {
 }
 
 impl EndView {
-    fn of(name: &VersionName) -> Self {
+    pub(crate) fn of(name: &VersionName) -> Self {
         Self {
             tenant: Some(name.tenant.clone()),
             dataset: name.dataset.clone(),

@@ -17,15 +17,19 @@ use super::auth::{AuthError, Caller, Scope};
 use super::bodies::{
     WriteQuery, answer, answer_to_body, range_of, store, trace_of, wants_trailers,
 };
-use super::changes::{Settled, signing};
+use super::changes::{Settled, settled, signing};
+use super::conditional::{BodyWanted, Tag, wanted, with_tag};
 use super::page::Asked;
 use super::record::elsewhere;
 use super::views::ReceiptView;
 use super::{Api, Problem, Tenant, bounded};
 use crate::platform::{
-    CommitRead, ManagedKeyError, PlatformError, PreparedTransaction, ReadRequest,
+    CommitRead, ManagedKeyError, PlatformError, PreparedTransaction, ReadRequest, now_ms,
 };
-use crate::record::{DatasetName, Identifier, MAX_TRANSACTION, Transaction, UserName, VersionName};
+use crate::record::{
+    DatasetName, DocumentName, Identifier, MAX_TRANSACTION, RecordError, Rejection, Role,
+    Transaction, UserName,
+};
 
 /// Puts a transaction onto the record that the platform signs for a user whose key it keeps.
 ///
@@ -55,8 +59,8 @@ pub(super) async fn submit(
     let user = managed(&api, &caller, &tenant, Some(user))?;
     let unsigned = api.platform.prepare_change(user, transaction);
     signing(&caller, &unsigned);
-    let receipt: ReceiptView = api.platform.submit_managed(unsigned).await?.into();
-    Ok((StatusCode::CREATED, Extension(Settled), Json(receipt)).into_response())
+    let receipt = api.platform.submit_managed(unsigned).await?;
+    Ok(settled(&api, receipt))
 }
 
 /// The user for whom the platform signs, if it is one.
@@ -75,8 +79,8 @@ pub(super) fn managed(
         .record()
         .with_state(|state| state.user(&user).is_some());
     if !known {
-        let unknown = crate::record::Rejection::UnknownUser(user);
-        return Err(PlatformError::from(crate::record::RecordError::from(unknown)).into());
+        let unknown = Rejection::UnknownUser(user);
+        return Err(PlatformError::from(RecordError::from(unknown)).into());
     }
     if !api.platform.is_managed(&user) {
         return Err(PlatformError::from(ManagedKeyError::NotManaged(user)).into());
@@ -111,7 +115,7 @@ type DocumentPath = Path<(String, Identifier, Identifier)>;
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
     request_body(content_type = "application/octet-stream", description = "The document."),
-    responses((status = 201, body = WrittenView)))]
+    responses((status = 201, body = WrittenView, headers(("ETag" = String, description = "The body's, as `GET` has it.")))))]
 pub(super) async fn write(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -130,7 +134,11 @@ pub(super) async fn write(
         Ok(prepared) => commit(&api, &caller, &tenant, prepared).await,
         Err(problem) => Err(problem),
     };
-    let created = written.map(|view| (StatusCode::CREATED, Extension(Settled), Json(view)));
+    let created = written.map(|view| {
+        let tag = Tag::of_body(view.version, &view.checksum);
+        let view = (StatusCode::CREATED, Extension(Settled), Json(view));
+        with_tag(Some(&tag), view)
+    });
     answer_to_body(created, rest).await
 }
 
@@ -180,17 +188,23 @@ pub(super) struct ReadQuery {
 /// Reads a document for a user whose key the platform keeps, and streams it.
 ///
 /// The read is on the record before a byte of the document leaves. An answer that breaks off is no document: `reads/{id}` of `x-read-id` says
-/// why. Users with keys of their own take `reads`.
+/// why. With the `ETag` of an earlier one in `If-None-Match` nothing is read, and nothing comes onto the record, unless there is another body now.
+/// Users with keys of their own take `reads`.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
     operation_id = "read_content", params(ReadQuery,
-        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`.")),
+        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`."),
+        ("If-Range" = Option<String>, Header, description = "An `ETag`: the whole body comes unless it is still this one."),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag`: 304 if it is still this body."),
+        ("If-Match" = Option<String>, Header, description = "An `ETag`: 412 unless it is still this body.")),
     responses(
         (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
             ("Server-Timing" = String, description = "What the read's phases took."),
             ("x-read-id" = String, description = "Names the read: `reads/{id}` tells of it."),
+            ("ETag" = String, description = "The body's: of this version for ever."),
             ("Accept-Ranges" = String, description = "`bytes`."))),
         (status = 206, description = "The bytes that were asked for.", content_type = "application/octet-stream",
             headers(("Content-Range" = String, description = "Which bytes of how many."))),
+        (status = 304, description = "It is the body of `If-None-Match`."),
         (status = 416, description = "The document has no such bytes; `Content-Range` has its length.")))]
 pub(super) async fn read(
     State(api): State<Arc<Api>>,
@@ -200,50 +214,143 @@ pub(super) async fn read(
     Asked(query): Asked<ReadQuery>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let dataset = DatasetName {
+    let name = DocumentName {
         tenant: tenant.clone(),
         dataset,
+        document,
     };
     if request.method() == Method::HEAD {
-        return head(&api, &dataset, &document, query.version);
+        return head(&api, &name, query.version, request.headers());
     }
-    let reader = managed(&api, &caller, &tenant, query.reader)?;
-    let headers: &HeaderMap = request.headers();
-    let (range, trace) = (range_of(headers)?, trace_of(headers));
-    let trailers = wants_trailers(headers);
-    let prepared = api.platform.prepare_read(ReadRequest {
+    content(&api, &caller, &tenant, name, query, request.headers()).await
+}
+
+/// The same of another tenant's document, which is open to a user of this one whose key the platform keeps.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
+    operation_id = "read_shared_content", params(ReadQuery,
+        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`."),
+        ("If-Range" = Option<String>, Header, description = "An `ETag`: the whole body comes unless it is still this one."),
+        ("If-None-Match" = Option<String>, Header, description = "An `ETag`: 304 if it is still this body."),
+        ("If-Match" = Option<String>, Header, description = "An `ETag`: 412 unless it is still this body.")),
+    responses(
+        (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
+            ("Server-Timing" = String, description = "What the read's phases took."),
+            ("x-read-id" = String, description = "Names the read: `reads/{id}` of the reader's tenant tells of it."),
+            ("ETag" = String, description = "The body's: of this version for ever."),
+            ("Accept-Ranges" = String, description = "`bytes`."))),
+        (status = 206, description = "The bytes that were asked for.", content_type = "application/octet-stream",
+            headers(("Content-Range" = String, description = "Which bytes of how many."))),
+        (status = 304, description = "It is the body of `If-None-Match`."),
+        (status = 416, description = "The document has no such bytes; `Content-Range` has its length.")))]
+pub(super) async fn read_shared(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, tenant, dataset, document)): Path<(String, Identifier, Identifier, Identifier)>,
+    Asked(query): Asked<ReadQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = DocumentName {
+        tenant,
         dataset,
         document,
-        version: query.version,
+    };
+    if request.method() == Method::HEAD {
+        let reader = UserName {
+            tenant: own,
+            user: caller.acting(query.reader)?,
+        };
+        let dataset = name.dataset_name();
+        let record = api.platform.record();
+        if !record.with_state(|state| state.allows(&reader, &dataset, Role::Reader)) {
+            return Err(Problem::not_found());
+        }
+        return head(&api, &name, query.version, request.headers());
+    }
+    content(&api, &caller, &own, name, query, request.headers()).await
+}
+
+/// A document, of whichever tenant, for a managed user of this one.
+async fn content(
+    api: &Api,
+    caller: &Caller,
+    own: &Identifier,
+    name: DocumentName,
+    query: ReadQuery,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let reader = managed(api, caller, own, query.reader)?;
+    let (mut range, trace) = (range_of(headers)?, trace_of(headers));
+    let trailers = wants_trailers(headers);
+    let mut version = query.version;
+    // Whoever may not read it gets the refusal, whatever the conditions.
+    if let Some((number, tag)) = readable(api, &reader, &name, version) {
+        match wanted(headers, &tag)? {
+            BodyWanted::No => return Ok(with_tag(Some(&tag), not_modified())),
+            BodyWanted::Whole => range = None,
+            BodyWanted::AsAsked => {}
+        }
+        // The conditions were held against this one.
+        version = Some(number);
+    }
+    let prepared = api.platform.prepare_read(ReadRequest {
+        dataset: name.dataset_name(),
+        document: name.document,
+        version,
         reader,
     })?;
-    signing(&caller, &prepared.transaction);
+    signing(caller, &prepared.transaction);
     let commit = CommitRead {
         signed: api.platform.sign_managed(prepared.transaction).await?,
         range,
         trace,
     };
-    let read = api
-        .platform
-        .commit_read(&tenant, prepared.id, commit)
-        .await?;
+    let read = api.platform.commit_read(own, prepared.id, commit).await?;
     Ok(answer(read, trailers))
+}
+
+/// The version that a read would be of, if the record would accept it now.
+fn readable(
+    api: &Api,
+    reader: &UserName,
+    name: &DocumentName,
+    version: Option<u64>,
+) -> Option<(u64, Tag)> {
+    api.platform.record().with_state(|state| {
+        let number = version.unwrap_or(state.document(name)?.latest);
+        let version = name.version(number);
+        if !state.may_read(reader, &version, now_ms()) {
+            return None;
+        }
+        Some((number, Tag::of_version(number, state.version(&version)?)?))
+    })
+}
+
+fn not_modified() -> impl IntoResponse {
+    let headers = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    (StatusCode::NOT_MODIFIED, headers)
 }
 
 /// What the record says of a version, without a read of it.
 fn head(
     api: &Api,
-    dataset: &DatasetName,
-    document: &Identifier,
+    name: &DocumentName,
     version: Option<u64>,
+    conditions: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let name = dataset.document(document.clone());
     let found = api.platform.record().with_state(|state| {
-        let latest = state.document(&name)?.latest;
-        let name: VersionName = name.version(version.unwrap_or(latest));
-        state.version(&name).cloned()
+        let number = version.unwrap_or(state.document(name)?.latest);
+        let version = state.version(&name.version(number))?;
+        Some((number, version.clone()))
     });
-    let version = found.ok_or_else(Problem::not_found)?;
+    let (number, version) = found.ok_or_else(Problem::not_found)?;
+    let Some(tag) = Tag::of_version(number, &version) else {
+        let erased = Rejection::Erased(name.version(number).to_string());
+        return Err(PlatformError::from(RecordError::from(erased)).into());
+    };
+    if wanted(conditions, &tag)? == BodyWanted::No {
+        return Ok(with_tag(Some(&tag), not_modified()));
+    }
     let kind = version.content_type.as_deref();
     let kind = kind.and_then(|kind| HeaderValue::from_str(kind).ok());
     let headers = [
@@ -255,5 +362,5 @@ fn head(
         (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok(headers.into_response())
+    Ok(with_tag(Some(&tag), headers))
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::{Extension, Json};
 use uuid::Uuid;
 
 use super::auth::Caller;
 use super::changes::{Settled, signing};
-use super::conditional::{Tag, may_change};
+use super::conditional::{Tag, may_change, with_tag};
 use super::managed::{WrittenView, managed};
 use super::parts::{WholeBody, own};
 use super::{Api, Problem, Tenant, json};
@@ -39,7 +39,7 @@ impl From<WrittenParts> for WrittenView {
         ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
         ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
     request_body = WholeBody, responses((status = 201, body = WrittenView,
-        headers(("ETag" = String, description = "The document's state, if nobody has changed it since.")))))]
+        headers(("ETag" = String, description = "The body's, as `content` has it.")))))]
 pub(super) async fn complete(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
@@ -61,15 +61,8 @@ pub(super) async fn complete(
     }
     let signing = move |unsigned: &UnsignedTransaction| signing(&caller, unsigned);
     let written = platform.write_parts(&tenant, id, whole, signing).await?;
-    let version = written.version;
     let view = WrittenView::from(written);
-    let mut answer = (StatusCode::CREATED, Extension(Settled), Json(view)).into_response();
-    let tag = platform.record().with_state(|state| {
-        let is_latest = state.document(&document)?.latest == version;
-        is_latest.then(|| Tag::of_document(state, &document))?
-    });
-    if let Some(value) = tag.and_then(|tag| tag.header()) {
-        answer.headers_mut().insert(header::ETAG, value);
-    }
-    Ok(answer)
+    let tag = Tag::of_body(view.version, &view.checksum);
+    let answer = (StatusCode::CREATED, Extension(Settled), Json(view));
+    Ok(with_tag(Some(&tag), answer))
 }

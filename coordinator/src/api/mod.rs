@@ -68,8 +68,9 @@ pub use self::owned::{ErasedView, ErasureView, ErasuresView, NotErased, OwnedDoc
 pub use self::parts::PartsView;
 pub use self::problem::Problem;
 pub use self::proofs::{ConsistencyView, ProofView};
+pub use self::record::HealthView;
 pub use self::rewraps::{PendingRewrapView, RewrapStepView, RewrapView};
-pub use self::serve::{CallerKey, serve, serve_tls};
+pub use self::serve::{CallerKey, TAKEN_WITHIN, serve, serve_tls};
 pub use self::views::{
     AuthorityView, CertificateView, ClientView, ClientsView, ClusterView, DatasetView,
     DocumentView, IssuedKeyView, Page, PeerView, PermissionsView, PreparedView, ReceiptView,
@@ -224,6 +225,7 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(WRITE), routes!(documents::discard_write)),
         (once_for(WRITE), routes!(managed::write)),
         (for_scopes(READ), routes!(managed::read)),
+        (for_scopes(READ), routes!(managed::read_shared)),
         (once_for(WRITE), routes!(parts::begin)),
         (for_scopes(WRITE), routes!(parts::list)),
         (for_scopes(WRITE), routes!(parts::status)),
@@ -241,6 +243,8 @@ fn door_table() -> Vec<(Door, Described)> {
         (for_scopes(READ), routes!(shared::versions)),
         (prepares(READ), routes!(shared::prepare_read)),
         (for_scopes(READ), routes!(shared::prove)),
+        (for_scopes(READ), routes!(shared::asked)),
+        (prepares(READ), routes!(shared::ask)),
         (for_scopes(READ), routes!(rewraps::list)),
         (prepares(MANAGE), routes!(rewraps::prepare)),
         (for_scopes(MANAGE), routes!(rewraps::commit)),

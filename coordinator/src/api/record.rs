@@ -6,14 +6,15 @@ use axum::Extension;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 
 use super::auth::{AuthError, Caller, Scope};
+use super::changes::settled;
 use super::conditional::{Tag, tagged};
 use super::page::{Asked, PageQuery, limit, part};
 use super::views::{ClusterView, DatasetView, Page, PeerView, ReceiptView, StatusView};
@@ -49,15 +50,15 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// How the record is.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({ "status": "ok", "peers": 3, "peers_working": 3 }))]
-pub(super) struct HealthView {
+pub struct HealthView {
     /// `ok` or `record-halted`.
-    status: String,
+    pub status: String,
     /// The organisations' peers.
-    peers: usize,
+    pub peers: usize,
     /// Those that take part.
-    peers_working: usize,
+    pub peers_working: usize,
 }
 
 /// How the platform, its record and its clusters are.
@@ -104,13 +105,14 @@ pub(super) async fn status(
 /// for the rest.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/transactions", tag = "record", operation_id = "submit_transaction",
     request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
-    responses((status = 201, body = ReceiptView)))]
+    responses((status = 201, body = ReceiptView, headers(("ETag" = String, description = "The new state of the dataset, the permissions or \
+        the link, if the transaction was about one.")))))]
 pub(super) async fn submit(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<(StatusCode, Json<ReceiptView>), Problem> {
+) -> Result<Response, Problem> {
     let signed = signed(&caller, request.into_body()).await?;
     let needed = Scope::of(signed.transaction());
     if !caller.scopes.contains(needed) {
@@ -125,8 +127,7 @@ pub(super) async fn submit(
     {
         return Err(Problem::not_found());
     }
-    let receipt = api.platform.submit(signed).await?;
-    Ok((StatusCode::CREATED, Json(receipt.into())))
+    Ok(settled(&api, api.platform.submit(signed).await?))
 }
 
 /// Whether a user's transaction is about another tenant's things.
@@ -143,14 +144,14 @@ pub(super) fn elsewhere(transaction: &Transaction, tenant: &Identifier) -> bool 
         Transaction::DatasetConfigure(it) => &it.tenant,
         Transaction::PermissionSet(it) => &it.tenant,
         Transaction::PermissionAdd(it) | Transaction::PermissionRemove(it) => &it.tenant,
-        Transaction::AccessRequest(it) => &it.tenant,
         Transaction::AccessGrant(it) | Transaction::AccessDecline(it) => &it.tenant,
         Transaction::Write(it) => &it.tenant,
         Transaction::Link(it) => &it.tenant,
         Transaction::Read(it) => &it.tenant,
         Transaction::Erase(it) => &it.tenant,
         Transaction::Rewrap(it) => &it.tenant,
-        Transaction::UserRotateKey(_) => return false,
+        // Anybody may ask anybody.
+        Transaction::UserRotateKey(_) | Transaction::AccessRequest(_) => return false,
         // An organisation registers a tenant that does not exist yet.
         Transaction::OrganisationEndorse(_)
         | Transaction::OrganisationWithdraw(_)
@@ -238,10 +239,18 @@ pub(super) async fn export(State(api): State<Arc<Api>>) -> Result<Response, Prob
         .await
         .map_err(PlatformError::from)?;
     let file = tokio::fs::File::open(&path).await.map_err(internal)?;
+    let length = file.metadata().await.map_err(internal)?.len();
     // The open file stays readable when its name goes.
     drop(dir);
     let body = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024));
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        ),
+        (header::CONTENT_LENGTH, HeaderValue::from(length)),
+    ];
+    Ok((headers, body).into_response())
 }
 
 /// What the record says about something of the tenant's, or about all of the tenant: each row with its proof.

@@ -4,19 +4,26 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::changes::{Settled, signing};
 use super::page::{Asked, limit};
 use super::views::{PreparedView, ReceiptView};
 use super::{Api, Problem, Tenant, json, record};
-use crate::platform::{RewrapRequest, RewrapStep};
-use crate::record::{DatasetName, DocumentVersion, Encryption, Identifier, KeyWrapping, UserName};
+use crate::platform::{PlatformError, PreparedTransaction, RewrapRequest, RewrapStep};
+use crate::record::{
+    Author, DatasetName, DocumentVersion, Encryption, Identifier, KeyWrapping, RecordHandle,
+    Transaction, UserName,
+};
 
 const MAX_JSON: usize = 4 * 1024;
+/// Versions that are looked at without letting go of the record.
+const AT_ONCE: usize = 1000;
 
 /// A version that is not under the dataset's present cluster key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -77,51 +84,67 @@ pub(super) async fn list(
     Asked(query): Asked<PendingQuery>,
 ) -> Result<Json<RewrapView>, Problem> {
     let name = DatasetName { tenant, dataset };
-    let limit = limit(query.limit);
-    let view = api.platform.record().with_state(|state| {
-        let Encryption::Threshold { public_key } = state.dataset(&name)?.encryption else {
-            return Some(RewrapView {
-                cluster: None,
-                total: None,
-                done: None,
-                pending: Vec::new(),
-            });
-        };
-        let first = query.after_document.is_none();
-        let (mut total, mut pending) = (0_u64, Vec::new());
-        let mut done = 0_u64;
-        let after = query.after_document.map(|it| {
-            name.document(it)
-                .version(query.after_version.unwrap_or(u64::MAX))
-        });
-        for (version, row) in state.versions_of(&name, after.as_ref()) {
-            let Some(found) = pending_of(row, &public_key) else {
-                continue;
-            };
-            total += 1;
-            match found {
-                Pending::No => done += 1,
-                Pending::Under(encryption, cluster) if pending.len() < limit => {
-                    pending.push(PendingRewrapView {
-                        document: version.document.clone(),
-                        version: version.version,
-                        encryption: encryption.to_owned(),
-                        cluster,
-                    });
-                }
-                // The rest is counted, or of no interest.
-                Pending::Under(..) if first => {}
-                Pending::Under(..) => break,
-            }
-        }
-        Some(RewrapView {
-            cluster: Some(hex::encode(public_key)),
-            total: first.then_some(total),
-            done: first.then_some(done),
-            pending,
-        })
-    });
+    let platform = api.platform.clone();
+    let look = move || pending(platform.record(), &name, query);
+    let looked = tokio::task::spawn_blocking(look).await;
+    let view = looked.map_err(PlatformError::from)?;
     view.map(Json).ok_or_else(Problem::not_found)
+}
+
+/// A part of the list, and for the first part the whole count, away from the threads that serve. Nobody waits for the record longer than
+/// [`AT_ONCE`] versions take; what changes meanwhile is counted as it was or as it is.
+fn pending(record: &RecordHandle, name: &DatasetName, query: PendingQuery) -> Option<RewrapView> {
+    let encryption = record.with_state(|state| state.dataset(name).map(|it| it.encryption))?;
+    let mut view = RewrapView {
+        cluster: None,
+        total: None,
+        done: None,
+        pending: Vec::new(),
+    };
+    let Encryption::Threshold { public_key } = encryption else {
+        return Some(view);
+    };
+    let (first, most) = (query.after_document.is_none(), limit(query.limit));
+    let (mut total, mut done) = (0_u64, 0_u64);
+    let mut after = query.after_document.map(|it| {
+        name.document(it)
+            .version(query.after_version.unwrap_or(u64::MAX))
+    });
+    loop {
+        let (mut looked_at, mut last) = (0, None);
+        record.with_state(|state| {
+            for (version, row) in state.versions_of(name, after.as_ref()).take(AT_ONCE) {
+                looked_at += 1;
+                last = Some(version.clone());
+                let Some(found) = pending_of(row, &public_key) else {
+                    continue;
+                };
+                total += 1;
+                match found {
+                    Pending::No => done += 1,
+                    Pending::Under(encryption, cluster) if view.pending.len() < most => {
+                        view.pending.push(PendingRewrapView {
+                            document: version.document.clone(),
+                            version: version.version,
+                            encryption: encryption.to_owned(),
+                            cluster,
+                        });
+                    }
+                    // The rest is counted, or of no interest.
+                    Pending::Under(..) => {}
+                }
+            }
+        });
+        let enough = !first && view.pending.len() >= most;
+        if looked_at < AT_ONCE || enough {
+            break;
+        }
+        after = last;
+    }
+    view.cluster = Some(hex::encode(public_key));
+    view.total = first.then_some(total);
+    view.done = first.then_some(done);
+    Some(view)
 }
 
 enum Pending {
@@ -156,16 +179,18 @@ pub(super) struct RewrapBody {
 
 /// Prepares the rewrap of a version under the dataset's present cluster key: the first transaction for its owner to sign.
 ///
-/// Under a cluster key that is a read, which the organisations approve as any other; under the platform's keys it is the rewrap itself.
+/// Under a cluster key that is a read, which the organisations approve as any other; under the platform's keys it is the rewrap itself. For an owner
+/// whose key the platform keeps, it signs both, and the answer (200) comes when the rewrap is on the record.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/rewraps", tag = "documents",
-    operation_id = "prepare_rewrap", request_body = RewrapBody, responses((status = 201, body = PreparedView)))]
+    operation_id = "prepare_rewrap", request_body = RewrapBody, responses((status = 201, body = PreparedView, description = "The first step, to sign."),
+    (status = 200, body = RewrapStepView, description = "It is done, for a managed user.")))]
 pub(super) async fn prepare(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
     request: Request,
-) -> Result<(StatusCode, Json<PreparedView>), Problem> {
+) -> Result<Response, Problem> {
     let asked: RewrapBody = json(request.into_body(), MAX_JSON).await?;
     let request = RewrapRequest {
         dataset: DatasetName {
@@ -179,8 +204,25 @@ pub(super) async fn prepare(
             user: caller.acting(asked.author)?,
         },
     };
-    let prepared = api.platform.prepare_rewrap(request).await?;
-    Ok((StatusCode::CREATED, Json(prepared.into())))
+    let tenant = request.dataset.tenant.clone();
+    let mut prepared = api.platform.prepare_rewrap(request).await?;
+    if !matches!(prepared.transaction.author, Author::Managed(_)) {
+        let view = Json(PreparedView::from(prepared));
+        return Ok((StatusCode::CREATED, view).into_response());
+    }
+    loop {
+        let PreparedTransaction { id, transaction } = prepared;
+        signing(&caller, &transaction);
+        let is_last = matches!(transaction.transaction, Transaction::Rewrap(_));
+        let signed = api.platform.sign_managed(transaction).await?;
+        prepared = match api.platform.commit_rewrap(&tenant, id, signed).await? {
+            RewrapStep::Next(next) if !is_last => *next,
+            step => {
+                let view = Json(RewrapStepView::from(step));
+                return Ok((StatusCode::OK, Extension(Settled), view).into_response());
+            }
+        };
+    }
 }
 
 /// What follows a signed step of a rewrap: the next one to sign, or that it is done.
@@ -193,6 +235,16 @@ pub struct RewrapStepView {
     /// The rewrap is on the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt: Option<ReceiptView>,
+}
+
+impl From<RewrapStep> for RewrapStepView {
+    fn from(step: RewrapStep) -> Self {
+        let (next, receipt) = match step {
+            RewrapStep::Next(prepared) => (Some((*prepared).into()), None),
+            RewrapStep::Done(receipt) => (None, Some(receipt.into())),
+        };
+        Self { next, receipt }
+    }
 }
 
 /// Puts a signed step of a rewrap onto the record, and does what follows.
@@ -208,9 +260,5 @@ pub(super) async fn commit(
 ) -> Result<Json<RewrapStepView>, Problem> {
     let signed = record::signed(&caller, request.into_body()).await?;
     let step = api.platform.commit_rewrap(&tenant, id, signed).await?;
-    let (next, receipt) = match step {
-        RewrapStep::Next(prepared) => (Some((*prepared).into()), None),
-        RewrapStep::Done(receipt) => (None, Some(receipt.into())),
-    };
-    Ok(Json(RewrapStepView { next, receipt }))
+    Ok(Json(step.into()))
 }

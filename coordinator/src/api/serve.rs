@@ -1,7 +1,9 @@
-//! Connections: HTTP/1.1, bounded in number, and each in the time that a request's head may take.
+//! Connections: HTTP/1.1, bounded in number, and each in the time that a request's head may take and that an answer may stand still ([`taken`]).
 //!
 //! Whoever has no API key can still open connections. Each takes a file descriptor, which the record's stores need too, so
 //! there is a limit; and a connection whose next head does not come is closed, so the limit cannot be used up by waiting.
+
+mod taken;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
+use taken::Taken;
+
 /// Connections at the same time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 768;
 /// The same where anybody can reach the port.
@@ -28,6 +32,8 @@ const MAX_TLS_CONNECTIONS: usize = 192;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a TLS handshake may take.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// How long an answer may stand still because nobody takes it, unless the settings say.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// How long to wait after the system refuses a connection.
 const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 
@@ -35,9 +41,16 @@ const AFTER_REFUSAL: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallerKey(pub Option<[u8; 32]>);
 
-/// Serves until `stop` resolves and the requests that run have ended.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
-    serve_on(listener, None, MAX_CONNECTIONS, router, stop).await;
+/// Serves until `stop` resolves and the requests that run have ended. A connection whose other end takes no byte of its answer for `taken_within`
+/// is closed.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    taken_within: Duration,
+    stop: impl Future<Output = ()>,
+) {
+    let limits = (MAX_CONNECTIONS, taken_within);
+    serve_on(listener, None, limits, router, stop).await;
 }
 
 /// The same over TLS; every request has its [`CallerKey`].
@@ -48,13 +61,14 @@ pub async fn serve_tls(
     stop: impl Future<Output = ()>,
 ) {
     let tls = TlsAcceptor::from(Arc::new(config));
-    serve_on(listener, Some(tls), MAX_TLS_CONNECTIONS, router, stop).await;
+    let limits = (MAX_TLS_CONNECTIONS, TAKEN_WITHIN);
+    serve_on(listener, Some(tls), limits, router, stop).await;
 }
 
 async fn serve_on(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    connections: usize,
+    (connections, taken_within): (usize, Duration),
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
@@ -77,6 +91,7 @@ async fn serve_on(
                 }
             };
             let _ = stream.set_nodelay(true);
+            let stream = Taken::new(stream, taken_within);
             let (http, router, tls) = (http.clone(), router.clone(), tls.clone());
             let watcher = graceful.watcher();
             tokio::spawn(async move {
@@ -104,7 +119,7 @@ async fn serve_on(
 async fn serve_caller(
     http: &http1::Builder,
     tls: &TlsAcceptor,
-    stream: TcpStream,
+    stream: Taken<TcpStream>,
     router: Router,
     watcher: Watcher,
 ) {

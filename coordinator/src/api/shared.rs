@@ -2,22 +2,31 @@
 //!
 //! A dataset's owner may let in users of any tenant. They see of the dataset what they may read, and of others' datasets nothing: whoever
 //! is no reader gets the answer for what does not exist. The record, the organisations and the nodes decide by the signature, as always.
+//!
+//! Whoever knows the name of a dataset may ask for access to it, with a signature that stays on the record; the owner grants or declines. So by
+//! asking one learns whether there is such a dataset, and its owner learns who asked.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::access::{AccessBody, AccessView};
 use super::auth::{AuthError, Caller};
+use super::changes::{AuthorQuery, ChangeView, prepared};
 use super::documents::ReadBody;
 use super::end_to_end::proof_of;
 use super::page::{Asked, limit, part};
-use super::views::{DocumentView, Page, PreparedView, VersionView};
+use super::views::{DocumentView, Page, PreparedView, ReceiptView, VersionView};
 use super::{Api, Problem, ProofView, Tenant, json};
-use crate::record::{DatasetName, DocumentName, Identifier, Role, State as RecordState, UserName};
+use crate::record::{
+    AccessRequest, DatasetName, DocumentName, Identifier, Role, State as RecordState, Transaction,
+    UserName,
+};
 
 const MAX_JSON: usize = 16 * 1024;
 
@@ -163,4 +172,45 @@ pub(super) struct ReaderQuery {
     /// The user of this tenant to whom the dataset is open. If absent, the one that the API key is bound to.
     #[param(value_type = Option<String>, example = "bob")]
     reader: Option<Identifier>,
+}
+
+/// Prepares a request for access to another tenant's dataset: the author asks for itself, and an owner of the dataset grants or declines.
+#[utoipa::path(post, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/access-requests", tag = "datasets",
+    operation_id = "prepare_shared_access_request", params(AuthorQuery), request_body = AccessBody,
+    responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+pub(super) async fn ask(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, tenant, dataset)): SharedDataset,
+    Asked(query): Asked<AuthorQuery>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let AccessBody { role } = json(request.into_body(), MAX_JSON).await?;
+    let transaction = Transaction::AccessRequest(AccessRequest {
+        tenant,
+        dataset,
+        role,
+    });
+    prepared(&api, &caller, &own, query.author, transaction).await
+}
+
+/// The requests of one user for access to another tenant's dataset, and what became of them: the latest for each role.
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/access-requests", tag = "datasets",
+    operation_id = "list_shared_access_requests", params(ReaderQuery), responses((status = 200, body = Page<AccessView>)))]
+pub(super) async fn asked(
+    State(api): State<Arc<Api>>,
+    Extension(Tenant(own)): Extension<Tenant>,
+    Extension(caller): Extension<Caller>,
+    Path((_, tenant, dataset)): SharedDataset,
+    Asked(query): Asked<ReaderQuery>,
+) -> Result<Json<Page<AccessView>>, Problem> {
+    let user = acting(&caller, own, query.reader)?;
+    let name = DatasetName { tenant, dataset };
+    let items = api.platform.record().with_state(|state| {
+        let requests = state.access_of(&name, &user);
+        let views = requests.map(|(key, access)| AccessView::of(key, access));
+        views.collect()
+    });
+    Ok(Json(Page { items, next: None }))
 }

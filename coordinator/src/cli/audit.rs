@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::audit_rows::{self, About, Rows};
 use super::operator::PassphraseSource;
-use super::output::field;
+use super::output::{field, of_length};
 use super::reconcile::{self, Reconcile};
 use super::{Connect, Failure, Output, approvals, block_on, exit};
+use crate::client::OnProgress;
 use crate::folder;
 use crate::record::audit::{ProvenHead, VerifiedRecord, verify_export};
 use crate::record::head::SignedHead;
@@ -162,7 +163,14 @@ pub(super) fn run(
     match command {
         AuditCommand::Export { out } => {
             let (client, key) = (connect.client()?, connect.operator_key()?);
-            let bytes = block_on(async { Ok(client.export(key.expose(), out).await?) })?;
+            let bar = output.progress("record", None);
+            let (known, moved) = (bar.clone(), bar.clone());
+            let on_length: OnProgress = Box::new(move |length| of_length(&known, length));
+            let on_progress: OnProgress = Box::new(move |bytes| moved.inc(bytes));
+            let fetched = client.export(key.expose(), out, Some(&on_length), Some(&on_progress));
+            let fetched = block_on(async { Ok(fetched.await) })?;
+            bar.finish_and_clear();
+            let bytes = fetched?;
             let line = field("export", format!("{}, {bytes} bytes", out.display()));
             output.result(&json!({ "export": out, "bytes": bytes }), &[line])
         }

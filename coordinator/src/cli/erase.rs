@@ -4,8 +4,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Connect, Failure, Output, block_on, exit};
-use crate::client::{Client, ClientError};
+use crate::api::OwnedDocument;
+use crate::client::Client;
 use crate::record::{Erase, Identifier, Transaction};
+
+/// Documents that are named before they are erased; the others are counted.
+const SHOWN: usize = 1000;
+/// Documents of one request.
+const AT_ONCE: usize = 100;
 
 /// Arguments of `erase`.
 #[derive(Debug, Args)]
@@ -42,73 +48,71 @@ pub(super) fn run(command: &Erasure, connect: &Connect, output: &Output) -> Resu
     let (Some(dataset), Some(document)) = (&command.dataset, &command.document) else {
         return block_on(erase_owned(&client, command.yes, output));
     };
-    let erase = erasure(&client, dataset, document, command.version);
+    let erase = Transaction::Erase(Erase {
+        tenant: client.tenant().clone(),
+        dataset: dataset.clone(),
+        document: document.clone(),
+        version: command.version,
+    });
     let receipt = block_on(async { Ok(client.submit(erase).await?) })?;
     let line = format!("{dataset}/{document} is erased, block {}", receipt.height);
     let value = json!({ "dataset": dataset, "document": document, "version": command.version, "receipt": receipt });
     output.result(&value, &[line])
 }
 
-fn erasure(
-    client: &Client,
-    dataset: &Identifier,
-    document: &Identifier,
-    version: Option<u64>,
-) -> Transaction {
-    Transaction::Erase(Erase {
-        tenant: client.tenant().clone(),
-        dataset: dataset.clone(),
-        document: document.clone(),
-        version,
-    })
-}
-
 async fn erase_owned(client: &Client, yes: bool, output: &Output) -> Result<(), Failure> {
-    let user = client.user()?.to_string();
-    let mut owned = Vec::new();
-    for dataset in client.datasets().await? {
-        if !dataset.permissions.owners.contains(&user) {
-            continue;
-        }
-        let documents = client.documents(&dataset.dataset).await?.into_iter();
-        let present = documents.filter(|it| !it.erased);
-        owned.extend(present.map(|it| (dataset.dataset.clone(), it.document)));
-    }
-    let names: Vec<String> = owned
-        .iter()
-        .map(|(dataset, document)| format!("{dataset}/{document}"))
-        .collect();
+    let user = client.user()?.user;
+    let owned = client.owned(&user, if yes { 1 } else { SHOWN }).await?;
     if !yes {
+        let names = named(&owned.documents);
         let mut lines = names.clone();
+        let more = owned.count.saturating_sub(names.len() as u64);
+        if more > 0 {
+            lines.push(format!("and {more} more"));
+        }
+        let count = owned.count;
         lines.push(format!(
-            "{} documents would be erased: say --yes to do it",
-            names.len()
+            "{count} documents would be erased: say --yes to do it"
         ));
-        return output.result(&json!({ "erased": false, "documents": names }), &lines);
+        let value = json!({ "erased": false, "documents": names, "count": count });
+        return output.result(&value, &lines);
     }
-    let bar = output.progress_of_items("documents", owned.len() as u64);
-    for (done, (dataset, document)) in owned.iter().enumerate() {
-        match client
-            .submit(erasure(client, dataset, document, None))
-            .await
-        {
-            Ok(_) => {}
-            // Somebody else was faster.
-            Err(ClientError::Problem { code, .. }) if code == "erased" => {}
+    let bar = output.progress_of_items("documents", owned.count);
+    let mut names = Vec::new();
+    loop {
+        let part = client.erase_owned(AT_ONCE).await;
+        let part = match part {
+            Ok(part) => part,
             Err(e) => {
                 bar.finish_and_clear();
                 let e = Failure::from(e);
-                let message = format!(
-                    "{} (erased so far: {done} of {}; run it again for the rest)",
-                    e.message,
-                    owned.len()
-                );
+                let message = so_far(&e.message, names.len(), owned.count);
                 return Err(Failure::new(e.exit.max(exit::FAILED), e.code, message));
             }
+        };
+        bar.inc(part.erased.len() as u64);
+        names.extend(named(&part.erased));
+        if let Some(it) = part.not_erased.into_iter().next() {
+            bar.finish_and_clear();
+            let message = format!("{}/{}: {}", it.dataset, it.document, it.detail);
+            let message = so_far(&message, names.len(), owned.count);
+            return Err(Failure::new(exit::FAILED, it.code, message));
         }
-        bar.inc(1);
+        if part.remaining == 0 || part.erased.is_empty() {
+            break;
+        }
     }
     bar.finish_and_clear();
     let line = format!("{} documents are erased", names.len());
-    output.result(&json!({ "erased": true, "documents": names }), &[line])
+    let value = json!({ "erased": true, "documents": names, "count": names.len() });
+    output.result(&value, &[line])
+}
+
+fn named(documents: &[OwnedDocument]) -> Vec<String> {
+    let name = |it: &OwnedDocument| format!("{}/{}", it.dataset, it.document);
+    documents.iter().map(name).collect()
+}
+
+fn so_far(message: &str, erased: usize, of: u64) -> String {
+    format!("{message} (erased so far: {erased} of {of}; run it again for the rest)")
 }

@@ -7,13 +7,16 @@ use super::datasets::RoleName;
 use super::output::{instant, table};
 use super::{Connect, Failure, Output, block_on, exit};
 use crate::api::AccessView;
-use crate::record::{AccessDecision, AccessRequest, Identifier, Transaction};
+use crate::record::{AccessDecision, Identifier, Transaction};
 
 /// Commands about requests for access.
 #[derive(Debug, Subcommand)]
 pub(super) enum RequestCommand {
     /// Ask for a role in a dataset, for the user who signs.
-    #[command(after_help = "Example:\n  coordinator request ask designs reader")]
+    #[command(after_help = "\
+Examples:
+  coordinator request ask designs reader
+  coordinator request ask designs reader --of-tenant umbra")]
     Ask {
         /// The dataset.
         #[arg(value_name = "DATASET")]
@@ -21,12 +24,18 @@ pub(super) enum RequestCommand {
         /// The role.
         #[arg(value_enum)]
         role: RoleName,
+        /// The tenant that the dataset belongs to, if it is another one.
+        #[arg(long, value_name = "TENANT")]
+        of_tenant: Option<Identifier>,
     },
-    /// List the requests for access to a dataset.
+    /// List the requests for access to a dataset; of another tenant's dataset, those of the user who signs.
     Ls {
         /// The dataset.
         #[arg(value_name = "DATASET")]
         dataset: Identifier,
+        /// The tenant that the dataset belongs to, if it is another one.
+        #[arg(long, value_name = "TENANT")]
+        of_tenant: Option<Identifier>,
     },
     /// Grant a request; an owner signs.
     #[command(after_help = "Example:\n  coordinator request grant designs 5a0bd1…")]
@@ -56,14 +65,13 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let client = connect.client()?;
     match command {
-        RequestCommand::Ask { dataset, role } => {
-            let asked = AccessRequest {
-                tenant: client.tenant().clone(),
-                dataset: dataset.clone(),
-                role: role.role(),
-            };
-            let receipt =
-                block_on(async { Ok(client.submit(Transaction::AccessRequest(asked)).await?) })?;
+        RequestCommand::Ask {
+            dataset,
+            role,
+            of_tenant,
+        } => {
+            let asked = client.ask_for_access(of_tenant.as_ref(), dataset, role.role());
+            let receipt = block_on(async { Ok(asked.await?) })?;
             let line = format!(
                 "asked; the request is {}, block {}",
                 receipt.transaction_id, receipt.height
@@ -71,8 +79,13 @@ pub(super) fn run(
             let value = json!({ "request": receipt.transaction_id, "receipt": receipt });
             output.result(&value, &[line])
         }
-        RequestCommand::Ls { dataset } => {
-            let requests = block_on(async { Ok(client.access_requests(dataset).await?) })?;
+        RequestCommand::Ls { dataset, of_tenant } => {
+            let requests = block_on(async {
+                Ok(match of_tenant {
+                    Some(of) => client.shared_access_requests(of, dataset).await?,
+                    None => client.access_requests(dataset).await?,
+                })
+            })?;
             let row = |it: &AccessView| {
                 let role = format!("{:?}", it.role).to_lowercase();
                 vec![

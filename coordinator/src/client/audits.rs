@@ -1,8 +1,11 @@
 //! What the record says, and its proofs.
 
+use std::path::Path;
+
 use reqwest::Method;
 
-use super::{Client, ClientError};
+use super::transfer::{Counted, beside, publish};
+use super::{Client, ClientError, OnProgress};
 use crate::api::{ConsistencyView, ProofView};
 use crate::record::TransactionId;
 use crate::record::audit::{AuditQuery, AuditView, whole_answer};
@@ -34,9 +37,8 @@ impl Client {
         query: &AuditQuery,
         limit: usize,
     ) -> Result<AuditView, ClientError> {
-        let url = format!("{}/v1/operator/audit/rows", self.url);
         let part = async |query: AuditQuery| {
-            let request = self.http.get(&url).bearer_auth(operator_key);
+            let request = self.operators(operator_key, Method::GET, "audit/rows");
             self.json(request.query(&query)).await
         };
         whole_answer(query, limit, part).await
@@ -53,5 +55,31 @@ impl Client {
     pub async fn prove_consistency(&self, old: u64) -> Result<ConsistencyView, ClientError> {
         let request = self.request(Method::GET, &["audit", "consistency"]);
         self.json(request.query(&[("old", old)])).await
+    }
+
+    /// Fetches the whole record with its signed head into a file; `operator_key` is an operator's API key. `on_length` is called once, with the
+    /// number of bytes that will come, and `on_progress` as they arrive.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says, or the file.
+    pub async fn export(
+        &self,
+        operator_key: &str,
+        path: &Path,
+        on_length: Option<&OnProgress>,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<u64, ClientError> {
+        let request = self.operators(operator_key, Method::GET, "audit/export");
+        let response = self.send(request).await?;
+        if let (Some(on_length), Some(length)) = (on_length, response.content_length()) {
+            on_length(length);
+        }
+        let (temporary, mut file) = beside(path)?;
+        let mut counted = Counted::default();
+        self.receive(response, &mut file, &mut counted, on_progress)
+            .await?;
+        publish(temporary, &file, path).await?;
+        Ok(counted.length)
     }
 }

@@ -69,34 +69,45 @@ pub(super) fn differs(what: &'static str, expected: &str, found: &str) -> Client
     }
 }
 
+/// Whether a transaction is of this ledger and this author, and not signed for longer than it may take.
+pub(super) fn check_frame(
+    prepared: &UnsignedTransaction,
+    ledger: Option<&LedgerId>,
+    author: &UserName,
+    now_ms: u64,
+) -> Result<(), ClientError> {
+    if let Some(ledger) = ledger {
+        same(
+            "the ledger",
+            &hex::encode(ledger),
+            &hex::encode(prepared.ledger),
+        )?;
+    }
+    same(
+        "the author",
+        &Author::User(author.clone()).to_string(),
+        &prepared.author.to_string(),
+    )?;
+    // Some slack, for the clocks of client and platform are two.
+    let latest = now_ms.saturating_add(2 * MAX_TRANSACTION_LIFETIME_MS);
+    if prepared.expires_ms > latest {
+        return Err(differs(
+            "its expiry",
+            &format!("at most {latest} ms"),
+            &format!("{} ms", prepared.expires_ms),
+        ));
+    }
+    Ok(())
+}
+
 impl Meant<'_> {
     fn frame(&self, prepared: &UnsignedTransaction, name: &VersionName) -> Result<(), ClientError> {
-        if let Some(ledger) = &self.ledger {
-            same(
-                "the ledger",
-                &hex::encode(ledger),
-                &hex::encode(prepared.ledger),
-            )?;
-        }
-        same(
-            "the author",
-            &Author::User(self.author.clone()).to_string(),
-            &prepared.author.to_string(),
-        )?;
+        check_frame(prepared, self.ledger.as_ref(), self.author, self.now_ms)?;
         same("the tenant", self.tenant, &name.tenant)?;
         same("the dataset", self.dataset, &name.dataset)?;
         same("the document", self.document, &name.document)?;
         if let Some(version) = &self.version {
             same("the version", version, &name.version)?;
-        }
-        // Some slack, for the clocks of client and platform are two.
-        let latest = self.now_ms.saturating_add(2 * MAX_TRANSACTION_LIFETIME_MS);
-        if prepared.expires_ms > latest {
-            return Err(differs(
-                "its expiry",
-                &format!("at most {latest} ms"),
-                &format!("{} ms", prepared.expires_ms),
-            ));
         }
         Ok(())
     }

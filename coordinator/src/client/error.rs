@@ -70,6 +70,11 @@ pub enum ClientError {
         /// What is wrong.
         reason: String,
     },
+    /// A key by which something is to happen once, and that is none.
+    #[error(
+        "what makes a request happen once has 1 to 100 visible characters: draw 128 bits at random, and write them in hexadecimal"
+    )]
+    Once,
     /// A document broke off. What reached a destination that is no file is of no use.
     #[error(
         "the document broke off after {received} of {expected} bytes ({reason}): do not use what arrived"
@@ -207,6 +212,7 @@ impl ClientError {
             Self::Url { .. } => "profile",
             Self::ApiKey => "api-key-malformed",
             Self::Request { .. } => "request",
+            Self::Once => "idempotency-key-malformed",
             Self::BrokenOff { .. } => "document-broken-off",
             Self::Altered { .. } => "document-altered",
             Self::NoVerifiers => "verifier-keys",

@@ -4,17 +4,14 @@
 //! giving its key away is the last thing that it signs.
 
 use reqwest::{Method, header};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::changes::Change;
 use super::transfer::Outgoing;
 use super::{Client, ClientError, GetOptions, Got, PutOptions, Written};
-use crate::api::{ChangeView, ReceiptView, WrittenView};
-use crate::record::{
-    Author, Identifier, Transaction, UnsignedTransaction, UserRegister, UserRole, UserRotateKey,
-    rotate_key,
-};
+use crate::api::{ReceiptView, WrittenView};
+use crate::record::{Identifier, Transaction, UserRegister, UserRole, UserRotateKey, rotate_key};
 
 impl Client {
     /// Whether the user who acts leaves its signatures to the platform.
@@ -28,8 +25,9 @@ impl Client {
     ) -> Result<ReceiptView, ClientError> {
         let user = self.user()?.user;
         let path = ["users", user.as_str(), "transactions"];
-        let request = self.request(Method::POST, &path);
-        self.json(request.body(transaction.to_bytes())).await
+        let bytes = transaction.to_bytes();
+        let request = self.request_of(Method::POST, &path, &bytes);
+        self.json(request.body(bytes)).await
     }
 
     pub(super) async fn put_managed(
@@ -79,13 +77,9 @@ impl Client {
         destination: &mut (impl AsyncWrite + Unpin),
     ) -> Result<Got, ClientError> {
         let user = self.user()?.user;
-        // `content` is of the own tenant alone; another document of the same name must not come in place of the one that was meant.
-        if options.of_tenant.is_some_and(|of| of != self.tenant()) {
-            return Err(ClientError::NoKey);
-        }
-        let path = content_of(dataset, document);
+        let path = self.document_path(&self.document_name(dataset, document, &options));
         let mut request = self
-            .request(Method::GET, &path)
+            .request(Method::GET, &[path.as_str(), "content"])
             .query(&[("reader", user.as_str())]);
         if let Some(version) = options.version {
             request = request.query(&[("version", version)]);
@@ -113,7 +107,8 @@ impl Client {
     ) -> Result<ReceiptView, ClientError> {
         let asked =
             json!({ "user": user, "managed": true, "role": role, "expires_ms": expires_ms });
-        self.change(&["users"], asked, |transaction| {
+        let change = Change::new(Method::POST, &["users"]).with(asked);
+        self.change(change, |transaction| {
             // The key is the platform's choice; all else is not.
             let meant = |public_key| UserRegister {
                 tenant: self.tenant().clone(),
@@ -136,9 +131,9 @@ impl Client {
     pub async fn give_key_away(&self) -> Result<ReceiptView, ClientError> {
         let user = self.user()?.user;
         let path = ["users", user.as_str(), "rotate"];
+        let change = Change::of_itself(Method::POST, &path).with(json!({ "managed": true }));
         self.change(
-            &path,
-            json!({ "managed": true }),
+            change,
             |transaction| matches!(transaction, Transaction::UserRotateKey(it) if it.managed),
         )
         .await
@@ -168,49 +163,6 @@ impl Client {
         let asked = json!({ "public_key": hex::encode(public_key), "proof": hex::encode(proof) });
         let request = self.request(Method::POST, &path).json(&asked);
         self.json(request).await
-    }
-
-    /// Asks for a change in JSON. What the platform does itself, it has done; what it prepares is checked, signed and sent.
-    async fn change(
-        &self,
-        path: &[&str],
-        asked: Value,
-        is_meant: impl FnOnce(&Transaction) -> bool,
-    ) -> Result<ReceiptView, ClientError> {
-        let name = self.user()?;
-        let request = self.request(Method::POST, path);
-        let request = match path {
-            // The user itself acts.
-            [.., "rotate"] => request,
-            _ => request.query(&[("author", name.user.as_str())]),
-        };
-        let response = self.send(request.json(&asked)).await?;
-        let status = response.status().as_u16();
-        let bytes = self.bytes(response).await?;
-        if status != 202 {
-            return self.read_json(&bytes);
-        }
-        let prepared: ChangeView = self.read_json(&bytes)?;
-        let unsigned =
-            UnsignedTransaction::from_bytes(&prepared.transaction).map_err(|e| self.answer(&e))?;
-        let differs = |what, expected: String, found: String| ClientError::NotWhatWasMeant {
-            what,
-            expected,
-            found,
-        };
-        if !is_meant(&unsigned.transaction) {
-            let found = unsigned.transaction.kind().to_owned();
-            return Err(differs("the transaction", asked.to_string(), found));
-        }
-        // Ledger, author, nonce and expiry are this client's own.
-        match &unsigned.author {
-            Author::User(author) if *author == name => self.submit(unsigned.transaction).await,
-            author => Err(differs("the author", name.to_string(), author.to_string())),
-        }
-    }
-
-    fn read_json<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, ClientError> {
-        serde_json::from_slice(bytes).map_err(|e| self.answer(&e))
     }
 }
 

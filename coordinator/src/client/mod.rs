@@ -4,6 +4,23 @@
 //! Bodies stream, in constant memory. Documents are read in two ways: opened by the platform ([`Client::get`]), or here
 //! ([`Client::get_end_to_end`]), where the platform gets neither keys nor plaintext.
 //!
+//! There is a call for each route of the API. What changes something can be made to happen once, however often it is sent:
+//!
+//! ```no_run
+//! # async fn example(client: coordinator::client::Client) -> Result<(), coordinator::client::ClientError> {
+//! use coordinator::record::{Encryption, Storage};
+//!
+//! // Drawn for this one thing, and kept until it is done.
+//! let once = client.once("019a0000-0000-7000-8000-000000000001")?;
+//! let designs = "designs".parse().expect("a name");
+//! let first = once.create_dataset(&designs, Encryption::Platform, Storage::OffChain).await?;
+//! // The answer was lost, say: the same call gives the same answer.
+//! let again = once.create_dataset(&designs, Encryption::Platform, Storage::OffChain).await?;
+//! assert_eq!(first, again);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # A document, written and read in both ways
 //!
 //! `cargo run -p coordinator --example exchange`; a test runs it against a platform with its nodes.
@@ -13,11 +30,17 @@
 //! ```
 
 mod audits;
+mod changes;
 pub mod check;
 mod end_to_end;
 mod error;
+mod keys;
+mod lists;
 mod managed;
+mod once;
+mod owned;
 mod parts;
+mod platform;
 pub mod profile;
 pub mod profiles;
 mod proven;
@@ -25,7 +48,9 @@ mod rewrap;
 mod sealed;
 mod transfer;
 pub mod user_key;
+mod users;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use certs::checkpoint::NoteKey;
@@ -34,21 +59,19 @@ use cryptonode::wire::v1::TraceParent;
 use ed25519_dalek::SigningKey;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
-use serde_json::json;
 use zeroize::Zeroizing;
 
 pub use error::ClientError;
 pub use parts::{PartsOptions, PartsSource};
+pub use platform::ProblemMeaning;
 pub use proven::{ProvenVersion, Verified};
 pub use transfer::{GetOptions, Got, OnProgress, PutOptions, Written};
 
-use crate::api::auth::{KeyRecord, Scopes};
-use crate::api::{
-    AccessView, AuthorityView, ClientsView, DatasetView, DocumentView, IssuedKeyView, LinkView,
-    Page, PermissionsView, ProofView, ReceiptView, StatusView, UserView, VersionView,
+use crate::api::ReceiptView;
+use crate::platform::now_ms;
+use crate::record::{
+    Author, Identifier, LedgerId, SignedTransaction, Transaction, UnsignedTransaction, UserName,
 };
-use crate::platform::{ReadReport, now_ms};
-use crate::record::{Author, Identifier, LedgerId, Transaction, UnsignedTransaction, UserName};
 
 /// How long a transaction that the client makes itself may take to reach the record.
 const TRANSACTION_LIFETIME_MS: u64 = 60_000;
@@ -84,11 +107,13 @@ pub struct Client {
     http: reqwest::Client,
     url: String,
     tenant: Identifier,
-    api_key: Zeroizing<String>,
-    signer: Option<Signer>,
+    api_key: Arc<Zeroizing<String>>,
+    signer: Option<Arc<Signer>>,
     ledger: Option<LedgerId>,
     organisations: Vec<NoteKey>,
     trace: Option<TraceParent>,
+    /// What makes the requests of a call happen once ([`once`]).
+    once: Option<String>,
 }
 
 impl Client {
@@ -127,17 +152,18 @@ impl Client {
             http,
             url,
             tenant,
-            api_key: Zeroizing::new(api_key),
+            api_key: Arc::new(Zeroizing::new(api_key)),
             signer: None,
             ledger: None,
             organisations: Vec::new(),
             trace: None,
+            once: None,
         })
     }
 
     /// Whose signature goes under what follows.
     pub fn sign_as(&mut self, signer: Signer) {
-        self.signer = Some(signer);
+        self.signer = Some(Arc::new(signer));
     }
 
     /// Pins the ledger: nothing is signed for another one. Otherwise the platform is believed the first time.
@@ -170,171 +196,8 @@ impl Client {
 
     /// The key of a user who signs by itself.
     fn own_key(&self) -> Result<&SigningKey, ClientError> {
-        let signer = self.signer.as_ref().ok_or(ClientError::NoUser)?;
+        let signer = self.signer.as_deref().ok_or(ClientError::NoUser)?;
         signer.key.as_ref().ok_or(ClientError::NoKey)
-    }
-
-    /// How the platform is.
-    pub async fn status(&self) -> Result<StatusView, ClientError> {
-        self.json(self.request(Method::GET, &["status"])).await
-    }
-
-    /// The tenant's users.
-    pub async fn users(&self) -> Result<Vec<UserView>, ClientError> {
-        self.all(&["users"]).await
-    }
-
-    /// The authorities of companies that the tenant has registered.
-    pub async fn authorities(&self) -> Result<Vec<AuthorityView>, ClientError> {
-        let page: Page<AuthorityView> = self
-            .json(self.request(Method::GET, &["authorities"]))
-            .await?;
-        Ok(page.items)
-    }
-
-    /// The clients that are bound to certificates of the tenant's company.
-    pub async fn clients(&self) -> Result<ClientsView, ClientError> {
-        self.json(self.request(Method::GET, &["clients"])).await
-    }
-
-    /// The tenant's datasets.
-    pub async fn datasets(&self) -> Result<Vec<DatasetView>, ClientError> {
-        self.all(&["datasets"]).await
-    }
-
-    /// A user.
-    pub async fn user_view(&self, user: &Identifier) -> Result<UserView, ClientError> {
-        self.json(self.request(Method::GET, &["users", user.as_str()]))
-            .await
-    }
-
-    /// One dataset.
-    pub async fn dataset(&self, dataset: &Identifier) -> Result<DatasetView, ClientError> {
-        self.json(self.request(Method::GET, &["datasets", dataset.as_str()]))
-            .await
-    }
-
-    /// All documents of a dataset.
-    pub async fn documents(&self, dataset: &Identifier) -> Result<Vec<DocumentView>, ClientError> {
-        self.all(&["datasets", dataset.as_str(), "documents"]).await
-    }
-
-    /// All versions of a document.
-    pub async fn versions(
-        &self,
-        dataset: &Identifier,
-        document: &Identifier,
-    ) -> Result<Vec<VersionView>, ClientError> {
-        let path = ["datasets", dataset.as_str(), "documents", document.as_str()];
-        self.all(&path).await
-    }
-
-    /// All documents of another tenant's dataset that is open to the client's user.
-    pub async fn shared_documents(
-        &self,
-        of_tenant: &Identifier,
-        dataset: &Identifier,
-    ) -> Result<Vec<DocumentView>, ClientError> {
-        let (of, dataset) = (of_tenant.as_str(), dataset.as_str());
-        let path = ["shared", of, "datasets", dataset, "documents"];
-        self.all_for(&path, Some(&self.user()?.user)).await
-    }
-
-    /// All versions of a document there.
-    pub async fn shared_versions(
-        &self,
-        of_tenant: &Identifier,
-        dataset: &Identifier,
-        document: &Identifier,
-    ) -> Result<Vec<VersionView>, ClientError> {
-        let (of, dataset, document) = (of_tenant.as_str(), dataset.as_str(), document.as_str());
-        let path = ["shared", of, "datasets", dataset, "documents", document];
-        self.all_for(&path, Some(&self.user()?.user)).await
-    }
-
-    /// Who may do what with a dataset.
-    pub async fn permissions(&self, dataset: &Identifier) -> Result<PermissionsView, ClientError> {
-        let path = ["datasets", dataset.as_str(), "permissions"];
-        self.json(self.request(Method::GET, &path)).await
-    }
-
-    /// The requests for access to a dataset, whatever became of them.
-    pub async fn access_requests(
-        &self,
-        dataset: &Identifier,
-    ) -> Result<Vec<AccessView>, ClientError> {
-        self.all(&["datasets", dataset.as_str(), "access-requests"])
-            .await
-    }
-
-    /// The links of a dataset.
-    pub async fn links(&self, dataset: &Identifier) -> Result<Vec<LinkView>, ClientError> {
-        self.all(&["datasets", dataset.as_str(), "links"]).await
-    }
-
-    /// A link, as it is now.
-    pub async fn link(
-        &self,
-        dataset: &Identifier,
-        link: &Identifier,
-    ) -> Result<LinkView, ClientError> {
-        let path = ["datasets", dataset.as_str(), "links", link.as_str()];
-        self.json(self.request(Method::GET, &path)).await
-    }
-
-    /// Proof of a link, which holds without this platform.
-    pub async fn prove_link(
-        &self,
-        dataset: &Identifier,
-        link: &Identifier,
-    ) -> Result<ProofView, ClientError> {
-        let path = [
-            "datasets",
-            dataset.as_str(),
-            "links",
-            link.as_str(),
-            "proof",
-        ];
-        self.json(self.request(Method::GET, &path)).await
-    }
-
-    /// What happened in a read.
-    pub async fn read_report(&self, read: uuid::Uuid) -> Result<ReadReport, ClientError> {
-        self.json(self.request(Method::GET, &["reads", &read.to_string()]))
-            .await
-    }
-
-    /// The tenant's API keys, those that are over included. Needs the scope `keys`, like the three calls below.
-    pub async fn keys(&self) -> Result<Vec<KeyRecord>, ClientError> {
-        self.all(&["keys"]).await
-    }
-
-    /// Makes an API key for the tenant, at most with the scopes of the client's own, and for one user alone if one is named; the answer is the only time
-    /// that it is shown.
-    pub async fn create_key(
-        &self,
-        name: &str,
-        scopes: Scopes,
-        expires_in_s: Option<u64>,
-        user: Option<&Identifier>,
-    ) -> Result<IssuedKeyView, ClientError> {
-        let body =
-            json!({ "name": name, "scopes": scopes, "expires_in_s": expires_in_s, "user": user });
-        self.json(self.request(Method::POST, &["keys"]).json(&body))
-            .await
-    }
-
-    /// Makes a key with the terms of another, which goes on for `grace_s` seconds.
-    pub async fn rotate_key(&self, id: &str, grace_s: u64) -> Result<IssuedKeyView, ClientError> {
-        let request = self.request(Method::POST, &["keys", &plain(id)?, "rotate"]);
-        self.json(request.json(&json!({ "grace_s": grace_s })))
-            .await
-    }
-
-    /// Revokes a key: from the next request on it opens nothing.
-    pub async fn revoke_key(&self, id: &str) -> Result<KeyRecord, ClientError> {
-        self.json(self.request(Method::DELETE, &["keys", &plain(id)?]))
-            .await
     }
 
     /// Signs a transaction as the user and puts it onto the record.
@@ -362,12 +225,14 @@ impl Client {
             expires_ms,
             transaction,
         };
-        let signed = unsigned.sign(key);
-        self.json(
-            self.request(Method::POST, &["transactions"])
-                .body(signed.as_bytes().to_vec()),
-        )
-        .await
+        self.send_signed(unsigned.sign(key)).await
+    }
+
+    /// Puts a signed transaction onto the record.
+    async fn send_signed(&self, signed: SignedTransaction) -> Result<ReceiptView, ClientError> {
+        let what = signed.transaction().to_bytes();
+        let request = self.request_of(Method::POST, &["transactions"], &what);
+        self.json(request.body(signed.as_bytes().to_vec())).await
     }
 
     /// The ledger's id: the pinned one, or what the platform says.
@@ -382,40 +247,28 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+        self.request_of(method, path, &[])
+    }
+
+    /// The same where one call sends several to one path, which differ by `what`.
+    fn request_of(&self, method: Method, path: &[&str], what: &[u8]) -> RequestBuilder {
         // Names need no escaping: they have letters, digits, '.', '_' and '-' only.
-        let url = format!("{}/v1/tenants/{}/{}", self.url, self.tenant, path.join("/"));
-        self.http
-            .request(method, url)
-            .bearer_auth(self.api_key.as_str())
+        let path = format!("/v1/tenants/{}/{}", self.tenant, path.join("/"));
+        self.request_with(self.api_key.as_str(), method, &path, what)
     }
 
-    /// A whole list, part by part.
-    async fn all<T: DeserializeOwned>(&self, path: &[&str]) -> Result<Vec<T>, ClientError> {
-        self.all_for(path, None).await
+    /// A request of an operator's, below `/v1/operator/`.
+    fn operators(&self, operator_key: &str, method: Method, path: &str) -> RequestBuilder {
+        self.request_with(operator_key, method, &format!("/v1/operator/{path}"), &[])
     }
 
-    /// The same of what only a certain reader sees.
-    async fn all_for<T: DeserializeOwned>(
-        &self,
-        path: &[&str],
-        reader: Option<&Identifier>,
-    ) -> Result<Vec<T>, ClientError> {
-        let mut all = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let mut request = self.request(Method::GET, path).query(&[("limit", "1000")]);
-            if let Some(reader) = reader {
-                request = request.query(&[("reader", reader.as_str())]);
-            }
-            if let Some(after) = &after {
-                request = request.query(&[("after", after)]);
-            }
-            let page: Page<T> = self.json(request).await?;
-            all.extend(page.items);
-            after = page.next;
-            if after.is_none() {
-                return Ok(all);
-            }
+    fn request_with(&self, key: &str, method: Method, path: &str, what: &[u8]) -> RequestBuilder {
+        let once = self.once_for(&method, path, what);
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        let request = request.bearer_auth(key);
+        match once {
+            Some(once) => request.header(once::HEADER, once),
+            None => request,
         }
     }
 
@@ -438,6 +291,16 @@ impl Client {
 
     /// Sends a request; problems become errors.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = self.send_any(request).await?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.problem(response).await)
+        }
+    }
+
+    /// Sends a request; the answer, whatever it is.
+    async fn send_any(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let unreachable = |e: reqwest::Error| {
             let reason = innermost(&e);
             if e.is_builder() {
@@ -450,12 +313,7 @@ impl Client {
             Some(trace) => request.header("traceparent", trace.to_string()),
             None => request,
         };
-        let response = request.send().await.map_err(unreachable)?;
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(self.problem(response).await)
-        }
+        request.send().await.map_err(unreachable)
     }
 
     async fn problem(&self, response: Response) -> ClientError {
@@ -490,16 +348,6 @@ impl Client {
             url: self.url.clone(),
             reason: reason.to_string(),
         }
-    }
-}
-
-/// A key's id, which a person may have typed: nothing of it may change the path.
-fn plain(id: &str) -> Result<String, ClientError> {
-    match id.bytes().all(|b| b.is_ascii_alphanumeric()) && !id.is_empty() {
-        true => Ok(id.to_owned()),
-        false => Err(ClientError::Request {
-            reason: "a key's id has letters and digits only".to_owned(),
-        }),
     }
 }
 

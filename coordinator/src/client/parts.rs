@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use uuid::Uuid;
 
 use super::check::Sent;
 use super::{Client, ClientError, OnProgress, Written};
@@ -57,9 +58,9 @@ impl Client {
     ) -> Result<Written, ClientError> {
         let begun = match self.begun(&options.tag).await? {
             Some(begun) => begun,
-            None => self.begin(dataset, document, &options).await?,
+            None => self.begin_parts(dataset, document, &options).await?,
         };
-        let id = begun.id.to_string();
+        let id = begun.id;
         let (mut place, mut digest, mut have) = (0_u64, Sha256::new(), begun.offset);
         let mut piece = vec![0; PIECE];
         loop {
@@ -69,7 +70,7 @@ impl Client {
                 break;
             }
             digest.update(bytes);
-            have = self.deliver(&id, place, bytes, have).await?;
+            have = self.deliver(id, place, bytes, have).await?;
             place += length as u64;
             if let Some(on_progress) = &options.on_progress {
                 on_progress(length as u64);
@@ -78,7 +79,7 @@ impl Client {
         let sha256: [u8; 32] = digest.finalize().into();
         let whole = json!({ "length": place, "sha256": hex::encode(sha256) });
         if self.is_managed() {
-            let written: WrittenView = self.complete(&id, "content", &whole).await?;
+            let written: WrittenView = self.complete(id, "content", &whole).await?;
             return Ok(Written {
                 version: written.version,
                 length: place,
@@ -87,7 +88,7 @@ impl Client {
                 receipt: written.receipt,
             });
         }
-        let prepared: PreparedView = self.complete(&id, "complete", &whole).await?;
+        let prepared: PreparedView = self.complete(id, "complete", &whole).await?;
         let sent = Sent {
             length: place,
             digest: sha256,
@@ -102,12 +103,67 @@ impl Client {
         let Some(tag) = tag else {
             return Ok(None);
         };
-        let request = self.request(Method::GET, &["parts"]);
-        let found: Page<PartsView> = self.json(request.query(&[("tag", tag)])).await?;
-        Ok(found.items.into_iter().next_back())
+        Ok(self.parts(Some(tag)).await?.into_iter().next_back())
     }
 
-    async fn begin(
+    /// The uploads in parts that are not complete, the oldest first; those of one tag, if it is named.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says.
+    pub async fn parts(&self, tag: Option<&str>) -> Result<Vec<PartsView>, ClientError> {
+        let mut request = self.request(Method::GET, &["parts"]);
+        if let Some(tag) = tag {
+            request = request.query(&[("tag", tag)]);
+        }
+        let found: Page<PartsView> = self.json(request).await?;
+        Ok(found.items)
+    }
+
+    /// How far an upload in parts is.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says.
+    pub async fn parts_status(&self, upload: Uuid) -> Result<PartsView, ClientError> {
+        self.json(self.request(Method::GET, &["parts", &upload.to_string()]))
+            .await
+    }
+
+    /// Sends bytes of an upload in parts, which begin at `offset`; those that are there are passed over.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says.
+    pub async fn send_part(
+        &self,
+        upload: Uuid,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Result<PartsView, ClientError> {
+        let request = self.request(Method::PUT, &["parts", &upload.to_string()]);
+        let request = request.query(&[("offset", offset)]);
+        let request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        self.json(request.body(bytes)).await
+    }
+
+    /// Gives up an upload in parts; what there is of it is removed.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says.
+    pub async fn discard_parts(&self, upload: Uuid) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, &["parts", &upload.to_string()]);
+        self.send(request).await?;
+        Ok(())
+    }
+
+    /// Begins an upload in parts of the acting user's.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says.
+    pub async fn begin_parts(
         &self,
         dataset: &Identifier,
         document: &Identifier,
@@ -130,7 +186,7 @@ impl Client {
     /// Sends those of these bytes, which begin at `place`, that the platform does not have, until it has them.
     async fn deliver(
         &self,
-        id: &str,
+        id: Uuid,
         place: u64,
         bytes: &[u8],
         mut have: u64,
@@ -140,20 +196,14 @@ impl Client {
         while have < end {
             let passed = usize::try_from(have.saturating_sub(place)).unwrap_or(usize::MAX);
             let rest = bytes.get(passed..).unwrap_or_default();
-            let request = self
-                .request(Method::PUT, &["parts", id])
-                .query(&[("offset", have.max(place))])
-                .header(header::CONTENT_TYPE, "application/octet-stream")
-                .body(rest.to_vec());
-            let sent: Result<PartsView, ClientError> = self.json(request).await;
-            let now = match sent {
+            let now = match self.send_part(id, have.max(place), rest.to_vec()).await {
                 Ok(view) => view.offset,
                 Err(e) if !passes(&e) || attempts >= ATTEMPTS => return Err(e),
                 Err(e) => {
                     tracing::info!(error = %e, "a part did not arrive; trying again");
                     tokio::time::sleep(wait).await;
                     (attempts, wait) = (attempts + 1, wait * 2);
-                    match self.json(self.request(Method::GET, &["parts", id])).await {
+                    match self.parts_status(id).await {
                         Ok(PartsView { offset, .. }) => offset,
                         Err(e) if !passes(&e) => return Err(e),
                         Err(_) => continue,
@@ -174,13 +224,13 @@ impl Client {
     /// Done again, it gives what it gave before.
     async fn complete<T: DeserializeOwned>(
         &self,
-        id: &str,
+        id: Uuid,
         how: &str,
         whole: &serde_json::Value,
     ) -> Result<T, ClientError> {
         let (mut attempts, mut wait) = (0, FIRST_WAIT);
         let completed = loop {
-            let request = self.request(Method::POST, &["parts", id, how]);
+            let request = self.request(Method::POST, &["parts", &id.to_string(), how]);
             match self.json(request.json(whole)).await {
                 Err(e) if passes(&e) && attempts < ATTEMPTS => {
                     tokio::time::sleep(wait).await;
@@ -193,8 +243,7 @@ impl Client {
         if let Err(ClientError::Problem { code, .. }) = &completed
             && matches!(code.as_str(), "parts-differ" | "parts-incomplete")
         {
-            let discard = self.request(Method::DELETE, &["parts", id]);
-            let _ = self.send(discard).await;
+            let _ = self.discard_parts(id).await;
         }
         completed
     }

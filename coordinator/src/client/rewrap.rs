@@ -29,7 +29,7 @@ impl Client {
     }
 
     /// Wraps the document key of one version anew, under `cluster`, which must be the dataset's cluster key: checks and signs what the platform
-    /// prepares, step by step.
+    /// prepares, step by step. For a managed user the platform signs, and to whom it wraps is not checked here.
     ///
     /// # Errors
     ///
@@ -43,8 +43,6 @@ impl Client {
         cluster: &[u8; 32],
     ) -> Result<ReceiptView, ClientError> {
         let author = self.user()?;
-        let key = self.own_key()?;
-        let ledger = self.ledger().await?;
         let path = [
             "datasets",
             dataset.as_str(),
@@ -54,6 +52,13 @@ impl Client {
         ];
         let asked = json!({ "author": author.user, "version": version });
         let request = self.request(Method::POST, &path).json(&asked);
+        if self.is_managed() {
+            let step: RewrapStepView = self.json(request).await?;
+            let missing = || self.answer(&"a rewrap that is not on the record");
+            return step.receipt.ok_or_else(missing);
+        }
+        let key = self.own_key()?;
+        let ledger = self.ledger().await?;
         let mut prepared: PreparedView = self.json(request).await?;
         loop {
             let unsigned = UnsignedTransaction::from_bytes(&prepared.transaction)
@@ -88,8 +93,7 @@ impl Client {
 
     /// The platform's master keys; `operator_key` is an operator's API key.
     pub async fn master_keys(&self, operator_key: &str) -> Result<MasterKeysView, ClientError> {
-        let url = format!("{}/v1/operator/master-keys", self.url);
-        self.json(self.http.get(url).bearer_auth(operator_key))
+        self.json(self.operators(operator_key, Method::GET, "master-keys"))
             .await
     }
 
@@ -98,8 +102,7 @@ impl Client {
         &self,
         operator_key: &str,
     ) -> Result<MasterKeysView, ClientError> {
-        let url = format!("{}/v1/operator/master-keys", self.url);
-        self.json(self.http.post(url).bearer_auth(operator_key))
+        self.json(self.operators(operator_key, Method::POST, "master-keys"))
             .await
     }
 }

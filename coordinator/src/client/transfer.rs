@@ -261,6 +261,17 @@ impl Client {
             .await;
     }
 
+    /// Gives up an upload that was prepared and will not be signed; its body is removed. The platform gives it up in time, too.
+    ///
+    /// # Errors
+    ///
+    /// What the platform says; with the code `not-prepared` if it is not there.
+    pub async fn discard_upload(&self, upload: uuid::Uuid) -> Result<(), ClientError> {
+        let path = ["uploads", &upload.to_string()];
+        self.send(self.request(Method::DELETE, &path)).await?;
+        Ok(())
+    }
+
     /// Reads a document into `destination`, the latest version if none is named.
     ///
     /// # Errors
@@ -446,25 +457,8 @@ impl Client {
         Ok(got)
     }
 
-    /// Fetches the whole record with its signed head into a file; `operator_key` is an operator's API key.
-    ///
-    /// # Errors
-    ///
-    /// What the platform says, or the file.
-    pub async fn export(&self, operator_key: &str, path: &Path) -> Result<u64, ClientError> {
-        let url = format!("{}/v1/operator/audit/export", self.url);
-        let response = self
-            .send(self.http.get(url).bearer_auth(operator_key))
-            .await?;
-        let (temporary, mut file) = beside(path)?;
-        let mut counted = Counted::default();
-        self.receive(response, &mut file, &mut counted, None)
-            .await?;
-        publish(temporary, &file, path).await?;
-        Ok(counted.length)
-    }
-
-    async fn receive(
+    /// Takes an answer in as it comes.
+    pub(super) async fn receive(
         &self,
         response: Response,
         destination: &mut (impl AsyncWrite + Unpin),

@@ -10,7 +10,7 @@ use super::{
     setup,
 };
 use crate::{
-    api::{serve, serve_tls},
+    api::{TAKEN_WITHIN, serve, serve_tls},
     daemon,
     folder::{self, Folder},
     master_key::{Passphrase, SealedMasterKey},
@@ -145,6 +145,7 @@ pub async fn run(
     let own = serve(
         listener,
         api::router(api.clone()),
+        TAKEN_WITHIN,
         daemon::stopped(stop.clone()),
     );
     let stopping = daemon::stopped(stop.clone());

@@ -296,7 +296,7 @@ impl Platform {
                 .within(length)
                 .ok_or(PlatformError::Range { length })?,
         };
-        let turn = self.turn().await?;
+        let turn = self.turn(tenant).await?;
         let place = match body {
             Body::OnLedger(bytes) => Place::OnLedger(bytes.into()),
             Body::OffChain { .. } => {

@@ -16,6 +16,7 @@
 //! | [`owned`] | what a user owns |
 //! | [`parts`] | uploads in parts, which go on after an interruption |
 //! | [`prepared`] | what waits for a signature |
+//! | [`turns`] | whose turn it is to move a body |
 //! | [`version_keys`] | the platform's half of the keys of what is under platform encryption |
 //! | [`report`] | what happened in a read, phase by phase |
 //!
@@ -39,6 +40,7 @@ mod read;
 mod report;
 mod rewrap;
 mod stored_body;
+mod turns;
 mod version_keys;
 mod write;
 
@@ -48,7 +50,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cryptonode::randomness;
 use cryptonode::telemetry::Telemetry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 use crate::body_store::BodyStore;
@@ -130,7 +131,7 @@ pub struct Platform {
     /// When all kept keys were last held against the record.
     managed_swept: Mutex<Option<Instant>>,
     limits: Limits,
-    transfers: Arc<Semaphore>,
+    transfers: Arc<turns::Turns>,
     uploads: prepared::Prepared<write::Waiting>,
     reads: prepared::Prepared<read::Waiting>,
     end_to_end: prepared::Prepared<end_to_end::Waiting>,
@@ -163,7 +164,7 @@ impl Platform {
         let lifetime = Duration::from_secs(limits.prepared_s);
         let leftovers = leftovers::Leftovers::of(bodies.earlier_notes()?);
         let platform = Self {
-            transfers: Arc::new(Semaphore::new(limits.transfers)),
+            transfers: turns::Turns::new(limits.transfers),
             uploads: prepared::Prepared::new(limits.prepared, lifetime),
             reads: prepared::Prepared::new(limits.prepared, lifetime),
             end_to_end: prepared::Prepared::new(limits.prepared, lifetime),
@@ -283,12 +284,10 @@ impl Platform {
         Ok(self.record.submit(signed).await?)
     }
 
-    /// Waits for a turn to move a body.
-    async fn turn(&self) -> Result<OwnedSemaphorePermit, PlatformError> {
-        match tokio::time::timeout(WAIT_FOR_TURN, self.transfers.clone().acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(PlatformError::Busy),
-        }
+    /// Waits for a turn of this tenant's to move a body.
+    async fn turn(&self, tenant: &Identifier) -> Result<turns::Turn, PlatformError> {
+        let turn = self.transfers.take(tenant.as_str(), WAIT_FOR_TURN).await;
+        turn.ok_or(PlatformError::Busy)
     }
 
     /// A transaction for its author to sign, valid while the platform keeps what belongs to it.

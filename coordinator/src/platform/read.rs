@@ -23,13 +23,14 @@ use cryptonode::telemetry::{Kind, OpenPart, Span};
 use cryptonode::wire::v1::TraceParent;
 use rand::RngExt as _;
 use reencrypt::{EphemeralSecret, VerifiedWrappedKey, WrappedKey};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::byte_range::ByteRange;
 use super::report::{Begun, NodeReport, OrganisationReport, ReadReport, ReportOf, ms};
 use super::stored_body::{Opened, Place, Times, verified};
+use super::turns::Turn;
 use super::version_keys::split_pointer;
 use super::{Platform, PlatformError, PreparedTransaction, Tracing};
 use crate::body_store::Pointer;
@@ -258,7 +259,7 @@ impl Platform {
             range,
             trace,
         } = commit;
-        let turn = self.turn().await?;
+        let turn = self.turn(tenant).await?;
         let started = Instant::now();
         let waiting = self
             .reads
@@ -481,7 +482,7 @@ impl Platform {
         reader: UserName,
         opened: Opened,
         mut progress: Progress,
-        turn: OwnedSemaphorePermit,
+        turn: Turn,
     ) -> (
         mpsc::Receiver<Bytes>,
         ReadReport,

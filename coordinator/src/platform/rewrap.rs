@@ -141,7 +141,7 @@ impl Platform {
         match waiting.into_inner() {
             Waiting::Rewrap(_) => Ok(RewrapStep::Done(self.submit(signed).await?)),
             Waiting::Read(read, author) => {
-                let _turn = self.turn().await?;
+                let _turn = self.turn(tenant).await?;
                 let mut report = report_of(id, &read, None);
                 let read::Waiting {
                     transaction,

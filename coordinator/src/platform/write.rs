@@ -73,7 +73,7 @@ impl Platform {
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<PreparedTransaction, PlatformError> {
         let (name, encryption, storage) = self.check_write(&request)?;
-        let _turn = self.turn().await?;
+        let _turn = self.turn(&request.dataset.tenant).await?;
         let keys = (encryption != Encryption::None).then(|| {
             (
                 BodyKey::generate(&mut randomness::system()),

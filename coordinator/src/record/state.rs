@@ -456,6 +456,21 @@ impl State {
             .filter(move |(key, _)| skip.as_ref() != Some(key))
     }
 
+    /// The requests of one user for access to a dataset: the latest for each role.
+    pub fn access_of(
+        &self,
+        dataset: &DatasetName,
+        user: &UserName,
+    ) -> impl Iterator<Item = (&AccessKey, &Access)> {
+        let of_role = |role| AccessKey {
+            dataset: dataset.clone(),
+            user: user.clone(),
+            role,
+        };
+        self.access
+            .range(of_role(Role::Owner)..=of_role(Role::Reader))
+    }
+
     /// A document.
     #[must_use]
     pub fn document(&self, name: &DocumentName) -> Option<&Document> {

@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use crate::site::{Site, plaintext};
 
+mod foreign;
 mod keys;
 mod owned;
 mod parts;
 mod privacy;
+mod tags;
 mod times;
 
 /// Plain HTTP with an API key: nothing here signs.

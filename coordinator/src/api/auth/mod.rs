@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::record::Identifier;
 
-pub use registry::{KEPT_MS, KeyRecord, MAX_KEYS, RegistryError};
+pub use registry::{KEPT_MS, KeyRecord, MAX_KEPT, MAX_KEYS, RegistryError};
 pub use scope::{NoScopes, Scope, Scopes};
 
 use registry::{Inserted, Registry};
@@ -234,7 +234,7 @@ impl ApiKeys {
     }
 
     /// The first `limit` of a tenant's keys after the one with the id `after`, the oldest first. Those that are over stay on the list
-    /// until the first key that is made [`KEPT_MS`] later.
+    /// until the first key that is made [`KEPT_MS`] later, the last [`MAX_KEPT`] of them.
     ///
     /// # Errors
     /// [`AuthError::Registry`]
@@ -524,6 +524,40 @@ mod tests {
         };
         assert!(kept(NOW + KEPT_MS - 1) > 0);
         assert_eq!(kept(NOW + KEPT_MS), 0);
+    }
+
+    #[test]
+    fn making_and_revoking_keys_does_not_fill_the_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = keys(&folder, 1);
+        let other = own.issue(terms("umbra", None), NOW).unwrap();
+        own.revoke("umbra", &other.record.id, NOW).unwrap();
+        let list = rusqlite::Connection::open(folder.path().join("api-keys.sqlite")).unwrap();
+        let rows = format!(
+            "WITH RECURSIVE number(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < {MAX_KEPT})
+             INSERT INTO api_keys (id, tenant, name, scopes, created_ms, expires_ms, revoked_ms)
+             SELECT printf('%016x', n), 'acme', 'over', 'read', {NOW}, iif(n % 2, {NOW} + n, NULL), iif(n % 2, NULL, {NOW} + n) FROM number"
+        );
+        list.execute_batch(&rows).unwrap();
+        let mut now_ms = NOW + MAX_KEPT;
+        for round in 1..=3_u64 {
+            now_ms += 1;
+            let made = own.issue(terms("acme", None), now_ms).unwrap();
+            own.revoke("acme", &made.record.id, now_ms).unwrap();
+            let all = own.list("acme", None, usize::MAX).unwrap();
+            // The one that has just ended is counted with the next one that is made.
+            assert_eq!(all.len() as u64, MAX_KEPT + 1, "{round}");
+            let oldest = format!("{:016x}", round.saturating_sub(1));
+            assert!(
+                all.iter().all(|key| key.id != oldest),
+                "who ended first goes"
+            );
+            let next = format!("{round:016x}");
+            assert!(all.iter().any(|key| key.id == next));
+            let header = format!("Bearer {}", made.key.as_str());
+            assert_eq!(code(&own, &header, now_ms), "api-key-revoked");
+        }
+        assert_eq!(own.list("umbra", None, usize::MAX).unwrap().len(), 1);
     }
 
     #[test]

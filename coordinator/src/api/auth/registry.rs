@@ -31,6 +31,8 @@ const SCHEMA: &str = "
 pub const MAX_KEYS: u64 = 1_000;
 /// How long a key that expired or was revoked stays on the list, in milliseconds: 90 days.
 pub const KEPT_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// Most keys of one tenant that stay on the list after their end; those that ended first go before their time.
+pub const MAX_KEPT: u64 = 1_000;
 
 /// What is known of a key. Times are milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -125,7 +127,8 @@ impl Registry {
     }
 
     /// Puts a key in, unless its tenant has [`MAX_KEYS`] in use. If it takes the place of another, that one ends at `ends_ms` at the
-    /// latest; it must not have been revoked or replaced meanwhile. Keys that have been over for [`KEPT_MS`] go.
+    /// latest; it must not have been revoked or replaced meanwhile. Keys that have been over for [`KEPT_MS`] go, and of the others that are over
+    /// all but the last [`MAX_KEPT`]: whoever makes keys and revokes them fills no disk.
     pub(super) fn insert(
         &self,
         key: &KeyRecord,
@@ -137,6 +140,12 @@ impl Registry {
         transaction.execute(
             "DELETE FROM api_keys WHERE tenant = ?1 AND min(coalesce(revoked_ms, expires_ms), coalesce(expires_ms, revoked_ms)) <= ?2",
             params![key.tenant, integer(key.created_ms.saturating_sub(KEPT_MS))],
+        )?;
+        transaction.execute(
+            "DELETE FROM api_keys WHERE id IN (
+                SELECT id FROM api_keys WHERE tenant = ?1 AND (revoked_ms IS NOT NULL OR expires_ms <= ?2)
+                ORDER BY min(coalesce(revoked_ms, expires_ms), coalesce(expires_ms, revoked_ms)) DESC, id LIMIT -1 OFFSET ?3)",
+            params![key.tenant, now_ms, integer(MAX_KEPT)],
         )?;
         let count: i64 = transaction.query_row(
             "SELECT count(*) FROM api_keys WHERE tenant = ?1 AND revoked_ms IS NULL AND coalesce(expires_ms > ?2, TRUE)",

@@ -217,7 +217,7 @@ impl Platform {
         body: impl Stream<Item = Result<Bytes, E>>,
     ) -> Result<PartsStatus, PlatformError> {
         let begun = self.begun(tenant, id).await?;
-        let _turn = self.turn().await?;
+        let _turn = self.turn(tenant).await?;
         let open = self.parts.open(id);
         let mut own = 0;
         open.next.send_modify(|next| {

@@ -125,6 +125,14 @@ pub(in crate::record) fn readable<'s>(
         .ok_or_else(|| Rejection::Erased(version.to_string()))
 }
 
+impl State {
+    /// Whether a read of a version by a user would be accepted at this time, whatever it is re-encrypted to.
+    #[must_use]
+    pub fn may_read(&self, reader: &UserName, version: &VersionName, time_ms: u64) -> bool {
+        readable(self, reader, version, time_ms).is_ok()
+    }
+}
+
 /// Whether the bytes are one DER SEQUENCE and nothing after it: enough that nobody takes something else for a key. The
 /// issuer reads the rest.
 fn is_der_sequence(bytes: &[u8]) -> bool {
