@@ -29,7 +29,7 @@ use crate::impostor::four_nodes;
 /// The seat of the member that misbehaves; the first one leads.
 const CHEAT: usize = 3;
 /// How long the others wait for somebody who is silent.
-const PATIENCE_S: &str = "3";
+const PATIENCE_S: &str = "6";
 /// How long a key may take to be at all its members once it is made.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -359,7 +359,7 @@ pub(crate) async fn make_key(site: &Site, leader: usize, members: Option<&[usize
 /// The same with all, of whom so many may be left out.
 pub(crate) async fn make_key_without(site: &Site, leader: usize, absent: &str) -> Value {
     // Half of the time is for everybody to accept.
-    let options = ["--patience-s", PATIENCE_S, "--open-for-s", "40"];
+    let options = ["--patience-s", PATIENCE_S, "--open-for-s", "60"];
     let options = [&["--may-be-absent", absent], &options[..]].concat();
     propose(site, leader, &options).await
 }

@@ -163,7 +163,7 @@ pub fn new_client(descriptor: &ClusterDescriptor) -> Arc<Client> {
         // As long as for the answer: with t nodes left each one is needed, and on a busy machine one may say nothing for a second.
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(10),
-        deadline: Duration::from_secs(30),
+        deadline: Duration::from_secs(60),
         ..ClientOptions::default()
     };
     Arc::new(Client::new(cluster, ClientIdentity::generate().unwrap(), options).unwrap())
