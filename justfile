@@ -61,15 +61,26 @@ fuzz SECONDS="5" *TARGETS:
 
 # the whole system in a simulated world, so many histories; SIMULATE_LOG=… plays one again that failed
 simulate SEEDS="20000":
-    SIMULATE_SEEDS={{ SEEDS }} cargo test -p testkit --test simulation -- --nocapture
+    SIMULATE_SEEDS={{ SEEDS }} cargo test --workspace --test simulation -- --nocapture
 
 # what takes hours: every fuzz target for minutes (what is new is kept in fuzz/corpus), constant time, 20,000 histories, an hour of faults;
-# `just long 2 60 200` is the same in small
+# `just long 2 60 200` is the same in small. What fails stops nothing that comes after it, and is named at the end
 long FUZZ="180" SOAK="3600" SEEDS="20000":
-    fuzz/run {{ FUZZ }}
-    tests/constant_time/run
-    SIMULATE_SEEDS={{ SEEDS }} cargo test -p testkit --test simulation -- --nocapture
-    tests/soak/run {{ SOAK }}
+    #!/usr/bin/env bash
+    set -uo pipefail
+    failed=()
+    part() {
+        echo "== $*"
+        SECONDS=0
+        "$@" || failed+=("$*")
+        echo "== $1: $SECONDS s"
+    }
+    part fuzz/run {{ FUZZ }}
+    part tests/constant_time/run
+    part just simulate {{ SEEDS }}
+    part tests/soak/run {{ SOAK }}
+    for one in "${failed[@]}"; do echo "failed: $one" >&2; done
+    [ "${#failed[@]}" = 0 ]
 
 # arithmetic, certificates, key generation and envelope, timed
 bench *ARGS:

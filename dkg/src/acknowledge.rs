@@ -21,6 +21,7 @@ use serde_bytes::ByteBuf;
 use crate::attempt::{Attempt, altered};
 use crate::deal::{self, DealHeader, OpenHeader, Pad, RelayedDeal};
 use crate::fault::{DealFault, Fault};
+use crate::known::known;
 use crate::proposal::Proposal;
 use crate::shares::share_fits;
 use crate::signature::{self, Batch};
@@ -193,7 +194,9 @@ impl Complaint {
         rng: &mut R,
     ) -> Option<Self> {
         let pad = Pad::of(attempt, &relayed.header, from)?;
-        let opening = Point::from_bytes(&secret.diffie_hellman(pad.dealer_key)).ok()?;
+        // Everybody is shown it.
+        let shared = known(*secret.diffie_hellman(pad.dealer_key));
+        let opening = Point::from_bytes(&shared).ok()?;
         let proof = prove_or_check(&pad, &accused.digest, &opening, |statement| {
             equality::EqualityProof::prove(statement, secret, rng)
         });

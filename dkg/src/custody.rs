@@ -24,13 +24,12 @@ use reencrypt::{Point, SecretScalar};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::Sha512;
-use vsss_rs::{
-    DefaultShare, FeldmanVerifierSet, IdentifierPrimeField, ReadableShareSet, Share,
-    ShareVerifierGroup,
-};
+use vsss_rs::{DefaultShare, IdentifierPrimeField, ReadableShareSet, Share, ShareVerifierGroup};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::known::{known, known_in_place};
 use crate::phrase::RecoveryPhrase;
+use crate::shares::share_fits;
 use crate::tags;
 use crate::wire_v1::{self, WireError};
 use crate::words::words_of;
@@ -177,12 +176,14 @@ pub fn split<R: CryptoRng>(
         .skip(1)
         .flat_map(|commitment| commitment.0.compress().to_bytes())
         .collect();
+    // What all pieces have in common is known to every custodian.
+    known_in_place(commitments.as_slice());
     let mut fields = Fields {
         index: 0,
         share: [0; 32],
         pieces,
         sealed: ByteBuf::new(),
-        identity: phrase.node_keys().identity.verifying_key().to_bytes(),
+        identity: known(phrase.node_keys().identity.verifying_key().to_bytes()),
         threshold,
         commitments: ByteBuf::from(commitments),
     };
@@ -195,6 +196,7 @@ pub fn split<R: CryptoRng>(
         },
     );
     fields.sealed = ByteBuf::from(sealed.map_err(|_| impossible)?);
+    known_in_place(fields.sealed.as_slice());
     let made = (1..)
         .zip(&mut shares)
         .map(|(index, share)| {
@@ -261,7 +263,7 @@ pub fn join(pieces: &[CustodyPiece]) -> Result<RecoveryPhrase, CustodyError> {
         .try_into()
         .map(RecoveryPhrase::from_entropy)
         .map_err(|_| CustodyError::Sealed)?;
-    if phrase.node_keys().identity.verifying_key().to_bytes() != first.identity {
+    if known(phrase.node_keys().identity.verifying_key().to_bytes()) != first.identity {
         return Err(CustodyError::Sealed);
     }
     Ok(phrase)
@@ -322,13 +324,13 @@ impl CustodyPiece {
         if !complete {
             return Err(CustodyError::Damaged);
         }
-        let mut verifiers = vec![Verifier::from(*Point::generator().as_ristretto())];
-        for commitment in commitments {
-            let point = Point::from_bytes(commitment).map_err(|_| CustodyError::Damaged)?;
-            verifiers.push(Verifier::from(*point.as_ristretto()));
-        }
+        let commitments = commitments
+            .iter()
+            .map(|commitment| Point::from_bytes(commitment).map_err(|_| CustodyError::Damaged))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut share = fields.to_share()?;
-        let good = FeldmanVerifierSet::<Piece, Verifier>::verify_share(&verifiers, &share).is_ok();
+        let value = &share.value().0;
+        let good = !known(*value == Scalar::ZERO) && share_fits(value, &commitments, fields.index);
         share.value_mut().0.zeroize();
         if !good {
             return Err(CustodyError::Share {
@@ -352,6 +354,11 @@ impl CustodyPiece {
         let mut bytes = Vec::with_capacity(512 + self.0.commitments.len());
         wire_v1::encode_into(&self.0, &mut bytes);
         Zeroizing::new(bytes)
+    }
+
+    #[cfg(feature = "constant-time")]
+    pub(crate) fn share(&self) -> &[u8; 32] {
+        &self.0.share
     }
 
     /// Its index, 1…m.

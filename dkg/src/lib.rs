@@ -121,6 +121,8 @@ mod attempt;
 mod base;
 mod certificate;
 mod confirm;
+#[cfg(feature = "constant-time")]
+pub mod constant_time;
 pub mod custody;
 mod deal;
 mod dealers;
@@ -130,6 +132,7 @@ mod frost;
 mod hex;
 mod key_certificate;
 mod knowledge;
+mod known;
 mod leader;
 mod member;
 mod merkle;

@@ -23,6 +23,7 @@ use crate::attempt::Attempt;
 use crate::deal::{self, DealHeader, OpenHeader, Pad, Relayed, RelayedDeal};
 use crate::fault::{DealFault, Fault};
 use crate::knowledge::Proof;
+use crate::known::known;
 use crate::pairs::Pairs;
 use crate::signature::Batch;
 use crate::sums::{sum_commitments_vartime, sum_shares};
@@ -231,7 +232,10 @@ impl Checker<'_> {
                 extra = Scalar::ZERO;
             }
         }
-        RistrettoPoint::mul_base(&left) == RistrettoPoint::vartime_multiscalar_mul(scalars, points)
+        known(
+            RistrettoPoint::mul_base(&left)
+                == RistrettoPoint::vartime_multiscalar_mul(scalars, points),
+        )
     }
 
     /// Looks at each deal on its own. A void deal is an error that names its dealer; wrong shares are complained of.
@@ -329,7 +333,7 @@ fn times(point: RistrettoPoint, k: u16) -> RistrettoPoint {
 
 /// Whether a secret share is f(x), by the commitments to f. Constant time in the share.
 pub(crate) fn share_fits(share: &Scalar, commitments: &[Point], x: u16) -> bool {
-    RistrettoPoint::mul_base(share) == evaluate_vartime(commitments, x)
+    known(RistrettoPoint::mul_base(share) == evaluate_vartime(commitments, x))
 }
 
 /// A random weight of 128 bits.

@@ -42,6 +42,7 @@ use zeroize::Zeroizing;
 use crate::acknowledge::deal_set;
 use crate::deal::{DealExcerpt, Relayed};
 use crate::fault::Fault;
+use crate::known::known;
 use crate::shares::{Checker, GoodDeals, Opened, powers, weight};
 
 /// The outcome of the check when every dealer's signature and proofs are true.
@@ -208,7 +209,10 @@ impl Checker<'_> {
             points.push(sum.as_ristretto());
             extra = Scalar::ZERO;
         }
-        RistrettoPoint::mul_base(&left) == RistrettoPoint::vartime_multiscalar_mul(scalars, points)
+        known(
+            RistrettoPoint::mul_base(&left)
+                == RistrettoPoint::vartime_multiscalar_mul(scalars, points),
+        )
     }
 }
 

@@ -164,7 +164,7 @@ fn record_proof(bytes: &[u8]) -> Verdict {
 }
 
 /// A file of this name that nobody else may read.
-fn with_private<T>(name: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
+pub(crate) fn with_private<T>(name: &str, bytes: &[u8], read: impl FnOnce(&Path) -> T) -> T {
     use std::os::unix::fs::PermissionsExt as _;
     with_file(name, bytes, |folder| {
         let path = folder.join(name);

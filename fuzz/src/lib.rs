@@ -35,6 +35,7 @@ mod cluster;
 mod der;
 mod edits;
 mod files;
+mod folders;
 mod headers;
 mod keys;
 mod logs;
@@ -86,6 +87,7 @@ pub fn targets() -> Vec<Target> {
         platform::targets(),
         headers::targets(),
         files::targets(),
+        folders::targets(),
         rest::targets(),
         record::targets(),
         revocations::targets(),

@@ -143,7 +143,7 @@ fn encoded() -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn opening() -> Vec<u8> {
+pub(crate) fn opening() -> Vec<u8> {
     let mut found = encoded();
     found.retain(|bytes| Genesis::from_bytes(bytes).is_ok());
     found.swap_remove(0)

@@ -53,8 +53,13 @@ pub(crate) struct Impostor {
 
 /// Four nodes that know each other, of which none runs. The first one and the second one may propose.
 pub(crate) async fn four_nodes(name: &str) -> Site {
+    so_many_nodes(name, 4).await
+}
+
+/// The same with so many.
+pub(crate) async fn so_many_nodes(name: &str, nodes: u16) -> Site {
     let plan = SitePlan {
-        nodes: 4,
+        nodes,
         threshold: 2,
         organisations: 2,
         approvals: 1,

@@ -20,6 +20,7 @@ mod asking;
 mod ceremonies;
 mod cluster;
 mod coalitions;
+mod conspiracies;
 #[path = "../../dkg/tests/machines/dealer.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used")]
 mod dealer;

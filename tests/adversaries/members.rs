@@ -40,6 +40,10 @@ struct Cheat {
     member: Member,
     /// n of its acceptance.
     secret: Option<Scalar>,
+    /// What it has written last.
+    state: Option<Vec<u8>>,
+    /// By how much the shares are wrong that it deals to these members; one member's by 1, if it is not said whose.
+    errors: Vec<([u8; 32], Scalar)>,
     begun: Option<(u32, Vec<Acceptance>)>,
     earlier: Option<Message>,
     /// How often it has lied.
@@ -59,6 +63,8 @@ impl Cheat {
             member: Member::new(local.clone()),
             local,
             secret: None,
+            state: None,
+            errors: Vec::new(),
             begun: None,
             earlier: None,
             lies: 0,
@@ -117,16 +123,24 @@ impl Cheat {
 
     fn honest(&mut self, from: &[u8; 32], question: &Message) -> Message {
         let (now, rng) = (self.now(), &mut rand::rng());
+        if let (Misbehaviour::SlowProcessor(times), Some(state)) = (self.word, &self.state) {
+            for _ in 1..times {
+                let mut again = Member::restore(self.local.clone(), state).unwrap();
+                let _ = again.handle(from, question.clone(), now, rng);
+            }
+            self.lies += 1;
+        }
         let mut output = self.member.handle(from, question.clone(), now, rng);
         if self.member.stage() == MemberStage::Proposed {
             output = self.member.accept(now, rng);
         }
         match output {
             Ok(output) => {
-                if let Some(state) = &output.persist
-                    && self.member.stage() == MemberStage::Accepted
-                {
-                    self.secret = Some(encryption_secret(state));
+                if let Some(state) = &output.persist {
+                    if self.member.stage() == MemberStage::Accepted {
+                        self.secret = Some(encryption_secret(state));
+                    }
+                    self.state = Some(state.to_vec());
                 }
                 output.reply
             }
@@ -199,20 +213,27 @@ impl Cheat {
         let seed = match self.word {
             // Another one for everybody who asks.
             Misbehaviour::Equivocation => rand::random(),
-            _ => 1,
+            _ => u64::from(index),
         };
         let mut dealer =
             Dealer::with_constant(proposal, attempt, acceptances, index, secret, None, seed);
         match self.word {
             Misbehaviour::WrongShare => {
-                let (place, victim) = acceptances
-                    .iter()
-                    .enumerate()
-                    .find(|(_, one)| one.index != index)
-                    .unwrap();
-                let to = u16::try_from(place + 1).unwrap();
-                let wrong = dealer.share(to) + Scalar::ONE;
-                dealer.encrypt(to, wrong, &victim.encryption_key);
+                let another = acceptances.iter().find(|one| one.index != index).unwrap();
+                let by_identity = |(identity, error): &([u8; 32], Scalar)| {
+                    Some((proposal.index_of(identity)?, *error))
+                };
+                let mut errors: Vec<_> = self.errors.iter().filter_map(by_identity).collect();
+                if errors.is_empty() {
+                    errors.push((another.index, Scalar::ONE));
+                }
+                for (to, victim) in (1..).zip(acceptances) {
+                    if let Some((_, error)) = errors.iter().find(|(seat, _)| *seat == victim.index)
+                    {
+                        let wrong = dealer.share(to) + error;
+                        dealer.encrypt(to, wrong, &victim.encryption_key);
+                    }
+                }
             }
             Misbehaviour::EndlessDeals => {
                 let again = dealer.commitments[1];
@@ -260,16 +281,29 @@ impl Cheat {
 }
 
 /// A cheat at its place, until this is dropped.
-struct Seated {
+pub(crate) struct Seated {
     cheat: Arc<Mutex<Cheat>>,
     runtime: Option<Runtime>,
 }
 
 impl Seated {
     fn start(site: &Site, identity: &NodeIdentity, word: Misbehaviour) -> Self {
+        let folder = &site.nodes()[CHEAT].folder;
+        Self::take(folder, identity, Cheat::new(word, folder, identity))
+    }
+
+    /// A dealer whose shares are wrong by so much for those members.
+    pub(crate) fn who_errs(site: &Site, seat: usize, errors: Vec<([u8; 32], Scalar)>) -> Self {
+        let (folder, identity) = (&site.nodes()[seat].folder, identity_of(site, seat));
+        let mut cheat = Cheat::new(Misbehaviour::WrongShare, folder, &identity);
+        cheat.errors = errors;
+        Self::take(folder, &identity, cheat)
+    }
+
+    fn take(folder: &Path, identity: &NodeIdentity, cheat: Cheat) -> Self {
         let runtime = Runtime::new().unwrap();
-        let folder = site.nodes()[CHEAT].folder.clone();
-        let cheat = Arc::new(Mutex::new(Cheat::new(word, &folder, identity)));
+        let folder = folder.to_owned();
+        let cheat = Arc::new(Mutex::new(cheat));
         let (told, serves) = mpsc::channel();
         let asked = Arc::clone(&cheat);
         let answers =
@@ -290,7 +324,7 @@ impl Seated {
         }
     }
 
-    fn lies(&self) -> usize {
+    pub(crate) fn lies(&self) -> usize {
         self.cheat.lock().unwrap().lies
     }
 }
@@ -309,16 +343,6 @@ fn folder(site: &Site, seat: usize) -> String {
 
 /// A node makes a key with the others: with all, of whom one may be left out, or with these.
 pub(crate) async fn make_key(site: &Site, leader: usize, members: Option<&[usize]>) -> Value {
-    let folder = folder(site, leader);
-    let mut propose = vec![
-        "ceremony",
-        "propose",
-        "--dir",
-        &folder,
-        "--threshold",
-        "2",
-        "--wait",
-    ];
     let names = members.map(|seats| {
         let names: Vec<&str> = seats
             .iter()
@@ -327,14 +351,24 @@ pub(crate) async fn make_key(site: &Site, leader: usize, members: Option<&[usize
         names.join(",")
     });
     match &names {
-        Some(names) => propose.extend(["--members", names]),
-        None => {
-            propose.extend(["--may-be-absent", "1", "--patience-s", PATIENCE_S]);
-            // Half of it is for everybody to accept.
-            propose.extend(["--open-for-s", "60"]);
-        }
+        Some(names) => propose(site, leader, &["--members", names]).await,
+        None => make_key_without(site, leader, "1").await,
     }
-    let made = site.program().run(Tool::Cryptonode, &propose).await;
+}
+
+/// The same with all, of whom so many may be left out.
+pub(crate) async fn make_key_without(site: &Site, leader: usize, absent: &str) -> Value {
+    // Half of the time is for everybody to accept.
+    let options = ["--patience-s", PATIENCE_S, "--open-for-s", "60"];
+    let options = [&["--may-be-absent", absent], &options[..]].concat();
+    propose(site, leader, &options).await
+}
+
+async fn propose(site: &Site, leader: usize, options: &[&str]) -> Value {
+    let folder = folder(site, leader);
+    let words = ["--dir", &folder, "--threshold", "2", "--wait"];
+    let words = [&["ceremony", "propose"], &words[..], options].concat();
+    let made = site.program().run(Tool::Cryptonode, &words).await;
     made.unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -370,7 +404,7 @@ pub(crate) async fn all_have(site: &Site, seats: &[usize], key: &str, word: Misb
     }
 }
 
-fn identity_of(site: &Site, seat: usize) -> NodeIdentity {
+pub(crate) fn identity_of(site: &Site, seat: usize) -> NodeIdentity {
     let node = &site.nodes()[seat];
     let passphrase = std::fs::read_to_string(site.layout().passphrase(&node.name)).unwrap();
     let passphrase = Passphrase::new(passphrase.trim()).unwrap();
@@ -397,9 +431,9 @@ fn proved(word: Misbehaviour) -> bool {
     )
 }
 
-/// What keeps nobody from taking part: it is late, and a slow processor is late too.
+/// What keeps nobody from taking part.
 fn takes_part(word: Misbehaviour) -> bool {
-    matches!(word, Misbehaviour::Late(_))
+    matches!(word, Misbehaviour::Late(_) | Misbehaviour::SlowProcessor(_))
 }
 
 #[test]
@@ -416,10 +450,6 @@ fn no_misbehaviour_of_a_member_keeps_the_others_from_a_key() {
     let concern = Misbehaviour::all().filter(|word| word.concerns().ceremonies && !leads(*word));
     let mut played = 0;
     for word in concern {
-        // Who has a slow processor is late.
-        if matches!(word, Misbehaviour::SlowProcessor(_)) {
-            continue;
-        }
         // Nobody is at the place of who has crashed.
         let crashed = word == Misbehaviour::Crashed;
         let seated = (!crashed).then(|| Seated::start(&site, &identity, word));
@@ -448,7 +478,7 @@ fn no_misbehaviour_of_a_member_keeps_the_others_from_a_key() {
         drop(seated);
         played += 1;
     }
-    assert!(played >= 12, "only {played} were played");
+    assert!(played >= 13, "only {played} were played");
     // The same keys everywhere, and nothing that one of them has alone.
     let first = runtime.block_on(keys(&site, 0));
     for seat in 1..CHEAT {

@@ -1,6 +1,6 @@
 //! The whole system in one world: crypto nodes, ledger peers, readers, under one seeded scheduler (`docs/simulation.md`).
 //!
-//! `SIMULATE_SEEDS=20000 cargo test -p testkit --test simulation` plays so many histories; `SIMULATE_FROM` is the first seed;
+//! `SIMULATE_SEEDS=20000 cargo test --workspace --test simulation` plays so many histories; `SIMULATE_FROM` is the first seed;
 //! `SIMULATE_LOG` plays the log of events again that a failure has come down to, `SIMULATE_SEED` the whole history of a seed. `POWER_CUTS=all` has
 //! the power fail at every write of every node of a ceremony.
 #![allow(

@@ -160,6 +160,7 @@ impl Load {
 pub fn new_client(descriptor: &ClusterDescriptor) -> Arc<Client> {
     let cluster = descriptor.clone().check().unwrap();
     let options = ClientOptions {
+        // As long as for the answer: with t nodes left each one is needed, and on a busy machine one may say nothing for a second.
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(10),
         deadline: Duration::from_secs(60),

@@ -28,6 +28,7 @@ use rand_core::CryptoRng;
 use reencrypt::{KeyShare, Point, PublicKeyPackage};
 use serde::{Deserialize, Serialize};
 
+use crate::known::known_in_place;
 use crate::signing::SigningError;
 
 /// A signer's commitments to its nonces of one signing session. Nothing of it is verified.
@@ -85,6 +86,7 @@ impl Nonces {
     }
 
     fn of(index: u16, nonces: SigningNonces<Suite>) -> Result<Self, SigningError> {
+        known_in_place(nonces.commitments());
         let encode = |commitment: &NonceCommitment<Suite>| {
             let point = Point::from_ristretto(commitment.value());
             point

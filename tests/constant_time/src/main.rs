@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["list"] => {
-            for (name, _) in operations::ALL {
+            for (name, _) in operations::all() {
                 println!("{name}");
             }
             ExitCode::SUCCESS
@@ -57,7 +57,8 @@ fn main() -> ExitCode {
                 );
                 return ExitCode::from(BLIND);
             }
-            let operation = operations::ALL.iter().find(|(known, _)| known == name);
+            let all = operations::all();
+            let operation = all.iter().find(|(known, _)| known == name);
             let (_, run) = operation.expect("`constant-time list` has the names");
             let before = marks::errors();
             run();

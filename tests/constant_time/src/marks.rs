@@ -17,10 +17,12 @@ const COUNT_ERRORS: u64 = 0x1201;
 /// Memcheck's own begin at `('M' << 24) | ('C' << 16)`.
 const MAKE_MEM_UNDEFINED: u64 = 0x4d43_0001;
 const MAKE_MEM_DEFINED: u64 = 0x4d43_0002;
+const GET_VBITS: u64 = 0x4d43_0008;
 
 /// Asks valgrind; 0 if there is none.
-fn request(number: u64, start: u64, length: u64) -> u64 {
-    let arguments: [u64; 6] = [number, start, length, 0, 0, 0];
+fn request(number: u64, arguments: [u64; 3]) -> u64 {
+    let [first, second, third] = arguments;
+    let arguments: [u64; 6] = [number, first, second, third, 0, 0];
     let mut answer = 0_u64;
     #[allow(
         unsafe_code,
@@ -42,17 +44,37 @@ fn request(number: u64, start: u64, length: u64) -> u64 {
 }
 
 pub(crate) fn under_valgrind() -> bool {
-    request(RUNNING_ON_VALGRIND, 0, 0) > 0
+    request(RUNNING_ON_VALGRIND, [0; 3]) > 0
 }
 
 /// Errors that valgrind has reported in this process.
 pub(crate) fn errors() -> u64 {
-    request(COUNT_ERRORS, 0, 0)
+    request(COUNT_ERRORS, [0; 3])
 }
 
 fn mark<T: ?Sized>(value: &T, state: u64) {
-    let start = std::ptr::from_ref(value).cast::<u8>().addr() as u64;
-    request(state, start, size_of_val(value) as u64);
+    mark_at(std::ptr::from_ref(value).cast(), size_of_val(value), state);
+}
+
+fn mark_at(start: *const u8, length: usize, state: u64) {
+    request(state, [start.expose_provenance() as u64, length as u64, 0]);
+}
+
+/// The same for a library that says what is what itself.
+pub(crate) const MARKS: dkg::constant_time::Marks = dkg::constant_time::Marks {
+    secret: |start, length| mark_at(start, length, MAKE_MEM_UNDEFINED),
+    public: |start, length| mark_at(start, length, MAKE_MEM_DEFINED),
+    is_secret,
+};
+
+/// Whether a bit of what lies there depends on a secret.
+fn is_secret(start: *const u8, length: usize) -> bool {
+    let mut bits = vec![0_u8; length];
+    let to = bits.as_mut_ptr().expose_provenance() as u64;
+    let place = start.expose_provenance() as u64;
+    let answered = request(GET_VBITS, [place, to, length as u64]);
+    assert_eq!(answered, 1, "valgrind does not say what is secret");
+    std::hint::black_box(bits).iter().any(|bits| *bits != 0)
 }
 
 /// From here on valgrind reports every branch and address that depends on it.

@@ -15,12 +15,22 @@ use reencrypt::{
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::marks::{SecretRng, public, secret};
+use crate::marks::{MARKS, SecretRng, public, secret};
 
-type Operation = (&'static str, fn());
+type Operation = (&'static str, Box<dyn Fn()>);
 
-/// All of them. Those whose name begins with `variable` must be found out.
-pub(crate) const ALL: &[Operation] = &[
+/// All of them: this file's, and those of the key generation. Those whose name begins with `variable` must be found out.
+pub(crate) fn all() -> Vec<Operation> {
+    let of_key_generation = dkg::constant_time::operations(MARKS).into_iter();
+    let of_key_generation = of_key_generation.map(|(name, run)| {
+        let run = move || run(&mut rng(), &mut SecretRng::new());
+        (name, Box::new(run) as Box<dyn Fn()>)
+    });
+    let own = OWN.iter().map(|(name, run)| (*name, Box::new(*run) as _));
+    own.chain(of_key_generation).collect()
+}
+
+const OWN: [(&str, fn()); 13] = [
     ("scalar-times-generator", scalar_times_generator),
     ("scalar-times-point", scalar_times_point),
     ("scalar-times-points-together", scalar_times_points_together),

@@ -8,6 +8,7 @@ use std::time::Instant;
 use curve25519_dalek::RistrettoPoint;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use reencrypt::polynomial::evaluate;
 use reencrypt::{EphemeralSecret, KeyShare, Point, Scalar, SecretScalar, VerifiedWrappedKey, wrap};
 
 /// Measurements of each attempt.
@@ -28,7 +29,7 @@ struct Fixture {
 
 type Measured = fn(&Fixture, &SecretScalar);
 
-const OPERATIONS: [(&str, Measured); 4] = [
+const OPERATIONS: [(&str, Measured); 5] = [
     ("scalar-times-generator", |_, scalar| {
         black_box(scalar.public());
     }),
@@ -40,6 +41,13 @@ const OPERATIONS: [(&str, Measured); 4] = [
         let share = KeyShare::new(1, 0, fixture.y, secret).unwrap();
         let mut rng = StdRng::seed_from_u64(1);
         black_box(share.reencrypt(&fixture.wrapped, fixture.ephemeral.public(), &mut rng)).unwrap();
+    }),
+    ("shares-evaluated", |_, scalar| {
+        let coefficient = |()| SecretScalar::from_scalar(*scalar.expose()).unwrap();
+        let polynomial = [(); 8].map(coefficient);
+        for member in 1..=32 {
+            black_box(evaluate(&polynomial, member));
+        }
     }),
     ("variable-multiplication", |fixture, scalar| {
         let point = fixture.point.as_ristretto();
