@@ -22,9 +22,7 @@ use super::page::Asked;
 use super::record::elsewhere;
 use super::views::ReceiptView;
 use super::{Api, Problem, Tenant, bounded};
-use crate::platform::{
-    CommitRead, ManagedKeyError, PlatformError, PreparedTransaction, ReadRequest,
-};
+use crate::platform::{CommitRead, ManagedKeyError, PlatformError, PreparedWrite, ReadRequest};
 use crate::record::{DatasetName, Identifier, MAX_TRANSACTION, Transaction, UserName, VersionName};
 
 /// Puts a transaction onto the record that the platform signs for a user whose key it keeps.
@@ -138,23 +136,25 @@ async fn commit(
     api: &Api,
     caller: &Caller,
     tenant: &Identifier,
-    prepared: PreparedTransaction,
+    prepared: PreparedWrite,
 ) -> Result<WrittenView, Problem> {
-    let id = prepared.id;
-    signing(caller, &prepared.transaction);
-    let told = match &prepared.transaction.transaction {
-        Transaction::Write(write) => (write.version, write.length, write.checksum),
-        _ => (0, 0, [0; 32]),
-    };
-    let committed = match api.platform.sign_managed(prepared.transaction).await {
+    let PreparedWrite {
+        id,
+        transaction,
+        name,
+        length,
+        checksum,
+    } = prepared;
+    signing(caller, &transaction);
+    let committed = match api.platform.sign_managed(transaction).await {
         Ok(signed) => api.platform.commit_write(tenant, id, signed).await,
         Err(e) => Err(e),
     };
     match committed {
         Ok(receipt) => Ok(WrittenView {
-            version: told.0,
-            length: told.1,
-            checksum: hex::encode(told.2),
+            version: name.version,
+            length,
+            checksum: hex::encode(checksum),
             receipt: receipt.into(),
         }),
         Err(e) => {
