@@ -24,6 +24,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use dkg::MemberIdentity;
 use serde::Deserialize;
 
 use crate::server::ClientRules;
@@ -45,8 +46,8 @@ pub struct Config {
     pub advertise: String,
     /// The policy file's path, already joined to the folder.
     pub policy: PathBuf,
-    /// The other members.
-    pub members: Vec<Card>,
+    /// The other members, as their cards say; their keys were decoded once, here.
+    pub members: Vec<MemberIdentity>,
     /// How ceremonies are entered.
     pub ceremony: CeremonySettings,
     /// Bounds on what the node takes on.
@@ -220,23 +221,25 @@ impl Config {
         })?;
         let advertise = raw.advertise.unwrap_or(raw.listen);
         card::check_address(&advertise).map_err(|reason| value("advertise", reason))?;
-        let members = raw.members;
-        for (position, member) in members.iter().enumerate() {
+        let mut members: Vec<MemberIdentity> = Vec::with_capacity(raw.members.len());
+        for (position, card) in raw.members.iter().enumerate() {
             let key = format!("members[{position}]");
-            member
-                .check()
+            let member = card
+                .member()
                 .map_err(|error| value(&key, error.to_string()))?;
-            if let Some(other) = members
-                .iter()
-                .take(position)
-                .find(|other| other.conflicts_with(member))
-            {
+            let conflict = |other: &&MemberIdentity| {
+                other.name == member.name
+                    || other.identity == member.identity
+                    || other.address == member.address
+            };
+            if let Some(other) = members.iter().find(conflict) {
                 let reason = format!(
                     "{} has the name, identity or address of {}; remove one",
                     member.name, other.name
                 );
                 return Err(value(&key, reason));
             }
+            members.push(member);
         }
         let mut accept_from = Vec::new();
         for identity in &raw.ceremony.accept_from {
@@ -361,7 +364,8 @@ impl Config {
         text: &str,
         card: &Card,
     ) -> Result<Option<String>, ConfigError> {
-        if Self::parse(folder, text)?.members.contains(card) {
+        let there = Self::parse(folder, text)?.members;
+        if card.member().is_ok_and(|card| there.contains(&card)) {
             return Ok(None);
         }
         let mut text = text.to_owned();

@@ -51,6 +51,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// Members that are asked at the same time. A connection costs both sides milliseconds of processor, and nobody is in a hurry: when all nodes of
 /// a large cluster start at once and each calls all the others at once, no handshake ends in time, and all begin anew.
 const AT_ONCE: usize = 2;
+/// So many members are asked one after the other. Those of a larger cluster then have a pause between them, however often the configuration says to look: n nodes that
+/// each look at all the others make n² connections, and on shared machines the ceremonies would have to wait for those.
+const WITHOUT_PAUSE: usize = 16;
+const PAUSE: Duration = Duration::from_secs(1);
 
 impl Probe {
     /// A probe that presents `identity`, the node's own.
@@ -113,8 +117,9 @@ impl Probe {
             }
         }
         let config = self.live.now();
-        for member in config.members.iter().filter_map(|card| card.member().ok()) {
-            others.insert(member.identity, (member.name, member.address));
+        for member in &config.members {
+            let known = (member.name.clone(), member.address.clone());
+            others.insert(member.identity, known);
         }
         others.remove(&self.own);
         others
@@ -144,9 +149,16 @@ impl Probe {
             .collect();
         // Every node in an order of its own: nobody is asked by all the others at the same moment.
         asked.shuffle(&mut randomness::system());
-        let mut answers = stream::iter(asked)
+        let answers = stream::iter(asked.into_iter().enumerate())
+            .then(|(position, asked)| async move {
+                if position >= WITHOUT_PAUSE {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                asked
+            })
             .map(|(identity, peer)| async move { (identity, ask(&peer).await) })
             .buffer_unordered(AT_ONCE);
+        let mut answers = std::pin::pin!(answers);
         while let Some((identity, answer)) = answers.next().await {
             if let Some((name, _)) = others.get(&identity) {
                 self.saw(identity, name, answer);

@@ -68,8 +68,8 @@ pub fn read(
     identity: &[u8; 32],
 ) -> Result<(Config, Option<certs::Policy>), ReloadError> {
     let config = Config::load(folder)?;
-    let own = hex::encode(identity);
-    if let Some(member) = config.members.iter().find(|card| card.identity == own) {
+    let own = |member: &&dkg::MemberIdentity| member.identity == *identity;
+    if let Some(member) = config.members.iter().find(own) {
         let reason = format!("the member {} is this node itself; remove it", member.name);
         return Err(ReloadError::Config(ConfigError::Value {
             path: folder.join(CONFIG_FILE),

@@ -179,7 +179,7 @@ async fn nonsense_from_nodes_does_no_harm() {
     );
     let other = Answer::Checkpoint { note: "x".into() };
     places[2] = impostor(&material.identities[2], says(other));
-    let client = client(&material, &places, quick());
+    let client = client(&material, &places, hedging());
     for _ in 0..10 {
         assert_opened(&open(&material, &client).await);
     }
@@ -325,7 +325,12 @@ async fn a_node_that_is_alive_and_says_nothing_times_out() {
     let nodes = honest(&material);
     let mut places = addresses(&nodes);
     places[1] = impostor(&material.identities[1], is_silent());
-    let client = client(&material, &places, quick());
+    let options = ClientOptions {
+        connect_timeout: AGES,
+        request_timeout: Duration::from_millis(2_500),
+        ..ClientOptions::default()
+    };
+    let client = client(&material, &places, options);
     let opened = open(&material, &client).await;
     assert!(
         matches!(opened.nodes[1].what, Outcome::TimedOut { .. }),
@@ -367,7 +372,7 @@ async fn a_busy_node_is_asked_again() {
             _ => true_answer(request),
         }),
     );
-    let client = client(&material, &places, quick());
+    let client = client(&material, &places, patient());
     assert_opened(&open(&material, &client).await);
     assert_eq!(times.load(Ordering::Relaxed), 3);
 }

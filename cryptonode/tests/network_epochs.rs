@@ -249,7 +249,12 @@ async fn no_read_fails_while_three_of_five_become_four_of_seven() {
     let mut nodes = honest(&old);
     let first: Vec<SocketAddr> = addresses(&nodes);
     // One looks for the new members as soon as they are announced; the others find out by reading.
-    let clients = [0; 3].map(|_| Arc::new(client(&old, &first, quick())));
+    let patient = || ClientOptions {
+        connect_timeout: Duration::from_secs(30),
+        request_timeout: Duration::from_secs(30),
+        ..ClientOptions::default()
+    };
+    let clients = [0; 3].map(|_| Arc::new(client(&old, &first, patient())));
     let load = Load::start(&old, &clients);
     load.more(5).await;
 

@@ -434,7 +434,7 @@ fn a_ceremony_goes_on_without_those_that_decline_or_are_gone() {
     assert_eq!(told["excluded"][0]["member"], "n4");
     // n4 is gone for good; n1 proposes, and all others accept by themselves.
     nodes.pop().unwrap().kill();
-    let proposed = propose("n1", &["--open-for-s", "8", "--patience-s", "2"]);
+    let proposed = propose("n1", &["--open-for-s", "24", "--patience-s", "4"]);
     let id = proposed["id"].as_str().unwrap().to_owned();
     let done = json(&mut site.on("n1", &["ceremony", "status", &id, "--wait"]));
     assert_eq!(done["outcome"], "activated", "{done}");

@@ -313,7 +313,7 @@ fn whoever_leads_is_told_how_to_propose_without_a_member_that_is_away() {
     // When it has come to nothing: the sentence has the command, with the folder.
     let members = ["--members", "n1,n2,n3,n4"];
     let mut create = site.on("n1", &["ceremony", "propose", "--threshold", "2", "--wait"]);
-    let failed = create.args(members).args(["--open-for-s", "4"]);
+    let failed = create.args(members).args(["--open-for-s", "15"]);
     let sentence = refused(failed, 8);
     let command =
         "to propose it without them: cryptonode ceremony propose --threshold 2 --members ";

@@ -349,7 +349,7 @@ fn a_new_section_holds_at_once_although_another_address_hangs() {
     });
     let took = since.elapsed();
     assert!(
-        took < std::time::Duration::from_secs(15),
+        took < std::time::Duration::from_secs(25),
         "it waited for the one that hangs: {took:?}"
     );
     drop(asked);

@@ -55,7 +55,7 @@ fn a_collector_that_hangs_delays_no_share_and_no_stop() {
     let since = Instant::now();
     assert_eq!(node.terminate(), 0);
     assert!(
-        since.elapsed() < Duration::from_secs(8),
+        since.elapsed() < Duration::from_secs(30),
         "{:?}",
         since.elapsed()
     );

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use certs::{Algorithm, Issuer};
 use cryptonode::client::{ClientIdentity, Dialer, PeerOptions};
@@ -101,11 +101,7 @@ impl Impostor {
         let signing = store.identity().unwrap().signing;
         let config = Config::load(&seat).unwrap();
         let policy_hash = read_policy(&config.policy).unwrap().hash();
-        let mut members: Vec<MemberIdentity> = config
-            .members
-            .iter()
-            .map(|card| card.member().unwrap())
-            .collect();
+        let mut members = config.members.clone();
         let card = ["card", "--dir", &seat.display().to_string()];
         let card = site.program().run(Tool::Cryptonode, &card).await.unwrap();
         let own = cryptonode::config::Card::parse(&card.to_string())
@@ -209,20 +205,20 @@ impl Impostor {
 
     /// Leads the ceremony to its end; `alter` sees and may change each question and each answer.
     pub(crate) async fn lead(&mut self, alter: impl FnMut(&Self, Step<'_>)) -> Outcome {
-        self.lead_until(None, alter).await.unwrap()
+        self.lead_until(|| false, alter).await.unwrap()
     }
 
     /// The same, to some moment at the latest.
     pub(crate) async fn lead_until(
         &mut self,
-        until: Option<Instant>,
+        over: impl Fn() -> bool,
         mut alter: impl FnMut(&Self, Step<'_>),
     ) -> Option<Outcome> {
         let mut leader = Leader::new(self.proposal.clone(), &self.local.identity, now()).unwrap();
         let mut queue: VecDeque<LeaderEffect> = leader.poll(now()).into();
         let mut outcome = None;
         while outcome.is_none() || !queue.is_empty() {
-            if until.is_some_and(|until| Instant::now() > until) {
+            if over() {
                 return outcome;
             }
             let Some(effect) = queue.pop_front() else {

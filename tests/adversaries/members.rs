@@ -29,7 +29,7 @@ use crate::impostor::four_nodes;
 /// The seat of the member that misbehaves; the first one leads.
 const CHEAT: usize = 3;
 /// How long the others wait for somebody who is silent.
-const PATIENCE_S: &str = "3";
+const PATIENCE_S: &str = "6";
 /// How long a key may take to be at all its members once it is made.
 const SERVED_WITHIN: Duration = Duration::from_secs(60);
 
@@ -331,7 +331,7 @@ pub(crate) async fn make_key(site: &Site, leader: usize, members: Option<&[usize
         None => {
             propose.extend(["--may-be-absent", "1", "--patience-s", PATIENCE_S]);
             // Half of it is for everybody to accept.
-            propose.extend(["--open-for-s", "40"]);
+            propose.extend(["--open-for-s", "60"]);
         }
     }
     let made = site.program().run(Tool::Cryptonode, &propose).await;

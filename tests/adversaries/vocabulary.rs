@@ -66,6 +66,8 @@ async fn read_at(cluster: &Cluster, issuer: &Issuer) -> (Vec<NodeOutcome>, u64) 
     let identity = ClientIdentity::generate().unwrap();
     let options = ClientOptions {
         deadline: Duration::from_secs(60),
+        connect_timeout: Duration::from_secs(30),
+        request_timeout: Duration::from_secs(60),
         ..ClientOptions::default()
     };
     let client = Client::new(cluster.clone(), identity, options).unwrap();

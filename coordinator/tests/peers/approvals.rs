@@ -8,16 +8,23 @@ use coordinator::record::TransactionId;
 use coordinator::record::wire::Submitted;
 use std::time::{Duration, Instant};
 
+/// How long a peer may be behind the others.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
+
 pub(crate) async fn approval(
     federation: &Federation,
     peer: usize,
     read: &TransactionId,
 ) -> Result<Vec<u8>, String> {
+    let begun = std::time::Instant::now();
     loop {
         match federation.asked(peer).approve(read).await {
             Ok(certificate) => return Ok(certificate),
-            // It has refused nothing: it says when it is where the others are.
-            Err(PeerProcessError::Refused { code, .. }) if code == "peer-catching-up" => {
+            // It has refused nothing: it says when it is where the others are, and the read may be in a block that it has not executed yet.
+            Err(PeerProcessError::Refused { code, .. })
+                if ["peer-catching-up", "unknown-read"].contains(&code.as_str())
+                    && begun.elapsed() < PATIENCE =>
+            {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
             Err(PeerProcessError::Refused { code, .. }) => return Err(code),

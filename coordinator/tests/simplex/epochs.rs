@@ -75,6 +75,8 @@ async fn a_fifth_organisation_joins_and_votes_and_one_of_the_founders_leaves() {
     let height = recorded(&federation.submit(3, &again).await);
     federation.agree(&[0, 1, 2, 3, elm], height).await;
 
+    federation.until(0, |it| it.votes).await;
+
     // Alder leaves. It votes no more and can still be asked; three of the four that are left go on.
     federation.endorse(&[1, 2, 3, elm], &["--remove", "alder"]);
     let left = federation.until(0, |it| !it.votes).await;

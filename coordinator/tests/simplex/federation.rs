@@ -4,7 +4,9 @@ use certs::note::NoteKey;
 use coordinator::folder::Folder;
 use coordinator::master_key::{Passphrase, SealedMasterKey};
 use coordinator::organisations;
-use coordinator::peer::{ask::AskedPeer, run::read_token, settings::PeerSettings, setup};
+use coordinator::peer::{
+    PeerProcessError, ask::AskedPeer, run::read_token, settings::PeerSettings, setup,
+};
 use coordinator::platform::now_ms;
 use coordinator::record::head::SignedHead;
 use coordinator::record::wire::{PeerStatusView, Submitted};
@@ -325,9 +327,15 @@ impl Federation {
 
     /// Submits at a peer and waits for what becomes of it.
     pub(crate) async fn submit(&self, peer: usize, transaction: &SignedTransaction) -> Submitted {
-        match self.asked(peer).submit(transaction).await {
-            Ok(submitted) => submitted,
-            Err(error) => panic!("{error}; {}", self.logs()),
+        let begun = Instant::now();
+        loop {
+            match self.asked(peer).submit(transaction).await {
+                Ok(submitted) => return submitted,
+                // Not ordered in the time that a submitter waits: the same once more is found if it came out meanwhile.
+                Err(PeerProcessError::Refused { code, .. })
+                    if code == "record-halted" && begun.elapsed() < PATIENCE => {}
+                Err(error) => panic!("{error}; {}", self.logs()),
+            }
         }
     }
 

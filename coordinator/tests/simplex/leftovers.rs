@@ -77,7 +77,7 @@ async fn no_body_goes_by_what_a_copy_that_lags_does_not_know() {
     assert!(text.contains("prepared_s = 120"));
     std::fs::write(
         &settings,
-        text.replace("prepared_s = 120", "prepared_s = 20"),
+        text.replace("prepared_s = 120", "prepared_s = 30"),
     )
     .unwrap();
     platform.start_again(&federation);

@@ -53,7 +53,7 @@ fn keys(shown: &Value) -> Vec<(String, u64)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_outlives_a_kill_and_the_old_key_is_destroyed() {
     let mut site = Site::init();
-    set(&site, "rewrap_s = 2000", "rewrap_s = 8");
+    set(&site, "rewrap_s = 2000", "rewrap_s = 3");
     site.run();
     for level in ["platform", "none"] {
         site.cli(&["dataset", "create", level, "--encryption", level]);

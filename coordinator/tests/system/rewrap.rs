@@ -9,7 +9,7 @@ use coordinator::client::{ClientError, PutOptions};
 use crate::cluster::Cluster;
 use crate::site::{Site, id, plaintext};
 
-const DOCUMENTS: usize = 10;
+const DOCUMENTS: usize = 40;
 
 fn known(site: &Site, cluster: &Cluster, name: &str) -> String {
     let file = site.file(name);

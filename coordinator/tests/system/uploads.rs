@@ -100,13 +100,13 @@ async fn of_two_writers_one_is_told_and_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_stays_while_nobody_knows_whether_it_was_committed() {
     let mut site = Site::init();
-    set(&site, "prepared_s = 120", "prepared_s = 2");
+    set(&site, "prepared_s = 120", "prepared_s = 6");
     site.run();
     site.cli(&["dataset", "create", "designs", "--encryption", "platform"]);
-    let prepared = prepare(&site, "bridge").await;
-    // Two of the three peers cannot write, so the record stops over this block.
     let stores = stores(&site);
     assert_eq!(stores.len(), 3);
+    let prepared = prepare(&site, "bridge").await;
+    // Two of the three peers cannot write, so the record stops over this block.
     let locks: Vec<rusqlite::Connection> = stores[..2]
         .iter()
         .map(|path| {

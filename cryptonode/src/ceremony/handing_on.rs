@@ -119,11 +119,10 @@ impl Ceremonies {
             return Ok(own.clone());
         }
         let config = self.around.live.now();
-        let cards = config.members.iter();
-        let mut configured = cards.filter_map(|card| card.member().ok());
-        configured
+        let mut known = config.members.iter().chain(present);
+        known
             .find(|member| member.name == name)
-            .or_else(|| present.iter().find(|member| member.name == name).cloned())
+            .cloned()
             .ok_or_else(|| CeremonyError::NoSuchMember {
                 name: name.to_owned(),
             })

@@ -409,10 +409,10 @@ impl Ceremonies {
 
     fn configured(&self, identity: &[u8; 32]) -> Option<MemberIdentity> {
         let config = self.around.live.now();
-        let members = config.members.iter().filter_map(|card| card.member().ok());
-        std::iter::once(self.around.own.clone())
-            .chain(members)
+        std::iter::once(&self.around.own)
+            .chain(&config.members)
             .find(|member| member.identity == *identity)
+            .cloned()
     }
 
     /// A member that the operator configured, or that has a share of a key of this node: it was configured when the key was

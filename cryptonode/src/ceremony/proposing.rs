@@ -119,15 +119,17 @@ impl Ceremonies {
     ) -> Result<Vec<MemberIdentity>, CeremonyError> {
         let own = &self.around.own;
         let mut members = vec![own.clone()];
-        // The configuration was checked when it was read: every card is a member.
         let config = self.around.live.now();
-        let configured = config.members.iter().filter_map(|card| card.member().ok());
+        let configured = config.members.iter();
         match names {
-            None => members.extend(configured.filter(|member| member.identity != own.identity)),
+            None => members.extend(
+                configured
+                    .filter(|member| member.identity != own.identity)
+                    .cloned(),
+            ),
             Some(names) => {
-                let configured: Vec<MemberIdentity> = configured.collect();
                 for name in names.iter().filter(|name| **name != own.name) {
-                    let member = configured.iter().find(|member| member.name == *name);
+                    let member = configured.clone().find(|member| member.name == *name);
                     members.push(
                         member
                             .ok_or_else(|| CeremonyError::NoSuchMember { name: name.clone() })?

@@ -84,12 +84,12 @@ pub(super) fn member(command: &MemberCommand, output: &mut Output) -> Result<(),
         MemberCommand::Remove { dir, names } => remove(&dir.dir, names, output),
         MemberCommand::List(Dir { dir }) => {
             let (config, _) = open(dir)?;
-            let lines: Vec<String> = config
-                .members
+            let cards: Vec<Card> = config.members.iter().map(Card::of).collect();
+            let lines: Vec<String> = cards
                 .iter()
                 .map(|card| field(&card.name, format!("{} at {}", card.identity, card.address)))
                 .collect();
-            output.result(&json!({ "members": config.members }), &lines)
+            output.result(&json!({ "members": cards }), &lines)
         }
     }
 }

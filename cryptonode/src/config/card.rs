@@ -100,10 +100,6 @@ impl Card {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    pub(super) fn conflicts_with(&self, other: &Self) -> bool {
-        self.name == other.name || self.identity == other.identity || self.address == other.address
-    }
-
     pub(crate) fn as_toml(&self) -> String {
         let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
         format!(

@@ -28,9 +28,12 @@ pub(super) async fn examine(
     };
     let dialer = Dialer::new(identity, PeerOptions::default());
     let mut members = BTreeMap::new();
-    for card in config.members.iter().filter_map(|card| card.member().ok()) {
-        if card.identity != own.identity {
-            members.insert(card.name, (card.identity, card.address));
+    for member in &config.members {
+        if member.identity != own.identity {
+            members.insert(
+                member.name.clone(),
+                (member.identity, member.address.clone()),
+            );
         }
     }
     if members.is_empty() {

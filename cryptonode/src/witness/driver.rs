@@ -227,9 +227,9 @@ impl Witnesses {
         }
         members.remove(&self.own);
         let config = self.around.live.now();
-        for member in config.members.iter().filter_map(|card| card.member().ok()) {
+        for member in &config.members {
             if let Some((_, address)) = members.get_mut(&member.identity) {
-                *address = member.address;
+                address.clone_from(&member.address);
             }
         }
         let behind = members.range(self.own..).chain(members.range(..self.own));
@@ -241,16 +241,14 @@ impl Witnesses {
 
     fn name_of(&self, identity: &Identity) -> Option<String> {
         let config = self.around.live.now();
-        let configured = config.members.iter().filter_map(|card| card.member().ok());
         let entries = self.around.keyring.entries();
         let members = entries
             .iter()
             .flat_map(|entry| entry.held())
-            .flat_map(|key| key.members.clone());
-        configured
-            .chain(members)
-            .find(|member| member.identity == *identity)
-            .map(|member| member.name)
+            .flat_map(|key| &key.members);
+        let mut known = config.members.iter().chain(members);
+        let member = known.find(|member| member.identity == *identity);
+        member.map(|member| member.name.clone())
     }
 
     /// A sentence for each log that is not cosigned, since it does not continue what was seen of it.

@@ -252,7 +252,13 @@ pub fn peer(node: &Node) -> (Peer, Vec<u8>) {
 
 pub fn peer_as(node: &Node, identity: ClientIdentity) -> (Peer, Vec<u8>) {
     let spki = identity.spki().to_vec();
-    let dialer = Dialer::new(identity, PeerOptions::default());
+    let minute = Duration::from_secs(60);
+    let options = PeerOptions {
+        connect_timeout: minute,
+        request_timeout: minute,
+        ..PeerOptions::default()
+    };
+    let dialer = Dialer::new(identity, options);
     let peer = dialer
         .peer(
             &node.address.to_string(),

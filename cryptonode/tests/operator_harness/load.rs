@@ -160,8 +160,9 @@ impl Load {
 pub fn new_client(descriptor: &ClusterDescriptor) -> Arc<Client> {
     let cluster = descriptor.clone().check().unwrap();
     let options = ClientOptions {
+        connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(10),
-        deadline: Duration::from_secs(30),
+        deadline: Duration::from_secs(60),
         ..ClientOptions::default()
     };
     Arc::new(Client::new(cluster, ClientIdentity::generate().unwrap(), options).unwrap())

@@ -124,7 +124,7 @@ fn scene(manners: [Manner; 4]) -> Scene {
         replicas,
         roster: roster.clone(),
         clock: Arc::new(|| NOW_MS),
-        patience: Duration::from_millis(300),
+        patience: Duration::from_secs(3),
         tip: (0, genesis.id(), NOW_MS),
         sequence: 0,
         held: None,
