@@ -71,7 +71,7 @@ fn everything(rng: &mut StdRng) -> Everything {
             text: text(rng),
         },
     };
-    let is = |rng: &mut StdRng| rng.next_u32() % 2 == 0;
+    let is = |rng: &mut StdRng| rng.next_u32().is_multiple_of(2);
     Everything {
         n: number(rng),
         on: is(rng),
