@@ -376,6 +376,10 @@ impl CertifiedKey {
         self.result.hash()
     }
 
+    pub(crate) fn result(&self) -> &AttemptResult {
+        &self.result
+    }
+
     pub(crate) fn confirmation(&self, index: u16) -> Option<&Confirmation> {
         usize::from(index)
             .checked_sub(1)

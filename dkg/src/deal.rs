@@ -24,7 +24,7 @@
 use curve25519_dalek::Scalar;
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
-use reencrypt::polynomial::evaluate;
+use reencrypt::polynomial::evaluate_each;
 use reencrypt::{Hasher, Point, SecretScalar, hash, hash_to_scalar};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -455,12 +455,12 @@ pub(crate) fn deal_polynomial<R: CryptoRng>(
         signature: [0; 64],
     };
     let mut ciphertexts = Vec::with_capacity(32 * attempt.members());
-    for (place, (to, _)) in (1u16..).zip(attempt.roster.members()).enumerate() {
+    let shares = evaluate_each(polynomial, u16::try_from(attempt.members()).ok()?);
+    for (place, (to, share)) in (1u16..).zip(shares.iter()).enumerate() {
         let pad = Pad::of(attempt, &header, to)?;
         let shared = sealing.pairs.with(sealing.secret, place, pad.key);
-        let (mut share, mut pad) = (evaluate(polynomial, to), pad.with(&shared));
+        let mut pad = pad.with(&shared);
         ciphertexts.extend_from_slice((share + pad).as_bytes());
-        share.zeroize();
         pad.zeroize();
     }
     header.ciphertexts_root = Tree::new(ciphertexts.as_chunks::<32>().0).root();

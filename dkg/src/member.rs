@@ -49,6 +49,7 @@
 //! until it sees the certificate, whatever anyone says; in a reshare, until a greater result of the key has taken its place.
 
 mod checks;
+mod decision;
 mod evidence;
 mod hand_over;
 mod lead;
@@ -61,23 +62,21 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use rand_core::CryptoRng;
-use reencrypt::{KeyShare, Point, PublicKeyPackage, SecretScalar};
+use reencrypt::{KeyShare, Point, PublicKeyPackage};
 use zeroize::Zeroizing;
 
-use crate::attempt::Acceptance;
 use crate::base::{Base, BaseName, ConfirmedAttempt, Holding, ResultName, RetiredKey};
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::leader::DEFAULT_PATIENCE_S;
-use crate::proposal::{MemberIdentity, Proposal, SignedProposal};
-use crate::wire_v1::{MAX_SENTENCE, Message, truncate};
+use crate::proposal::{MemberIdentity, Proposal};
+use crate::wire_v1::Message;
 use crate::{signature, tags};
 
-use hand_over::{HandOver, check_proposed};
+use hand_over::HandOver;
 pub use lead::Waits;
-use lead::Watch;
 pub(crate) use lead::{Inheritance, STANDSTILL};
-use stage::{Running, Secrets, Stage};
+use stage::{Running, Stage};
 pub use state::StateError;
 use steps::{AllAcknowledged, Begin};
 
@@ -320,10 +319,7 @@ impl Member {
         let Message::Propose { proposal } = message else {
             return None;
         };
-        Proposal::from_bytes(&proposal.proposal)
-            .ok()?
-            .base()
-            .map(Base::name)
+        Some(Proposal::base_in(&proposal.proposal)?.name())
     }
 
     /// Answers one message of a create from the member whose identity TLS established. `now` in seconds since the Unix epoch.
@@ -463,146 +459,6 @@ impl Member {
             running.watch.led_on(now);
         }
         Ok(output)
-    }
-
-    /// Step 1: looks at a proposal before anybody is asked to decide.
-    fn propose(
-        &mut self,
-        from: &[u8; 32],
-        signed: SignedProposal,
-        holding: Option<&Holding<'_>>,
-        now: u64,
-    ) -> Result<MemberOutput, Fault> {
-        let proposal = signed.verify()?;
-        let Some(index) = proposal.index_of(&self.node.identity.verifying_key().to_bytes()) else {
-            return Err(Fault::NotListed);
-        };
-        if proposal.index_of(from).is_none() {
-            return Err(Fault::Stranger { from: *from });
-        }
-        if let Some(running) = &mut self.running {
-            if running.proposal != proposal {
-                return Err(Fault::OtherProposal);
-            }
-            if let Some(output) = running.expire(now) {
-                return Ok(output);
-            }
-            if let Some(asks) = proposal.index_of(from) {
-                running.is_led_by(asks, now, self.patience_s);
-            }
-            return running.repeat_decision();
-        }
-        if now >= proposal.expires() {
-            return Err(Fault::Expired {
-                expires: proposal.expires(),
-                now,
-            });
-        }
-        self.check_terms(&proposal, index)?;
-        let first = proposal.index_of(proposal.leader());
-        check_proposed(&proposal, index, holding)?;
-        let running = Running {
-            signed,
-            proposal,
-            index,
-            stage: Stage::Proposed,
-            exclusions: Vec::new(),
-            pending: Vec::new(),
-            activated: Vec::new(),
-            attempt: None,
-            secrets: Secrets::default(),
-            accused: Vec::new(),
-            watch: Watch::of(first.unwrap_or(index)),
-        };
-        let output = MemberOutput {
-            persist: Some(state::encode(&running)),
-            reply: Message::Pending {
-                ceremony: running.proposal.id(),
-            },
-            activated: None,
-            confirmed: None,
-            retired: None,
-            notice: None,
-        };
-        self.running = Some(running);
-        Ok(output)
-    }
-
-    fn check_terms(&self, proposal: &Proposal, index: u16) -> Result<(), Fault> {
-        if *proposal.policy_hash() != self.node.policy_hash {
-            return Err(Fault::OtherPolicy {
-                ours: self.node.policy_hash,
-                theirs: *proposal.policy_hash(),
-            });
-        }
-        let own = proposal.member(index).ok_or(Fault::NotListed)?;
-        if own.recovery_public != *self.node.recovery_public.as_bytes() {
-            return Err(Fault::NotListed);
-        }
-        Ok(())
-    }
-
-    /// Step 2: the operator, or the configuration, takes part. Makes the encryption key. The reply is what the leader gets when
-    /// it asks again; it need not be sent now. Accepting again changes nothing.
-    ///
-    /// # Errors
-    /// [`Fault::OutOfStep`] without a proposal, [`Fault::Closed`] or [`Fault::Expired`] if it is too late,
-    /// [`Fault::OtherPolicy`] if the node's policy has changed meanwhile.
-    pub fn accept<R: CryptoRng>(&mut self, now: u64, rng: &mut R) -> Result<MemberOutput, Fault> {
-        let Some(running) = &self.running else {
-            return Err(Fault::OutOfStep {
-                message: "accept",
-                stage: "new",
-            });
-        };
-        if matches!(running.stage, Stage::Proposed) && now < running.proposal.expires() {
-            self.check_terms(&running.proposal, running.index)?;
-        }
-        let Some(running) = &mut self.running else {
-            return Err(Fault::OutOfStep {
-                message: "accept",
-                stage: "new",
-            });
-        };
-        if let Some(output) = running.expire(now) {
-            return Ok(output);
-        }
-        if !matches!(running.stage, Stage::Proposed) {
-            return running.repeat_decision();
-        }
-        let secret = SecretScalar::random(rng);
-        let acceptance = Acceptance::new(
-            &running.proposal,
-            running.index,
-            &secret,
-            &self.node.identity,
-        );
-        running.secrets.encryption = Some(secret);
-        running.stage = Stage::Accepted { acceptance };
-        let reply = running.repeat_decision()?.reply;
-        Ok(running.changed(reply))
-    }
-
-    /// The operator does not take part, or withdraws. Erases what the machine holds.
-    ///
-    /// # Errors
-    /// [`Fault::AlreadyConfirmed`] once the key may exist; [`Fault::OutOfStep`] without a proposal.
-    pub fn reject(&mut self, reason: &str) -> Result<MemberOutput, Fault> {
-        let Some(running) = &mut self.running else {
-            return Err(Fault::OutOfStep {
-                message: "reject",
-                stage: "new",
-            });
-        };
-        if matches!(running.stage, Stage::Closed { .. }) {
-            return running.repeat_decision();
-        }
-        if running.keeps_share() {
-            return Err(Fault::AlreadyConfirmed);
-        }
-        running.close(truncate(reason.to_owned(), MAX_SENTENCE), true);
-        let reply = running.repeat_decision()?.reply;
-        Ok(running.changed(reply))
     }
 
     /// Gives up if the proposal has expired and nothing was confirmed; if something was, n_j goes. Returns the state to write.

@@ -92,18 +92,18 @@ pub struct Terms {
     pub software: String,
 }
 
-/// A proposal that has been checked.
+/// A proposal that has been checked. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
-    fields: Fields,
+    fields: Arc<Fields>,
     hash: [u8; 64],
     base: Option<Arc<Base>>,
     /// The new members, then the old ones that are not new.
-    seats: Vec<MemberIdentity>,
+    seats: Arc<[MemberIdentity]>,
     /// The identities of the seats, decoded.
-    identities: Vec<VerifyingKey>,
+    identities: Arc<[VerifyingKey]>,
     /// The seats of the old members, in the base's order.
-    old: Vec<OldSeat>,
+    old: Arc<[OldSeat]>,
 }
 
 /// A proposal's bytes with the signature of its leader.
@@ -153,9 +153,21 @@ impl Proposal {
         Self::from_fields(wire_v1::decode(bytes, wire_v1::MAX_PROPOSAL)?, bytes)
     }
 
+    /// The base that a proposal's bytes name, verified under its Y. Nothing else of them is looked at: [`Proposal::from_bytes`] does. `None` if
+    /// they name none, or are no proposal.
+    pub(crate) fn base_in(bytes: &[u8]) -> Option<Base> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(default)]
+            base: Option<BaseFields>,
+        }
+        let named: Named = wire_v1::peek(bytes, wire_v1::MAX_PROPOSAL)?;
+        named.base?.verify().ok()
+    }
+
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        wire_v1::encode(&self.fields)
+        wire_v1::encode(&*self.fields)
     }
 
     /// `bytes` are the encoding of `fields`.
@@ -194,12 +206,12 @@ impl Proposal {
         }
         let hash = reencrypt::hash(tags::PROPOSAL, &[bytes]);
         Ok(Self {
-            old: old_seats(base.as_deref(), &seats),
-            fields,
+            old: old_seats(base.as_deref(), &seats).into(),
+            fields: Arc::new(fields),
             hash,
             base,
-            seats,
-            identities,
+            seats: seats.into(),
+            identities: identities.into(),
         })
     }
 

@@ -294,32 +294,28 @@ pub(crate) fn powers(x: u16, count: usize) -> Vec<Scalar> {
         .collect()
 }
 
-/// f(x)·G from the commitments to f, of public values.
+/// f(x)·G from the commitments to f, of public values, by Horner's rule: x is small, so that each step is a multiplication by a small number.
 pub(crate) fn evaluate_vartime(commitments: &[Point], x: u16) -> RistrettoPoint {
-    RistrettoPoint::vartime_multiscalar_mul(
-        powers(x, commitments.len()),
-        commitments.iter().map(Point::as_ristretto),
-    )
+    commitments
+        .iter()
+        .rev()
+        .fold(RistrettoPoint::default(), |value, commitment| {
+            times(value, x) + commitment.as_ristretto()
+        })
 }
 
-/// f(1)·G … f(n)·G from the commitments to f, of public values, by Horner's rule: the points are small, so that each step
-/// is a multiplication by a small number. `None` if one of them is the identity.
+/// f(1)·G … f(n)·G from the commitments to f, of public values. `None` if one of them is the identity.
 pub(crate) fn evaluate_all_vartime(commitments: &[Point], members: u16) -> Option<Vec<Point>> {
     (1..=members)
-        .map(|x| {
-            let value = commitments
-                .iter()
-                .rev()
-                .fold(RistrettoPoint::default(), |value, commitment| {
-                    times(value, x) + commitment.as_ristretto()
-                });
-            Point::from_ristretto(value)
-        })
+        .map(|x| Point::from_ristretto(evaluate_vartime(commitments, x)))
         .collect()
 }
 
 /// k·P for a small public k, by doubling and adding.
 fn times(point: RistrettoPoint, k: u16) -> RistrettoPoint {
+    if k == 0 {
+        return RistrettoPoint::default();
+    }
     let bits = u16::BITS - k.leading_zeros();
     (0..bits.saturating_sub(1)).rev().fold(point, |value, bit| {
         let doubled = value + value;

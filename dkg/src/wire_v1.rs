@@ -5,7 +5,9 @@
 //! keys, shorter names first. What does not encode back to the same bytes is refused, unknown keys too. Lengths are checked before anything is decoded, and the decoder never reserves more than the
 //! input can fill. `docs/protocol/key-generation.md` section 4 lists the kinds.
 
-use serde::de::DeserializeOwned;
+mod canonical;
+mod strict;
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -17,6 +19,7 @@ use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::frost::NonceCommitments;
 use crate::proposal::SignedProposal;
+pub(crate) use canonical::{decode, encode, encode_into, peek};
 
 /// The first byte of every message.
 pub const WIRE_VERSION: u8 = 1;
@@ -551,38 +554,4 @@ pub(crate) fn truncate(mut text: String, most: usize) -> String {
         .unwrap_or_default();
     text.truncate(cut);
     text
-}
-
-/// The canonical CBOR of a value.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    encode_into(value, &mut bytes);
-    bytes
-}
-
-pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
-    #[allow(
-        clippy::expect_used,
-        reason = "writing into memory cannot fail, and the types here have no maps or floats"
-    )]
-    ciborium::into_writer(value, bytes).expect("CBOR into memory");
-}
-
-/// Reads a value of at most `most` bytes in its one encoding.
-pub(crate) fn decode<T: Serialize + DeserializeOwned>(
-    bytes: &[u8],
-    most: usize,
-) -> Result<T, WireError> {
-    if bytes.len() > most {
-        return Err(WireError::TooLong {
-            length: bytes.len(),
-            most,
-        });
-    }
-    let value: T = ciborium::from_reader(bytes)
-        .map_err(|error| WireError::Malformed(truncate(error.to_string(), 200)))?;
-    if encode(&value) != bytes {
-        return Err(WireError::NotCanonical);
-    }
-    Ok(value)
 }

@@ -10,6 +10,7 @@
 //! and every step is the same few multiplications and additions whatever the numbers are.
 
 use curve25519_dalek::Scalar;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::secret::SecretScalar;
 
@@ -21,7 +22,7 @@ const ORDER: [u64; 4] = [DELTA[0], DELTA[1], 0, 1 << 60];
 const BELOW_252: u64 = (1 << 60) - 1;
 
 /// A number below 2²⁵⁴ in limbs of 64 bits, the lowest first; it stands for its residue modulo ℓ.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Zeroize)]
 struct Residue([u64; 4]);
 
 impl Residue {
@@ -100,19 +101,51 @@ pub fn evaluate(coefficients: &[SecretScalar], x: u16) -> Scalar {
         .to_scalar()
 }
 
-/// Σ_j w_j·j^k for k = 0 … count − 1, where j counts the weights from 1.
+/// [`evaluate`] at 1, 2, …, `places`, in constant time with respect to the coefficients. Quicker than one place after the other: a step at one
+/// does not wait for that at another.
+#[must_use]
+pub fn evaluate_each(coefficients: &[SecretScalar], places: u16) -> Zeroizing<Vec<Scalar>> {
+    let mut values = Zeroizing::new(vec![Residue::ZERO; usize::from(places)]);
+    for coefficient in coefficients.iter().rev() {
+        let coefficient = Zeroizing::new(Residue::of(coefficient.expose()));
+        for (x, value) in (1..=places).zip(values.iter_mut()) {
+            *value = value.times_plus(x, &coefficient);
+        }
+    }
+    Zeroizing::new(values.iter().map(|value| value.to_scalar()).collect())
+}
+
+/// Σ_j w_j·j^k for k = 0 … count − 1, where j counts the weights from 1. There are 65,535 weights at most.
 pub(crate) fn power_sums(weights: &[Scalar], count: usize) -> Vec<Scalar> {
     let mut terms: Vec<Residue> = weights.iter().map(Residue::of).collect();
     (0..count)
         .map(|_| {
-            let mut sum = Residue::ZERO;
-            for (term, j) in terms.iter_mut().zip(1u16..) {
-                sum = sum.times_plus(1, term);
+            let mut sum = Sum::default();
+            for (j, term) in (1..=u16::MAX).zip(&mut terms) {
+                sum.add(term);
                 *term = term.times_plus(j, &Residue::ZERO);
             }
-            sum.to_scalar()
+            sum.reduced().to_scalar()
         })
         .collect()
+}
+
+/// A sum of up to 2¹⁶ residues, below 2²⁷⁰.
+#[derive(Default)]
+struct Sum([u64; 5]);
+
+impl Sum {
+    fn add(&mut self, residue: &Residue) {
+        let mut carry = 0;
+        for (limb, addend) in self.0.iter_mut().zip(residue.0.into_iter().chain([0])) {
+            (*limb, carry) = split(u128::from(*limb) + u128::from(addend) + carry);
+        }
+    }
+
+    fn reduced(&self) -> Residue {
+        let [a, b, c, d, high] = self.0;
+        Residue::reduced([a, b, c, d], high)
+    }
 }
 
 #[cfg(test)]
@@ -157,7 +190,27 @@ mod tests {
             for x in [0, 1, 2, 3, 255, 256, 1024, u16::MAX - 1, u16::MAX] {
                 assert_eq!(evaluate(polynomial, x), slowly(polynomial, x));
             }
+            for places in [0, 1, 70] {
+                let values = evaluate_each(polynomial, places);
+                let slowly: Vec<Scalar> = (1..=places).map(|x| slowly(polynomial, x)).collect();
+                assert_eq!(*values, slowly);
+            }
         }
+        let polynomial = &polynomials[2][..2];
+        let values = evaluate_each(polynomial, u16::MAX);
+        assert_eq!(values.len(), usize::from(u16::MAX));
+        assert_eq!(values.last(), Some(&slowly(polynomial, u16::MAX)));
+    }
+
+    #[test]
+    fn a_sum_of_as_many_residues_as_there_are_places_is_reduced() {
+        let bound = Residue([u64::MAX, u64::MAX, u64::MAX, (1 << 62) - 1]);
+        let mut sum = Sum::default();
+        for _ in 0..u16::MAX {
+            sum.add(&bound);
+        }
+        let expected = bound.to_scalar() * Scalar::from(u16::MAX);
+        assert_eq!(sum.reduced().to_scalar(), expected);
     }
 
     #[test]

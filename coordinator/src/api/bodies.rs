@@ -20,8 +20,7 @@ use super::conditional::{Tag, may_change};
 use super::page::Asked;
 use super::{Api, Problem, drain};
 use crate::platform::{
-    ByteRange, NoRange, Phases, PlatformError, PreparedTransaction, ReadReport, ReadStream,
-    WriteRequest,
+    ByteRange, NoRange, Phases, PlatformError, PreparedWrite, ReadReport, ReadStream, WriteRequest,
 };
 use crate::record::{DocumentName, Identifier, UserName};
 
@@ -47,7 +46,7 @@ pub(super) async fn store(
     query: Result<Asked<WriteQuery>, Problem>,
     author: impl FnOnce(Option<Identifier>) -> Result<UserName, Problem>,
     request: Request,
-) -> (Result<PreparedTransaction, Problem>, Body) {
+) -> (Result<PreparedWrite, Problem>, Body) {
     let (head, body) = request.into_parts();
     let record = api.platform.record();
     let present = || record.with_state(|state| Tag::of_document(state, &name));

@@ -24,7 +24,7 @@ use super::record::elsewhere;
 use super::views::ReceiptView;
 use super::{Api, Problem, Tenant, bounded};
 use crate::platform::{
-    CommitRead, ManagedKeyError, PlatformError, PreparedTransaction, ReadRequest, now_ms,
+    CommitRead, ManagedKeyError, PlatformError, PreparedWrite, ReadRequest, now_ms,
 };
 use crate::record::{
     DatasetName, DocumentName, Identifier, MAX_TRANSACTION, RecordError, Rejection, Role,
@@ -146,23 +146,25 @@ async fn commit(
     api: &Api,
     caller: &Caller,
     tenant: &Identifier,
-    prepared: PreparedTransaction,
+    prepared: PreparedWrite,
 ) -> Result<WrittenView, Problem> {
-    let id = prepared.id;
-    signing(caller, &prepared.transaction);
-    let told = match &prepared.transaction.transaction {
-        Transaction::Write(write) => (write.version, write.length, write.checksum),
-        _ => (0, 0, [0; 32]),
-    };
-    let committed = match api.platform.sign_managed(prepared.transaction).await {
+    let PreparedWrite {
+        id,
+        transaction,
+        name,
+        length,
+        checksum,
+    } = prepared;
+    signing(caller, &transaction);
+    let committed = match api.platform.sign_managed(transaction).await {
         Ok(signed) => api.platform.commit_write(tenant, id, signed).await,
         Err(e) => Err(e),
     };
     match committed {
         Ok(receipt) => Ok(WrittenView {
-            version: told.0,
-            length: told.1,
-            checksum: hex::encode(told.2),
+            version: name.version,
+            length,
+            checksum: hex::encode(checksum),
             receipt: receipt.into(),
         }),
         Err(e) => {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::auth::KeyRecord;
 use crate::client::profile::ApiKey;
-use crate::platform::PreparedTransaction;
+use crate::platform::{PreparedTransaction, PreparedWrite};
 use crate::record::{
     BoundCertificate, ClientName, Dataset, DatasetName, Document, DocumentName, DocumentVersion,
     Encryption, Holder, Identifier, KeyWrapping, Permissions, Receipt, State, Storage, User,
@@ -119,6 +119,12 @@ impl From<PreparedTransaction> for PreparedView {
             id,
             transaction: transaction.to_bytes(),
         }
+    }
+}
+
+impl From<PreparedWrite> for PreparedView {
+    fn from(prepared: PreparedWrite) -> Self {
+        PreparedTransaction::from(prepared).into()
     }
 }
 

@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError};
 use crate::api::{
-    AccessView, AuthorityView, ClientsView, DatasetView, DocumentView, LinkView, Page, PermissionsView,
-    ProofView, StatusView, UserView, VersionView,
+    AccessView, AuthorityView, ClientsView, DatasetView, DocumentView, LinkView, Page,
+    PermissionsView, ProofView, StatusView, UserView, VersionView,
 };
 use crate::platform::ReadReport;
 use crate::record::Identifier;

@@ -111,7 +111,8 @@ impl Client {
         .await
     }
 
-    /// Says which authorities the tenant stands by, all of them at once, by their certificates (DER); an administrator acts.
+    /// Says which authorities the tenant stands by, all of them at once, by their certificates (DER), and whether its users read by bound clients alone; an administrator
+    /// acts.
     ///
     /// # Errors
     ///
@@ -123,8 +124,8 @@ impl Client {
     ) -> Result<ReceiptView, ClientError> {
         let mut meant = certificates.to_vec();
         meant.sort_unstable();
-        let change =
-            Change::new(Method::PUT, &["authorities"]).with(json!({ "certificates": all(&meant), "bound_clients": bound_clients }));
+        let change = Change::new(Method::PUT, &["authorities"])
+            .with(json!({ "certificates": all(&meant), "bound_clients": bound_clients }));
         self.change(change, |it| {
             matches!(it, Transaction::TenantAuthorities(it) if it.tenant == *self.tenant() && same(&it.authorities, &meant) && it.bound_clients == bound_clients)
         })
@@ -205,7 +206,8 @@ impl Client {
     ) -> Result<ReceiptView, ClientError> {
         let asked = json!({ "chain": all(chain), "proof": hex::encode(proof) });
         let client_hex = hex::encode(client);
-        let change = Change::new(Method::PUT, &["clients", &client_hex, "certificate"]).with(asked);
+        let path = ["clients", client_hex.as_str(), "certificate"];
+        let change = Change::new(Method::PUT, &path).with(asked);
         self.change(change, |it| {
             matches!(it, Transaction::ClientCertify(it) if it.tenant == *self.tenant() && it.client == *client
                 && it.certificate.as_ref().is_some_and(|it| same(&it.chain, chain) && it.proof == proof))

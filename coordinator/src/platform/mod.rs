@@ -71,7 +71,7 @@ pub use owned::Owned;
 pub use parts::{
     BeginParts, MAX_TAG, PartsError, PartsStatus, Whole, WrittenParts, piece_pointers,
 };
-pub use prepared::PreparedTransaction;
+pub use prepared::{PreparedTransaction, PreparedWrite};
 pub use read::{CommitRead, ReadRequest, ReadStream};
 pub use report::{NodeReport, OrganisationReport, Phases, ReadReport, ReportOf};
 pub use rewrap::{RewrapRequest, RewrapStep};

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::locked;
-use crate::record::UnsignedTransaction;
+use crate::record::{UnsignedTransaction, VersionName};
 
 /// One tenant gets one part in so many of the room: a quarter. Whoever prepares and never signs stands in the way of nobody else.
 const TENANTS_SHARE: usize = 4;
@@ -19,6 +19,31 @@ pub struct PreparedTransaction {
     pub id: Uuid,
     /// What its author is to check and sign.
     pub transaction: UnsignedTransaction,
+}
+
+/// A write that waits for its signature, with what it says of the version that it makes.
+#[derive(Debug, Clone)]
+pub struct PreparedWrite {
+    /// Names the stored body at this platform.
+    pub id: Uuid,
+    /// What its author is to check and sign.
+    pub transaction: UnsignedTransaction,
+    /// The version.
+    pub name: VersionName,
+    /// Bytes of plaintext.
+    pub length: u64,
+    /// SHA-256 over the stored body.
+    pub checksum: [u8; 32],
+}
+
+impl From<PreparedWrite> for PreparedTransaction {
+    fn from(
+        PreparedWrite {
+            id, transaction, ..
+        }: PreparedWrite,
+    ) -> Self {
+        Self { id, transaction }
+    }
 }
 
 struct Waiting<T> {

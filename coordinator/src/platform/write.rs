@@ -22,7 +22,7 @@ use reencrypt::Point;
 use uuid::Uuid;
 
 use super::pace::Pace;
-use super::{Platform, PlatformError, PreparedTransaction};
+use super::{Platform, PlatformError, PreparedWrite};
 use crate::body_store::{BodyStore, BodyWriter, Note, Pointer, UncommittedBody};
 use crate::envelope::{BodyKey, BodySealer, DocumentKey, SealedBody};
 use crate::key_store::VersionKeyId;
@@ -71,7 +71,7 @@ impl Platform {
         &self,
         request: WriteRequest,
         body: impl Stream<Item = Result<Bytes, E>>,
-    ) -> Result<PreparedTransaction, PlatformError> {
+    ) -> Result<PreparedWrite, PlatformError> {
         let (name, encryption, storage) = self.check_write(&request)?;
         let _turn = self.turn(&request.dataset.tenant).await?;
         let keys = (encryption != Encryption::None).then(|| {
@@ -91,6 +91,7 @@ impl Platform {
         let (stored, sealed) = self
             .store(sink, keys.as_ref().map(|(body_key, _)| body_key), body)
             .await?;
+        let (length, checksum) = (sealed.length, sealed.checksum);
 
         let mut made = NewVersionKey::default();
         let result = self
@@ -122,7 +123,13 @@ impl Platform {
             .uploads
             .insert(name.tenant.as_str(), waiting, Instant::now())
         {
-            Ok(id) => Ok(PreparedTransaction { id, transaction }),
+            Ok(id) => Ok(PreparedWrite {
+                id,
+                transaction,
+                name,
+                length,
+                checksum,
+            }),
             Err(waiting) => {
                 self.give_up(waiting).await;
                 Err(PlatformError::Busy)

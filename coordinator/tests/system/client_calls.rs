@@ -449,7 +449,7 @@ async fn user_calls(admin: &Client) {
     assert_eq!(code(bound), "unknown-authorities");
     let unbound = once.next().unbind_client(&client).await;
     assert_eq!(code(unbound), "certificate-unbound");
-    assert!(admin.clients().await.unwrap().clients.is_empty());
+    assert!(admin.clients().await.unwrap().items.is_empty());
 }
 
 async fn managed_calls(admin: &Client, carol: &Client) {

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use coordinator::client::profile::Profile;
 
-use crate::site::{PASSPHRASE, Site, bare, failure};
+use crate::site::{PASSPHRASE, Site, bare, everything_in, failure};
 
 fn refused(arguments: &[&str], status: i32, sentence: &str) {
     let (found, said, _) = failure(bare(arguments));
@@ -177,23 +177,9 @@ fn a_folder_is_used_once_and_a_damaged_store_is_left_alone() {
         Profile::read(&site.profile()).unwrap().url.as_deref(),
         Some(site.url.as_str())
     );
-    let mut folders = vec![site.dir()];
-    while let Some(folder) = folders.pop() {
-        assert_eq!(
-            folder.metadata().unwrap().permissions().mode() & 0o077,
-            0,
-            "{}",
-            folder.display()
-        );
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path)
-            } else {
-                let mode = path.metadata().unwrap().permissions().mode();
-                assert_eq!(mode & 0o077, 0, "{}", path.display());
-            }
-        }
+    for path in everything_in(site.dir()) {
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
     }
 }
 

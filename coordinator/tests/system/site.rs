@@ -173,6 +173,13 @@ impl Site {
         self.cli(&["user", "add", name, "--new-key", key.to_str().unwrap()]);
     }
 
+    /// A user takes its key into its own hands: it is given a fresh one, with which [`Site::client`] signs.
+    pub(crate) fn keeps_its_own_key(&self, user: &str) {
+        let key = self.file(&format!("{user}.pem"));
+        let rotate = ["--user", user, "user", "rotate", "--new-key"];
+        self.cli(&[&rotate[..], &[key.to_str().unwrap()]].concat());
+    }
+
     /// The administrator's client.
     pub(crate) fn administrator(&self) -> Client {
         let profile = Profile::read(&self.profile()).unwrap();
@@ -208,6 +215,27 @@ impl Site {
         found.sort();
         found
     }
+}
+
+/// A folder and everything below it.
+pub(crate) fn everything_in(folder: PathBuf) -> Vec<PathBuf> {
+    let mut found = vec![folder];
+    let mut next = 0;
+    while let Some(path) = found.get(next).cloned() {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            found.extend(entries.map(|entry| entry.unwrap().path()));
+        }
+        next += 1;
+    }
+    found
+}
+
+/// The files in a folder and below it.
+pub(crate) fn files_in(folder: PathBuf) -> Vec<PathBuf> {
+    let mut found = everything_in(folder);
+    found.retain(|path| path.is_file());
+    found
 }
 
 impl Drop for Site {

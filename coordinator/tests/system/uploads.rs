@@ -10,7 +10,7 @@ use coordinator::client::profile::Profile;
 use coordinator::client::{Client, ClientError, GetOptions, PutOptions, Signer, user_key};
 use coordinator::record::UnsignedTransaction;
 
-use crate::site::{Site, id, plaintext};
+use crate::site::{Site, files_in, id, plaintext};
 
 fn set(site: &Site, from: &str, to: &str) {
     let config = site.dir().join("coordinator.toml");
@@ -55,21 +55,11 @@ async fn commit(site: &Site, prepared: &PreparedView) -> (u16, serde_json::Value
 }
 
 fn stores(site: &Site) -> Vec<PathBuf> {
-    let mut folders = vec![site.dir().join("record")];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if std::fs::read(&path)
-                .unwrap()
-                .starts_with(b"SQLite format 3")
-            {
-                found.push(path);
-            }
-        }
-    }
+    let mut found = files_in(site.dir().join("record"));
+    found.retain(|path| {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.starts_with(b"SQLite format 3")
+    });
     found.sort();
     found
 }

@@ -90,7 +90,7 @@ pub struct ReshareView {
 }
 
 /// What a proposal hands on.
-pub(super) fn reshared(proposal: &Proposal) -> Option<ReshareView> {
+fn reshared(proposal: &Proposal) -> Option<ReshareView> {
     let base = proposal.base()?;
     let certificate = base.certificate();
     let old = certificate.members();
@@ -147,7 +147,7 @@ pub struct Excluded {
 }
 
 /// The name of the member that proposed a ceremony.
-pub(super) fn proposer(proposal: &Proposal) -> String {
+fn proposer(proposal: &Proposal) -> String {
     proposal
         .index_of(proposal.leader())
         .and_then(|index| proposal.member(index))
@@ -236,6 +236,37 @@ pub(crate) fn when(seconds: u64) -> String {
 }
 
 impl CeremonyView {
+    /// What the proposal says. The rest is for whoever knows how far it is.
+    pub(super) fn of(proposal: &Proposal) -> Self {
+        let members = proposal.members().iter();
+        Self {
+            id: hex::encode(proposal.id()),
+            led: false,
+            leader: String::new(),
+            proposed_by: proposer(proposal),
+            words: proposal.words(),
+            created: proposal.created(),
+            may_be_absent: proposal.may_be_absent(),
+            software: proposal.software().to_owned(),
+            other_versions: Vec::new(),
+            step: String::new(),
+            decided: false,
+            outcome: None,
+            threshold: proposal.threshold(),
+            members: members.map(|member| member.name.clone()).collect(),
+            reshare: reshared(proposal),
+            waiting_for: Vec::new(),
+            propose_again: None,
+            expires: proposal.expires(),
+            public_key: None,
+            culprits: Vec::new(),
+            attempt: None,
+            excluded: Vec::new(),
+            sentence: None,
+            policy_hash: hex::encode(proposal.policy_hash()),
+        }
+    }
+
     /// Every member serves the key; its certificate is not there yet.
     pub(super) fn is_being_signed(&mut self) {
         "signing".clone_into(&mut self.step);

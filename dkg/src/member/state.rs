@@ -95,7 +95,7 @@ struct Read {
 }
 
 pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
-    let public = wire_v1::encode(&Written {
+    let written = Written {
         proposal: &running.signed,
         stage: &running.stage,
         exclusions: &running.exclusions,
@@ -103,7 +103,9 @@ pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
         activated: &running.activated,
         leader: running.watch.leader(),
         accused: &running.accused,
-    });
+    };
+    let mut public = Vec::with_capacity(usual_length(running));
+    wire_v1::encode_into(&written, &mut public);
     let secrets = &running.secrets;
     let flags = u8::from(secrets.encryption.is_some()) * HAS_ENCRYPTION
         + u8::from(secrets.share.is_some()) * HAS_SHARE
@@ -119,6 +121,24 @@ pub(super) fn encode(running: &Running) -> Zeroizing<Vec<u8>> {
     }
     state.extend_from_slice(&public);
     state
+}
+
+/// How long the public part is when nothing went wrong, or a little less than this. So much is reserved at once: growing means copying.
+fn usual_length(running: &Running) -> usize {
+    // As they are encoded, with the names of their fields.
+    const ACCEPTANCE: usize = 144;
+    const HEADER: usize = 352;
+    let dealing = running.stage.dealing();
+    let deal = dealing.and_then(|dealing| dealing.deal.as_ref());
+    let verified = running.stage.verified();
+    let certificate = running.stage.certificate();
+    1024 + running.signed.proposal.len()
+        + dealing.map_or(0, |dealing| ACCEPTANCE * dealing.acceptances.len())
+        + deal.map_or(0, |deal| deal.ciphertexts.len() + deal.commitments.len())
+        + verified.map_or(0, |verified| {
+            HEADER * verified.headers.len() + verified.sums.len()
+        })
+        + certificate.map_or(0, |certificate| certificate.len())
 }
 
 pub(super) fn decode(node: &LocalNode, state: &[u8]) -> Result<Running, StateError> {

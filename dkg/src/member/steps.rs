@@ -409,7 +409,7 @@ impl Running {
         attempt: &Attempt,
         pending: &Pending,
     ) -> Result<(), Fault> {
-        let same_result = key.result_hash() == result(attempt, &pending.verified)?.hash();
+        let same_result = *key.result() == result(attempt, &pending.verified)?;
         if *key.proposal() != self.proposal || !same_result {
             return Err(Fault::OtherResult);
         }

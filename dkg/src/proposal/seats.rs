@@ -1,6 +1,7 @@
 //! Who sits where, and who may be left out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::fields::Fields;
 use super::{MemberIdentity, Proposal};
@@ -46,6 +47,9 @@ impl Proposal {
         if !ascending || !self.may_leave_out(&absent) {
             return None;
         }
+        if present.len() == self.seats.len() && absent.is_empty() {
+            return Some(self.clone());
+        }
         let seats = present
             .iter()
             .map(|seat| self.member(*seat).cloned())
@@ -61,22 +65,22 @@ impl Proposal {
             .map(|(_, member)| member.clone())
             .collect();
         Some(Self {
-            old: old_seats(self.base(), &seats),
-            fields: Fields {
+            old: old_seats(self.base(), &seats).into(),
+            fields: Arc::new(Fields {
                 members,
-                ..self.fields.clone()
-            },
+                ..Fields::clone(&self.fields)
+            }),
             hash: self.hash,
             base: self.base.clone(),
-            seats,
-            identities,
+            seats: seats.into(),
+            identities: identities.into(),
         })
     }
 
     /// The seats that are not `present`.
     pub(crate) fn absent_from(&self, present: &[u16]) -> BTreeSet<u16> {
         (1u16..)
-            .zip(&self.seats)
+            .zip(self.seats.iter())
             .map(|(seat, _)| seat)
             .filter(|seat| !present.contains(seat))
             .collect()

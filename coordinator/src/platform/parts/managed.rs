@@ -13,10 +13,8 @@ use uuid::Uuid;
 
 use super::list::PartsError;
 use super::written::Signed;
-use super::{Platform, PlatformError, PreparedTransaction, Whole, now_ms};
-use crate::record::{
-    DocumentName, Identifier, Receipt, Transaction, UnsignedTransaction, UserName,
-};
+use super::{Platform, PlatformError, PreparedWrite, Whole, now_ms};
+use crate::record::{DocumentName, Identifier, Receipt, UnsignedTransaction, UserName};
 
 /// A version that the platform wrote for its author.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,15 +129,13 @@ impl Platform {
             Standing::None => None,
         };
         let begun = self.begun(tenant, id).await?;
-        let PreparedTransaction {
+        let PreparedWrite {
             id: prepared,
             transaction,
+            name,
+            length,
+            checksum,
         } = self.complete_locked(&begun, &open, whole).await?;
-        let Transaction::Write(write) = &transaction.transaction else {
-            let reason = "an upload was completed to something else".to_owned();
-            return Err(PlatformError::Internal { reason });
-        };
-        let (name, length, checksum) = (write.name(), write.length, write.checksum);
         signing(&transaction);
         let remembered = Signed {
             upload: id,

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::pace::Pace;
-use super::{Platform, PlatformError, PreparedTransaction, WriteRequest, now_ms};
+use super::{Platform, PlatformError, PreparedWrite, WriteRequest, now_ms};
 use crate::body_store::Pointer;
 use crate::envelope::BodyKey;
 use crate::key_store::Purpose;
@@ -92,7 +92,7 @@ struct Open {
     /// Counted up by whoever wants to send next: who sends now lets go. Its connection may be dead.
     next: watch::Sender<u64>,
     /// What came of the completion.
-    prepared: Mutex<Option<PreparedTransaction>>,
+    prepared: Mutex<Option<PreparedWrite>>,
 }
 
 impl Parts {
@@ -278,7 +278,7 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
-    ) -> Result<PreparedTransaction, PlatformError> {
+    ) -> Result<PreparedWrite, PlatformError> {
         let (platform, tenant) = (self.clone(), tenant.clone());
         tokio::spawn(async move { platform.complete_parts_now(&tenant, id, whole).await }).await?
     }
@@ -288,7 +288,7 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
-    ) -> Result<PreparedTransaction, PlatformError> {
+    ) -> Result<PreparedWrite, PlatformError> {
         let begun = self.begun(tenant, id).await?;
         let open = self.parts.open(id);
         let _lock = open.lock.lock().await;
@@ -301,9 +301,9 @@ impl Platform {
         begun: &Begun,
         open: &Open,
         whole: Whole,
-    ) -> Result<PreparedTransaction, PlatformError> {
+    ) -> Result<PreparedWrite, PlatformError> {
         let id = begun.id;
-        let known = |prepared: &Mutex<Option<PreparedTransaction>>| {
+        let known = |prepared: &Mutex<Option<PreparedWrite>>| {
             let prepared = prepared.lock().unwrap_or_else(PoisonError::into_inner);
             prepared.clone()
         };

@@ -104,14 +104,7 @@ async fn who_signs_itself_gets_the_erasures_to_sign() {
     let (site, admin) = site();
     users(&admin).await;
     datasets(&admin, &[("a", "carol", 5), ("b", "dave", 1)]).await;
-    site.cli(&[
-        "--user",
-        "carol",
-        "user",
-        "rotate",
-        "--new-key",
-        site.file("carol.pem").to_str().unwrap(),
-    ]);
+    site.keeps_its_own_key("carol");
     let client = site.client("carol");
     let mut rounds = 0;
     loop {

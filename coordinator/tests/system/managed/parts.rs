@@ -154,14 +154,7 @@ async fn an_upload_is_completed_for_its_author_alone() {
     assert_eq!(rows["rows"][0]["author"], "managed user main/dave");
 
     // Whoever holds its key itself signs itself.
-    site.cli(&[
-        "--user",
-        "carol",
-        "user",
-        "rotate",
-        "--new-key",
-        site.file("carol.pem").to_str().unwrap(),
-    ]);
+    site.keeps_its_own_key("carol");
     let own = begin(&admin, "carol").await;
     send(&admin, &own, 0, body).await;
     let refused = complete(&admin, &own, body, &[]).await;

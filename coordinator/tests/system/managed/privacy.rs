@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::site;
+use crate::site::files_in;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_person_is_on_the_ledger_but_the_names_that_were_chosen() {
@@ -31,22 +32,10 @@ async fn nothing_of_a_person_is_on_the_ledger_but_the_names_that_were_chosen() {
     }
     site.stop();
     let found = |folder: &str, needle: &[u8]| {
-        let mut folders = vec![site.dir().join(folder)];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if std::fs::read(&path)
-                    .unwrap()
-                    .windows(needle.len())
-                    .any(|it| it == needle)
-                {
-                    return true;
-                }
-            }
-        }
-        false
+        files_in(site.dir().join(folder)).iter().any(|path| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.windows(needle.len()).any(|it| it == needle)
+        })
     };
     assert!(
         found("record", b"u-7f3a"),

@@ -6,7 +6,7 @@ use dkg::{Leader, LeaderPhase, LeaderProgress, MemberIdentity, WaitingFor};
 
 use super::Led;
 use crate::ceremony::propose_again::without;
-use crate::ceremony::view::{excluded, proposer, reshared};
+use crate::ceremony::view::excluded;
 use crate::ceremony::{CeremonyView, OtherVersion, Waiting, lock};
 use crate::server::SOFTWARE;
 
@@ -69,29 +69,14 @@ impl Led {
             })
             .collect();
         let view = CeremonyView {
-            other_versions,
-            id: hex::encode(proposal.id()),
             led: true,
             leader: own.name.clone(),
-            proposed_by: proposer(proposal),
-            words: proposal.words(),
-            created: proposal.created(),
-            may_be_absent: proposal.may_be_absent(),
-            software: proposal.software().to_owned(),
+            other_versions,
             step: progress.phase.name().to_owned(),
             decided: ended.is_some(),
             outcome: ended.map(str::to_owned),
-            threshold: proposal.threshold(),
-            members: proposal
-                .members()
-                .iter()
-                .map(|member| member.name.clone())
-                .collect(),
-            reshare: reshared(proposal),
             waiting_for,
             propose_again: without(proposal, &gone, &own.identity),
-            expires: proposal.expires(),
-            public_key: None,
             culprits: culprits
                 .iter()
                 .map(|(member, _)| member.name.clone())
@@ -99,7 +84,7 @@ impl Led {
             sentence,
             attempt: leader.attempt(),
             excluded: excluded(leader.exclusions().iter().chain(leader.accused()), proposal),
-            policy_hash: hex::encode(proposal.policy_hash()),
+            ..CeremonyView::of(proposal)
         };
         (proposal.created(), view)
     }

@@ -6,7 +6,7 @@
 use dkg::{Member, MemberStage, Waits};
 
 use super::Seat;
-use crate::ceremony::view::{excluded, proposer, reshared, when};
+use crate::ceremony::view::{excluded, when};
 use crate::ceremony::{CeremonyView, OtherVersion, Waiting, is_decided, lock};
 use crate::daemon::clock_s;
 use crate::server::SOFTWARE;
@@ -23,7 +23,7 @@ impl Seat {
         let machine = machine.as_ref()?;
         let proposal = machine.proposal()?;
         let stage = machine.stage();
-        let id = hex::encode(proposal.id());
+        let common = CeremonyView::of(proposal);
         let leader = machine.led_by();
         let outcome = match stage {
             MemberStage::Activated => Some("activated"),
@@ -32,7 +32,8 @@ impl Seat {
         };
         let sentence = match stage {
             MemberStage::Proposed => Some(format!(
-                "It waits for this node's operator: cryptonode ceremony accept {id}"
+                "It waits for this node's operator: cryptonode ceremony accept {}",
+                common.id
             )),
             MemberStage::DealsWanted => Some(
                 "This member's share does not fit the sums; it waits for the whole deals to see why."
@@ -48,43 +49,24 @@ impl Seat {
             MemberStage::Closed => machine.closed_because().map(str::to_owned),
             _ => None,
         };
-        let proposer = proposer(proposal);
-        let other_versions = (proposal.software() != SOFTWARE).then(|| OtherVersion {
-            member: proposer.clone(),
-            software: proposal.software().to_owned(),
+        let other_versions = (common.software != SOFTWARE).then(|| OtherVersion {
+            member: common.proposed_by.clone(),
+            software: common.software.clone(),
         });
         let view = CeremonyView {
-            other_versions: other_versions.into_iter().collect(),
-            id,
-            led: false,
             leader: leader.map(|member| member.name.clone()).unwrap_or_default(),
-            proposed_by: proposer,
-            words: proposal.words(),
-            created: proposal.created(),
-            may_be_absent: proposal.may_be_absent(),
-            software: proposal.software().to_owned(),
+            other_versions: other_versions.into_iter().collect(),
             step: stage.name().to_owned(),
             decided: is_decided(stage),
             outcome: outcome.map(str::to_owned),
-            threshold: proposal.threshold(),
-            members: proposal
-                .members()
-                .iter()
-                .map(|member| member.name.clone())
-                .collect(),
-            reshare: reshared(proposal),
             waiting_for: waiting_for(machine, own, clock_s(), silent_s),
-            propose_again: None,
-            expires: proposal.expires(),
-            public_key: None,
-            culprits: Vec::new(),
             sentence,
             attempt: machine.attempt(),
             excluded: excluded(
                 machine.exclusions().iter().chain(machine.accused()),
                 proposal,
             ),
-            policy_hash: hex::encode(proposal.policy_hash()),
+            ..common
         };
         Some((proposal.created(), view))
     }

@@ -220,14 +220,7 @@ impl World {
         let lost = !self.is_calm() && self.chance(self.weather.lost);
         if lost || !self.can_reach(from, to) {
             let at = self.now + 1 + self.below(5);
-            self.schedule(
-                at,
-                Event::Lost {
-                    leader: from,
-                    member: to,
-                },
-            );
-            return;
+            return self.lose(from, to, at);
         }
         if !self.is_calm() && self.chance(self.weather.doubled) {
             let at = self.now + self.below(60);

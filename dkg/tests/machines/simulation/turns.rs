@@ -11,14 +11,7 @@ impl World {
     /// A member's turn.
     pub(super) fn serve(&mut self, from: usize, to: usize, message: Message) {
         if !self.can_reach(from, to) {
-            self.schedule(
-                self.now + 1,
-                Event::Lost {
-                    leader: from,
-                    member: to,
-                },
-            );
-            return;
+            return self.lose(from, to, self.now + 1);
         }
         let calm = self.is_calm();
         let message = Message::from_bytes(&message.to_bytes()).unwrap();
@@ -41,46 +34,21 @@ impl World {
         let mut reply = match outcome {
             Ok(output) => {
                 if !calm && self.chance(self.weather.crash_before_writing) {
-                    self.crash(to);
-                    self.schedule(
-                        now + 3,
-                        Event::Lost {
-                            leader: from,
-                            member: to,
-                        },
-                    );
-                    return;
+                    return self.crash_in_turn(from, to);
                 }
                 self.write(to, output)
             }
             Err(fault) => Message::refusal(question.about(), &fault),
         };
         if !calm && self.chance(self.weather.crash_before_sending) {
-            self.crash(to);
-            self.schedule(
-                now + 3,
-                Event::Lost {
-                    leader: from,
-                    member: to,
-                },
-            );
-            return;
+            return self.crash_in_turn(from, to);
         }
         if self.is_honest(to) {
             self.overhear(to, &question, &reply);
         } else {
             match self.falsify(from, to, &question, reply) {
                 Some(other) => reply = other,
-                None => {
-                    self.schedule(
-                        now + 5,
-                        Event::Lost {
-                            leader: from,
-                            member: to,
-                        },
-                    );
-                    return;
-                }
+                None => return self.lose(from, to, now + 5),
             }
         }
         self.log.push(format!(
@@ -95,13 +63,7 @@ impl World {
         let lost = !calm && self.chance(self.weather.lost);
         let at = now + self.delay();
         if lost || !self.can_reach(from, to) {
-            self.schedule(
-                at + 3,
-                Event::Lost {
-                    leader: from,
-                    member: to,
-                },
-            );
+            self.lose(from, to, at + 3);
         } else {
             self.schedule(
                 at,
@@ -113,6 +75,17 @@ impl World {
             );
         }
         self.drive(to);
+    }
+
+    /// The leader will notice that no answer comes.
+    pub(super) fn lose(&mut self, leader: usize, member: usize, at: u64) {
+        self.schedule(at, Event::Lost { leader, member });
+    }
+
+    /// The member crashes while it is asked.
+    fn crash_in_turn(&mut self, leader: usize, member: usize) {
+        self.crash(member);
+        self.lose(leader, member, self.now + 3);
     }
 
     /// The driver writes: what the cheat writes is nobody's business.

@@ -1,0 +1,82 @@
+//! Values in their one encoding: what the reader takes, the writer writes again to the same bytes.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::strict::{self, Read};
+use super::{WireError, truncate};
+
+/// The canonical CBOR of a value.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes);
+    bytes
+}
+
+pub(crate) fn encode_into<T: Serialize>(value: &T, bytes: &mut Vec<u8>) {
+    #[allow(
+        clippy::expect_used,
+        reason = "writing into memory cannot fail, and the types here have no maps or floats"
+    )]
+    ciborium::into_writer(value, bytes).expect("CBOR into memory");
+}
+
+/// Reads a value of at most `most` bytes in its one encoding.
+pub(crate) fn decode<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    most: usize,
+) -> Result<T, WireError> {
+    if bytes.len() > most {
+        return Err(WireError::TooLong {
+            length: bytes.len(),
+            most,
+        });
+    }
+    match strict::read(bytes) {
+        Some(Read::Whole(value)) => return Ok(value),
+        Some(Read::WithoutSome(value)) if is_encoding_of(bytes, &value) => return Ok(value),
+        _ => {}
+    }
+    decode_generally(bytes)
+}
+
+/// The same by a reader of any CBOR, which says what is wrong, and the writer.
+pub(super) fn decode_generally<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+) -> Result<T, WireError> {
+    let value: T = ciborium::from_reader(bytes)
+        .map_err(|error| WireError::Malformed(truncate(error.to_string(), 200)))?;
+    if !is_encoding_of(bytes, &value) {
+        return Err(WireError::NotCanonical);
+    }
+    Ok(value)
+}
+
+/// Reads some fields of a value of at most `most` bytes, in whatever encoding: what is read so is to be [decoded](decode) before it counts.
+pub(crate) fn peek<T: DeserializeOwned>(bytes: &[u8], most: usize) -> Option<T> {
+    if bytes.len() > most {
+        return None;
+    }
+    ciborium::from_reader(bytes).ok()
+}
+
+/// Whether `bytes` are what [`encode`] makes of the value. Writes nothing down.
+fn is_encoding_of<T: Serialize>(bytes: &[u8], value: &T) -> bool {
+    let mut expected = Expected(bytes);
+    ciborium::into_writer(value, &mut expected).is_ok() && expected.0.is_empty()
+}
+
+/// Takes what is written as long as it is what was expected next.
+struct Expected<'a>(&'a [u8]);
+
+impl std::io::Write for Expected<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let rest = self.0.strip_prefix(bytes);
+        self.0 = rest.ok_or(std::io::ErrorKind::InvalidData)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
