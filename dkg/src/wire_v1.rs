@@ -6,7 +6,6 @@
 //! input can fill. `docs/protocol/key-generation.md` section 4 lists the kinds.
 
 mod canonical;
-mod strict;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;

@@ -3,7 +3,6 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::strict::{self, Read};
 use super::{WireError, truncate};
 
 /// The canonical CBOR of a value.
@@ -32,18 +31,6 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
             most,
         });
     }
-    match strict::read(bytes) {
-        Some(Read::Whole(value)) => return Ok(value),
-        Some(Read::WithoutSome(value)) if is_encoding_of(bytes, &value) => return Ok(value),
-        _ => {}
-    }
-    decode_generally(bytes)
-}
-
-/// The same by a reader of any CBOR, which says what is wrong, and the writer.
-pub(super) fn decode_generally<T: Serialize + DeserializeOwned>(
-    bytes: &[u8],
-) -> Result<T, WireError> {
     let value: T = ciborium::from_reader(bytes)
         .map_err(|error| WireError::Malformed(truncate(error.to_string(), 200)))?;
     if !is_encoding_of(bytes, &value) {
