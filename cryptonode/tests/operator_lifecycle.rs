@@ -112,9 +112,7 @@ fn a_members_new_address_is_used_without_a_restart() {
     reachable(1.0);
     let old = second.ready["listen"].as_str().unwrap().to_owned();
     second.terminate();
-    let new = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = new.local_addr().unwrap().to_string();
-    drop(new);
+    let address = testkit::ports::udp().unwrap().to_string();
     site.configure("n2", |text| text.replace(&old, &address));
     let _second = site.run("n2");
     reachable(0.0);

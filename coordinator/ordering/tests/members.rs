@@ -31,7 +31,7 @@ use commonware_stream::{
 use commonware_utils::ordered::{Map, Set};
 use ordering::{Clock, Judge, Member, Ordering, Settings, Timing, start};
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -111,16 +111,15 @@ struct Running {
 
 impl Site {
     fn new(members: usize) -> Self {
-        let held: Vec<_> = (0..members)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
         let folder = tempfile::tempdir().unwrap();
         for member in 0..members {
             std::fs::write(never_voted(folder.path(), member), "").unwrap();
         }
         Self {
             folder,
-            addresses: held.iter().map(|it| it.local_addr().unwrap()).collect(),
+            addresses: (0..members)
+                .map(|_| testkit::ports::tcp().unwrap())
+                .collect(),
         }
     }
 

@@ -17,11 +17,12 @@ use coordinator::record::{
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use testkit::ports;
 
 const PASSPHRASE: &str = "a passphrase for tests, seen nowhere else";
 const BINARY: &str = env!("CARGO_BIN_EXE_coordinator");
@@ -64,12 +65,9 @@ pub(crate) struct PeerProcess {
     token: zeroize::Zeroizing<String>,
 }
 
-/// So many addresses that nobody has at present.
+/// So many addresses that nobody else has while this program runs.
 fn free_addresses(number: usize) -> Vec<SocketAddr> {
-    let held: Vec<_> = (0..number)
-        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-        .collect();
-    held.iter().map(|it| it.local_addr().unwrap()).collect()
+    (0..number).map(|_| ports::tcp().unwrap()).collect()
 }
 
 fn command(arguments: &[&str]) -> Command {

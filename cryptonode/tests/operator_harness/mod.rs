@@ -1,7 +1,6 @@
 //! Nodes as operators run them: the program `cryptonode` in processes of its own, in folders of its own, on loopback.
 
 pub mod load;
-pub mod ports;
 pub mod reads;
 
 use std::io::{BufRead, BufReader};
@@ -17,7 +16,6 @@ pub struct Site {
     pub dir: tempfile::TempDir,
     /// The one organisation that approves.
     pub issuer: certs::Issuer,
-    ports: std::sync::Mutex<Vec<ports::Reserved>>,
 }
 
 /// A running node; killed when it is dropped.
@@ -88,8 +86,7 @@ impl Site {
             issuer.certificate_pem()
         );
         std::fs::write(dir.path().join("policy.toml"), policy).unwrap();
-        let ports = std::sync::Mutex::default();
-        Self { dir, issuer, ports }
+        Self { dir, issuer }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -105,9 +102,7 @@ impl Site {
 
     /// Makes a node on a free port of loopback.
     pub fn init(&self, name: &str) -> Value {
-        let port = ports::reserve();
-        let address = format!("127.0.0.1:{}", port.number);
-        self.ports.lock().unwrap().push(port);
+        let address = testkit::ports::udp().unwrap().to_string();
         let made = json(
             self.on(
                 name,
