@@ -193,6 +193,8 @@ fn a_key_is_opened_with_and_without_verifying_and_by_the_certificate_alone() {
     );
 
     // Whoever knows Y needs the certificate, which anybody may hand out, and addresses.
+    let signed = |shown: &Value| shown["key_certificate"].is_string();
+    site.until("n2", &["key", "show"], signed);
     json(
         site.on("n2", &["key", "export"])
             .arg("--out")

@@ -351,6 +351,9 @@ fn after_a_reshare_the_same_32_bytes_verify_the_new_members_and_epoch() {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{output:?}");
     };
+    // The certificate is signed once the key serves.
+    let first = |shown: &Value| shown["key_certificate"].is_string();
+    site.until("n2", &["key", "show"], first);
     export("n2", "before.cert");
     reshare(
         &site,
