@@ -33,7 +33,7 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(
     }
     let value: T = ciborium::from_reader(bytes)
         .map_err(|error| WireError::Malformed(truncate(error.to_string(), 200)))?;
-    if !is_encoding_of(bytes, &value) {
+    if encode(&value) != bytes {
         return Err(WireError::NotCanonical);
     }
     Ok(value)
@@ -45,25 +45,4 @@ pub(crate) fn peek<T: DeserializeOwned>(bytes: &[u8], most: usize) -> Option<T> 
         return None;
     }
     ciborium::from_reader(bytes).ok()
-}
-
-/// Whether `bytes` are what [`encode`] makes of the value. Writes nothing down.
-fn is_encoding_of<T: Serialize>(bytes: &[u8], value: &T) -> bool {
-    let mut expected = Expected(bytes);
-    ciborium::into_writer(value, &mut expected).is_ok() && expected.0.is_empty()
-}
-
-/// Takes what is written as long as it is what was expected next.
-struct Expected<'a>(&'a [u8]);
-
-impl std::io::Write for Expected<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let rest = self.0.strip_prefix(bytes);
-        self.0 = rest.ok_or(std::io::ErrorKind::InvalidData)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
