@@ -273,15 +273,8 @@ impl Client {
         dataset: &Identifier,
         request: &TransactionId,
     ) -> Result<ReceiptView, ClientError> {
-        let (name, id) = (self.named(dataset), hex::encode(request));
-        let path = [
-            "datasets",
-            dataset.as_str(),
-            "access-requests",
-            &id,
-            "grant",
-        ];
-        self.change(Change::new(Method::POST, &path), |it| {
+        let name = self.named(dataset);
+        self.decide_access(dataset, request, "grant", |it| {
             matches!(it, Transaction::AccessGrant(it) if it.tenant == name.tenant && it.dataset == name.dataset && it.request == *request)
         })
         .await
@@ -297,18 +290,24 @@ impl Client {
         dataset: &Identifier,
         request: &TransactionId,
     ) -> Result<ReceiptView, ClientError> {
-        let (name, id) = (self.named(dataset), hex::encode(request));
-        let path = [
-            "datasets",
-            dataset.as_str(),
-            "access-requests",
-            &id,
-            "decline",
-        ];
-        self.change(Change::new(Method::POST, &path), |it| {
+        let name = self.named(dataset);
+        self.decide_access(dataset, request, "decline", |it| {
             matches!(it, Transaction::AccessDecline(it) if it.tenant == name.tenant && it.dataset == name.dataset && it.request == *request)
         })
         .await
+    }
+
+    async fn decide_access(
+        &self,
+        dataset: &Identifier,
+        request: &TransactionId,
+        decision: &str,
+        is_meant: impl FnOnce(&Transaction) -> bool,
+    ) -> Result<ReceiptView, ClientError> {
+        let (dataset, id) = (dataset.as_str(), hex::encode(request));
+        let path = ["datasets", dataset, "access-requests", &id, decision];
+        self.change(Change::new(Method::POST, &path), is_meant)
+            .await
     }
 
     /// Makes a link between two versions of documents, or the next version of one.
