@@ -14,15 +14,15 @@ fn whole(body: &[u8]) -> Value {
     json!({ "length": body.len(), "sha256": hex::encode(Sha256::digest(body)) })
 }
 
-/// A dataset of carol's, and an API key that is bound to her.
-async fn carol(admin: &Plain) -> Plain {
+/// A dataset of carol's, whom dave joins, and an API key with these scopes that is bound to her.
+pub(super) async fn carol(admin: &Plain, scopes: &[&str]) -> Plain {
     for user in ["carol", "dave"] {
         let new = json!({ "user": user, "managed": true, "role": "member" });
         admin.done(Method::POST, "users?author=admin", new).await;
     }
     let new = json!({ "dataset": "designs", "encryption": "platform", "storage": "off-chain" });
     admin.done(Method::POST, "datasets?author=carol", new).await;
-    let new = json!({ "name": "app", "scopes": ["read", "write"], "user": "carol" });
+    let new = json!({ "name": "app", "scopes": scopes, "user": "carol" });
     let issued = admin.done(Method::POST, "keys", new).await;
     admin.with_key(&issued["api_key"])
 }
@@ -55,7 +55,7 @@ fn again(site: &mut Site, plain: &Plain) -> Plain {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_document_is_written_in_parts_and_once() {
     let (mut site, admin) = site();
-    let carol = carol(&admin).await;
+    let carol = carol(&admin, &["read", "write"]).await;
     let body = plaintext(10 * MIB + 17);
     let upload = begin(&carol, "carol").await;
     send(&carol, &upload, 0, &body[..9 * MIB]).await;
@@ -120,7 +120,7 @@ async fn a_large_document_is_written_in_parts_and_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_complete_at_once_write_one_version() {
     let (site, admin) = site();
-    let carol = carol(&admin).await;
+    let carol = carol(&admin, &["read", "write"]).await;
     let body = plaintext(3 * MIB);
     let upload = begin(&carol, "carol").await;
     send(&carol, &upload, 0, &body).await;
@@ -137,7 +137,7 @@ async fn many_who_complete_at_once_write_one_version() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_is_completed_for_its_author_alone() {
     let (site, admin) = site();
-    let carol = carol(&admin).await;
+    let carol = carol(&admin, &["read", "write"]).await;
     let body = b"by dave";
     // Of a user to whom the key is not bound; it is as good as any other with one that is bound to nobody.
     let writer = "datasets/designs/permissions/writer/main/dave?author=carol";
@@ -164,7 +164,7 @@ async fn an_upload_is_completed_for_its_author_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_writes_in_parts_for_them() {
     let (site, admin) = site();
-    carol(&admin).await;
+    carol(&admin, &["read", "write"]).await;
     let (film, copy) = (site.file("film"), site.file("copy"));
     std::fs::write(&film, plaintext(9 * MIB)).unwrap();
     let (film, copy) = (film.to_str().unwrap(), copy.to_str().unwrap());

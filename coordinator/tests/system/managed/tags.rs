@@ -5,6 +5,7 @@ use coordinator::record::UnsignedTransaction;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::parts::carol;
 use super::{Answer, BRIDGE, Plain, site};
 use crate::site::plaintext;
 
@@ -18,24 +19,10 @@ async fn with(plain: &Plain, method: Method, path: &str, header: (&str, &str)) -
     plain.send(method, path, Vec::new(), &[header]).await
 }
 
-/// Carol, who owns the dataset, and dave; carol's own API key.
-async fn carol(admin: &Plain) -> Plain {
-    for user in ["carol", "dave"] {
-        let new = json!({ "user": user, "managed": true, "role": "member" });
-        admin.done(Method::POST, "users?author=admin", new).await;
-    }
-    let new = json!({ "dataset": "designs", "encryption": "platform", "storage": "off-chain" });
-    admin.done(Method::POST, "datasets?author=carol", new).await;
-    let scopes = ["read", "write", "manage", "audit"];
-    let new = json!({ "name": "app", "scopes": scopes, "user": "carol" });
-    let issued = admin.done(Method::POST, "keys", new).await;
-    admin.with_key(&issued["api_key"])
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_the_body_reads_nothing() {
     let (site, admin) = site();
-    let carol = carol(&admin).await;
+    let carol = carol(&admin, &["read", "write", "manage", "audit"]).await;
     let reads = async || {
         let rows = "audit/rows?kinds=read&subject=document:main/designs/bridge";
         let rows = carol.get(rows).await.json();
@@ -122,7 +109,7 @@ async fn who_has_the_body_reads_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_something_answers_with_its_new_state() {
     let (site, admin) = site();
-    let carol = carol(&admin).await;
+    let carol = carol(&admin, &["read", "write", "manage", "audit"]).await;
     let send = async |method: Method, path: &str, body: Value| {
         let body = match body {
             Value::Null => Vec::new(),
