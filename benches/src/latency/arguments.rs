@@ -101,8 +101,9 @@ pub struct Arguments {
     /// Bandwidth of each direction between two parties, in megabits a second
     #[arg(long, value_name = "MBIT")]
     pub bandwidth: Option<f64>,
-    /// A faulty node: crashed, no-answer, late=MS, refusal, wrong-share, wrong-proof, slow-cpu=TIMES; for a node of choice
-    /// @NUMBER behind it, otherwise the highest numbers. May be repeated
+    /// A faulty node: crashed, no-answer, late=MS, slow-cpu=TIMES, slow-reader, refusal, wrong-share, wrong-proof, equivocation, replay,
+    /// other-epoch, stale-certificate, wrong-clock=SECONDS, oversized-frame, truncated-frame; for a node of choice @NUMBER behind it, otherwise
+    /// the highest numbers. May be repeated
     #[arg(long = "fault", value_name = "WHAT[@NODE]")]
     pub faults: Vec<FaultArgument>,
     /// Another client floods the nodes meanwhile, from so many callers at once: what is left for the one that is measured
@@ -111,6 +112,10 @@ pub struct Arguments {
     /// Requests a second that each node takes of one client; 0 is no bound, as a node comes
     #[arg(long, default_value_t = 0, value_name = "PER_SECOND")]
     pub client_rate: u32,
+    /// How often each node asks every other whether it is there, in seconds; 0: never [default: 15, as a node comes]. Among 128 nodes on one
+    /// machine that is a thousand calls a second beside the requests
+    #[arg(long, value_name = "SECONDS")]
+    pub health_every: Option<u32>,
     /// Each node in a process of its own, or all in one; the client is always apart
     #[arg(long, value_enum, default_value_t = Processes::Many)]
     pub processes: Processes,
@@ -211,6 +216,10 @@ impl Arguments {
             return refuse(format!(
                 "{threshold} of {members} nodes make no cluster: --threshold must be at least 1 and at most --members"
             ));
+        }
+        let most = u16::try_from(dkg::MAX_MEMBERS).unwrap_or(u16::MAX);
+        if members > most {
+            return refuse(format!("--members must be at most {most}"));
         }
         let organisations = u16::try_from(certs::MAX_ORGANISATIONS).unwrap_or(u16::MAX);
         if self.approvals == 0 || self.approvals > organisations {

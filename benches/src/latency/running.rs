@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use certs::{DEFAULT_LIFETIME_S, DEFAULT_TOLERANCE_S, Issuer};
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
@@ -27,6 +27,10 @@ use super::roles;
 
 /// A file system in memory, on any Linux.
 const MEMORY: &str = "/dev/shm";
+
+/// How long it may take until the client has a connection to every node, and how long it waits between two attempts.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// How long the organisations' own certificates are valid, in seconds.
 const YEAR: u64 = 365 * 86_400;
@@ -80,7 +84,7 @@ impl Running {
         }
         progress.set_message(format!("making {} nodes", plan.nodes));
         site.init_nodes().await?;
-        bound_clients(&site, arguments.client_rate)?;
+        configure(&site, arguments)?;
         let audit = match arguments.audit {
             AuditPlace::Disk => None,
             AuditPlace::Tmpfs => Some(audit_in_memory(&site)?),
@@ -104,7 +108,10 @@ impl Running {
         }
         running.introduce_to_relay()?;
         progress.set_message("generating the key");
-        running.site.generate_key().await?;
+        // A threshold over half of the members is refused unless it is asked for.
+        let few = u32::from(plan.nodes) + 1 < 2 * u32::from(plan.threshold);
+        let options: &[&str] = if few { &["--allow-few-members"] } else { &[] };
+        running.site.generate_key_with(options).await?;
         running.indices = running
             .cluster()?
             .members()
@@ -194,13 +201,23 @@ impl Running {
         let client = self.client()?;
         let lossy = self.network.is_some();
         let faulty: Vec<String> = self.faults.keys().map(|number| node(*number)).collect();
-        for (name, connected) in client.connect().await {
-            // On a network that loses datagrams an attempt may fail; the next request makes another.
-            if !faulty.contains(&name) && !lossy {
-                connected.map_err(|error| Failure::Client(format!("{name}: {error}")))?;
+        let began = Instant::now();
+        loop {
+            let missing = client
+                .connect()
+                .await
+                .into_iter()
+                .filter(|(name, _)| !faulty.contains(name))
+                .find_map(|(name, connected)| Some(format!("{name}: {}", connected.err()?)));
+            match missing {
+                None => return Ok(client),
+                // Many nodes on one machine, who have just looked for each other, do not all answer in the second that a client gives them.
+                Some(_) if began.elapsed() < CONNECTED_WITHIN => tokio::time::sleep(AGAIN).await,
+                // On a network that loses datagrams an attempt may fail; the next request makes another.
+                Some(_) if lossy => return Ok(client),
+                Some(missing) => return Err(Failure::Client(missing)),
             }
         }
-        Ok(client)
     }
 
     /// The nodes without a fault.
@@ -230,18 +247,17 @@ impl Running {
         self.indices.get(name).copied()
     }
 
-    /// What each node has used of the processors, in the order of their names: nothing if it has no process of its own.
-    pub(super) fn usage(&self) -> Vec<(String, Usage)> {
+    /// What each node has used of the processors, in the order of their numbers: none if it shares its process with the others; nothing if it is
+    /// crashed.
+    pub(super) fn usage(&self) -> Vec<(String, Option<Usage>)> {
         (1..)
             .zip(self.site.nodes())
             .enumerate()
             .map(|(index, (number, node))| {
                 let faulty = self.faulty.get(&number).and_then(Child::pid);
-                let usage = self.site.node_pid(index).or(faulty);
-                (
-                    node.name.clone(),
-                    usage.map(Usage::of_process).unwrap_or_default(),
-                )
+                let pid = self.site.node_pid(index).or(faulty);
+                let usage = pid.map(Usage::of_process).unwrap_or_default();
+                (node.name.clone(), self.together.is_none().then_some(usage))
             })
             .collect()
     }
@@ -290,30 +306,46 @@ fn options(arguments: &Arguments) -> ClientOptions {
     }
 }
 
-/// Writes the bound on each client into the configurations of nodes that have not started yet; 0 leaves them as they come.
-fn bound_clients(site: &Site, rate: u32) -> Result<(), Failure> {
-    if rate == 0 {
+/// Writes what differs from a node as it comes into the configurations of nodes that have not started yet.
+fn configure(site: &Site, arguments: &Arguments) -> Result<(), Failure> {
+    let mut lines = Vec::new();
+    if arguments.client_rate != 0 {
+        let rate = arguments.client_rate;
+        lines.push((
+            "requests_per_second = 0",
+            format!("requests_per_second = {rate}"),
+        ));
+    }
+    if let Some(seconds) = arguments.health_every {
+        lines.push((
+            "members_every_s = 15",
+            format!("members_every_s = {seconds}"),
+        ));
+    }
+    if lines.is_empty() {
         return Ok(());
     }
     for node in site.nodes() {
         let path = node.folder.join(CONFIG_FILE);
         let io = |error| SiteError::io(format!("change {}", path.display()))(error);
-        let text = fs::read_to_string(&path).map_err(io)?;
-        let bounded = bounded(&text, rate).ok_or_else(|| {
-            SiteError::Unexpected(format!(
-                "{} has no line `requests_per_second = 0`, so --client-rate would bound nothing: look at what `cryptonode init` writes",
-                path.display()
-            ))
-        })?;
-        fs::write(&path, bounded).map_err(io)?;
+        let mut text = fs::read_to_string(&path).map_err(io)?;
+        for (line, instead) in &lines {
+            text = with(&text, line, instead).ok_or_else(|| {
+                SiteError::Unexpected(format!(
+                    "{} has no line `{line}`, so an option would have no effect: look at what `cryptonode init` writes",
+                    path.display()
+                ))
+            })?;
+        }
+        fs::write(&path, text).map_err(io)?;
     }
     Ok(())
 }
 
-/// A node's configuration with this bound on each client; none if it is not as a node comes.
-fn bounded(config: &str, rate: u32) -> Option<String> {
-    let (before, after) = config.split_once("\nrequests_per_second = 0\n")?;
-    Some(format!("{before}\nrequests_per_second = {rate}\n{after}"))
+/// A node's configuration with another line instead of this one; none if it is not there.
+fn with(config: &str, line: &str, instead: &str) -> Option<String> {
+    let (before, after) = config.split_once(&format!("\n{line}\n"))?;
+    Some(format!("{before}\n{instead}\n{after}"))
 }
 
 /// Moves the audit logs of nodes that have not started yet into memory.
@@ -372,12 +404,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_that_would_bound_nothing_is_noticed() {
+    fn an_option_that_would_have_no_effect_is_noticed() {
         let config = "[clients]\nrequests_per_second = 0\nburst = 9\n";
+        let (line, instead) = ("requests_per_second = 0", "requests_per_second = 300");
         assert_eq!(
-            bounded(config, 300).as_deref(),
+            with(config, line, instead).as_deref(),
             Some("[clients]\nrequests_per_second = 300\nburst = 9\n")
         );
-        assert_eq!(bounded("[clients]\nrequests_each_second = 0\n", 300), None);
+        assert_eq!(
+            with("[clients]\nrequests_each_second = 0\n", line, instead),
+            None
+        );
     }
 }

@@ -70,6 +70,15 @@ pub(super) fn axis(columns: &[String]) -> String {
     }
 }
 
+/// An axis' name, and that it is not a linear one.
+pub(super) fn scaled(name: &str, log: bool) -> String {
+    if log {
+        format!("{name}, logarithmic")
+    } else {
+        name.to_owned()
+    }
+}
+
 /// A setting's name for people.
 pub(super) fn setting(name: &str) -> String {
     match name {
