@@ -8,7 +8,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use certs::{DEFAULT_LIFETIME_S, DEFAULT_TOLERANCE_S, Issuer};
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
-use cryptonode::config::CONFIG_FILE;
 use cryptonode::node_files::AUDIT_FOLDER;
 use indicatif::ProgressBar;
 use tempfile::TempDir;
@@ -21,6 +20,7 @@ use super::arguments::{AuditPlace, Processes};
 use super::child::Child;
 use super::faults::{self, Faults};
 use super::network;
+use super::node_settings;
 use super::outcome::Failure;
 use super::process_time::Usage;
 use super::roles;
@@ -84,7 +84,7 @@ impl Running {
         }
         progress.set_message(format!("making {} nodes", plan.nodes));
         site.init_nodes().await?;
-        configure(&site, arguments)?;
+        node_settings::write(&site, arguments)?;
         let audit = match arguments.audit {
             AuditPlace::Disk => None,
             AuditPlace::Tmpfs => Some(audit_in_memory(&site)?),
@@ -306,48 +306,6 @@ fn options(arguments: &Arguments) -> ClientOptions {
     }
 }
 
-/// Writes what differs from a node as it comes into the configurations of nodes that have not started yet.
-fn configure(site: &Site, arguments: &Arguments) -> Result<(), Failure> {
-    let mut lines = Vec::new();
-    if arguments.client_rate != 0 {
-        let rate = arguments.client_rate;
-        lines.push((
-            "requests_per_second = 0",
-            format!("requests_per_second = {rate}"),
-        ));
-    }
-    if let Some(seconds) = arguments.health_every {
-        lines.push((
-            "members_every_s = 15",
-            format!("members_every_s = {seconds}"),
-        ));
-    }
-    if lines.is_empty() {
-        return Ok(());
-    }
-    for node in site.nodes() {
-        let path = node.folder.join(CONFIG_FILE);
-        let io = |error| SiteError::io(format!("change {}", path.display()))(error);
-        let mut text = fs::read_to_string(&path).map_err(io)?;
-        for (line, instead) in &lines {
-            text = with(&text, line, instead).ok_or_else(|| {
-                SiteError::Unexpected(format!(
-                    "{} has no line `{line}`, so an option would have no effect: look at what `cryptonode init` writes",
-                    path.display()
-                ))
-            })?;
-        }
-        fs::write(&path, text).map_err(io)?;
-    }
-    Ok(())
-}
-
-/// A node's configuration with another line instead of this one; none if it is not there.
-fn with(config: &str, line: &str, instead: &str) -> Option<String> {
-    let (before, after) = config.split_once(&format!("\n{line}\n"))?;
-    Some(format!("{before}\n{instead}\n{after}"))
-}
-
 /// Moves the audit logs of nodes that have not started yet into memory.
 fn audit_in_memory(site: &Site) -> Result<TempDir, Failure> {
     let io = |what: &str| SiteError::io(format!("{what} in {MEMORY}"));
@@ -396,24 +354,4 @@ fn write_policy(layout: &Layout, plan: &SitePlan, issuers: &[Issuer]) -> Result<
     let write = |path: &Path| fs::create_dir_all(&folder).and_then(|()| fs::write(path, policy));
     let path = folder.join("policy.toml");
     write(&path).map_err(SiteError::io(format!("write {}", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(missing_docs)]
-    use super::*;
-
-    #[test]
-    fn an_option_that_would_have_no_effect_is_noticed() {
-        let config = "[clients]\nrequests_per_second = 0\nburst = 9\n";
-        let (line, instead) = ("requests_per_second = 0", "requests_per_second = 300");
-        assert_eq!(
-            with(config, line, instead).as_deref(),
-            Some("[clients]\nrequests_per_second = 300\nburst = 9\n")
-        );
-        assert_eq!(
-            with("[clients]\nrequests_each_second = 0\n", line, instead),
-            None
-        );
-    }
 }
