@@ -99,6 +99,9 @@ pub(super) fn values(of: &Settings, names: &[String]) -> String {
                 "members" => format!("n = {value}"),
                 "threshold" => format!("t = {value}"),
                 "rate" => format!("{value}/s"),
+                "bytes" | "approvals" | "organisations" | "requests" if value == "1" => {
+                    format!("1 {}", name.trim_end_matches('s'))
+                }
                 "bytes" | "approvals" | "organisations" | "requests" => format!("{value} {name}"),
                 _ if value.parse::<f64>().is_ok() => format!("{} {value}", setting(name)),
                 _ if value.is_empty() => format!("no {}", setting(name)),
