@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::process::Command;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -15,6 +17,9 @@ pub(crate) struct Build {
     pub(crate) commit: Option<String>,
     /// Whether files differ from that commit.
     pub(crate) changed: bool,
+    /// Whether a source file is newer than the program: then the commit is perhaps not the one that was compiled.
+    #[serde(default)]
+    pub(crate) outdated: bool,
     /// SHA-256 of the executable: what was really run.
     pub(crate) executable_sha256: String,
     pub(crate) rustc: String,
@@ -30,11 +35,14 @@ impl Build {
     /// # Errors
     /// If its own file cannot be read.
     pub(crate) fn look() -> io::Result<Self> {
-        let bytes = fs::read(std::env::current_exe()?)?;
+        let own_file = std::env::current_exe()?;
+        let bytes = fs::read(&own_file)?;
         let commit = git(&["rev-parse", "HEAD"]);
+        let built = fs::metadata(&own_file)?.modified()?;
         Ok(Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             changed: commit.is_some() && git(&["status", "--porcelain"]).is_some(),
+            outdated: newest_source().is_some_and(|newest| newest > built),
             commit,
             executable_sha256: hex::encode(Sha256::digest(&bytes)),
             rustc: env!("BUILD_RUSTC").to_owned(),
@@ -48,19 +56,47 @@ impl Build {
     /// The commit in words.
     pub(crate) fn commit_text(&self) -> String {
         let commit = self.commit.as_deref().unwrap_or("no repository");
-        if self.changed {
-            format!("{commit}, with changes")
+        let changes = if self.changed { ", with changes" } else { "" };
+        let outdated = if self.outdated {
+            ", and sources are newer than the program"
         } else {
-            commit.to_owned()
-        }
+            ""
+        };
+        format!("{commit}{changes}{outdated}")
     }
+}
+
+/// When the newest of the files was written that the program is compiled from, as far as they are in the repository.
+fn newest_source() -> Option<SystemTime> {
+    let root = git(&["rev-parse", "--show-toplevel"])?;
+    let compiled = [
+        "ls-files",
+        "*.rs",
+        "*.toml",
+        "*.css",
+        "*.js",
+        "*.html",
+        "Cargo.lock",
+        ":(exclude)*/tests/*",
+        ":(exclude)*/baseline/*",
+    ];
+    let files = git_at(Path::new(&root), &compiled)?;
+    let written = files.lines().filter_map(|file| {
+        let metadata = fs::metadata(Path::new(&root).join(file)).ok()?;
+        metadata.modified().ok()
+    });
+    written.max()
 }
 
 /// What git says in the source tree, if there is one and it says anything.
 fn git(words: &[&str]) -> Option<String> {
+    git_at(Path::new(env!("CARGO_MANIFEST_DIR")), words)
+}
+
+fn git_at(folder: &Path, words: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .arg("-C")
-        .arg(env!("CARGO_MANIFEST_DIR"))
+        .arg(folder)
         .args(words)
         .output()
         .ok()

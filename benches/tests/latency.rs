@@ -102,6 +102,7 @@ fn a_closed_loop_reports_every_request_and_every_node() {
             "share",
             "proof",
             "audit",
+            "audit_commit",
             "whole",
         ] {
             let of = &run["node_phases_ms"][phase];
@@ -152,6 +153,7 @@ fn a_closed_loop_reports_every_request_and_every_node() {
         (connections["made"].as_u64(), connections["failed"].as_u64()),
         (Some(6), Some(0))
     );
+    assert_eq!(connections["sessions_taken_up"], 6, "{connections}");
     let lines = std::fs::read_to_string(&records).unwrap();
     std::fs::remove_file(&records).unwrap();
     assert_eq!(lines.lines().count(), 40);
@@ -161,7 +163,9 @@ fn a_closed_loop_reports_every_request_and_every_node() {
 
 #[test]
 fn an_open_loop_counts_from_when_a_request_should_have_started() {
+    let records = std::env::temp_dir().join(format!("open-loop-test-{}.jsonl", std::process::id()));
     let mut arguments = SMALL.to_vec();
+    arguments.extend(["--records", records.to_str().unwrap()]);
     arguments.extend([
         "--rate",
         "100",
@@ -186,6 +190,92 @@ fn an_open_loop_counts_from_when_a_request_should_have_started() {
     assert!((run["seconds"].as_f64().unwrap() - 0.2 - drain).abs() < 1e-6);
     assert!(run["phases_ms"]["late"]["max"].as_f64().unwrap() > 0.0);
     assert!(run["latency_ms"]["p50"].as_f64() >= run["phases_ms"]["answers"]["p50"].as_f64());
+
+    let lines = std::fs::read_to_string(&records).unwrap();
+    std::fs::remove_file(&records).unwrap();
+    let mut due = Vec::new();
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let ms = |name: &str| line[name].as_f64().unwrap();
+        due.push(ms("at_ms"));
+        // Whatever happened before it was asked for is in a request's time.
+        let parts = [
+            "late_ms",
+            "ephemeral_key_ms",
+            "approvals_ms",
+            "answers_ms",
+            "opening_ms",
+        ];
+        let parts: f64 = parts.map(ms).iter().sum();
+        assert!(ms("latency_ms") >= parts - 1e-6, "{line}");
+    }
+    // They come at their times, whatever becomes of those before: no request waits for another to come.
+    due.sort_by(f64::total_cmp);
+    assert_eq!(due.len(), 20);
+    for (number, due) in (1_u32..).zip(due) {
+        assert!((due - 10.0 * f64::from(number)).abs() < 1e-3, "{due}");
+    }
+}
+
+/// Two of three nodes with these options, one request: the report, and whether it was answered.
+fn one_request(options: &[&str]) -> (Value, bool) {
+    let few = [
+        "--members=3",
+        "--threshold=2",
+        "--approvals=1",
+        "--requests=1",
+        "--warm-up=0",
+        "--probes=0",
+        "--handshakes=0",
+        "--json",
+    ];
+    let output = latency(&[few.as_slice(), options].concat());
+    let report = document(&output);
+    assert!(report["error"].is_null(), "{report}");
+    (report, output.status.success())
+}
+
+#[test]
+fn hedging_asks_another_node_and_without_it_nobody_is_asked() {
+    // Whichever two are asked, one of them is late.
+    let late = ["--fault=late=1500@1", "--fault=late=1500@2"];
+    for (hedging, asked) in [("--hedge-after=20", 3.0), ("--no-hedging", 2.0)] {
+        let (report, answered) = one_request(&[late[0], late[1], hedging]);
+        assert!(answered, "{report}");
+        assert_eq!(report["runs"][0]["asked"], asked, "{hedging}: {report}");
+    }
+}
+
+#[test]
+fn only_who_verifies_shares_sees_a_false_proof() {
+    // The true points with false proofs: good enough to combine, and not to verify.
+    let false_proofs = ["--fault=wrong-proof@1", "--fault=wrong-proof@2"];
+    for (combination, opens) in [("optimistic", true), ("verified", false)] {
+        let option = format!("--combination={combination}");
+        let (report, answered) = one_request(&[false_proofs[0], false_proofs[1], &option]);
+        assert_eq!(answered, opens, "{report}");
+        let run = &report["runs"][0];
+        assert_eq!(run["failed"], u32::from(!opens), "{report}");
+        assert_eq!(run["latency_ms"]["p50"].is_null(), !opens, "{report}");
+    }
+}
+
+#[test]
+fn all_nodes_may_be_needed() {
+    let options = [
+        "--members=2",
+        "--threshold=2",
+        "--approvals=1",
+        "--requests=2",
+        "--warm-up=0",
+        "--probes=0",
+        "--handshakes=0",
+        "--json",
+    ];
+    let output = latency(&options);
+    let report = document(&output);
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report["runs"][0]["asked"], 2.0);
 }
 
 #[test]
@@ -240,6 +330,8 @@ fn a_cluster_with_faulty_nodes_far_away_still_answers() {
     );
     // Nodes 1, 3 and 4 have good answers to a probe.
     assert_eq!(run["probes"]["complete"], 0);
+    // No n-th answer is not one after no time.
+    assert!(run["probes"]["n_th_answer_ms"]["p50"].is_null(), "{run}");
 }
 
 #[test]
@@ -317,6 +409,14 @@ fn all_nodes_in_one_process_with_the_audit_log_in_memory() {
         "{run}"
     );
     assert_eq!(run["failed"], 0);
+    // What each node used is not known: nothing is said of it, and not that it was nothing.
+    assert!(run["idle_nodes_cpu_ms"].is_null(), "{run}");
+    for node in run["nodes"].as_array().unwrap() {
+        assert!(
+            node["cpu_ms"].is_null() && node["bytes_sent"].is_number(),
+            "{node}"
+        );
+    }
 }
 
 #[test]
@@ -327,6 +427,20 @@ fn numbers_that_make_no_cluster_are_refused_with_a_sentence() {
     assert_eq!(report["error"]["code"], "arguments");
     let message = report["error"]["message"].as_str().unwrap();
     assert!(message.contains("--threshold"), "{message}");
+
+    for (options, says) in [
+        (["--fault=false-sums", "--members=5"], "wrong-share"),
+        (["--fault=crashed@6", "--members=5"], "nodes 1 to 5"),
+        (["--approvals=0", "--members=5"], "--approvals"),
+        (["--payload=9", "--members=60000"], "--members"),
+        (["--rate=0", "--members=5"], "--rate"),
+    ] {
+        let output = latency(&[options[0], options[1], "--json"]);
+        assert_eq!(output.status.code(), Some(2), "{options:?}");
+        let error = &document(&output)["error"];
+        assert_eq!(error["code"], "arguments", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{error}");
+    }
 
     let output = latency(&["--network", "moon", "--json"]);
     let report = document(&output);

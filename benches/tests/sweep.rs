@@ -363,6 +363,58 @@ fn finished(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn a_full_disk_is_told_and_the_same_command_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, out) = (folder.path().join("one.toml"), folder.path().join("out"));
+    let one = SMALL
+        .replace("repetitions = 2", "repetitions = 1")
+        .replace("concurrency = [1, 2]", "concurrency = 1");
+    fs::write(&file, one).unwrap();
+    let words = [
+        "run",
+        file.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--json",
+    ];
+    // No file may grow beyond some kilobytes: room for the experiment's own files, and for no node.
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_sweep"))
+        .args(words)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = &document(&output)["error"];
+    assert_eq!(error["code"], "points");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("1 of 1 measurements failed"), "{message}");
+    assert!(
+        message.contains("the same command tries them again"),
+        "{message}"
+    );
+    let log = fs::read_dir(out.join("failed")).unwrap().next().unwrap();
+    let log = fs::read_to_string(log.unwrap().path().join("log.txt")).unwrap();
+    assert!(log.contains("File too large"), "{log}");
+
+    let output = sweep(&words);
+    let report = document(&output);
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report["measured"], 1);
+    let left = fs::read_dir(out.join("failed")).unwrap().count();
+    assert_eq!(left, 0, "a failure is forgotten when the point is measured");
+}
+
+/// Whether a measurement has begun that has not ended.
+fn under_way(folder: &Path) -> bool {
+    let points = fs::read_dir(folder.join("points")).into_iter().flatten();
+    points.flatten().any(|point| {
+        let name = point.file_name();
+        name.to_str().unwrap().starts_with(".unfinished")
+    })
+}
+
+#[test]
 fn a_sweep_that_was_killed_goes_on_with_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let (file, out) = (folder.path().join("small.toml"), folder.path().join("out"));
@@ -381,7 +433,7 @@ fn a_sweep_that_was_killed_goes_on_with_what_is_missing() {
         .unwrap();
     // Killed while a later measurement is under way.
     let deadline = Instant::now() + Duration::from_secs(300);
-    while finished(&out).is_empty() || !out.join("points/.unfinished").exists() {
+    while finished(&out).is_empty() || !under_way(&out) {
         assert!(
             child.try_wait().unwrap().is_none(),
             "the sweep ended before it was killed"

@@ -250,7 +250,7 @@ impl Numbers {
     fn phases(&self, sheet: &mut Sheet<'_, '_>) -> fmt::Result {
         let mut metric = sheet.0.encode_descriptor(
             "share_phase_seconds",
-            "Where the time of shares went: receive, decode, turn, approvals, proofs, share, proof, audit; whole is all but receive",
+            "Where the time of shares went: receive, decode, turn, approvals, proofs, share, proof, audit; whole is all these but receive; audit_commit is the whole commit, which goes on beside share and proof",
             None,
             MetricType::Histogram,
         )?;

@@ -17,6 +17,7 @@
 //! others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ed25519_dalek::Signer;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
@@ -287,16 +288,32 @@ pub fn client_config(
     identity: &TlsIdentity,
     pinned: &[u8; 32],
 ) -> Result<QuicClientConfig, TlsError> {
-    QuicClientConfig::try_from(node_tls(identity, pinned)?).map_err(|error| {
-        TlsError::Configuration {
-            reason: error.to_string(),
-        }
+    counted_client_config(identity, pinned, Arc::default())
+}
+
+/// The same, and counts the handshakes in which the node showed its certificate: those that took no session up again.
+pub(crate) fn counted_client_config(
+    identity: &TlsIdentity,
+    pinned: &[u8; 32],
+    full: Arc<AtomicU64>,
+) -> Result<QuicClientConfig, TlsError> {
+    let config = node_tls(identity, pinned, full)?;
+    QuicClientConfig::try_from(config).map_err(|error| TlsError::Configuration {
+        reason: error.to_string(),
     })
 }
 
-fn node_tls(identity: &TlsIdentity, pinned: &[u8; 32]) -> Result<rustls::ClientConfig, TlsError> {
+fn node_tls(
+    identity: &TlsIdentity,
+    pinned: &[u8; 32],
+    full: Arc<AtomicU64>,
+) -> Result<rustls::ClientConfig, TlsError> {
     let pinned = *pinned;
-    let mut config = pinned::client_tls(identity, Arc::new(move || vec![pinned]), ALPN)?;
+    let keys = move || {
+        full.fetch_add(1, Ordering::Relaxed);
+        vec![pinned]
+    };
+    let mut config = pinned::client_tls(identity, Arc::new(keys), ALPN)?;
     config.resumption = rustls::client::Resumption::in_memory_sessions(4);
     Ok(config)
 }
@@ -473,7 +490,8 @@ mod tests {
         let identity = TlsIdentity::generate().unwrap();
         let server = Arc::new(server_tls(&node).unwrap());
         let pinned = node_key.verifying_key().to_bytes();
-        let client = Arc::new(node_tls(&identity, &pinned).unwrap());
+        let full = Arc::new(AtomicU64::new(0));
+        let client = Arc::new(node_tls(&identity, &pinned, Arc::clone(&full)).unwrap());
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
             let name = ServerName::try_from(NODE_NAME).unwrap();
             let mut client = ClientConnection::new(Arc::clone(&client), name).unwrap();
@@ -484,5 +502,6 @@ mod tests {
             let shown = server.peer_certificates().and_then(<[_]>::first).unwrap();
             assert_eq!(spki_of(shown).unwrap(), identity.spki());
         }
+        assert_eq!(full.load(Ordering::Relaxed), 1);
     }
 }

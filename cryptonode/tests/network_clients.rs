@@ -12,7 +12,7 @@ mod network_harness;
 
 use std::sync::Arc;
 
-use cryptonode::audit::{AuditError, AuditRecord};
+use cryptonode::audit::{AuditError, AuditRecord, Committed};
 use cryptonode::client::{ClientIdentity, Dialer, Peer, PeerOptions};
 use cryptonode::server::{AuditSink, ClientLimits, ClientRules, Limits};
 use cryptonode::wire::v1::{Answer, Request};
@@ -30,13 +30,13 @@ struct SlowFor {
 }
 
 impl AuditSink for SlowFor {
-    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
+    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<Committed, AuditError>> {
         async move {
             if self.client.get() == Some(&record.client) {
                 let _ = self.waiting.send(());
                 self.go.acquire().await.unwrap().forget();
             }
-            Ok(0)
+            Ok(Committed::now(0))
         }
         .boxed()
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cryptonode::audit::{AuditError, AuditRecord};
+use cryptonode::audit::{AuditError, AuditRecord, Committed};
 use cryptonode::client::ClientIdentity;
 use cryptonode::server::{AuditSink, Limits};
 use cryptonode::tls;
@@ -120,8 +120,8 @@ async fn long_requests_of_a_member_leave_room_for_clients() {
 struct Pages;
 
 impl AuditSink for Pages {
-    fn append(&self, _: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
-        Box::pin(async { Ok(0) })
+    fn append(&self, _: AuditRecord) -> BoxFuture<'_, Result<Committed, AuditError>> {
+        Box::pin(async { Ok(Committed::now(0)) })
     }
     fn checkpoint(&self) -> BoxFuture<'_, Result<String, AuditError>> {
         Box::pin(async { Ok(String::new()) })

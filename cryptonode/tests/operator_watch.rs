@@ -81,6 +81,11 @@ fn metrics_say_what_the_cluster_does() {
             &["phase=\"audit\""][..],
             1.0,
         ),
+        (
+            "cryptonode_share_phase_seconds_count",
+            &["phase=\"audit_commit\""][..],
+            1.0,
+        ),
         ("cryptonode_key_epoch", &[][..], 0.0),
         ("cryptonode_key_threshold", &[][..], 2.0),
         ("cryptonode_audit_records_total", &[][..], 1.0),

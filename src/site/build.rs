@@ -304,6 +304,40 @@ impl Site {
         Ok(result)
     }
 
+    /// Has the first node lead the handing on of the key, to the members that it has or to those named, and waits until all of them have
+    /// activated their new shares. The threshold stays; with `few` it may be over half of the members. Returns what `cryptonode ceremony propose --wait` said.
+    ///
+    /// # Errors
+    /// As [`Program::run`], and if there is no key yet.
+    pub async fn hand_key_on(
+        &mut self,
+        to: Option<&[String]>,
+        few: bool,
+    ) -> Result<Value, SiteError> {
+        let folder = self
+            .nodes
+            .first()
+            .map(|node| text(&node.folder))
+            .unwrap_or_default();
+        let key = hex::encode(self.public_key()?);
+        let mut propose = vec![
+            "ceremony".to_owned(),
+            "propose".to_owned(),
+            "--dir".to_owned(),
+            folder,
+            "--reshare".to_owned(),
+            key,
+            "--wait".to_owned(),
+        ];
+        if let Some(names) = to {
+            propose.extend(["--members".to_owned(), names.join(",")]);
+        }
+        if few {
+            propose.push("--allow-few-members".to_owned());
+        }
+        self.program.run(Tool::Cryptonode, &propose).await
+    }
+
     /// Tells the platform of the cluster and starts it, with the golden record's peers in it.
     ///
     /// # Errors

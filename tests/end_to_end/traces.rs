@@ -132,6 +132,7 @@ fn reads_are_in_the_callers_trace_and_nodes_below_the_platform() {
                     "share",
                     "proof",
                     "audit",
+                    "audit_commit",
                 ];
                 assert_eq!(phases, all.into());
                 answered += 1;

@@ -145,3 +145,45 @@ fn a_pair_is_told_from_another_by_who_sends() {
     let (length, _) = node.recv_from(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"again");
 }
+
+#[test]
+fn bandwidth_is_the_configured_one_in_one_direction_of_one_pair() {
+    const COUNT: u32 = 60;
+    // To node 1 a megabit a second, back and to node 2 as fast as can be.
+    let mut network = Network::uniform(0.0);
+    network.directions = vec![testkit::relay::Exception {
+        from: "client".to_owned(),
+        to: "node-1".to_owned(),
+        delay_ms: None,
+        jitter_ms: None,
+        loss_percent: None,
+        reorder_percent: None,
+        bandwidth_mbit: Some(1.0),
+    }];
+    let mut relay = relay(network);
+    let took = |relay: &mut RelayProcess, party: &str, front: usize| {
+        let (node, client) = (socket(), socket());
+        relay.target(party, node.local_addr().unwrap()).unwrap();
+        let started = Instant::now();
+        for number in 0..COUNT {
+            let mut datagram = [0; 1_000];
+            datagram[..4].copy_from_slice(&number.to_le_bytes());
+            client.send_to(&datagram, relay.fronts()[front]).unwrap();
+        }
+        let mut buffer = [0; 2048];
+        for number in 0..COUNT {
+            let (length, _) = node.recv_from(&mut buffer).unwrap();
+            assert_eq!(
+                (length, &buffer[..4]),
+                (1_000, number.to_le_bytes().as_slice())
+            );
+        }
+        started.elapsed()
+    };
+    // 60,000 bytes, of which 15,000 go at once: the rest takes 0.36 s at 125,000 bytes a second, never less.
+    let narrow = took(&mut relay, "node-1", 0);
+    assert!(narrow >= Duration::from_millis(350), "{narrow:?}");
+    let wide = took(&mut relay, "node-2", 1);
+    assert!(wide < narrow, "{wide:?}");
+    assert_eq!(relay.statistics().unwrap().overflowed, 0);
+}

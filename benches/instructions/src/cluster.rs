@@ -1,6 +1,8 @@
 //! A cluster in memory and one read of one wrapped key, the same in every run: seeds and committed keys stand for randomness.
 
-use certs::{Approval, Binding, Issuer, Organisation, Policy, PolicyConfig};
+use certs::{Algorithm, Approval, Binding, Issuer, Organisation, Policy, PolicyConfig};
+use cryptonode::audit::{AuditApproval, AuditRecord};
+use cryptonode::wire::v1::{ByteBuf, Request};
 use ed25519_dalek::pkcs8::DecodePrivateKey;
 use ed25519_dalek::{Signer, SigningKey};
 use rand::SeedableRng;
@@ -85,22 +87,71 @@ impl Read {
     /// Both approvals against the policy.
     pub(crate) fn approve(&self) {
         let approvals: Vec<&[u8]> = self.approvals.iter().map(Vec::as_slice).collect();
-        let binding = Binding {
-            write_id: self.wrapped.write_id(),
-            ephemeral_point: *self.ephemeral.public().point().as_bytes(),
-            client_spki: CLIENT,
-        };
         self.policy
-            .verify(&approvals, &binding, NOW)
+            .verify(&approvals, &self.binding(), NOW)
             .expect("two good approvals");
     }
 
-    /// A node's whole work on the request, but for the wire and the disk.
-    pub(crate) fn answer(&mut self) -> Share {
+    /// What its approvals are bound to.
+    fn binding(&self) -> Binding<'static> {
+        Binding {
+            write_id: self.wrapped.write_id(),
+            ephemeral_point: *self.ephemeral.public().point().as_bytes(),
+            client_spki: CLIENT,
+        }
+    }
+
+    /// One organisation's authority, and what it is asked to sign.
+    pub(crate) fn to_approve(&self) -> (Issuer, Approval) {
+        let (certificate, key) = ORGANISATIONS[0];
+        let issuer = Issuer::from_pem(certificate, key).expect("a committed authority");
+        (issuer, wanted(&self.wrapped, &self.ephemeral))
+    }
+
+    /// The request, as a client sends it.
+    pub(crate) fn message(&self) -> Request {
+        let approvals = self.approvals.iter();
+        Request::Reencrypt {
+            result: None,
+            approvals: approvals
+                .map(|approval| ByteBuf::from(approval.as_slice()))
+                .collect(),
+            traceparent: None,
+            wrapped_key: ByteBuf::from(self.wrapped.as_bytes()),
+            ephemeral_key: ByteBuf::from(self.ephemeral.public().as_bytes().as_slice()),
+        }
+    }
+
+    /// Its wrapped key and its ephemeral key as a node decodes them.
+    pub(crate) fn parse(&self) -> (WrappedKey, EphemeralKey) {
         let wrapped = WrappedKey::parse_under(self.wrapped.as_bytes(), &self.package.public_key())
             .expect("a wrapped key under this key");
         let ephemeral =
             EphemeralKey::parse(self.ephemeral.public().as_bytes()).expect("an ephemeral key");
+        (wrapped, ephemeral)
+    }
+
+    /// What a node writes into its audit log of it.
+    pub(crate) fn audit_record(&self) -> AuditRecord {
+        let approval = |number: u8| AuditApproval {
+            approval_id: "approval".to_owned(),
+            organisation: format!("organisation {number}"),
+            issuer_fingerprint: [number; 32],
+        };
+        AuditRecord {
+            epoch: 0,
+            client: [7; 32],
+            time_ms: NOW * 1_000,
+            write_id: self.wrapped.write_id(),
+            approvals: vec![approval(1), approval(2)],
+            public_key: *self.package.public_key().as_bytes(),
+            ephemeral_point: *self.ephemeral.public().point().as_bytes(),
+        }
+    }
+
+    /// A node's whole work on the request, but for the wire and the disk.
+    pub(crate) fn answer(&mut self) -> Share {
+        let (wrapped, ephemeral) = self.parse();
         self.approve();
         let (wrapped, ephemeral) =
             verify_request(&wrapped, &ephemeral, &mut self.rng).expect("true proofs");
@@ -121,6 +172,16 @@ impl Read {
         (1..=self.package.threshold())
             .map(|index| (index, self.share(index).to_bytes()))
             .collect()
+    }
+
+    /// The bytes of the answers of the first t nodes and of one more; the first of them is a lie.
+    pub(crate) fn answers_with_a_lie(&mut self) -> Vec<(u16, [u8; Share::LENGTH])> {
+        let mut answers: Vec<(u16, [u8; Share::LENGTH])> = (1..=self.package.threshold() + 1)
+            .map(|index| (index, self.share(index).to_bytes()))
+            .collect();
+        // Another point where D is (protocol section 5).
+        answers[0].1[10..42].copy_from_slice(self.package.public_key().as_bytes());
+        answers
     }
 
     /// From the answers to the secret, with x_c·Y.
@@ -172,14 +233,7 @@ fn approval(
     const SIGNATURE: usize = 64;
     let issuer = Issuer::from_pem(certificate, key).expect("a committed authority");
     let mut der = issuer
-        .issue(&Approval {
-            write_id: wrapped.write_id(),
-            ephemeral_point: *ephemeral.public().point().as_bytes(),
-            approval_id: "approval".to_owned(),
-            client_spki: CLIENT.to_vec(),
-            not_before: NOW,
-            not_after: NOW + 120,
-        })
+        .issue(&wanted(wrapped, ephemeral))
         .expect("a valid approval");
     // Certificate ::= SEQUENCE { tbs SEQUENCE { [0] version 3, serial INTEGER (16 bytes), … }, …, signature }
     let version_and_serial = [0xa0, 0x03, 0x02, 0x01, 0x02, 0x02, 0x10];
@@ -196,4 +250,64 @@ fn approval(
     let place = der.len() - SIGNATURE;
     der[place..].copy_from_slice(&signature);
     der
+}
+
+/// What an organisation is asked to sign.
+fn wanted(wrapped: &VerifiedWrappedKey, ephemeral: &EphemeralSecret) -> Approval {
+    Approval {
+        write_id: wrapped.write_id(),
+        ephemeral_point: *ephemeral.public().point().as_bytes(),
+        approval_id: "approval".to_owned(),
+        client_spki: CLIENT.to_vec(),
+        not_before: NOW,
+        not_after: NOW + 120,
+    }
+}
+
+/// Two approvals with other keys than the committed ones, and the policy that asks for them.
+pub(crate) struct Signed {
+    policy: Policy,
+    approvals: Vec<Vec<u8>>,
+    binding: Binding<'static>,
+}
+
+impl Signed {
+    /// By P-256, which signs with randomness: keys and signatures differ from run to run, the number of instructions that verify them hardly.
+    #[expect(clippy::expect_used, reason = "the authorities are our own")]
+    pub(crate) fn with_p256(read: &Read) -> Self {
+        let issuers = [1, 2].map(|number| {
+            let name = format!("organisation {number}");
+            Issuer::generate(&name, Algorithm::EcdsaP256, NOW - 1_000, NOW + 1_000_000)
+                .expect("a valid authority")
+        });
+        let organisations = (1..)
+            .zip(&issuers)
+            .map(|(number, issuer): (u32, _)| Organisation {
+                name: format!("organisation {number}"),
+                issuers: vec![issuer.certificate_der().to_vec()],
+            })
+            .collect();
+        let policy = Policy::new(PolicyConfig {
+            approvals_needed: 2,
+            organisations,
+            max_lifetime_s: 300,
+            tolerance_s: 30,
+        });
+        let wanted = wanted(&read.wrapped, &read.ephemeral);
+        let approvals = issuers.map(|issuer| issuer.issue(&wanted).expect("a valid approval"));
+        Self {
+            policy: policy.expect("a valid policy"),
+            approvals: approvals.to_vec(),
+            binding: read.binding(),
+        }
+    }
+
+    /// Both against the policy.
+    #[expect(clippy::expect_used, reason = "they are good")]
+    pub(crate) fn approve(&self) {
+        let approvals: Vec<&[u8]> = self.approvals.iter().map(Vec::as_slice).collect();
+        self.policy
+            .verify(&approvals, &self.binding, NOW)
+            .expect("two good approvals");
+    }
 }

@@ -54,10 +54,11 @@ fn instrument(words: Vec<OsString>) -> ExitCode {
             let arguments = record::Arguments::parse_from(words);
             on_runtime(async move { record::run(&arguments).await })
         }
+        Some("peers") => sweep::become_peers(words.get(1..).unwrap_or_default()),
         other => {
             let other = other.unwrap_or_default();
             anstream::eprintln!(
-                "there is no instrument {other:?}; there are latency, read, ceremony and record"
+                "there is no instrument {other:?}; there are latency, read, ceremony, record and peers"
             );
             ExitCode::from(2)
         }

@@ -13,7 +13,8 @@ Examples:
   ceremony --members 64 --threshold 43 --json      for programs
   ceremony --members 64 --reshare others           the key is handed on to 64 others
   ceremony --sweep                                 5 to 256 members with t = 2n/3 + 1
-  ceremony --members 64 --real                     64 processes on this machine, over QUIC";
+  ceremony --members 64 --real                     64 processes on this machine, over QUIC
+  ceremony --members 16 --real --reshare others    16 processes hand their key on to 16 others";
 
 /// The sizes of a sweep.
 const SWEEP: [u16; 6] = [5, 16, 32, 64, 128, 256];
@@ -49,7 +50,7 @@ pub struct Arguments {
     #[arg(long)]
     pub without_frost: bool,
     /// Run every member as a process of its own, over QUIC, and report what passes on the clock
-    #[arg(long, conflicts_with_all = ["path", "repetitions", "seed", "without_frost", "reshare"])]
+    #[arg(long, conflicts_with_all = ["path", "repetitions", "seed", "without_frost"])]
     pub real: bool,
     /// With --real: the folder of the nodes' files, a new or an empty one [default: a temporary one]
     #[arg(long, value_name = "DIR", requires = "real")]

@@ -12,7 +12,8 @@
 //! sums are wrong. Beside them the key generation of `frost-core` with the same n and t, in the same group and on the same machine:
 //! parts 1 to 3 of one participant, without encoding, transport, signatures, encryption or storage, none of which it does.
 //!
-//! **Real** (`--real`): a process for each member, with its disk, on this machine, over QUIC; what passes on the clock.
+//! **Real** (`--real`): a process for each member, with its disk, on this machine, over QUIC; what passes on the clock, of the key generation or,
+//! with `--reshare`, of the handing on.
 
 mod arguments;
 mod frost;

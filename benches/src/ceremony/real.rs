@@ -1,4 +1,4 @@
-//! A ceremony of real nodes: a process for each member, on this machine, over QUIC.
+//! A ceremony of real nodes: a process for each member, on this machine, over QUIC. With `--reshare` the key is made, and then handed on.
 
 use std::fs;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use threshold_exchange::site::{Home, Layout, Program, Site, SiteError, SitePlan};
 
+use super::arguments::Reshare;
 use super::{Arguments, Failure};
 
 /// How long the organisation's certificate is valid, in seconds.
@@ -15,6 +16,8 @@ const YEAR: u64 = 365 * 86_400;
 
 /// The step that is the key generation itself.
 pub(super) const KEY_GENERATED: &str = "key generated, by all";
+/// The step that is the reshare.
+pub(super) const KEY_HANDED_ON: &str = "key handed on, by all";
 
 /// What passed on the clock.
 #[derive(Debug, Serialize)]
@@ -67,8 +70,12 @@ async fn ceremony(
     let &[(members, threshold)] = sizes.as_slice() else {
         return Err(Failure::Arguments("--real runs one size".to_owned()));
     };
+    let nodes = match arguments.reshare {
+        Some(Reshare::Others) => members.saturating_mul(2),
+        Some(Reshare::Same) | None => members,
+    };
     let plan = SitePlan {
-        nodes: members,
+        nodes,
         threshold,
         organisations: 1,
         approvals: 1,
@@ -81,18 +88,36 @@ async fn ceremony(
         steps.push((step, since.elapsed().as_secs_f64()));
         since = Instant::now();
     };
-    progress.set_message(format!("making {members} nodes"));
+    progress.set_message(format!("making {nodes} nodes"));
     site.init_nodes().await?;
     lap(&mut steps_s, "nodes made");
-    progress.set_message(format!("starting {members} nodes"));
+    progress.set_message(format!("starting {nodes} nodes"));
     site.start_nodes().await?;
     lap(&mut steps_s, "nodes started");
     progress.set_message("generating the key");
     // A threshold over half of the members is refused unless it is asked for.
     let few = u32::from(members) + 1 < 2 * u32::from(threshold);
-    let options: &[&str] = if few { &["--allow-few-members"] } else { &[] };
-    site.generate_key_with(options).await?;
+    let mut options: Vec<&str> = Vec::new();
+    if few {
+        options.push("--allow-few-members");
+    }
+    let names: Vec<String> = site.nodes().iter().map(|node| node.name.clone()).collect();
+    let (first, others) = names.split_at(usize::from(members).min(names.len()));
+    let first = first.join(",");
+    if !others.is_empty() {
+        options.extend(["--members", first.as_str()]);
+    }
+    site.generate_key_with(&options).await?;
     lap(&mut steps_s, KEY_GENERATED);
+    if let Some(reshare) = arguments.reshare {
+        progress.set_message("handing the key on");
+        let to = match reshare {
+            Reshare::Same => None,
+            Reshare::Others => Some(others),
+        };
+        site.hand_key_on(to, few).await?;
+        lap(&mut steps_s, KEY_HANDED_ON);
+    }
     let node_memory_mib = (0..site.nodes().len())
         .filter_map(|index| peak_memory_mib(site.node_pid(index)?))
         .fold(0.0, f64::max);

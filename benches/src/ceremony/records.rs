@@ -6,7 +6,7 @@
 //! | `dealer, summed deals`, `receiver, …`, `dealer and receiver, …`, `witness, …` | of a reshare: the same of the median member of each role |
 //! | `leader, summed deals`, … | processor time of the leader's machine |
 //! | `frost-core, one participant` | processor time of parts 1 to 3 |
-//! | `real nodes, on the clock` | from the proposal to the key in every node |
+//! | `real nodes, on the clock` | from the proposal to the key in every node; with `--reshare` of the handing on |
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -15,7 +15,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::in_process::{Size, Used};
-use super::real::{KEY_GENERATED, Real};
+use super::real::{KEY_GENERATED, KEY_HANDED_ON, Real};
 use super::{Arguments, Failure};
 
 /// Writes what the machines took, if a file is named.
@@ -64,7 +64,11 @@ fn account(role: &str, path: &str, used: &Used) -> Value {
 
 /// Writes what a ceremony of real nodes took, if a file is named.
 pub(super) fn write_real(arguments: &Arguments, real: &Real) -> Result<(), Failure> {
-    let seconds = real.steps_s.iter().find(|(step, _)| *step == KEY_GENERATED);
+    let counts = match arguments.reshare {
+        Some(_) => KEY_HANDED_ON,
+        None => KEY_GENERATED,
+    };
+    let seconds = real.steps_s.iter().find(|(step, _)| *step == counts);
     let lines: Vec<Value> = seconds
         .map(|(_, seconds)| {
             json!({

@@ -43,8 +43,9 @@ pub(super) struct Run {
     pub(super) nodes: Vec<NodeReport>,
     /// What the nodes used together for one request.
     pub(super) nodes_cpu_ms: f64,
-    /// What of it those used that no request was sent to: what it costs to be there.
-    pub(super) idle_nodes_cpu_ms: f64,
+    /// What of it those used that no request was sent to: what it costs to be there. Not known of nodes in one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) idle_nodes_cpu_ms: Option<f64>,
     /// UDP payloads between the client and all nodes, for one request.
     pub(super) bytes_sent: f64,
     pub(super) bytes_received: f64,
@@ -104,8 +105,9 @@ pub(super) struct NodeReport {
     /// Its fault, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fault: Option<Misbehaviour>,
+    /// None if it shares its process with the other nodes.
     #[serde(flatten)]
-    pub(super) processor: Processor,
+    pub(super) processor: Option<Processor>,
     /// UDP payloads that the client sent to it, and received from it, for one request of the run.
     pub(super) bytes_sent: f64,
     pub(super) bytes_received: f64,
@@ -123,7 +125,7 @@ pub(super) struct RelayReport {
 /// What has been used so far.
 pub(super) struct Account {
     client: Usage,
-    nodes: Vec<(String, Usage)>,
+    nodes: Vec<(String, Option<Usage>)>,
     together: Option<Usage>,
     relay: Option<Usage>,
     /// With each node, by name.
@@ -183,7 +185,7 @@ impl Run {
             .collect();
         let of = |value: fn(&Sample) -> f64| Distribution::of(good.iter().map(|s| value(s)));
         let each = 1.0 / (samples.len().max(1) as f64);
-        let processor = |before: Usage, after: Usage| {
+        let processor = |before: &Usage, after: &Usage| {
             let used = after.since(before);
             Processor {
                 cpu_ms: used.running_ms() * each,
@@ -219,7 +221,10 @@ impl Run {
                     index,
                     answered: good.iter().filter(|s| s.answered.contains(&index)).count(),
                     fault: running.faults.get(&number).copied(),
-                    processor: processor(*before, *after),
+                    processor: before
+                        .as_ref()
+                        .zip(after.as_ref())
+                        .map(|(before, after)| processor(before, after)),
                     bytes_sent,
                     bytes_received,
                 }
@@ -231,21 +236,26 @@ impl Run {
             datagrams_sent,
             datagrams_received,
         ] = sum;
-        let both = |of: fn(&Account) -> Option<Usage>| Some(processor(of(before)?, of(after)?));
-        let nodes_together = both(|account| account.together);
-        let relay = both(|account| account.relay)
-            .zip(relay)
-            .map(|(processor, statistics)| RelayReport {
-                processor,
-                statistics,
-            });
+        let both = |of: fn(&Account) -> Option<&Usage>| Some(processor(of(before)?, of(after)?));
+        let nodes_together = both(|account| account.together.as_ref());
+        let relay =
+            both(|account| account.relay.as_ref())
+                .zip(relay)
+                .map(|(processor, statistics)| RelayReport {
+                    processor,
+                    statistics,
+                });
         let phases = after.phases.since(&before.phases);
         let network_ms = phases.network_ms(&calls_of(&running.honest(), &good));
         let idle_nodes_cpu_ms = nodes
             .iter()
             .filter(|node| !samples.iter().any(|sample| sample.has_asked(node.index)))
-            .map(|node| node.processor.cpu_ms)
+            .filter_map(|node| Some(node.processor.as_ref()?.cpu_ms))
             .fold(0.0, std::ops::Add::add);
+        let cpu_of_nodes: f64 = nodes
+            .iter()
+            .filter_map(|node| Some(node.processor.as_ref()?.cpu_ms))
+            .sum();
         let asked = samples
             .iter()
             .map(|sample| sample.answered.len() + sample.others_asked.len())
@@ -273,10 +283,9 @@ impl Run {
                 answers: of(|sample| sample.answers_ms),
                 opening: of(|sample| sample.opening_ms),
             },
-            client: processor(before.client, after.client),
-            nodes_cpu_ms: nodes_together.as_ref().map_or(0.0, |all| all.cpu_ms)
-                + nodes.iter().map(|node| node.processor.cpu_ms).sum::<f64>(),
-            idle_nodes_cpu_ms,
+            client: processor(&before.client, &after.client),
+            nodes_cpu_ms: nodes_together.as_ref().map_or(0.0, |all| all.cpu_ms) + cpu_of_nodes,
+            idle_nodes_cpu_ms: nodes_together.is_none().then_some(idle_nodes_cpu_ms),
             nodes,
             bytes_sent,
             bytes_received,

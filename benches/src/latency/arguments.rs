@@ -101,8 +101,9 @@ pub struct Arguments {
     /// Bandwidth of each direction between two parties, in megabits a second
     #[arg(long, value_name = "MBIT")]
     pub bandwidth: Option<f64>,
-    /// A faulty node: crashed, no-answer, late=MS, refusal, wrong-share, wrong-proof, slow-cpu=TIMES; for a node of choice
-    /// @NUMBER behind it, otherwise the highest numbers. May be repeated
+    /// A faulty node: crashed, no-answer, late=MS, slow-cpu=TIMES, slow-reader, refusal, wrong-share, wrong-proof, equivocation, replay,
+    /// other-epoch, stale-certificate, wrong-clock=SECONDS, oversized-frame, truncated-frame; for a node of choice @NUMBER behind it, otherwise
+    /// the highest numbers. May be repeated
     #[arg(long = "fault", value_name = "WHAT[@NODE]")]
     pub faults: Vec<FaultArgument>,
     /// Another client floods the nodes meanwhile, from so many callers at once: what is left for the one that is measured
@@ -215,6 +216,10 @@ impl Arguments {
             return refuse(format!(
                 "{threshold} of {members} nodes make no cluster: --threshold must be at least 1 and at most --members"
             ));
+        }
+        let most = u16::try_from(dkg::MAX_MEMBERS).unwrap_or(u16::MAX);
+        if members > most {
+            return refuse(format!("--members must be at most {most}"));
         }
         let organisations = u16::try_from(certs::MAX_ORGANISATIONS).unwrap_or(u16::MAX);
         if self.approvals == 0 || self.approvals > organisations {

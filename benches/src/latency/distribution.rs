@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-/// Exact percentiles (nearest rank) of a set of durations.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+/// Exact percentiles (nearest rank) of a set of durations. Of none they are not zero but no number (null in JSON).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Distribution {
     pub(super) p50: f64,
     pub(super) p90: f64,
@@ -14,7 +14,7 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
-    /// Of these values, in their own unit; all zero if there are none.
+    /// Of these values, in their own unit.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         Self::with_failures(values, 0)
     }
@@ -24,12 +24,11 @@ impl Distribution {
     pub(super) fn with_failures(values: impl IntoIterator<Item = f64>, failed: usize) -> Self {
         let mut sorted: Vec<f64> = values.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
-        let ended = u32::try_from(sorted.len()).unwrap_or(u32::MAX).max(1);
-        let mean = sorted.iter().sum::<f64>() / f64::from(ended);
+        let mean = sorted.iter().sum::<f64>() / sorted.len() as f64;
         sorted.extend(std::iter::repeat_n(f64::INFINITY, failed));
         let at = |percent: usize| {
             let rank = (percent * sorted.len()).div_ceil(100).max(1);
-            sorted.get(rank - 1).copied().unwrap_or_default()
+            sorted.get(rank - 1).copied().unwrap_or(f64::NAN)
         };
         Self {
             p50: at(50),
@@ -54,7 +53,7 @@ impl Distribution {
                     below += count;
                     below >= rank
                 })
-                .map_or(0.0, |(value, _)| *value)
+                .map_or(f64::NAN, |(value, _)| *value)
         };
         Self {
             p50: at(50),
@@ -62,7 +61,7 @@ impl Distribution {
             p95: at(95),
             p99: at(99),
             max: at(100),
-            mean: sum / (count.max(1) as f64),
+            mean: sum / count as f64,
         }
     }
 }
@@ -88,7 +87,6 @@ mod tests {
         let buckets: Vec<(f64, u64)> = (0..20).map(|value| (f64::from(value), 10)).collect();
         let counted = Distribution::of_counts(&buckets, values.clone().sum());
         assert_eq!(counted, Distribution::of(values));
-        assert_eq!(Distribution::of_counts(&[], 0.0), Distribution::default());
     }
 
     #[test]
@@ -101,9 +99,21 @@ mod tests {
     }
 
     #[test]
-    fn few_values_or_none_are_no_special_case() {
+    fn one_value_is_all_of_them_and_none_is_not_zero() {
         let one = Distribution::of([7.0]);
         assert_eq!((one.p50, one.p99, one.max, one.mean), (7.0, 7.0, 7.0, 7.0));
-        assert_eq!(Distribution::of([]), Distribution::default());
+        for none in [
+            Distribution::of([]),
+            Distribution::of_counts(&[], 0.0),
+            Distribution::with_failures([], 0),
+        ] {
+            let shown = serde_json::to_value(none).unwrap_or_default();
+            let fields = shown.as_object().into_iter().flatten();
+            assert!(
+                fields.clone().count() == 6 && fields.clone().all(|(_, value)| value.is_null())
+            );
+        }
+        let all_failed = Distribution::with_failures([], 3);
+        assert!(all_failed.p50.is_infinite() && all_failed.mean.is_nan());
     }
 }

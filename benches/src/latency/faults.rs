@@ -39,6 +39,20 @@ pub(super) type Faults = BTreeMap<u16, Misbehaviour>;
 /// Gives each its node: those of choice first, the others from the highest number down.
 pub(super) fn place(arguments: &[FaultArgument], members: u16) -> Result<Faults, Failure> {
     let mut faults = Faults::new();
+    let no_fault = arguments
+        .iter()
+        .map(|fault| fault.misbehaviour)
+        .find(|misbehaviour| !misbehaviour.concerns().reads);
+    if let Some(misbehaviour) = no_fault {
+        let reads: Vec<String> = Misbehaviour::all()
+            .filter(|one| one.concerns().reads)
+            .map(|one| one.to_string())
+            .collect();
+        return Err(Failure::Arguments(format!(
+            "--fault {misbehaviour}: a node that is asked for shares does nothing of that kind; there are {}",
+            reads.join(", ")
+        )));
+    }
     for fault in arguments {
         if let Some(node) = fault.node {
             if node == 0 || node > members {
@@ -96,6 +110,9 @@ mod tests {
         assert_eq!(placed(&["crashed@6"]), None);
         assert_eq!(placed(&["crashed@2", "refusal@2"]), None);
         assert_eq!(placed(&["crashed"; 6]), None);
+        // What members do in a ceremony, and clients to a node.
+        assert_eq!(placed(&["false-sums"]), None);
+        assert_eq!(placed(&["connection-flood@1"]), None);
         for nonsense in ["crashed@", "crashed@x", "lying", "@2"] {
             assert!(nonsense.parse::<FaultArgument>().is_err(), "{nonsense}");
         }

@@ -18,7 +18,7 @@ pub(super) enum Failure {
     #[error("cannot use the cluster: {0}; the nodes' logs say more, look at them with --keep")]
     Client(String),
     /// A file of results could not be written.
-    #[error("cannot write {path}: {reason}; name another file with --records")]
+    #[error("cannot write {path}: {reason}; make room there, or name another file with --records")]
     Records {
         /// The file.
         path: String,

@@ -84,7 +84,7 @@ fn text(arguments: &Arguments, report: &Report) -> String {
     };
     let disk = environment.disk_sync_ms;
     let mut out = format!(
-        "{} of {} nodes, {} approvals ({:?}), {load}\n{}, {} cores{}, Linux {}; fdatasync p50 {:.2} p99 {:.2} ms\n",
+        "{} of {} nodes, {} approvals ({:?}), {load}\n{}, {} cores{}, Linux {}; fdatasync p50 {:.2} p99 {:.2} ms\ncommit {}, {} build\n",
         arguments.threshold,
         arguments.members,
         arguments.approvals,
@@ -99,6 +99,8 @@ fn text(arguments: &Arguments, report: &Report) -> String {
         environment.kernel,
         disk.p50,
         disk.p99,
+        environment.build.commit_text(),
+        environment.build.profile,
     );
     for (node, fault) in &report.faults {
         out.push_str(&format!("node-{node} is faulty: {fault}\n"));
@@ -142,7 +144,7 @@ fn text(arguments: &Arguments, report: &Report) -> String {
 }
 
 /// The phases of a node that the table shows.
-const NODE_PHASES: [(Phase, &str); 8] = [
+const NODE_PHASES: [(Phase, &str); 9] = [
     (Phase::Whole, "node: whole"),
     (Phase::Decode, "  decode"),
     (Phase::Turn, "  wait for a turn"),
@@ -150,7 +152,8 @@ const NODE_PHASES: [(Phase, &str); 8] = [
     (Phase::Proofs, "  proofs checked"),
     (Phase::Share, "  share"),
     (Phase::Proof, "  proof"),
-    (Phase::Audit, "  audit commit"),
+    (Phase::Audit, "  wait for the audit"),
+    (Phase::AuditCommit, "  (audit commit, beside)"),
 ];
 
 fn run_text(arguments: &Arguments, run: &Run) -> String {
@@ -206,10 +209,12 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
             did.datagrams, did.lost, did.overflowed, did.reordered, did.late_us_p50, did.late_us_p99
         ));
     }
+    let idle = run.idle_nodes_cpu_ms.map_or_else(String::new, |ms| {
+        format!(" ({ms:.3} of it those that were not asked)")
+    });
     out.push_str(&format!(
-        "for each request: nodes {:.3} ms of processor in all ({:.3} of it those that were not asked), client {:.3} ms; {:.0} bytes in {:.1} datagrams out, {:.0} in {:.1} back\n",
+        "for each request: nodes {:.3} ms of processor in all{idle}, client {:.3} ms; {:.0} bytes in {:.1} datagrams out, {:.0} in {:.1} back\n",
         run.nodes_cpu_ms,
-        run.idle_nodes_cpu_ms,
         run.client.cpu_ms,
         run.bytes_sent,
         run.datagrams_sent,
@@ -217,16 +222,15 @@ fn run_text(arguments: &Arguments, run: &Run) -> String {
         run.datagrams_received,
     ));
     for node in &run.nodes {
-        let used = &node.processor;
+        let used = node.processor.as_ref().map_or_else(String::new, |used| {
+            format!(
+                " {:.3} ms of processor, {:.3} ms waiting for one, {:.1} times scheduled,",
+                used.cpu_ms, used.waiting_ms, used.slices
+            )
+        });
         out.push_str(&format!(
-            "  {:<10} {:>6} shares used, {:.3} ms of processor, {:.3} ms waiting for one, {:.1} times scheduled, {:.0} bytes to it, {:.0} back\n",
-            node.name,
-            node.answered,
-            used.cpu_ms,
-            used.waiting_ms,
-            used.slices,
-            node.bytes_sent,
-            node.bytes_received,
+            "  {:<10} {:>6} shares used,{used} {:.0} bytes to it, {:.0} back\n",
+            node.name, node.answered, node.bytes_sent, node.bytes_received,
         ));
     }
     for (code, (count, sentence)) in &run.failures {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use certs::{DEFAULT_LIFETIME_S, DEFAULT_TOLERANCE_S, Issuer};
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
@@ -27,6 +27,10 @@ use super::roles;
 
 /// A file system in memory, on any Linux.
 const MEMORY: &str = "/dev/shm";
+
+/// How long it may take until the client has a connection to every node, and how long it waits between two attempts.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// How long the organisations' own certificates are valid, in seconds.
 const YEAR: u64 = 365 * 86_400;
@@ -104,7 +108,10 @@ impl Running {
         }
         running.introduce_to_relay()?;
         progress.set_message("generating the key");
-        running.site.generate_key().await?;
+        // A threshold over half of the members is refused unless it is asked for.
+        let few = u32::from(plan.nodes) + 1 < 2 * u32::from(plan.threshold);
+        let options: &[&str] = if few { &["--allow-few-members"] } else { &[] };
+        running.site.generate_key_with(options).await?;
         running.indices = running
             .cluster()?
             .members()
@@ -194,13 +201,23 @@ impl Running {
         let client = self.client()?;
         let lossy = self.network.is_some();
         let faulty: Vec<String> = self.faults.keys().map(|number| node(*number)).collect();
-        for (name, connected) in client.connect().await {
-            // On a network that loses datagrams an attempt may fail; the next request makes another.
-            if !faulty.contains(&name) && !lossy {
-                connected.map_err(|error| Failure::Client(format!("{name}: {error}")))?;
+        let began = Instant::now();
+        loop {
+            let missing = client
+                .connect()
+                .await
+                .into_iter()
+                .filter(|(name, _)| !faulty.contains(name))
+                .find_map(|(name, connected)| Some(format!("{name}: {}", connected.err()?)));
+            match missing {
+                None => return Ok(client),
+                // Many nodes on one machine, who have just looked for each other, do not all answer in the second that a client gives them.
+                Some(_) if began.elapsed() < CONNECTED_WITHIN => tokio::time::sleep(AGAIN).await,
+                // On a network that loses datagrams an attempt may fail; the next request makes another.
+                Some(_) if lossy => return Ok(client),
+                Some(missing) => return Err(Failure::Client(missing)),
             }
         }
-        Ok(client)
     }
 
     /// The nodes without a fault.
@@ -230,18 +247,17 @@ impl Running {
         self.indices.get(name).copied()
     }
 
-    /// What each node has used of the processors, in the order of their names: nothing if it has no process of its own.
-    pub(super) fn usage(&self) -> Vec<(String, Usage)> {
+    /// What each node has used of the processors, in the order of their numbers: none if it shares its process with the others; nothing if it is
+    /// crashed.
+    pub(super) fn usage(&self) -> Vec<(String, Option<Usage>)> {
         (1..)
             .zip(self.site.nodes())
             .enumerate()
             .map(|(index, (number, node))| {
                 let faulty = self.faulty.get(&number).and_then(Child::pid);
-                let usage = self.site.node_pid(index).or(faulty);
-                (
-                    node.name.clone(),
-                    usage.map(Usage::of_process).unwrap_or_default(),
-                )
+                let pid = self.site.node_pid(index).or(faulty);
+                let usage = pid.map(Usage::of_process).unwrap_or_default();
+                (node.name.clone(), self.together.is_none().then_some(usage))
             })
             .collect()
     }

@@ -43,6 +43,7 @@ pub(super) struct Sample {
     pub(super) latency_ms: f64,
     /// From then to the moment at which it really started; zero in the closed loop.
     pub(super) late_ms: f64,
+    /// Zero if it was made ahead, as are the approvals.
     pub(super) ephemeral_key_ms: f64,
     pub(super) approvals_ms: f64,
     /// From the first node's being asked to the answer that was enough; zero if none was.
@@ -173,6 +174,7 @@ impl Workload {
             others_asked: Vec::new(),
             failure: None,
         };
+        let ahead = prepared.is_some();
         let prepared = match prepared.map_or_else(|| self.prepare(number), Ok) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -195,8 +197,10 @@ impl Workload {
         };
         let done = Instant::now();
         sample.latency_ms = ms(done.saturating_duration_since(due));
-        sample.ephemeral_key_ms = ms(prepared.ephemeral_key);
-        sample.approvals_ms = ms(prepared.approving);
+        if !ahead {
+            sample.ephemeral_key_ms = ms(prepared.ephemeral_key);
+            sample.approvals_ms = ms(prepared.approving);
+        }
         // Not the slowest call of those that were used: one that began late, in another's place, ends later than a longer one.
         sample.answers_ms = opened.answered_after.map_or(0.0, ms);
         sample.opening_ms = (ms(done - asking) - sample.answers_ms).max(0.0);

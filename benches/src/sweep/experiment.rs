@@ -5,7 +5,8 @@
 //! about = "One sentence or two for the report's head."
 //! instrument = "latency"        # latency, read, ceremony or peers: whose options the settings are
 //! repetitions = 3               # each point so often, each time on a new cluster; all points once, then all again
-//! seed = 1                      # of the points' order, which is shuffled, so that drift of the machine is not taken for effect
+//! seed = 1                      # of the points' order, which is shuffled, so that drift of the machine is not taken for effect; and of all
+//!                               # chances of the instrument that can have a seed, unless the settings have one
 //!
 //! [settings]                    # of every point: the instrument's options without their dashes
 //! requests = 400                # true is a bare flag, "" leaves the option away, "a + b" gives it twice
@@ -72,6 +73,10 @@ const READY: &[(&str, &str)] = &[
         "ceremony-real",
         include_str!("../../experiments/ceremony-real.toml"),
     ),
+    (
+        "ceremony-real-reshare",
+        include_str!("../../experiments/ceremony-real-reshare.toml"),
+    ),
     ("overload", include_str!("../../experiments/overload.toml")),
     ("faults", include_str!("../../experiments/faults.toml")),
     (
@@ -112,7 +117,7 @@ pub(super) struct File {
     #[serde(default = "one")]
     pub(super) repetitions: u32,
     #[serde(default)]
-    seed: u64,
+    pub(super) seed: u64,
     #[serde(default)]
     settings: BTreeMap<String, Value>,
     #[serde(default)]

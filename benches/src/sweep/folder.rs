@@ -12,8 +12,9 @@
 //! DIR/summary.csv  DIR/report.html
 //! ```
 //!
-//! A measurement is made in `points/.unfinished` and renamed when all its files are on the disk. So whatever has its name
-//! is complete, and a sweep that was killed at any moment has lost the measurement under way and nothing else.
+//! A measurement is made in `points/.unfinished-…` and renamed when all its files are on the disk. So whatever has its name
+//! is complete, and a sweep that was killed at any moment has lost the measurement under way and nothing else. The name is another one each time:
+//! an instrument that outlives a killed sweep for a moment finds its folder gone, and writes nothing into the next measurement.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -27,6 +28,9 @@ use super::environment::Environment;
 use super::experiment::{Experiment, Settings};
 use super::failure::Failure;
 use crate::build::Build;
+
+/// How the names of measurements begin that are under way, or never ended.
+const UNFINISHED: &str = ".unfinished-";
 
 /// What was begun in a folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -164,17 +168,26 @@ impl Folder {
         self.measurement(slug, repetition).is_dir()
     }
 
-    /// An empty folder for the measurement under way.
+    /// An empty folder for the measurement under way. What those before it left is removed.
     pub(super) fn unfinished(&self) -> Result<PathBuf, Failure> {
-        let path = self.root.join("points/.unfinished");
-        match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Failure::io(format!("empty {}", path.display()))(error));
+        let points = self.root.join("points");
+        let entries =
+            fs::read_dir(&points).map_err(Failure::io(format!("list {}", points.display())))?;
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                // Somebody may still be writing there: the next measurement removes the rest.
+                let _ = fs::remove_dir_all(entry.path());
             }
-            _ => {}
         }
-        fs::create_dir(&path).map_err(Failure::io(format!("make {}", path.display())))?;
-        Ok(path)
+        tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir_in(&points)
+            .map(tempfile::TempDir::keep)
+            .map_err(Failure::io(format!(
+                "make a folder in {}",
+                points.display()
+            )))
     }
 
     /// Gives a finished measurement its name, once its files are on the disk.
@@ -276,4 +289,23 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
         file: path.display().to_string(),
         reason: error.to_string(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, missing_docs)]
+    use super::*;
+
+    #[test]
+    fn what_outlives_a_measurement_cannot_write_into_the_next_one() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("points")).unwrap();
+        let folder = Folder::open(root.path());
+        let first = folder.unfinished().unwrap();
+        fs::write(first.join("records.jsonl"), "half of a li").unwrap();
+        let second = folder.unfinished().unwrap();
+        assert_ne!(first, second);
+        assert!(fs::write(first.join("records.jsonl"), "the rest").is_err());
+        assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+    }
 }

@@ -2,9 +2,12 @@
 //!
 //! An instrument prints one JSON document and writes one line of JSON for each thing that it timed, whichever program it
 //! is: see [`super::records`]. All but `peers` are this very executable, called as `sweep instrument NAME …`: what
-//! measures, what starts the nodes and what the nodes are is one file with one hash.
+//! measures, what starts the nodes and what the nodes are is one file with one hash. `peers` is called likewise, and becomes cargo's.
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use clap::CommandFactory;
 use serde::Deserialize;
@@ -85,7 +88,7 @@ impl Instrument {
             };
         };
         command
-            .try_get_matches_from(self.typed(settings, 1))
+            .try_get_matches_from(self.typed(settings, 1, 0))
             .map(drop)
             .map_err(|error| {
                 let text = error.to_string();
@@ -94,45 +97,67 @@ impl Instrument {
     }
 
     /// What a person types to measure the same.
-    pub(super) fn typed(self, settings: &Settings, repetition: u32) -> Vec<String> {
+    pub(super) fn typed(self, settings: &Settings, repetition: u32, seed: u64) -> Vec<String> {
         std::iter::once(self.name().to_owned())
             .chain(options(settings))
-            .chain(self.first_run(settings, repetition))
+            .chain(self.chances(settings, repetition, seed))
             .collect()
     }
 
-    /// Each repetition has arrivals of its own: its runs are numbered on from those of the one before.
-    fn first_run(self, settings: &Settings, repetition: u32) -> Option<String> {
-        let runs = settings
-            .get("repetitions")
-            .and_then(|runs| runs.parse().ok());
-        let before = repetition
-            .saturating_sub(1)
-            .saturating_mul(runs.unwrap_or(1));
-        (self == Self::Latency).then(|| format!("--first-run={}", before.saturating_add(1)))
+    /// From what a repetition draws its chances: from the experiment's seed, if its settings have none of their own, and each from another part
+    /// of it. The runs of `latency` are numbered on from those of the repetition before; `ceremony` counts its own runs up from its seed. The
+    /// other instruments, and nodes, draw from the system alone.
+    fn chances(self, settings: &Settings, repetition: u32, seed: u64) -> Vec<String> {
+        let number = |name: &str| -> Option<u32> { settings.get(name)?.parse().ok() };
+        let before = |runs: u32| {
+            let runs = number("repetitions").unwrap_or(runs);
+            repetition.saturating_sub(1).saturating_mul(runs)
+        };
+        let own = settings.contains_key("seed");
+        let real = settings.get("real").is_some_and(|real| real == "true");
+        let mut words = Vec::new();
+        match self {
+            Self::Latency => {
+                if !own {
+                    words.push(format!("--seed={seed}"));
+                }
+                words.push(format!("--first-run={}", before(1).saturating_add(1)));
+            }
+            Self::Ceremony if !own && !real => {
+                // Three is what it does if it is not told otherwise.
+                let seed = seed.wrapping_add(before(3).into());
+                words.push(format!("--seed={seed}"));
+            }
+            Self::Ceremony | Self::Read | Self::Record | Self::Peers => {}
+        }
+        words
     }
 
     /// The program and its words that measure a point into `records`, an absolute path.
     pub(super) fn call(
         self,
         settings: &Settings,
-        repetition: u32,
+        (repetition, seed): (u32, u64),
         records: &Path,
     ) -> Result<(PathBuf, Vec<String>), Failure> {
-        let (program, start) = if self == Self::Peers {
-            (PathBuf::from("cargo"), PEERS_RUN.to_vec())
-        } else {
-            let program =
-                std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
-            (program, vec![INSTRUMENT, self.name()])
-        };
-        let mut words: Vec<String> = start.into_iter().map(str::to_owned).collect();
+        let program =
+            std::env::current_exe().map_err(Failure::io("find this program's own file"))?;
+        let mut words = vec![INSTRUMENT.to_owned(), self.name().to_owned()];
         words.extend(options(settings));
-        words.extend(self.first_run(settings, repetition));
+        words.extend(self.chances(settings, repetition, seed));
         words.push("--json".to_owned());
         words.push(format!("--records={}", records.display()));
         Ok((program, words))
     }
+}
+
+/// Becomes `benches/peers`, with these options: cargo builds it if need be, and turns into it. So it ends with the sweep that started it, as
+/// every other instrument does.
+#[must_use]
+pub fn become_peers(options: &[OsString]) -> ExitCode {
+    let error = Command::new("cargo").args(PEERS_RUN).args(options).exec();
+    anstream::eprintln!("cannot run cargo: {error}; benches/peers is built by it");
+    ExitCode::from(2)
 }
 
 /// What is typed: `true` is a bare flag, `false` and nothing are none, and parts joined by ` + ` are one option each.
@@ -154,15 +179,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repetitions_have_arrivals_of_their_own() {
-        let settings = |runs: &str| [("repetitions".to_owned(), runs.to_owned())].into();
-        let typed = |instrument: Instrument, runs, repetition| {
-            let words = instrument.typed(&settings(runs), repetition);
-            words.last().cloned().unwrap_or_default()
+    fn repetitions_have_chances_of_their_own_and_all_of_the_experiments_seed() {
+        let chances = |instrument: Instrument, settings: &[(&str, &str)], repetition| {
+            let settings = settings
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            instrument.chances(&settings, repetition, 7).join(" ")
         };
-        assert_eq!(typed(Instrument::Latency, "1", 3), "--first-run=3");
-        assert_eq!(typed(Instrument::Latency, "2", 3), "--first-run=5");
-        assert_eq!(typed(Instrument::Ceremony, "1", 3), "--repetitions=1");
+        let (latency, ceremony) = (Instrument::Latency, Instrument::Ceremony);
+        let twice = ("repetitions", "2");
+        assert_eq!(chances(latency, &[], 3), "--seed=7 --first-run=3");
+        assert_eq!(chances(latency, &[twice], 3), "--seed=7 --first-run=5");
+        assert_eq!(chances(latency, &[("seed", "1")], 3), "--first-run=3");
+        assert_eq!(chances(ceremony, &[twice], 3), "--seed=11");
+        assert_eq!(chances(ceremony, &[("real", "true")], 3), "");
+        assert_eq!(chances(Instrument::Read, &[], 3), "");
     }
 
     #[test]

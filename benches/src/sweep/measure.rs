@@ -30,13 +30,14 @@ pub(super) async fn measure(
     folder: &Folder,
     instrument: Instrument,
     (settings, repetition): &(Settings, u32),
+    seed: u64,
     slug: &str,
     build: &Build,
 ) -> Result<Ended, Failure> {
     let unfinished = folder.unfinished()?;
     let records = std::path::absolute(unfinished.join("records.jsonl"))
         .map_err(Failure::io("find the folder"))?;
-    let (program, words) = instrument.call(settings, *repetition, &records)?;
+    let (program, words) = instrument.call(settings, (*repetition, seed), &records)?;
     let (started, clock, load_before) = (now(), Instant::now(), load_average());
     let ticks_before = Ticks::now();
     let file = |name: &str| {
@@ -66,7 +67,7 @@ pub(super) async fn measure(
     let measurement = Measurement {
         settings: settings.clone(),
         repetition: *repetition,
-        command: instrument.typed(settings, *repetition),
+        command: instrument.typed(settings, *repetition, seed),
         started,
         seconds: clock.elapsed().as_secs_f64(),
         load_average: (load_before, load_average()),

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 pub use arguments::{Arguments, Command, RunArguments};
-pub use instrument::INSTRUMENT;
+pub use instrument::{INSTRUMENT, become_peers};
 
 use environment::Environment;
 use experiment::{Experiment, Only};
@@ -131,8 +131,9 @@ async fn sweep(arguments: &RunArguments) -> Result<Done, Failure> {
     let mut failures = Vec::new();
     for (slug, point) in &missing {
         progress.begins(slug);
-        let instrument = experiment.file.instrument;
-        let ended = measure::measure(&folder, instrument, point, slug, &environment.build).await;
+        let (instrument, seed) = (experiment.file.instrument, experiment.file.seed);
+        let build = &environment.build;
+        let ended = measure::measure(&folder, instrument, point, seed, slug, build).await;
         match ended {
             Ok(Ended::Measured) => progress.ended(slug, None),
             Ok(Ended::Failed(reason)) => {

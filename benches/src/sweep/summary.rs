@@ -106,8 +106,8 @@ pub(super) struct Summary {
     pub(super) rows: Vec<Row>,
     pub(super) measured: usize,
     pub(super) wanted: usize,
-    /// Commits that were measured, each once.
-    pub(super) commits: BTreeSet<String>,
+    /// Programs that were measured: their files' SHA-256, and the commit.
+    pub(super) builds: BTreeMap<String, String>,
     /// The lowest and the highest load average before a measurement.
     pub(super) load: Option<(f64, f64)>,
 }
@@ -159,7 +159,7 @@ impl Summary {
             rows: Vec::new(),
             measured: 0,
             wanted: experiment.points().len() * repetitions as usize,
-            commits: BTreeSet::new(),
+            builds: BTreeMap::new(),
             load: None,
         };
         for point in experiment.points() {
@@ -195,7 +195,9 @@ impl Summary {
 
     fn note(&mut self, about: &super::folder::Measurement) {
         self.measured += 1;
-        self.commits.insert(about.build.commit_text());
+        let build = &about.build;
+        self.builds
+            .insert(build.executable_sha256.clone(), build.commit_text());
         if let Some(load) = about.load_average.0 {
             let (low, high) = self.load.unwrap_or((load, load));
             self.load = Some((low.min(load), high.max(load)));

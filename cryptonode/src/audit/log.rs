@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use certs::checkpoint::Checkpoint;
 use certs::merkle::{Hash, RangeError};
@@ -19,6 +20,26 @@ use crate::disk::{Disk, SystemDisk};
 
 /// Most jobs that wait for the writer. What comes above is shed at once: a disk that hangs must not gather memory.
 const MAX_QUEUE: usize = 4096;
+
+/// A record that is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// Its number in the log.
+    pub index: u64,
+    /// When it was durable: whoever has something else to do meanwhile hears of it later.
+    pub durable: Instant,
+}
+
+impl Committed {
+    /// The record with this number is durable now.
+    #[must_use]
+    pub fn now(index: u64) -> Self {
+        Self {
+            index,
+            durable: Instant::now(),
+        }
+    }
+}
 
 /// The audit log of a running node. [`AuditLog::append`] is the only way into it.
 pub struct AuditLog {
@@ -93,15 +114,15 @@ impl AuditLog {
         })
     }
 
-    /// Appends a record: the writer has it when this returns. Resolves with its index only when it is durable; all appends that
-    /// wait share one `fdatasync`.
+    /// Appends a record: the writer has it when this returns. Resolves only when it is durable; all appends that wait share one
+    /// `fdatasync`.
     ///
     /// # Errors
     /// [`AuditError`] if it could not be made durable: whoever waits must then give no share.
     pub fn append(
         &self,
         record: AuditRecord,
-    ) -> impl Future<Output = Result<u64, AuditError>> + Send + use<> {
+    ) -> impl Future<Output = Result<Committed, AuditError>> + Send + use<> {
         let answered = record
             .to_bytes()
             .map_err(AuditError::from)
@@ -115,13 +136,14 @@ impl AuditLog {
     /// [`AuditError`] if it could not be made durable.
     pub async fn append_operator(&self, record: OperatorRecord) -> Result<u64, AuditError> {
         let answered = self.enqueue_append(record.to_bytes()?)?;
-        answered.await.map_err(|_| AuditError::Closed)?
+        let committed = answered.await.map_err(|_| AuditError::Closed)?;
+        committed.map(|committed| committed.index)
     }
 
     fn enqueue_append(
         &self,
         record: Vec<u8>,
-    ) -> Result<oneshot::Receiver<Result<u64, AuditError>>, AuditError> {
+    ) -> Result<oneshot::Receiver<Result<Committed, AuditError>>, AuditError> {
         let (answer, answered) = oneshot::channel();
         self.enqueue(Job::Append { record, answer })?;
         Ok(answered)

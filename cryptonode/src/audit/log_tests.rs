@@ -49,7 +49,7 @@ fn open(folder: &Path) -> Result<AuditLog, AuditError> {
 async fn filled(folder: &Path, count: u64) -> Vec<u8> {
     let log = open(folder).unwrap();
     for n in 0..count {
-        assert_eq!(log.append(record(n)).await.unwrap(), n);
+        assert_eq!(log.append(record(n)).await.unwrap().index, n);
     }
     log.close();
     fs::read(segment::path_of(folder, 0)).unwrap()
@@ -91,7 +91,7 @@ async fn appends_that_wait_together_share_a_batch() {
     let indices: std::collections::BTreeSet<u64> = futures_util::future::join_all(all)
         .await
         .into_iter()
-        .map(Result::unwrap)
+        .map(|committed| committed.unwrap().index)
         .collect();
     assert_eq!(indices.len(), 500);
     assert!(
@@ -101,6 +101,20 @@ async fn appends_that_wait_together_share_a_batch() {
     );
     drop(log);
     assert_eq!(open(dir.path()).unwrap().size(), 500);
+}
+
+#[tokio::test]
+async fn a_record_is_told_when_it_was_durable_and_not_when_somebody_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).unwrap();
+    let before = Instant::now();
+    let append = log.append(record(0));
+    // The writer takes its jobs in order: when the checkpoint is there, so is the record.
+    log.checkpoint().await.unwrap();
+    let asked = Instant::now();
+    let committed = append.await.unwrap();
+    assert_eq!(committed.index, 0);
+    assert!(before <= committed.durable && committed.durable <= asked);
 }
 
 #[tokio::test]
@@ -117,7 +131,7 @@ async fn a_tail_torn_at_any_byte_is_cut_off_and_nothing_else() {
         assert_eq!(log.torn_bytes() as usize, (cut - segment::HEADER) % frame);
         // The log goes on where it was cut; every seventh time will do.
         if cut % 7 == 0 {
-            assert_eq!(log.append(record(9)).await.unwrap(), kept as u64);
+            assert_eq!(log.append(record(9)).await.unwrap().index, kept as u64);
             drop(log);
             assert_eq!(
                 open(dir.path()).unwrap().size(),
@@ -134,7 +148,7 @@ async fn a_header_torn_at_any_byte_is_written_again() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(segment::path_of(dir.path(), 0), vec![b'c'; cut]).unwrap();
         let log = open(dir.path()).unwrap();
-        assert_eq!(log.append(record(0)).await.unwrap(), 0);
+        assert_eq!(log.append(record(0)).await.unwrap().index, 0);
         drop(log);
         assert_eq!(open(dir.path()).unwrap().size(), 1);
     }
@@ -389,11 +403,11 @@ async fn records_do_not_wait_for_a_checkpoint_that_is_being_written() {
     let (go_on, wait) = mpsc::channel();
     let files = Arc::new(SlowNotes(Mutex::new(wait)));
     let log = AuditLog::open_on(files, dir.path(), key(), None).unwrap();
-    assert_eq!(log.append(record(0)).await.unwrap(), 0);
+    assert_eq!(log.append(record(0)).await.unwrap().index, 0);
     let mut asked = Box::pin(log.checkpoint());
     assert!(futures_util::FutureExt::now_or_never(asked.as_mut()).is_none());
     for n in 1..20 {
-        assert_eq!(log.append(record(n)).await.unwrap(), n);
+        assert_eq!(log.append(record(n)).await.unwrap().index, n);
     }
     assert!(futures_util::FutureExt::now_or_never(asked.as_mut()).is_none());
     assert_eq!(log.last_checkpoint(), None, "it is not durable");
@@ -462,8 +476,11 @@ async fn what_a_disk_that_stands_still_cannot_take_is_shed() {
     drop(go_on);
     let taken = waiting.len() as u64;
     let indices = futures_util::future::join_all(waiting).await;
-    assert!((0..taken).eq(indices.into_iter().map(Result::unwrap)));
-    assert_eq!(log.append(record(0)).await.unwrap(), taken);
+    let indices = indices
+        .into_iter()
+        .map(|committed| committed.unwrap().index);
+    assert!((0..taken).eq(indices));
+    assert_eq!(log.append(record(0)).await.unwrap().index, taken);
 }
 
 #[tokio::test]

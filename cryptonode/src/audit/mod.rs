@@ -63,7 +63,7 @@ pub use head::CheckpointKey;
 #[cfg(feature = "node")]
 pub use journal::Journal;
 #[cfg(feature = "node")]
-pub use log::AuditLog;
+pub use log::{AuditLog, Committed};
 #[cfg(feature = "node")]
 pub use prove::{ProveError, Wanted, prove_consistency, prove_record};
 #[cfg(feature = "node")]

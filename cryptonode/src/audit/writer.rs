@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::AuditError;
 use super::journal::{Journal, Signer};
+use super::log::Committed;
 
 /// A log that has rested this long gets its checkpoint.
 const REST: Duration = Duration::from_millis(200);
@@ -27,7 +28,7 @@ const MAX_ASKERS: usize = 4096;
 pub(super) enum Job {
     Append {
         record: Vec<u8>,
-        answer: oneshot::Sender<Result<u64, AuditError>>,
+        answer: oneshot::Sender<Result<Committed, AuditError>>,
     },
     Checkpoint {
         answer: oneshot::Sender<Result<String, AuditError>>,
@@ -42,7 +43,7 @@ pub(super) struct Writer {
     failed: Arc<AtomicU64>,
 }
 
-type Waiting = (Vec<u8>, oneshot::Sender<Result<u64, AuditError>>);
+type Waiting = (Vec<u8>, oneshot::Sender<Result<Committed, AuditError>>);
 
 impl Writer {
     /// # Errors
@@ -116,9 +117,10 @@ impl Writer {
         let records = appends.iter().map(|(record, _)| record.as_slice());
         match self.journal.append(records) {
             Ok(first) => {
+                let durable = Instant::now();
                 self.batches.fetch_add(1, Ordering::Relaxed);
                 for (index, (_, answer)) in (first..).zip(appends) {
-                    let _ = answer.send(Ok(index));
+                    let _ = answer.send(Ok(Committed { index, durable }));
                 }
             }
             Err(failure) => {

@@ -311,6 +311,14 @@ impl Client {
             .collect()
     }
 
+    /// How many connections to the present members have begun with a full handshake; every other one took a session up again.
+    #[must_use]
+    pub fn full_handshakes(&self) -> u64 {
+        let view = self.following.current();
+        let members = view.members().iter();
+        members.map(|member| member.peer().full_handshakes()).sum()
+    }
+
     /// Closes all connections and tells the nodes so.
     pub async fn close(&self) {
         self.following.close();

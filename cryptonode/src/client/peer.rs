@@ -10,6 +10,7 @@
 //!   call is made once more on a new one.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -105,10 +106,12 @@ impl Dialer {
         addresses: &[String],
         pinned: &[u8; 32],
     ) -> Result<Peer, TlsError> {
-        let mut config =
-            quinn::ClientConfig::new(Arc::new(tls::client_config(&self.identity, pinned)?));
+        let full_handshakes = Arc::default();
+        let tls = tls::counted_client_config(&self.identity, pinned, Arc::clone(&full_handshakes))?;
+        let mut config = quinn::ClientConfig::new(Arc::new(tls));
         config.transport_config(Arc::new(transport()));
         Ok(Peer {
+            full_handshakes,
             target: Target {
                 dialer: Arc::clone(self),
                 addresses: addresses.to_vec(),
@@ -167,6 +170,7 @@ pub struct Traffic {
 
 /// One node, and the connection to it if there is one.
 pub struct Peer {
+    full_handshakes: Arc<AtomicU64>,
     target: Target,
     link: Arc<Mutex<Link>>,
 }
@@ -220,6 +224,12 @@ impl Peer {
             datagrams_sent: stats.udp_tx.datagrams,
             datagrams_received: stats.udp_rx.datagrams,
         })
+    }
+
+    /// How many connections have begun with a full handshake; every other one took a session up again.
+    #[must_use]
+    pub fn full_handshakes(&self) -> u64 {
+        self.full_handshakes.load(Ordering::Relaxed)
     }
 
     /// Makes the connection, if there is none, so that the next call finds it.

@@ -6,7 +6,7 @@
 //! the check of the time in step 2 and the answer is a long wait; the wait for the turn comes before it, and the one for the
 //! disk has a deadline.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::accept::{ClientKey, Shared};
 use super::counters::Open;
@@ -28,7 +28,7 @@ pub(super) async fn answer(
 
     let measures = &serving.counters.measures;
     watch.restart();
-    let (prepared, append) = {
+    let (prepared, handed_over, append) = {
         let waiting = Open::new(&measures.waiting);
         let turn = shared.admission.turn(&client.rooms).await;
         let _turn = turn.ok_or(Refusal::Stopping)?;
@@ -40,16 +40,20 @@ pub(super) async fn answer(
         let mut rng = crate::randomness::system();
         let checked = admitted.check(&serving.gate, time_ms, &mut rng, &mut observer)?;
         // Handed over now: the log's own thread writes it while the share is computed here.
+        let handed_over = Instant::now();
         let append = serving.audit.append(checked.record().clone());
-        (checked.compute(&mut rng, &mut observer), append)
+        let prepared = checked.compute(&mut rng, &mut observer);
+        (prepared, handed_over, append)
     };
     // Other work gets its turn before the thread goes on to another request's arithmetic.
     let recording = Open::new(&measures.recording);
     let recorded = within(shared.limits().audit, append).await;
     drop(recording);
-    if matches!(recorded, Some(Ok(_))) {
+    if let Some(Ok(committed)) = &recorded {
         watch.lap(Phase::Audit);
+        watch.beside(Phase::AuditCommit, handed_over, committed.durable);
     }
+    let recorded = recorded.map(|recorded| recorded.map(|committed| committed.index));
     prepared.release(recorded, shared.limits().retry_after)
 }
 

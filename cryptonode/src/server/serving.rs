@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use super::counters::Counters;
 use super::gate::Gate;
 use super::refusal::Refusal;
-use crate::audit::{AuditError, AuditLog, AuditRecord};
+use crate::audit::{AuditError, AuditLog, AuditRecord, Committed};
 use crate::client::{ClusterDescriptor, MemberDescriptor};
 use crate::keyring::{ActiveKey, Keyring};
 use crate::telemetry::Telemetry;
@@ -45,7 +45,7 @@ pub struct Serving {
 /// An audit log, as the server needs it.
 pub trait AuditSink: Send + Sync {
     /// Appends a record: it is on its way to the disk when this returns. Resolves only when it is durable.
-    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>>;
+    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<Committed, AuditError>>;
     /// The signed checkpoint over all records, a C2SP signed note.
     fn checkpoint(&self) -> BoxFuture<'_, Result<String, AuditError>>;
     /// At most `limit` records from number `from` on, at most `max_bytes` of them. May block: called where that is allowed.
@@ -58,7 +58,7 @@ pub trait AuditSink: Send + Sync {
 }
 
 impl AuditSink for AuditLog {
-    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
+    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<Committed, AuditError>> {
         self.append(record).boxed()
     }
 

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use certs::{Algorithm, Approval, Issuer, Organisation, Policy, PolicyConfig};
-use cryptonode::audit::{AuditError, AuditRecord};
+use cryptonode::audit::{AuditError, AuditRecord, Committed};
 use cryptonode::client::{
     Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor, Dialer, MemberDescriptor,
     Peer, PeerOptions,
@@ -86,7 +86,7 @@ pub struct MemoryAudit {
 }
 
 impl AuditSink for MemoryAudit {
-    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
+    fn append(&self, record: AuditRecord) -> BoxFuture<'_, Result<Committed, AuditError>> {
         async move {
             tokio::time::sleep(Duration::from_millis(self.delay_ms.load(Ordering::Relaxed))).await;
             if self.full.load(Ordering::Relaxed) {
@@ -97,7 +97,7 @@ impl AuditSink for MemoryAudit {
             }
             let mut records = self.records.lock().unwrap();
             records.push(record);
-            Ok(records.len() as u64 - 1)
+            Ok(Committed::now(records.len() as u64 - 1))
         }
         .boxed()
     }

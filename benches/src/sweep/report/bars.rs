@@ -2,7 +2,7 @@
 
 use super::scale::Scale;
 use super::series::{self, says};
-use super::svg::{BOTTOM, Drawing, HEIGHT, RIGHT, TOP, WIDTH, legend};
+use super::svg::{BARS, BOTTOM, Drawing, HEIGHT, RIGHT, TOP, WIDTH, legend};
 use super::text::{self, escape};
 use crate::sweep::experiment::Plot;
 use crate::sweep::summary::{Row, Summary, number};
@@ -13,6 +13,8 @@ const FOOT: f64 = HEIGHT - BOTTOM;
 const NAMES: f64 = 0.36 * WIDTH;
 /// The left end where names stand above their rows.
 const ABOVE: f64 = 8.0;
+/// The least width of a bar that has its number in it.
+const NUMBER: f64 = 11.0;
 /// The height of a name above.
 const NAME: f64 = 19.0;
 
@@ -60,11 +62,21 @@ pub(super) fn phases(id: &str, plot: &Plot, summary: &Summary) -> Option<String>
             );
             drawing.add(&format!(
                 "<g class=\"mark bar c{}\" data-says=\"{says}\"><title>{says}</title><rect x=\"{from:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\"/></g>",
-                style % 6,
+                style % BARS,
                 to - from,
                 BAR,
                 says = escape(&says),
             ));
+            // Which phase it is shows without its colour too, where there is room.
+            if to - from >= NUMBER {
+                let number = (style + 1).to_string();
+                drawing.text(
+                    "segment",
+                    ((from + to) / 2.0, top + 13.0),
+                    "middle",
+                    &number,
+                );
+            }
             start += length;
         }
         // What is in no phase.
@@ -134,7 +146,8 @@ pub(super) fn dots(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
         });
     let x = Scale::of(ends, plot.log_y, (left, RIGHT));
     let mut drawing = Drawing::new(y + FOOT);
-    foot(&mut drawing, &x, y, left, &text::column(column));
+    let name = text::scaled(&text::column(column), plot.log_y);
+    foot(&mut drawing, &x, y, left, &name);
     for (first, name, end) in &heads {
         if left == ABOVE {
             drawing.text("tick", (left + 3.0, first + 13.0), "start", name);

@@ -30,7 +30,10 @@ pub(super) fn draw(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
     let x = Scale::of(ends, plot.log_x, (LEFT, RIGHT));
     let y = Scale::of([1.0 / 1.05], false, (BOTTOM, TOP));
     let mut drawing = Drawing::new(HEIGHT);
-    drawing.axes((&x, "time (ms)", None), (&y, "share of requests done"));
+    drawing.axes(
+        (&x, &text::scaled("time (ms)", plot.log_x), None),
+        (&y, "share of requests done"),
+    );
     for (style, (_, values)) in curves.iter().enumerate() {
         band(&mut drawing, style, values, (&x, &y));
     }

@@ -28,8 +28,12 @@ pub(super) fn draw(id: &str, plot: &Plot, summary: &Summary) -> Option<String> {
     places.dedup();
     let measured = (places.len() <= 12).then_some(places.as_slice());
     drawing.axes(
-        (&x, &text::setting(&plot.x), measured),
-        (&y, &text::axis(&plot.y)),
+        (
+            &x,
+            &text::scaled(&text::setting(&plot.x), plot.log_x),
+            measured,
+        ),
+        (&y, &text::scaled(&text::axis(&plot.y), plot.log_y)),
     );
     let knees = match plot.kind {
         PlotKind::Knee => mark_knees(&mut drawing, &x, plot, summary),

@@ -44,6 +44,7 @@ pub(super) fn page(begun: &Begun, experiment: &Experiment, summary: &Summary) ->
     let parts = [
         ("title", escape(&file.title)),
         ("about", escape(&file.about)),
+        ("where", escape(&place(begun))),
         ("warnings", warnings(begun, summary)),
         ("contents", contents),
         ("figures", figures),
@@ -100,24 +101,47 @@ fn warnings(begun: &Begun, summary: &Summary) -> String {
     if begun.environment.build.profile != "release" {
         sentences.push("Measured with a debug build: the numbers say nothing of speed.".to_owned());
     }
-    if summary.commits.len() > 1 {
-        let commits: Vec<String> = summary.commits.iter().cloned().collect();
+    if summary.builds.len() > 1 {
+        let builds: Vec<String> = summary
+            .builds
+            .iter()
+            .map(|(hash, commit)| format!("{commit} (SHA-256 {}…)", hash.get(..12).unwrap_or(hash)))
+            .collect();
         sentences.push(format!(
             "Measured with different builds: {}.",
-            commits.join("; ")
+            builds.join("; ")
         ));
+    }
+    if begun.environment.build.changed || begun.environment.build.outdated {
+        sentences.push(
+            "The program is perhaps not that of the commit below: files differed from it, or were newer than the program.".to_owned(),
+        );
     }
     let failed: u64 = summary.rows.iter().map(|row| u64::from(row.failed)).sum();
     let requests: usize = summary.rows.iter().map(|row| row.requests).sum();
     if failed > 0 {
         sentences.push(format!(
-            "{failed} of {requests} requests failed; times are of those that succeeded, failures are counted in the tables."
+            "{failed} of {requests} requests failed. In percentiles they count as requests that never ended; means, phases and bytes are of the others."
         ));
     }
     sentences
         .iter()
         .map(|sentence| format!("<p class=\"warning\">{}</p>\n", escape(sentence)))
         .collect()
+}
+
+/// In one line what a reader asks first: where, of what, when.
+fn place(begun: &Begun) -> String {
+    let (machine, build) = (&begun.environment.machine, &begun.environment.build);
+    let commit = build.commit.as_deref().unwrap_or("of no repository");
+    format!(
+        "{}, {} hardware threads, Linux {}; commit {}; begun {}.",
+        machine.processor,
+        machine.cores,
+        machine.kernel,
+        commit.get(..12).unwrap_or(commit),
+        begun.begun
+    )
 }
 
 fn environment(begun: &Begun, experiment: &Experiment, summary: &Summary) -> String {
@@ -133,7 +157,7 @@ fn environment(begun: &Begun, experiment: &Experiment, summary: &Summary) -> Str
         ),
         ("begun", begun.begun.clone()),
         ("processor", machine.processor.clone()),
-        ("cores", machine.cores.to_string()),
+        ("hardware threads", machine.cores.to_string()),
         (
             "AVX-512 IFMA",
             if machine.avx512_ifma { "yes" } else { "no" }.to_owned(),

@@ -20,6 +20,8 @@ pub(super) const TOP: f64 = 12.0;
 pub(super) const BOTTOM: f64 = HEIGHT - 44.0;
 /// How many colours and shapes there are; more lines than that repeat them.
 const STYLES: usize = 6;
+/// How many colours of bars there are.
+pub(super) const BARS: usize = 9;
 
 /// A drawing that grows.
 #[derive(Debug, Default)]
@@ -161,8 +163,9 @@ pub(super) fn legend(entries: &[(usize, String)], bars: bool) -> String {
         let class = line_class(*style);
         let picture = if bars {
             format!(
-                "<rect class=\"bar c{}\" width=\"14\" height=\"12\" y=\"1\"/>",
-                style % STYLES
+                "<rect class=\"bar c{}\" width=\"16\" height=\"14\"/><text class=\"segment\" x=\"8\" y=\"11\" text-anchor=\"middle\">{}</text>",
+                style % BARS,
+                style + 1
             )
         } else {
             format!(

@@ -16,7 +16,7 @@ pub(super) fn beside(plot: &Plot, summary: &Summary) -> String {
             .map(str::to_owned)
             .to_vec(),
         PlotKind::Phases => {
-            let mean = std::iter::once("latency_mean_ms".to_owned());
+            let mean = std::iter::once(plot.total.clone());
             let shares = plot
                 .y
                 .iter()

@@ -70,6 +70,15 @@ pub(super) fn axis(columns: &[String]) -> String {
     }
 }
 
+/// An axis' name, and that it is not a linear one.
+pub(super) fn scaled(name: &str, log: bool) -> String {
+    if log {
+        format!("{name}, logarithmic")
+    } else {
+        name.to_owned()
+    }
+}
+
 /// A setting's name for people.
 pub(super) fn setting(name: &str) -> String {
     match name {
@@ -90,6 +99,9 @@ pub(super) fn values(of: &Settings, names: &[String]) -> String {
                 "members" => format!("n = {value}"),
                 "threshold" => format!("t = {value}"),
                 "rate" => format!("{value}/s"),
+                "bytes" | "approvals" | "organisations" | "requests" if value == "1" => {
+                    format!("1 {}", name.trim_end_matches('s'))
+                }
                 "bytes" | "approvals" | "organisations" | "requests" => format!("{value} {name}"),
                 _ if value.parse::<f64>().is_ok() => format!("{} {value}", setting(name)),
                 _ if value.is_empty() => format!("no {}", setting(name)),

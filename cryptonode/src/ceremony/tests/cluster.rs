@@ -9,7 +9,7 @@ use dkg::{Leader, LeaderEffect, RecoveryPhrase};
 use futures_util::future::BoxFuture;
 
 use super::super::*;
-use crate::audit::{AuditError, AuditLog, AuditRecord, CheckpointKey};
+use crate::audit::{AuditError, AuditLog, AuditRecord, CheckpointKey, Committed};
 use crate::config::{Card, Config};
 use crate::keyring::ActiveKey;
 use crate::server::{
@@ -63,7 +63,7 @@ impl Witnessing for NoAudit {
 }
 
 impl AuditSink for NoAudit {
-    fn append(&self, _: AuditRecord) -> BoxFuture<'_, Result<u64, AuditError>> {
+    fn append(&self, _: AuditRecord) -> BoxFuture<'_, Result<Committed, AuditError>> {
         async { Err(AuditError::Closed) }.boxed()
     }
 
