@@ -147,12 +147,7 @@ impl Running {
     }
 
     /// What becomes of the base, if this member is one of it.
-    pub(super) fn retired(
-        &self,
-        key: &CertifiedKey,
-        attempt: &Attempt,
-        certificate: &[u8],
-    ) -> Option<RetiredKey> {
+    pub(super) fn retired(&self, key: &CertifiedKey, attempt: &Attempt) -> Option<RetiredKey> {
         let base = self.proposal.base()?;
         let own = self.own_index(attempt).ok()?;
         attempt
@@ -163,7 +158,7 @@ impl Running {
         Some(RetiredKey {
             base: base.name(),
             successor: key.name(),
-            certificate: certificate.to_vec(),
+            policy_hash: *key.policy_hash(),
         })
     }
 }
