@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use super::stage::{Running, Stage, Verified};
 use super::{LocalNode, MemberOutput};
-use crate::acknowledge::{Acknowledgement, check_acknowledgements};
+use crate::acknowledge::{Acknowledgement, acknowledged_set};
 use crate::attempt::Attempt;
 use crate::base::{ConfirmedAttempt, Holding, RetiredKey};
 use crate::certificate::CertifiedKey;
@@ -96,12 +96,7 @@ impl Running {
         if !attempt.roster.is_leaving(seat) {
             return Err(self.out_of_step("hand-over"));
         }
-        let set = check_acknowledgements(
-            &attempt.roster,
-            &attempt.params,
-            None,
-            &asked.acknowledgements,
-        )?;
+        let set = acknowledged_set(&attempt.roster, &attempt.params, &asked.acknowledgements)?;
         if let Some(verified) = self.stage.verified() {
             if verified.set != set {
                 return Err(Fault::OtherResult);

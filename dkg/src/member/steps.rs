@@ -255,7 +255,7 @@ impl Running {
         check_acknowledgements(
             &attempt.roster,
             &attempt.params,
-            Some(own),
+            own,
             &asked.acknowledgements,
         )?;
         if self.stage.confirmation().is_some() {
