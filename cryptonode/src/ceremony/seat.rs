@@ -217,8 +217,7 @@ impl Ceremonies {
             return Err(Fault::OtherCeremony.into());
         };
         let live = self.around.live.now();
-        let proposal =
-            dkg::Proposal::from_bytes_knowing(&proposal.proposal, &live.identities)?;
+        let proposal = dkg::Proposal::from_bytes_knowing(&proposal.proposal, &live.identities)?;
         for member in proposal.members() {
             let known = self.known(&member.identity);
             if known.is_none_or(|known| known.recovery_public != member.recovery_public) {

@@ -1,6 +1,6 @@
 //! Messages: one encoding, bounded, and nothing that is sent can make a machine panic.
 
-use dkg::{Fault, MAX_MESSAGE, Member, MemberStage, Message, WireError};
+use dkg::{Acknowledgement, Fault, MAX_MESSAGE, Member, MemberStage, Message, WireError};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -133,19 +133,19 @@ fn flip_every_byte(whole_too: bool) {
     cluster.assert_completed();
 }
 
-/// What a question says that the members have acknowledged, without the signatures of the others.
-fn acknowledged(question: &Message) -> Option<Vec<(u16, [u8; 64], [u8; 64])>> {
+/// What a question says that the members have acknowledged, without the signatures of all but member 2.
+fn acknowledged(question: &Message) -> Option<Vec<Acknowledgement>> {
     let Message::Acknowledgements {
         acknowledgements, ..
     } = question
     else {
         return None;
     };
-    let signature = |index, signature| if index == 2 { signature } else { [0; 64] };
-    let said = acknowledgements
-        .iter()
-        .map(|one| (one.index, one.set, signature(one.index, one.signature)));
-    Some(said.collect())
+    let mut said = acknowledgements.clone();
+    for other in said.iter_mut().filter(|one| one.index != 2) {
+        other.signature = [0; 64];
+    }
+    Some(said)
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use dkg::{Message, SignedProposal};
 use serde_bytes::ByteBuf;
 
-use super::cluster::{Node, cluster, wish};
 use super::STEADY;
+use super::cluster::{Node, cluster, wish};
 
 /// The proposal's own version is another than this software's, or it has a field that this software does not know. The refusal names the ceremony, so
 /// that its leader takes it for what it is.
@@ -21,7 +21,10 @@ async fn a_proposal_that_this_version_cannot_read_is_refused_under_its_id() {
     };
     let cases = [
         (altered(b"gversion\x01", b"gversion\x02"), "other-version"),
-        (altered(b"gversion\x01", b"gversjon\x01"), "message-malformed"),
+        (
+            altered(b"gversion\x01", b"gversjon\x01"),
+            "message-malformed",
+        ),
     ];
     for (bytes, expected) in cases {
         let message = Message::Propose {
