@@ -48,6 +48,8 @@ pub struct Config {
     pub policy: PathBuf,
     /// The other members, as their cards say; their keys were decoded once, here.
     pub members: Vec<MemberIdentity>,
+    /// Their identities, decoded.
+    pub identities: dkg::KnownIdentities,
     /// How ceremonies are entered.
     pub ceremony: CeremonySettings,
     /// Bounds on what the node takes on.
@@ -321,6 +323,7 @@ impl Config {
             listen,
             advertise,
             policy: folder.join(raw.policy),
+            identities: dkg::KnownIdentities::of(members.iter().map(|member| &member.identity)),
             members,
             ceremony: CeremonySettings {
                 accept_from,

@@ -117,14 +117,44 @@ impl Acknowledgement {
     }
 }
 
-/// Checks one acknowledgement of each new member, in index order, all of the set that this member has seen itself, if it
-/// has seen one. Step 12. Returns the set.
+/// Step 12: one acknowledgement of each new member, in index order, all of the set that this member has seen itself.
+///
+/// Their signatures are verified only to say of somebody that it has acknowledged other deals. The leader has verified them; and whatever a false
+/// one makes of it, nothing is activated before every member has signed the set once more in its confirmation, and those are verified.
 pub(crate) fn check_acknowledgements(
     proposal: &Proposal,
     params: &[u8; 64],
-    own: Option<&Acknowledgement>,
+    own: &Acknowledgement,
+    acknowledgements: &[Acknowledgement],
+) -> Result<(), Fault> {
+    check_order(proposal, acknowledgements)?;
+    let is_own_altered = |other: &Acknowledgement| other.index == own.index && other != own;
+    if acknowledgements.iter().any(is_own_altered) {
+        return Err(Fault::OwnMessageAltered {
+            what: "acknowledgement",
+        });
+    }
+    if acknowledgements.iter().all(|other| other.set == own.set) {
+        return Ok(());
+    }
+    check_signatures(proposal, params, acknowledgements)?;
+    check_one_set(&own.set, acknowledgements)
+}
+
+/// Step 32: one acknowledgement of each new member, in index order, all signed and of one set. Returns the set, which whoever asks has not seen itself.
+pub(crate) fn acknowledged_set(
+    proposal: &Proposal,
+    params: &[u8; 64],
     acknowledgements: &[Acknowledgement],
 ) -> Result<[u8; 64], Fault> {
+    check_order(proposal, acknowledgements)?;
+    check_signatures(proposal, params, acknowledgements)?;
+    let first = acknowledgements.first().ok_or(Fault::UnusableResult)?;
+    check_one_set(&first.set, acknowledgements)?;
+    Ok(first.set)
+}
+
+fn check_order(proposal: &Proposal, acknowledgements: &[Acknowledgement]) -> Result<(), Fault> {
     let expected = proposal.members().len();
     let in_order = (1..)
         .zip(acknowledgements)
@@ -136,34 +166,32 @@ pub(crate) fn check_acknowledgements(
             got: acknowledgements.len(),
         });
     }
+    Ok(())
+}
+
+fn check_signatures(
+    proposal: &Proposal,
+    params: &[u8; 64],
+    acknowledgements: &[Acknowledgement],
+) -> Result<(), Fault> {
     let mut signatures = Batch::default();
     for (acknowledgement, identity) in acknowledgements.iter().zip(proposal.identities()) {
-        if own.is_some_and(|own| acknowledgement.index == own.index && acknowledgement != own) {
-            return Err(Fault::OwnMessageAltered {
-                what: "acknowledgement",
-            });
-        }
         let index = acknowledgement.index.to_le_bytes();
         let items: [&[u8]; 3] = [params, &index, &acknowledgement.set];
-        signatures.push(
-            identity,
-            tags::ACKNOWLEDGE,
-            &items,
-            &acknowledgement.signature,
-        );
+        let signature = &acknowledgement.signature;
+        signatures.push(identity, tags::ACKNOWLEDGE, &items, signature);
     }
     signatures
         .verify()
-        .map_err(|places| altered(&places, "acknowledgement"))?;
-    let set = own
-        .or(acknowledgements.first())
-        .map(|acknowledgement| acknowledgement.set)
-        .ok_or(Fault::UnusableResult)?;
-    match acknowledgements.iter().find(|other| other.set != set) {
+        .map_err(|places| altered(&places, "acknowledgement"))
+}
+
+fn check_one_set(set: &[u8; 64], acknowledgements: &[Acknowledgement]) -> Result<(), Fault> {
+    match acknowledgements.iter().find(|other| other.set != *set) {
         Some(other) => Err(Fault::OtherDeals {
             member: other.index,
         }),
-        None => Ok(set),
+        None => Ok(()),
     }
 }
 

@@ -100,8 +100,8 @@ pub struct RetiredKey {
     pub base: BaseName,
     /// The result that follows it.
     pub successor: ResultName,
-    /// The successor's certificate, for [`crate::verify_reshare`].
-    pub certificate: Vec<u8>,
+    /// SHA-256 of the successor's policy: it governs what is left of the base too.
+    pub policy_hash: [u8; 32],
 }
 
 impl From<BaseTerms> for BaseFields {

@@ -180,7 +180,7 @@ impl DealHeader {
         digest: [u8; 64],
         commitments: &[u8],
     ) -> Result<OpenHeader, DealFault> {
-        self.check_constant(attempt)?;
+        self.base_share(attempt)?;
         let (rest, remainder) = commitments.as_chunks::<32>();
         let expected = usize::from(attempt.roster.threshold());
         let got = rest.len() + usize::from(!remainder.is_empty()) + 1;
@@ -197,14 +197,14 @@ impl DealHeader {
         self.with_points(attempt, digest, points)
     }
 
-    /// In a reshare A_0 must be the dealer's public share of the base.
-    fn check_constant(&self, attempt: &Attempt) -> Result<(), DealFault> {
+    /// In a reshare A_0 must be the dealer's public share of the base, which has been decoded.
+    fn base_share(&self, attempt: &Attempt) -> Result<Option<Point>, DealFault> {
         let dealer = attempt
             .dealer(self.index)
             .ok_or(DealFault::Index(self.index))?;
         match dealer.constant {
             Some(constant) if *constant.as_bytes() != self.constant => Err(DealFault::BaseShare),
-            _ => Ok(()),
+            constant => Ok(constant),
         }
     }
 
@@ -214,8 +214,10 @@ impl DealHeader {
         attempt: &Attempt,
         digest: [u8; 64],
     ) -> Result<OpenHeader, DealFault> {
-        self.check_constant(attempt)?;
-        let constant = Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?;
+        let constant = match self.base_share(attempt)? {
+            Some(constant) => constant,
+            None => Point::from_bytes(&self.constant).map_err(|_| DealFault::Commitment(0))?,
+        };
         self.with_points(attempt, digest, vec![constant])
     }
 

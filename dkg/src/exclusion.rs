@@ -14,7 +14,7 @@ use crate::acknowledge::Complaints;
 use crate::attempt::{Acceptance, Attempt};
 use crate::deal::{DealHeader, OpenHeader, commitments_hash};
 use crate::fault::{DealFault, Fault};
-use crate::proposal::Proposal;
+use crate::proposal::{MAX_MEMBERS, Proposal};
 use crate::wire_v1;
 
 /// The most bytes that the evidence of one list may take: the grounds as they are encoded, all but the leader's mere words. With it a
@@ -96,7 +96,7 @@ pub struct Accused {
     pub attempt: u32,
     /// The attempt's acceptances.
     pub acceptances: Vec<Acceptance>,
-    /// A_1 ‖ … ‖ A_t−1.
+    /// A_1 ‖ … ‖ A_t−1, or as many as the dealer has made: 1,024 at most.
     pub commitments: ByteBuf,
 }
 
@@ -110,11 +110,10 @@ impl Accused {
         })
     }
 
-    /// The attempt, and the deal as far as it can be read. `None` if the dealer did not sign this, or if it has not t − 1 commitments:
-    /// to show a wrong number of them could take any number of bytes.
+    /// The attempt, and the deal as far as it can be read. `None` if the dealer did not sign this, or if it has more commitments than any
+    /// threshold asks for: to show so many could take any number of bytes.
     fn open(&self, proposal: &Proposal) -> Option<(Attempt, Result<OpenHeader, DealFault>)> {
-        let commitments = usize::from(proposal.threshold()).saturating_sub(1);
-        if self.commitments.len() != 32 * commitments {
+        if self.commitments.len() > 32 * MAX_MEMBERS {
             return None;
         }
         let attempt = Attempt::new(proposal, self.attempt, self.acceptances.clone()).ok()?;

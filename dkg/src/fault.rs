@@ -181,6 +181,11 @@ pub enum Fault {
     /// The leader sent other sums than those of the deals.
     #[error("the sums are not those of the deals: the leader made them up")]
     FalseSums,
+    /// Another leader showed this member deals that no dealer had signed, and it has confirmed them.
+    #[error(
+        "this member has confirmed deals that another leader made up: the attempt must be repeated"
+    )]
+    FalseDeals,
     /// A complaint that its own evidence refutes.
     #[error("member {member} complained of the deal of member {dealer} without cause")]
     FalseComplaint {
@@ -429,6 +434,7 @@ impl Fault {
             Self::BadDeal { reason, .. } => reason.code(),
             Self::TwoDeals { .. } => "two-deals",
             Self::FalseSums => "false-sums",
+            Self::FalseDeals => "false-deals",
             Self::FalseComplaint { .. } => "false-complaint",
             Self::Count { .. } => "list-count",
             Self::Unsigned { .. } => "unsigned",

@@ -172,8 +172,8 @@ pub use crate::member::{
 };
 pub use crate::phrase::{NodeKeys, PHRASE_WORDS, PhraseError, RecoveryPhrase};
 pub use crate::proposal::{
-    DEFAULT_LIFETIME_S, Kind, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity,
-    OldSeat, PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
+    DEFAULT_LIFETIME_S, Kind, KnownIdentities, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME,
+    MemberIdentity, OldSeat, PROTOCOL_VERSION, Proposal, ProposalError, SignedProposal, Terms,
 };
 pub use crate::sealed_share::SEALED_SHARE;
 pub use crate::signing::{

@@ -66,10 +66,11 @@ use reencrypt::{KeyShare, Point, PublicKeyPackage};
 use zeroize::Zeroizing;
 
 use crate::base::{Base, BaseName, ConfirmedAttempt, Holding, ResultName, RetiredKey};
+use crate::certificate::CertifiedKey;
 use crate::exclusion::Exclusion;
 use crate::fault::Fault;
 use crate::leader::DEFAULT_PATIENCE_S;
-use crate::proposal::{MemberIdentity, Proposal};
+use crate::proposal::{KnownIdentities, MemberIdentity, Proposal};
 use crate::wire_v1::Message;
 use crate::{signature, tags};
 
@@ -97,6 +98,7 @@ pub struct Member {
     running: Option<Running>,
     /// How long the leader may keep silent before another takes over, in seconds.
     patience_s: u32,
+    known: KnownIdentities,
 }
 
 /// Where a member is.
@@ -174,6 +176,8 @@ pub struct ActivatedKey {
     pub name: ResultName,
     /// The certificate's canonical bytes, for [`crate::verify_certificate`].
     pub certificate: Vec<u8>,
+    /// The same as this member has verified it: to verify it again costs O(n·t) group operations, since nobody gives the public shares then.
+    pub certified: CertifiedKey,
 }
 
 impl MemberOutput {
@@ -197,6 +201,7 @@ impl Member {
             node,
             running: None,
             patience_s: DEFAULT_PATIENCE_S,
+            known: KnownIdentities::default(),
         }
     }
 
@@ -207,6 +212,7 @@ impl Member {
             node,
             running: Some(running),
             patience_s: DEFAULT_PATIENCE_S,
+            known: KnownIdentities::default(),
         })
     }
 
@@ -214,6 +220,13 @@ impl Member {
     #[must_use]
     pub fn with_patience(mut self, seconds: u32) -> Self {
         self.patience_s = seconds;
+        self
+    }
+
+    /// Lets it use identities that its node has decoded before, when it is shown a proposal.
+    #[must_use]
+    pub fn with_known(mut self, known: KnownIdentities) -> Self {
+        self.known = known;
         self
     }
 

@@ -10,6 +10,7 @@
 
 mod error;
 mod fields;
+mod identities;
 mod seats;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::{signature, tags, wire_v1};
 pub use error::ProposalError;
 pub(crate) use fields::check_text;
 use fields::{Fields, members_asked_for};
+pub use identities::KnownIdentities;
 pub use seats::OldSeat;
 use seats::{old_seats, seat_of};
 
@@ -144,13 +146,22 @@ impl Proposal {
         };
         fields.check_recovery_keys()?;
         let bytes = wire_v1::encode(&fields);
-        Self::from_fields(fields, &bytes)
+        Self::from_fields(fields, &bytes, &KnownIdentities::default())
     }
 
     /// Reads and checks a proposal; `bytes` must be its one encoding. That the recovery keys are points is for their owners to know:
     /// nobody else computes with them.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ProposalError> {
-        Self::from_fields(wire_v1::decode(bytes, wire_v1::MAX_PROPOSAL)?, bytes)
+        Self::from_bytes_knowing(bytes, &KnownIdentities::default())
+    }
+
+    /// [`Proposal::from_bytes`] for whoever has decoded identities before.
+    pub fn from_bytes_knowing(
+        bytes: &[u8],
+        known: &KnownIdentities,
+    ) -> Result<Self, ProposalError> {
+        let fields = wire_v1::decode(bytes, wire_v1::MAX_PROPOSAL)?;
+        Self::from_fields(fields, bytes, known)
     }
 
     /// The base that a proposal's bytes name, verified under its Y. Nothing else of them is looked at: [`Proposal::from_bytes`] does. `None` if
@@ -165,14 +176,29 @@ impl Proposal {
         named.base?.verify().ok()
     }
 
+    /// The id that a proposal's bytes have, whatever else they are.
+    pub(crate) fn id_in(bytes: &[u8]) -> Option<[u8; 16]> {
+        #[derive(Deserialize)]
+        struct Named {
+            #[serde(with = "serde_bytes")]
+            id: [u8; 16],
+        }
+        let named: Option<Named> = wire_v1::peek(bytes, wire_v1::MAX_PROPOSAL);
+        named.map(|named| named.id)
+    }
+
     /// The canonical bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         wire_v1::encode(&*self.fields)
     }
 
     /// `bytes` are the encoding of `fields`.
-    fn from_fields(fields: Fields, bytes: &[u8]) -> Result<Self, ProposalError> {
-        let mut identities = fields.check()?;
+    fn from_fields(
+        fields: Fields,
+        bytes: &[u8],
+        known: &KnownIdentities,
+    ) -> Result<Self, ProposalError> {
+        let mut identities = fields.check(known)?;
         let base = fields
             .base
             .as_ref()
@@ -190,9 +216,8 @@ impl Proposal {
                     what,
                     name: member.name.clone(),
                 };
-                identities.push(
-                    signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?,
-                );
+                let identity = known.key(&member.identity);
+                identities.push(identity.ok_or_else(|| key("identity"))?);
                 seats.push(MemberIdentity {
                     name: member.name.clone(),
                     address: address.clone(),
@@ -368,7 +393,15 @@ impl Proposal {
 impl SignedProposal {
     /// Reads the proposal, checks it, and verifies that its leader signed it.
     pub fn verify(&self) -> Result<Proposal, ProposalError> {
-        let proposal = Proposal::from_bytes(&self.proposal)?;
+        self.verify_knowing(&KnownIdentities::default())
+    }
+
+    /// [`SignedProposal::verify`] for whoever has decoded identities before.
+    pub(crate) fn verify_knowing(
+        &self,
+        known: &KnownIdentities,
+    ) -> Result<Proposal, ProposalError> {
+        let proposal = Proposal::from_bytes_knowing(&self.proposal, known)?;
         if !proposal.is_signed_by_leader(tags::PROPOSE, &self.signature) {
             return Err(ProposalError::Signature);
         }

@@ -22,11 +22,11 @@
 //!
 //! # The deals' signatures
 //!
-//! In a create every dealer acknowledges the set of deals, and a member confirms only when it has verified all acknowledgements. So an
-//! honest dealer's acknowledgement shows that its deal in the set is its own, and the signatures of the deals need not be verified as well while all
+//! In a create every dealer acknowledges the set of deals and confirms it, and a member activates only when it has verified all confirmations. So an
+//! honest dealer's confirmation shows that its deal in the set is its own, and the signatures of the deals need not be verified as well while all
 //! is right. They are what *blames* somebody: as soon as a check fails they are verified first. Whoever has shown a member made-up deals has
-//! gained an acknowledgement of a set that no other honest member acknowledges, and the member drops it when it is shown the true deals
-//! (`member/checks.rs`). In a reshare a dealer that leaves acknowledges nothing, and its signature is verified at once.
+//! gained an acknowledgement, or a confirmation, of a set that no other honest member confirms. The member drops the first when it is shown the true deals
+//! (`member/checks.rs`); after the second the attempt must be repeated, as after false sums. In a reshare a dealer that leaves acknowledges nothing, and its signature is verified at once.
 //!
 //! # When a check fails
 //!

@@ -411,13 +411,11 @@ impl Message {
         }
     }
 
-    /// The id of the ceremony that the message is about; by it a driver finds the machine. A proposal that cannot be
-    /// read has none.
+    /// The id of the ceremony that the message is about; by it a driver finds the machine. Of a proposal nothing else is looked at: the
+    /// machine does, and refuses what is none under this id. What has no id is about none.
     pub fn ceremony(&self) -> Option<[u8; 16]> {
         match self {
-            Self::Propose { proposal } => crate::Proposal::from_bytes(&proposal.proposal)
-                .ok()
-                .map(|proposal| proposal.id()),
+            Self::Propose { proposal } => crate::Proposal::id_in(&proposal.proposal),
             Self::Pending { ceremony }
             | Self::Rejected { ceremony, .. }
             | Self::Accepted { ceremony, .. }

@@ -10,9 +10,9 @@ mod reshare;
 use std::collections::VecDeque;
 
 use dkg::{
-    ActivatedKey, BaseTerms, Fault, Holding, Leader, LeaderEffect, LocalNode, Member,
-    MemberIdentity, MemberOutput, MemberStage, Message, Proposal, ProposalError, RecoveryPhrase,
-    ResultName, Terms,
+    ActivatedKey, BaseTerms, Fault, Holding, KnownIdentities, Leader, LeaderEffect, LocalNode,
+    Member, MemberIdentity, MemberOutput, MemberStage, Message, Proposal, ProposalError,
+    RecoveryPhrase, ResultName, Terms,
 };
 use rand::CryptoRng;
 
@@ -58,6 +58,7 @@ pub struct Node {
 /// A proposal, and the nodes that take part in it, in the order of their identities.
 pub struct Ceremony {
     proposal: Proposal,
+    known: KnownIdentities,
     nodes: Vec<Node>,
     /// The place of the node that leads.
     first: usize,
@@ -150,6 +151,11 @@ impl Ceremony {
         let mut of_key: Vec<MemberIdentity> = of_key.collect();
         of_key.sort_by_key(|card| card.identity);
         nodes.sort_by_key(|node| node.card.identity);
+        // As a node has them from its configuration.
+        let known = KnownIdentities::of(nodes.iter().map(|node| &node.card.identity));
+        for node in &mut nodes {
+            node.member = Member::new(node.local.clone()).with_known(known.clone());
+        }
         // A node that holds a share leads, if there is one.
         let holds = nodes.iter().position(|node| node.key.is_some());
         let first = holds.unwrap_or_default();
@@ -168,6 +174,7 @@ impl Ceremony {
         };
         Ok(Self {
             proposal: Proposal::new(terms, rng)?,
+            known,
             nodes,
             first,
         })

@@ -1,6 +1,6 @@
 //! The questions to one member, to be asked again.
 
-use dkg::{LocalNode, Message};
+use dkg::{KnownIdentities, LocalNode, Message};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -10,6 +10,8 @@ use crate::{Ceremony, Failed};
 pub struct Recorded {
     /// The member.
     pub local: LocalNode,
+    /// Whom it knows from its configuration.
+    pub known: KnownIdentities,
     /// Who asked.
     pub leader: [u8; 32],
     /// What the member had written last before each question, and the question.
@@ -37,6 +39,7 @@ pub fn record(members: u16, threshold: u16, seed: u64) -> Result<Recorded, Faile
     let local = ceremony.nodes.get(1).ok_or(Failed::Incomplete)?;
     Ok(Recorded {
         local: local.local.clone(),
+        known: ceremony.known.clone(),
         leader,
         steps,
     })

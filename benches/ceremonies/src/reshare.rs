@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use dkg::{
-    BaseTerms, CertifiedKey, Fault, Member, Signer, SigningEffect, SigningSession,
-    verify_certificate,
+    BaseTerms, CertifiedKey, Fault, Signer, SigningEffect, SigningSession, verify_certificate,
 };
 use rand::CryptoRng;
 
@@ -25,9 +24,6 @@ impl Ceremony {
         let certificate = self.certify(rng)?;
         let mut nodes = self.nodes;
         let members = nodes.len();
-        for node in &mut nodes {
-            node.member = Member::new(node.local.clone());
-        }
         let base = BaseTerms {
             certificate,
             addresses: {

@@ -26,7 +26,7 @@ impl Replay {
     pub(crate) fn of(recorded: &Recorded) -> Self {
         let questions = recorded.steps.iter();
         Self {
-            member: Member::new(recorded.local.clone()),
+            member: Member::new(recorded.local.clone()).with_known(recorded.known.clone()),
             leader: recorded.leader,
             questions: questions.map(|(_, question)| question.clone()).collect(),
             rng: recorded.generator(),

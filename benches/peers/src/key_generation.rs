@@ -24,6 +24,7 @@ pub fn operations(members: u16, threshold: u16) -> Vec<Operation> {
 fn ours(members: u16, threshold: u16) -> Operation {
     let Recorded {
         local,
+        known,
         leader,
         steps,
     } = record(members, threshold, 3).unwrap();
@@ -34,7 +35,7 @@ fn ours(members: u16, threshold: u16) -> Operation {
             // The member's state at each question: the questions are those of a ceremony that was played before.
             let before = |state: &Option<Vec<u8>>| match state {
                 Some(state) => Member::restore(local.clone(), state).unwrap(),
-                None => Member::new(local.clone()),
+                None => Member::new(local.clone()).with_known(known.clone()),
             };
             steps
                 .iter()

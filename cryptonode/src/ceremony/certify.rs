@@ -35,7 +35,7 @@ pub(super) struct Made {
 }
 
 impl Made {
-    /// Verifies the ceremony's certificate of an active key; `certificate` is the key's own, if there is one.
+    /// Of a key that was active before: verifies the ceremony's certificate.
     pub(super) fn of(key: &ActiveKey) -> Result<(CeremonyId, Self), CeremonyError> {
         let pinned: Vec<[u8; 32]> = key.members.iter().map(|member| member.identity).collect();
         let public_key = hex::encode(key.package.public_key().as_bytes());
@@ -45,14 +45,19 @@ impl Made {
                 reason: format!("{public_key}: {error}"),
             }
         })?;
+        Ok(Self::now(certified))
+    }
+
+    /// Of a key that this member has just activated, with the ceremony's certificate as it has verified it.
+    pub(super) fn now(certified: CertifiedKey) -> (CeremonyId, Self) {
         let made = Self {
-            public_key,
+            public_key: hex::encode(certified.public_key().as_bytes()),
             signer: Mutex::new(Signer::new()),
             certificate: Mutex::new(None),
             asking: AtomicBool::new(false),
             certified,
         };
-        Ok((made.certified.proposal().id(), made))
+        (made.certified.proposal().id(), made)
     }
 
     /// Takes a certificate that was kept. One that does not hold is as good as none.

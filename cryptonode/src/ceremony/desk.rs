@@ -10,8 +10,8 @@
 use std::sync::Arc;
 
 use dkg::{
-    ActivatedKey, ConfirmedAttempt, Fault, Holding, Member, MemberOutput, MemberStage, Message,
-    Proposal, RetiredKey,
+    ActivatedKey, CertifiedKey, ConfirmedAttempt, Fault, Holding, Member, MemberOutput,
+    MemberStage, Message, Proposal, RetiredKey,
 };
 use rand_core::CryptoRng;
 
@@ -53,6 +53,8 @@ pub struct Advanced {
     pub notice: Option<Fault>,
     /// The share that was activated, and is served from now on.
     pub key: Option<Arc<ActiveKey>>,
+    /// Its ceremony's certificate, as the machine has verified it.
+    pub certified: Option<CertifiedKey>,
 }
 
 /// What a step of a machine means for the node's keys.
@@ -126,6 +128,8 @@ impl Desk {
             confirmed: output.confirmed,
             retired: output.retired,
         };
+        let activated = step.activated.as_ref();
+        let certified = activated.map(|activated| activated.certified.clone());
         let mut key = None;
         if let Some(state) = output.persist {
             let mut changes = Vec::with_capacity(4);
@@ -147,6 +151,7 @@ impl Desk {
         Ok(Advanced {
             reply: output.reply,
             notice: output.notice,
+            certified: certified.filter(|_| key.is_some()),
             key,
         })
     }
@@ -192,7 +197,7 @@ impl Desk {
         } = step;
         let policy = retired
             .as_ref()
-            .map(|retired| self.policy_of(&public_key, retired))
+            .map(|retired| self.policy_with(&retired.policy_hash))
             .transpose()?;
         let activated = activated.map(|key| self.active_key(key)).transpose()?;
         let change = |entry: &mut KeyEntry| {
@@ -221,21 +226,6 @@ impl Desk {
             changes.extend(entry_changes(before, after));
             Ok(self.store.commit(&changes)?)
         })
-    }
-
-    /// The policy of the result that follows a base: it governs what is left of the base too.
-    fn policy_of(
-        &self,
-        public_key: &[u8; 32],
-        retired: &RetiredKey,
-    ) -> Result<certs::Policy, CeremonyError> {
-        let certified = dkg::verify_reshare(&retired.certificate, public_key).map_err(|error| {
-            RecordsError::Unreadable {
-                what: "the certificate of a reshare",
-                reason: error.to_string(),
-            }
-        })?;
-        self.policy_with(certified.policy_hash())
     }
 
     /// The policy with this hash: the configured one, that of a key, or one that a ceremony is held under.

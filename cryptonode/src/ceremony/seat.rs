@@ -216,7 +216,8 @@ impl Ceremonies {
         let Message::Propose { proposal } = message else {
             return Err(Fault::OtherCeremony.into());
         };
-        let proposal = dkg::Proposal::from_bytes(&proposal.proposal)?;
+        let live = self.around.live.now();
+        let proposal = dkg::Proposal::from_bytes_knowing(&proposal.proposal, &live.identities)?;
         for member in proposal.members() {
             let known = self.known(&member.identity);
             if known.is_none_or(|known| known.recovery_public != member.recovery_public) {
@@ -232,7 +233,9 @@ impl Ceremonies {
             policy_hash: policy.hash(),
             ..self.local.clone()
         };
-        let machine = Member::new(local).with_patience(self.around.live.now().ceremony.patience_s);
+        let machine = Member::new(local)
+            .with_patience(live.ceremony.patience_s)
+            .with_known(live.identities.clone());
         let mut seats = lock(&self.seats);
         let open = seats.values().filter(|seat| seat.is_open()).count();
         if open >= MAX_OPEN {
@@ -309,14 +312,12 @@ impl Ceremonies {
         }
         let (stage, waits) = (machine.stage(), waited_for(&machine));
         // Before anybody can see that the member has activated.
-        let made = advanced.key.as_deref().map_or(Ok(()), |key| {
-            let (id, made) = Made::of(key)?;
+        if let Some(certified) = advanced.certified {
+            let (id, made) = Made::now(certified);
             lock(&self.made).insert(id, Arc::new(made));
-            Ok::<_, CeremonyError>(())
-        });
+        }
         *place = Some(machine);
         drop(place);
-        made?;
         if let Some(fault) = advanced.notice {
             tracing::warn!(ceremony = %hex::encode(id), code = fault.code(), "done nevertheless: {fault}");
         }

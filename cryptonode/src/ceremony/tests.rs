@@ -9,6 +9,7 @@
 
 mod cluster;
 mod forgetful;
+mod versions;
 
 use dkg::{Leader, Message};
 

@@ -7,7 +7,7 @@
 //!   the leader goes on with that attempt, or stands aside if that leaves its own node out. What fewer say may be made up, so that
 //!   it is not believed; but members may really be in an attempt that its leader could tell to few of them. Since they never go back, the
 //!   leader begins the next number for all, at most two numbers further, and as often for a member as it can have been misled.
-//! - a refusal as `false-sums`: another leader has lied to the member, and it has confirmed what comes to nothing. The next number follows too.
+//! - a refusal as `false-sums` or `false-deals`: another leader has lied to the member, and it has confirmed what comes to nothing. The next number follows too.
 //! - `certificate`: the key exists. The leader brings it to all.
 //! - `notice`: two things that one member signed, one of which this leader could not know.
 //! - a refusal as `not-the-leader`: the member still hears of another leader. It is asked again; the two find each other through
@@ -148,7 +148,10 @@ impl Leader {
             // Another leader has told it something false about this attempt, or the qualified deals do not add up: neither is its fault.
             // One about an earlier attempt comes late: the number has been raised already.
             Message::Refused { code, attempt, .. }
-                if code == "false-sums" || code == "share-mismatch" =>
+                if matches!(
+                    code.as_str(),
+                    "false-sums" | "false-deals" | "share-mismatch"
+                ) =>
             {
                 let member = self.proposal.index_of(from)?;
                 let own = self.phase.attempt().filter(|_| self.phase.is_going_on())?;

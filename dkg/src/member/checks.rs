@@ -13,7 +13,7 @@
 use rand_core::CryptoRng;
 use serde_bytes::ByteBuf;
 
-use super::stage::{Dealing, Running, Stage, Verified};
+use super::stage::{Dealing, Running, Seen, Stage, Verified};
 use super::{LocalNode, MemberOutput};
 use crate::acknowledge::{Acknowledgement, Complaints};
 use crate::attempt::Attempt;
@@ -42,7 +42,7 @@ impl Running {
         if shown_others.is_none()
             && let Some(seen) = self.stage.seen()
         {
-            seen.check_repeated(attempt, headers)?;
+            self.check_repeated(&seen, attempt, headers)?;
             if let Some(verified) = self.stage.verified()
                 && *verified.sums != *sums
             {
@@ -93,7 +93,7 @@ impl Running {
         if shown_others.is_none()
             && let Some(seen) = self.stage.seen()
         {
-            seen.check_repeated(attempt, headers.clone())?;
+            self.check_repeated(&seen, attempt, headers.clone())?;
         }
         let (dealing, told) = match (&self.stage, shown_others) {
             (Stage::Dealt(dealing), _) | (_, Some(dealing)) => (dealing, None),
@@ -143,6 +143,25 @@ impl Running {
         };
         let made_up = !verified.whole_deals && seen.were_made_up(attempt, headers);
         made_up.then_some(&verified.dealing)
+    }
+
+    /// Whether a set of deals is the one that was answered. Who has confirmed made-up deals stands by it: the attempt comes to nothing, through no
+    /// fault of its own.
+    fn check_repeated<'a>(
+        &self,
+        seen: &Seen<'_>,
+        attempt: &Attempt,
+        headers: impl ExactSizeIterator<Item = &'a DealHeader> + Clone,
+    ) -> Result<(), Fault> {
+        match seen.check_repeated(attempt, headers.clone()) {
+            Err(Fault::RelayAltered { .. })
+                if matches!(self.stage, Stage::Confirmed { .. })
+                    && seen.hold_made_up(attempt, headers) =>
+            {
+                Err(Fault::FalseDeals)
+            }
+            other => other,
+        }
     }
 
     /// Two leaders, or one that lies, have told different sums of the same deals. The whole deals tell, once, which are false. Who has

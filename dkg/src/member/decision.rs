@@ -22,7 +22,7 @@ impl Member {
         holding: Option<&Holding<'_>>,
         now: u64,
     ) -> Result<MemberOutput, Fault> {
-        let proposal = signed.verify()?;
+        let proposal = signed.verify_knowing(&self.known)?;
         let Some(index) = proposal.index_of(&self.node.identity.verifying_key().to_bytes()) else {
             return Err(Fault::NotListed);
         };

@@ -5,7 +5,7 @@ use serde_bytes::ByteBuf;
 
 use super::stage::{Running, Stage, Verified};
 use super::{LocalNode, MemberOutput};
-use crate::acknowledge::{Acknowledgement, check_acknowledgements};
+use crate::acknowledge::{Acknowledgement, acknowledged_set};
 use crate::attempt::Attempt;
 use crate::base::{ConfirmedAttempt, Holding, RetiredKey};
 use crate::certificate::CertifiedKey;
@@ -96,12 +96,7 @@ impl Running {
         if !attempt.roster.is_leaving(seat) {
             return Err(self.out_of_step("hand-over"));
         }
-        let set = check_acknowledgements(
-            &attempt.roster,
-            &attempt.params,
-            None,
-            &asked.acknowledgements,
-        )?;
+        let set = acknowledged_set(&attempt.roster, &attempt.params, &asked.acknowledgements)?;
         if let Some(verified) = self.stage.verified() {
             if verified.set != set {
                 return Err(Fault::OtherResult);
@@ -147,12 +142,7 @@ impl Running {
     }
 
     /// What becomes of the base, if this member is one of it.
-    pub(super) fn retired(
-        &self,
-        key: &CertifiedKey,
-        attempt: &Attempt,
-        certificate: &[u8],
-    ) -> Option<RetiredKey> {
+    pub(super) fn retired(&self, key: &CertifiedKey, attempt: &Attempt) -> Option<RetiredKey> {
         let base = self.proposal.base()?;
         let own = self.own_index(attempt).ok()?;
         attempt
@@ -163,7 +153,7 @@ impl Running {
         Some(RetiredKey {
             base: base.name(),
             successor: key.name(),
-            certificate: certificate.to_vec(),
+            policy_hash: *key.policy_hash(),
         })
     }
 }

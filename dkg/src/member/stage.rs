@@ -290,6 +290,7 @@ impl Seen<'_> {
         if got != expected {
             return Err(Fault::DealCount { expected, got });
         }
+        let mut altered = None;
         for (known, other) in self.0.iter().zip(headers) {
             if known.index != other.index {
                 return Err(Fault::DealCount { expected, got });
@@ -307,12 +308,23 @@ impl Seen<'_> {
                     evidence,
                 });
             }
-            return Err(Fault::RelayAltered {
+            // What convicts somebody comes first.
+            altered.get_or_insert(Fault::RelayAltered {
                 author: seat,
                 what: "deal",
             });
         }
-        Ok(())
+        altered.map_or(Ok(()), Err)
+    }
+
+    /// Whether one at least of those that were answered was made up.
+    pub(super) fn hold_made_up<'a>(
+        &self,
+        attempt: &Attempt,
+        headers: impl Iterator<Item = &'a DealHeader>,
+    ) -> bool {
+        let mut pairs = self.0.iter().zip(headers);
+        pairs.any(|(known, other)| was_made_up(attempt, known, other))
     }
 
     /// Whether those that were answered were made up: no dealer has signed them where they differ from what is shown now, which is signed.
@@ -326,18 +338,23 @@ impl Seen<'_> {
         }
         let mut differ = false;
         for (known, other) in self.0.iter().zip(headers) {
-            let (before, now) = (known.digest(&attempt.params), other.digest(&attempt.params));
-            if before == now {
+            if known.digest(&attempt.params) == other.digest(&attempt.params) {
                 continue;
             }
             differ = true;
-            let replaced = known.index == other.index
-                && other.is_signed(attempt, &now)
-                && !known.is_signed(attempt, &before);
-            if !replaced {
+            if !was_made_up(attempt, known, other) {
                 return false;
             }
         }
         differ
     }
+}
+
+/// Whether the dealer has not signed the first deal, and has signed another.
+fn was_made_up(attempt: &Attempt, known: &DealHeader, other: &DealHeader) -> bool {
+    let (before, now) = (known.digest(&attempt.params), other.digest(&attempt.params));
+    known.index == other.index
+        && before != now
+        && other.is_signed(attempt, &now)
+        && !known.is_signed(attempt, &before)
 }

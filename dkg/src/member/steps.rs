@@ -255,7 +255,7 @@ impl Running {
         check_acknowledgements(
             &attempt.roster,
             &attempt.params,
-            Some(own),
+            own,
             &asked.acknowledgements,
         )?;
         if self.stage.confirmation().is_some() {
@@ -359,7 +359,7 @@ impl Running {
         };
         let attempt = self.attempt_in(&pending.verified.dealing)?;
         self.check_certified(&key, &attempt, &pending)?;
-        let retired = self.retired(&key, &attempt, &certificate);
+        let retired = self.retired(&key, &attempt);
         let activated = match share {
             Some(share) => Some(self.activated(key, certificate.clone(), &attempt, share)?),
             None if self.is_leaving() => None,
@@ -442,6 +442,7 @@ impl Running {
             members: attempt.roster.members().to_vec(),
             policy_hash: *self.proposal.policy_hash(),
             name: key.name(),
+            certified: key,
             certificate,
         })
     }

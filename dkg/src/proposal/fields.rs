@@ -7,11 +7,10 @@ use reencrypt::Point;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Kind, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity, PROTOCOL_VERSION,
-    ProposalError,
+    Kind, KnownIdentities, MAX_ADDRESS, MAX_LIFETIME_S, MAX_MEMBERS, MAX_NAME, MemberIdentity,
+    PROTOCOL_VERSION, ProposalError,
 };
 use crate::base::BaseFields;
-use crate::signature;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +42,10 @@ pub(super) fn members_asked_for(threshold: u16) -> usize {
 
 impl Fields {
     /// Everything that can be checked without the base. Returns the members' identities, decoded.
-    pub(super) fn check(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
+    pub(super) fn check(
+        &self,
+        known: &KnownIdentities,
+    ) -> Result<Vec<VerifyingKey>, ProposalError> {
         if self.version != PROTOCOL_VERSION {
             return Err(ProposalError::Version {
                 ours: PROTOCOL_VERSION,
@@ -93,7 +95,7 @@ impl Fields {
             return Err(ProposalError::Kind);
         }
         check_text("software", &self.software, MAX_NAME)?;
-        self.check_members()
+        self.check_members(known)
     }
 
     pub(super) fn is_member(&self, identity: &[u8; 32]) -> bool {
@@ -102,7 +104,7 @@ impl Fields {
             .is_ok()
     }
 
-    fn check_members(&self) -> Result<Vec<VerifyingKey>, ProposalError> {
+    fn check_members(&self, known: &KnownIdentities) -> Result<Vec<VerifyingKey>, ProposalError> {
         let mut recovery_keys = BTreeSet::new();
         let mut names = BTreeSet::new();
         let mut identities = Vec::with_capacity(self.members.len());
@@ -131,8 +133,8 @@ impl Fields {
             if !names.insert(&member.name) {
                 return Err(duplicate("name"));
             }
-            identities
-                .push(signature::identity_key(&member.identity).ok_or_else(|| key("identity"))?);
+            let identity = known.key(&member.identity);
+            identities.push(identity.ok_or_else(|| key("identity"))?);
             previous = Some(member);
         }
         Ok(identities)

@@ -35,6 +35,36 @@ fn rogue_constant(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
     dealer.finish(&cluster.nodes[CHEAT].local.identity)
 }
 
+/// Deals whose commitments are too few, too many, or not all of them points that count.
+fn with_commitments(
+    cluster: &Cluster,
+    acceptances: &[Acceptance],
+    change: impl FnOnce(&mut Vec<[u8; 32]>),
+) -> dkg::Deal {
+    let secret = encryption_secret(cluster.nodes[CHEAT].state());
+    let mut dealer = Dealer::new(&cluster.proposal, acceptances, index(CHEAT), secret, 1);
+    change(&mut dealer.commitments);
+    dealer.finish(&cluster.nodes[CHEAT].local.identity)
+}
+
+fn one_commitment_too_few(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
+    with_commitments(cluster, acceptances, |commitments| {
+        commitments.pop();
+    })
+}
+
+fn many_commitments_too_many(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
+    with_commitments(cluster, acceptances, |commitments| {
+        let again = commitments[1];
+        // The constant term is not counted here.
+        commitments.resize(dkg::MAX_MEMBERS + 1, again);
+    })
+}
+
+fn identity_commitment(cluster: &Cluster, acceptances: &[Acceptance]) -> dkg::Deal {
+    with_commitments(cluster, acceptances, |commitments| commitments[2] = [0; 32])
+}
+
 pub type Cheat = fn(&Cluster, &[Acceptance]) -> dkg::Deal;
 
 /// The cheat deals falsely in the first attempt; `ready` sees every `begin`.
@@ -72,9 +102,16 @@ pub fn cheat_once(cluster: &mut Cluster, cheat: Cheat, mut begun: impl FnMut(&mu
 
 #[test]
 fn a_cheat_is_left_out_with_evidence_that_every_member_has_checked() {
-    let cases: [(Cheat, &str, &str); 2] = [
+    let cases: [(Cheat, &str, &str); 5] = [
         (wrong_share, "complaint", "deal-share"),
         (rogue_constant, "void-deal", "deal-proof"),
+        (one_commitment_too_few, "void-deal", "deal-commitment-count"),
+        (
+            many_commitments_too_many,
+            "void-deal",
+            "deal-commitment-count",
+        ),
+        (identity_commitment, "void-deal", "deal-commitment"),
     ];
     for (cheat, grounds, code) in cases {
         let mut cluster = Cluster::with_absent(3, 5, 1, 300);

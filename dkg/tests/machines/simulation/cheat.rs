@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use curve25519_dalek::Scalar;
-use dkg::{Acceptance, Accused, Deal, Exclusion, Fault, Grounds, Leader, Message};
+use dkg::{Acceptance, Accused, Acknowledgement, Deal, Exclusion, Fault, Grounds, Leader, Message};
 use reencrypt::{Point, SecretScalar};
 use serde_bytes::ByteBuf;
 use testkit::misbehaviour::Misbehaviour;
@@ -357,6 +357,42 @@ impl World {
             (Misbehaviour::CallingBack, _) if to != own => {}
             _ => self.send(own, to, message),
         }
+    }
+
+    /// Whoever acknowledges to a leader that lies is to confirm at once, under acknowledgements of the others that it makes up.
+    pub(super) fn hurry(&mut self, own: usize, to: usize, answer: &Message) {
+        let Message::Acknowledged {
+            attempt,
+            ceremony,
+            acknowledgement,
+        } = answer
+        else {
+            return;
+        };
+        if self.cheat(own).how != Misbehaviour::FalseSums || to == own || !self.chance(500) {
+            return;
+        }
+        let members = self.proposal.members().len();
+        let left_out = self.players[own].node.member.exclusions().iter();
+        let absent = left_out.filter(|out| usize::from(out.member) <= members);
+        let indices = (1u16..).take(members - absent.count());
+        let acknowledgements = indices.map(|index| {
+            let made_up = Acknowledgement {
+                set: acknowledgement.set,
+                index,
+                signature: [0; 64],
+            };
+            match index == acknowledgement.index {
+                true => acknowledgement.clone(),
+                false => made_up,
+            }
+        });
+        let message = Message::Acknowledgements {
+            attempt: *attempt,
+            ceremony: *ceremony,
+            acknowledgements: acknowledgements.collect(),
+        };
+        self.send(own, to, message);
     }
 
     /// Whether it keeps this certificate to itself: the first that it has.

@@ -303,6 +303,9 @@ impl World {
                     Some(leader) => leader.handle_reply(&identity, &message, now),
                     None => return,
                 };
+                if !self.is_honest(to) {
+                    self.hurry(to, from, &message);
+                }
                 self.carry_out(to, effects);
                 self.drive(to);
             }
