@@ -349,6 +349,7 @@ async fn live(
         reason: error.to_string(),
     })?;
     let live = Arc::new(LiveConfig::new(config.clone()));
+    let (shown, was_shown) = watch::channel(false);
     let ceremonies = Ceremonies::open(Surroundings {
         folder: folder.path().to_owned(),
         own: public.member(&config),
@@ -359,6 +360,7 @@ async fn live(
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
         restored: store.is_restored()?,
+        shown: was_shown,
     })?;
     let witnesses = Witnesses::open(witness::Surroundings {
         name: config.name.clone(),
@@ -368,6 +370,7 @@ async fn live(
         keyring: Arc::clone(&keyring),
         audit: Arc::clone(&audit),
         restored: store.is_restored()?,
+        shown,
     })?;
     let own_tls = TlsIdentity::from_signing_key(&identity.signing).map_err(BindError::from)?;
     let probe = Probe::new(

@@ -10,7 +10,8 @@
 //!   written before anybody hears of it, so that no store from before it is ever asked to confirm again.
 //!
 //! What is not seen: a copy that was taken since the last start, put back after a crash, with nothing confirmed, suspended or reshared in between; and
-//! a folder of which all is older. That, the other members see (`witness`), if the log has grown since.
+//! a folder of which all is older. That, the other members see (`witness`), if the log has grown since: by a share, a word of the operator, or the
+//! confirmation of a reshare, and before the node says anything in a ceremony.
 
 use std::path::{Path, PathBuf};
 

@@ -251,6 +251,22 @@ fn a_key_is_opened_with_and_without_verifying_and_by_the_certificate_alone() {
         "--cluster cluster.json --ephemeral-secret a.secret --out five",
     );
     assert!(refused(&mut { other }, 1).contains("a.secret"));
+    // Nor do its shares, and no node is blamed for that.
+    let mixed = "open --cluster cluster.json --wrapped-key b.wrapped --ephemeral-secret b.secret --shares a.shares --out five";
+    let sentence = refused(&mut request(&site, mixed), 1);
+    assert!(
+        sentence.contains("a.shares") && sentence.contains("of another read"),
+        "{sentence}"
+    );
+    let shares = std::fs::read_to_string(site.path("a.shares")).unwrap();
+    let newer = shares.replacen("\"version\": 1", "\"version\": 2", 1);
+    assert_ne!(newer, shares);
+    std::fs::write(site.path("newer.shares"), newer).unwrap();
+    let newer = open
+        .replace("a.shares", "newer.shares")
+        .replace("four", "five");
+    let sentence = refused(&mut request(&site, &newer), 1);
+    assert!(sentence.contains("its version is 2, not 1"), "{sentence}");
 }
 
 #[test]

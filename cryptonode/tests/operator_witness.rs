@@ -1,5 +1,5 @@
-//! Members as witnesses of one another's audit logs, on real processes over QUIC: what a node that rewrote its history, or was restored
-//! from an older copy of its disk, looks like to the others, to itself and to an auditor.
+//! Members as witnesses of one another's audit logs, on real processes over QUIC: what a node that rewrote its history, or whose folder is an older
+//! copy, looks like to the others, to itself and to an auditor.
 #![cfg(feature = "node")]
 #![allow(
     clippy::unwrap_used,
@@ -447,4 +447,56 @@ fn a_node_restored_from_an_older_backup_is_told_by_its_witnesses_and_gives_no_sh
     cosigned(&site, "n1", 7, 1);
     let view = json(&mut site.on("n2", &["audit", "witness"]));
     assert_eq!(watched(&view, "n1").unwrap()["refused"], Value::Null);
+}
+
+/// No share was given and nothing was suspended: what tells the copy from the node is what the node has confirmed since.
+#[test]
+fn a_folder_from_before_a_reshare_is_told_by_its_witnesses_and_takes_part_in_nothing() {
+    let site = Site::new();
+    let names = ["n1", "n2", "n3"];
+    site.cluster(&names);
+    names.iter().for_each(|name| site.hurry(name, 2));
+    let [n1, _n2, _n3] = names.map(|name| site.run(name));
+    let key = site.make_key("n1", 2);
+    for name in names {
+        site.until(name, &["key", "show"], |shown| {
+            shown["key_certificate"].is_string()
+        });
+    }
+    assert_eq!(n1.terminate(), 0);
+    copy_folder(&site.path("n1"), &site.path("backup"));
+    let n1 = site.run("n1");
+
+    let reshare = ["ceremony", "propose", "--reshare", &key, "--wait"];
+    let done = json(&mut site.on("n1", &reshare));
+    assert_eq!(done["outcome"], "activated", "{done}");
+    // Nobody waits for the minute of `every_s`.
+    for name in names {
+        let view = cosigned(&site, name, 1, 2);
+        assert_eq!(view["own"]["records"], 1, "{view}");
+        let shown = json(&mut site.on(name, &["audit", "show"]));
+        let record = &shown["records"][0]["record"];
+        assert_eq!(record["action"], "confirm-reshare", "{shown}");
+        assert_eq!(record["subject"], key.as_str(), "{shown}");
+    }
+
+    n1.kill();
+    std::fs::remove_dir_all(site.path("n1")).unwrap();
+    copy_folder(&site.path("backup"), &site.path("n1"));
+    let n1 = site.run("n1");
+    // The first thing that it hears, before it takes part in anything.
+    let told = refused(&mut site.on("n1", &reshare), 1);
+    assert!(told.contains("the folder was set back"), "{told}");
+    let log = caught(&site, "n2", "n1", "set-back");
+    assert_eq!(log["records"], 1);
+    let status = site.until("n1", &["status"], |status| status["ready"] == false);
+    let reason = status["not_ready"].to_string();
+    assert!(
+        reason.contains("head of 1 records, and the log has 0"),
+        "{reason}"
+    );
+    n1.kill();
+    let mut again = site.on("n1", &["run"]);
+    again.arg("--passphrase-file").arg(site.path("pass"));
+    assert!(refused(&mut again, 7).contains("was set back"));
 }

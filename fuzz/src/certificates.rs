@@ -26,8 +26,8 @@ pub(crate) struct Authority {
     pub(crate) issuer: Issuer,
     pub(crate) key: SigningKey,
     policy: Policy,
-    spki: Vec<u8>,
-    approval: Vec<u8>,
+    pub(crate) spki: Vec<u8>,
+    pub(crate) approval: Vec<u8>,
 }
 
 pub(crate) static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {

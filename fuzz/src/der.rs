@@ -121,16 +121,26 @@ impl Element {
     }
 }
 
-/// A signed value (a sequence of what is signed, the algorithm, and the signature) with some of its fields changed, three bytes a
-/// change, and signed again by the same key.
+/// A signed value with some of its fields changed, three bytes a change, and signed again by the same key.
 pub(crate) fn changed_and_signed_again(signed: &[u8], changes: &[u8], key: &SigningKey) -> Vec<u8> {
+    signed_again(signed, key, |part| {
+        for change in changes.as_chunks::<3>().0.iter().take(8) {
+            part.change(change[0], change[1], change[2]);
+        }
+    })
+}
+
+/// A signed value (a sequence of what is signed, the algorithm, and the signature) of which that is changed which is signed, and signed again.
+pub(crate) fn signed_again(
+    signed: &[u8],
+    key: &SigningKey,
+    change: impl FnOnce(&mut Element),
+) -> Vec<u8> {
     let mut value = Element::read(signed).unwrap();
     let Content::Elements(parts) = &mut value.content else {
         unreachable!("what is signed is in a sequence")
     };
-    for change in changes.as_chunks::<3>().0.iter().take(8) {
-        parts[0].change(change[0], change[1], change[2]);
-    }
+    change(&mut parts[0]);
     let mut to_be_signed = Vec::new();
     parts[0].write(&mut to_be_signed);
     let mut signature = vec![0];

@@ -24,6 +24,7 @@
 
 mod ceremonies;
 mod certificates;
+mod chains;
 #[path = "../../dkg/tests/machines/cluster.rs"]
 #[allow(
     dead_code,
@@ -36,12 +37,15 @@ mod der;
 mod edits;
 mod files;
 mod folders;
+mod handed;
 mod headers;
 mod keys;
 mod logs;
 mod moments;
 mod node;
 mod platform;
+mod proofs;
+mod race;
 mod record;
 mod reshares;
 mod rest;
@@ -91,6 +95,10 @@ pub fn targets() -> Vec<Target> {
         rest::targets(),
         record::targets(),
         revocations::targets(),
+        chains::targets(),
+        proofs::targets(),
+        handed::targets(),
+        race::targets(),
     ]
     .into_iter()
     .flatten()

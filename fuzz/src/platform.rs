@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use certs::note::NoteKey;
-use coordinator::api::{PreparedView, ReceiptView};
+use coordinator::api::{ConsistencyView, PreparedView, ReceiptView, SharesView};
 use coordinator::envelope::{
     BLOCK_SIZE, BodyKey, BodyReader, BodySealer, DocumentKey, SealedBody, encrypted_length,
 };
@@ -431,7 +431,9 @@ fn rest_answer(bytes: &[u8]) -> Verdict {
     }
     let receipt = serde_json::from_slice::<ReceiptView>(bytes).is_ok();
     let report = serde_json::from_slice::<ReadReport>(bytes).is_ok();
-    if prepared.is_ok() || receipt || report {
+    let consistency = serde_json::from_slice::<ConsistencyView>(bytes).is_ok();
+    let shares = serde_json::from_slice::<SharesView>(bytes).is_ok();
+    if prepared.is_ok() || receipt || report || consistency || shares {
         Ok(())
     } else {
         refused("json")

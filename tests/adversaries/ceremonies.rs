@@ -4,12 +4,15 @@
 //! cheating dealer could take part with N_i = c·N_k, made of an honest member k's, and deal wrong shares, the honest members' own
 //! complaints would open what k dealt to them. The proof of knowledge of n_i is what stops it: a deal without it is
 //! void, and nobody complains about it.
+//!
+//! Afterwards a member that signs the key's certificate is asked twice with the same nonces.
 
 use std::collections::BTreeMap;
 
 use curve25519_dalek::ristretto::CompressedRistretto;
 use curve25519_dalek::{RistrettoPoint, Scalar};
-use dkg::{Acceptance, Deal, Fault, Message};
+use dkg::{Acceptance, Deal, Fault, Message, NonceCommitments, SigningError};
+use reencrypt::SecretScalar;
 
 use crate::dealer::{Dealer, acceptance, excerpt, relay, sums};
 use crate::impostor::{Impostor, Outcome, Step};
@@ -223,5 +226,106 @@ async fn a_dealer_that_tells_each_member_another_story_gets_no_key() {
     }
     for index in impostor.others() {
         assert!(impostor.keys_of(index).await.is_empty(), "member {index}");
+    }
+}
+
+/// What a signer's nonces have answered once, no second question gets: two answers with them would be the signer's share.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_nodes_nonces_are_for_one_question_about_its_own_result() {
+    let mut impostor = Impostor::among_three("ceremony-nonces").await;
+    for _ in 0..5 {
+        let mut certificate = None;
+        let outcome = impostor.lead(|_, step| {
+            if let Step::Question(
+                _,
+                Message::Certificate {
+                    certificate: it, ..
+                },
+            ) = step
+            {
+                certificate.get_or_insert_with(|| it.to_vec());
+            }
+        });
+        let outcome = outcome.await;
+        assert!(matches!(outcome, Outcome::Completed(_)), "{outcome:?}");
+        if signs_once(&mut impostor, &certificate.unwrap()).await {
+            return;
+        }
+        // The others were faster, and have signed by themselves.
+        impostor.proposes_anew(0);
+    }
+    panic!("the key's certificate was always signed already");
+}
+
+fn refused_as(answer: Message, fault: &Fault) -> bool {
+    match answer {
+        Message::Refused { code, .. } => {
+            assert_eq!(code, fault.code());
+            true
+        }
+        // It needs no share of a signature any more, and gives none.
+        Message::KeyCertificate { .. } => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Whether a member was asked to sign, and asked again; it is not if the key's certificate is there.
+async fn signs_once(impostor: &mut Impostor, certificate: &[u8]) -> bool {
+    let members = impostor.proposal.members();
+    let members: Vec<[u8; 32]> = members.iter().map(|member| member.identity).collect();
+    let result = dkg::verify_certificate(certificate, &members)
+        .unwrap()
+        .result_hash();
+    let (ceremony, session) = (impostor.proposal.id(), rand::random());
+    let (own, signer) = (impostor.index(), impostor.others()[0]);
+    let commit = Message::Commit {
+        result,
+        session,
+        ceremony,
+    };
+    let committed = match impostor.ask(signer, &commit).await {
+        Message::Committed { commitments, .. } => commitments,
+        Message::KeyCertificate { .. } => return false,
+        other => panic!("{other:?}"),
+    };
+    let point = || {
+        let secret = SecretScalar::random(&mut rand::rng());
+        *secret.public().as_bytes()
+    };
+    let sign = |result: [u8; 64]| {
+        // Others of the impostor's each time: the challenge is another one.
+        let mine = NonceCommitments {
+            index: own,
+            hiding: point(),
+            binding: point(),
+        };
+        let mut commitments = vec![committed.clone(), mine];
+        commitments.sort_by_key(|one| one.index);
+        Message::Sign {
+            result,
+            session,
+            ceremony,
+            commitments,
+        }
+    };
+    let other = impostor.ask(signer, &sign([7; 64])).await;
+    assert!(refused_as(other, &Fault::OtherCeremony));
+    match impostor.ask(signer, &sign(result)).await {
+        Message::Signed { .. } => {}
+        Message::KeyCertificate { .. } => return false,
+        other => panic!("{other:?}"),
+    }
+    let no_session = Fault::Signing(SigningError::NoSession);
+    if !refused_as(impostor.ask(signer, &sign(result)).await, &no_session) {
+        return false;
+    }
+    // A session of the same name has nonces of its own.
+    match impostor.ask(signer, &commit).await {
+        Message::Committed { commitments, .. } => {
+            assert_ne!(commitments, committed);
+            true
+        }
+        Message::KeyCertificate { .. } => false,
+        other => panic!("{other:?}"),
     }
 }

@@ -24,6 +24,9 @@ mod conspiracies;
 #[path = "../../dkg/tests/machines/dealer.rs"]
 #[allow(dead_code, unreachable_pub, reason = "a part of it is used")]
 mod dealer;
+#[path = "../../fuzz/src/der.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod der;
 mod documents;
 #[path = "../simulation/false_complaint.rs"]
 #[allow(unreachable_pub, reason = "the simulation's file")]
@@ -32,6 +35,7 @@ mod forging;
 mod impostor;
 mod leaders;
 mod members;
+mod profile;
 mod reconciliation;
 mod requests;
 mod shares;

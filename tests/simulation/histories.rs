@@ -74,7 +74,7 @@ fn the_invariants_hold_in_every_history() {
     let first = number("SIMULATE_FROM").unwrap_or(0);
     let seeds = number("SIMULATE_SEEDS").unwrap_or(USUAL);
     let next = AtomicU64::new(first);
-    let [released, opened, made, torn, lies] = [const { AtomicU64::new(0) }; 5];
+    let [released, opened, made, torn, lies, checkpoints] = [const { AtomicU64::new(0) }; 6];
     let failed: Mutex<Option<String>> = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -93,6 +93,7 @@ fn the_invariants_hold_in_every_history() {
                     made.fetch_add(outcome.made as u64, Ordering::Relaxed);
                     torn.fetch_add(outcome.torn, Ordering::Relaxed);
                     lies.fetch_add(outcome.lies, Ordering::Relaxed);
+                    checkpoints.fetch_add(outcome.torn_checkpoints, Ordering::Relaxed);
                     if let Some(found) = outcome.violation {
                         let told = tell(&whole, &plan, found.invariant);
                         failed.lock().unwrap().get_or_insert(told);
@@ -104,14 +105,17 @@ fn the_invariants_hold_in_every_history() {
     if let Some(told) = failed.into_inner().unwrap() {
         panic!("{told}");
     }
-    let [released, opened, made, torn, lies] =
-        [released, opened, made, torn, lies].map(AtomicU64::into_inner);
+    let [released, opened, made, torn, lies, checkpoints] =
+        [released, opened, made, torn, lies, checkpoints].map(AtomicU64::into_inner);
     let told = format!(
-        "{seeds} histories: {released} shares given, {opened} documents opened, {made} results of ceremonies, {lies} lies in them, {torn} times the power failed in a write"
+        "{seeds} histories: {released} shares given, {opened} documents opened, {made} results of ceremonies, {lies} lies in them, {torn} times the power failed in a write, {checkpoints} times in a record's checkpoint"
     );
     println!("{told}");
     assert!(
-        opened >= seeds / 2 && made >= seeds / 8 && lies >= seeds / 20,
+        opened >= seeds / 2
+            && made >= seeds / 8
+            && lies >= seeds / 20
+            && checkpoints >= seeds / 200,
         "too little has happened: {told}"
     );
 }

@@ -305,6 +305,17 @@ impl Monitor {
                 format!("peer {at} has lost block {height}, which it reported to be durable"),
             );
         }
+        for (id, of) in self.acknowledged.iter().filter(|(_, of)| *of <= height) {
+            if !peer.has(*of, id) {
+                return violated(
+                    SURVIVES,
+                    format!(
+                        "peer {at} has lost transaction {} of block {of}, which was acknowledged",
+                        hex::encode(id)
+                    ),
+                );
+            }
+        }
         Ok(())
     }
 
@@ -492,11 +503,14 @@ impl World {
             let node = &self.nodes[at];
             self.monitor.node_booted(node, at, booted)?;
         }
+        for at in 0..self.peers.len() {
+            if self.peers[at].peer.is_none() {
+                self.boot_peer(at)?;
+            }
+        }
         for (id, height) in &self.monitor.acknowledged {
-            let having = self.peers.iter().filter(|peer| {
-                peer.peer.is_some() && (peer.at().0 >= *height) || peer.reported.0 >= *height
-            });
-            if having.count() < quorum(self.peers.len()) || !self.finality(id) {
+            let having = self.peers.iter().filter(|peer| peer.has(*height, id));
+            if having.count() < quorum(self.peers.len()) {
                 return violated(
                     SURVIVES,
                     format!(

@@ -1,7 +1,8 @@
 //! The record: the product's own peers on their own files, and an orderer that asks them over the network.
 //!
 //! A peer's file is SQLite's, on the machine's disk; a crash in the middle of a write leaves of the write-ahead log's last bytes, which
-//! were not synced yet, any part. The orderer is trusted with nothing (`record::engine`): it proposes until a quorum has made the
+//! were not synced yet, any part; one in the middle of a checkpoint the whole log, and of the pages that were on their way from it into the file any
+//! sectors. The orderer is trusted with nothing (`record::engine`): it proposes until a quorum has made the
 //! same block durable, tells the authors, and brings those up that lag behind.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -33,6 +34,8 @@ pub struct PeerHost {
     pub forgets: bool,
     /// Its files when it first started, for that.
     first: Option<[Option<Vec<u8>>; 2]>,
+    /// How often it crashed in the middle of a checkpoint that had changed the file.
+    pub torn_checkpoints: u64,
 }
 
 /// What is asked of a peer.
@@ -81,6 +84,7 @@ impl PeerHost {
             reported: (0, [0; 32]),
             forgets: false,
             first: None,
+            torn_checkpoints: 0,
         }
     }
 
@@ -105,6 +109,13 @@ impl PeerHost {
             let (height, hash, _) = peer.tip();
             (height, hash)
         })
+    }
+
+    /// Whether this transaction is in its own block of this height.
+    pub fn has(&self, height: u64, id: &TransactionId) -> bool {
+        let peer = self.peer.as_ref();
+        let block = peer.and_then(|peer| peer.replica().block(height).ok().flatten());
+        block.is_some_and(|block| block.transactions.iter().any(|one| one.id() == *id))
     }
 
     /// The process is gone; what it wrote is there.
@@ -151,11 +162,15 @@ impl PeerHost {
             self.leave(&after);
             return None;
         }
-        let left = if matches!(tear, Tear::Lost) {
-            before
-        } else {
-            let [file, log] = after;
-            [file, log.map(|log| torn(before[1].as_deref(), log, seed))]
+        let [file, log] = after;
+        let left = match (tear, seed % 2) {
+            (Tear::Lost, _) => before,
+            (_, 0) => [file, log.map(|log| torn(before[1].as_deref(), log, seed))],
+            _ => {
+                let torn = torn_checkpoint(file.as_deref(), log.as_deref(), seed);
+                self.torn_checkpoints += u64::from(torn != file);
+                [torn, log]
+            }
         };
         self.leave(&left);
         // The note of approvals is written when the log is synced, so it has not come to it.
@@ -232,6 +247,34 @@ fn torn(before: Option<&[u8]>, after: Vec<u8>, seed: u64) -> Vec<u8> {
         }
     }
     left
+}
+
+/// The file in the middle of a checkpoint of this log: some sectors of the pages that the log has are in it already.
+fn torn_checkpoint(file: Option<&[u8]>, log: Option<&[u8]>, seed: u64) -> Option<Vec<u8>> {
+    let file = file?;
+    let Some(log) = log else {
+        return Some(file.to_vec());
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("copy.sqlite");
+    let [copy, copied_log, _] = siblings(&path);
+    std::fs::write(copy, file).unwrap();
+    std::fs::write(copied_log, log).unwrap();
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
+    database.query_row(checkpoint, [], |_| Ok(())).unwrap();
+    let done = std::fs::read(&path).unwrap();
+    let rng = &mut StdRng::seed_from_u64(seed);
+    let share = rng.random_range(0.0..1.0);
+    let mut left = file.to_vec();
+    for (at, sector) in done.chunks(SECTOR).enumerate() {
+        let (from, to) = (at * SECTOR, at * SECTOR + sector.len());
+        if left.get(from..to) != Some(sector) && rng.random_bool(share) {
+            left.resize(left.len().max(to), 0);
+            left[from..to].copy_from_slice(sector);
+        }
+    }
+    Some(left)
 }
 
 /// What puts transactions in order.

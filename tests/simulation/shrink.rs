@@ -32,6 +32,8 @@ pub struct Outcome {
     pub torn: u64,
     /// Lies of members and leaders of ceremonies.
     pub lies: u64,
+    /// Times that a peer crashed in the middle of a checkpoint.
+    pub torn_checkpoints: u64,
     /// Results that nodes hold shares of in the end, made in this history.
     pub made: usize,
 }
@@ -144,6 +146,7 @@ pub fn play(history: &History, plan: &Plan, plant: Option<Plant>, told: bool) ->
         opened: world.monitor.opened,
         torn: world.monitor.torn,
         lies: world.monitor.lies,
+        torn_checkpoints: world.peers.iter().map(|peer| peer.torn_checkpoints).sum(),
         made: made.len(),
     }
 }

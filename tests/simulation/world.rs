@@ -11,7 +11,7 @@ mod messages;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use coordinator::record::{SignedTransaction, TransactionId, quorum};
+use coordinator::record::{SignedTransaction, quorum};
 use cryptonode::wire::v1::{Answer, ByteBuf, MAX_SHARE_ANSWER, Request};
 use dkg::Proposal;
 use rand::SeedableRng;

@@ -1,11 +1,14 @@
-//! The decoders of what other members send, for those who feed them hostile bytes. No part of what this crate promises.
+//! The decoders of what other members send, and of what lies in a member's folder, for those who feed them hostile bytes. No part of what this crate
+//! promises.
+
+use std::{fs, io, path::Path};
 
 use bytes::Bytes;
 use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_consensus::types::Height;
 use commonware_cryptography::{Hasher as _, Sha256};
 
-use crate::{batch::Batch, gossip};
+use crate::{batch::Batch, gossip, votes::Votes};
 
 /// A batch's encoding; its parent is named by a digest of `parent`.
 #[must_use]
@@ -33,4 +36,14 @@ pub fn decode_batch(bytes: &[u8]) -> Result<Vec<u8>, String> {
 #[must_use]
 pub fn gossip(bytes: &[u8]) -> Vec<Bytes> {
     gossip::items(Bytes::copy_from_slice(bytes))
+}
+
+/// From which height on a member knows its votes whose file in this folder has these bytes.
+///
+/// # Errors
+/// If the file cannot be written, or says nothing.
+pub fn votes_kept_from(folder: &Path, bytes: &[u8]) -> io::Result<Option<u64>> {
+    fs::write(folder.join(crate::votes::KEPT), bytes)?;
+    let votes = Votes::open(folder, &folder.join("never-voted"))?;
+    Ok(votes.kept_from())
 }

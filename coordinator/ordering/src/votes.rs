@@ -27,7 +27,7 @@ use std::{
 /// By how much a member's clock may be behind the others'.
 pub(crate) const CLOCKS: Duration = Duration::from_secs(3);
 /// In the folder: from which height on the votes are there, in decimal.
-const KEPT: &str = "votes-kept-from";
+pub(crate) const KEPT: &str = "votes-kept-from";
 /// What journals of votes begin with, see `conductor`.
 const JOURNAL: &str = "votes";
 /// Members of which one may fail.

@@ -10,9 +10,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::page::Asked;
 use super::{Api, Problem, Tenant};
 use crate::platform::PlatformError;
-use crate::record::audit::{Subject, subjects_of};
+use crate::record::audit::{ProofFileError, ProvenHead, ProvenRow, Subject, subjects_of};
 use crate::record::head::SignedHead;
 use crate::record::{RecordError, RecordHandle, TransactionId};
+use certs::checkpoint::NoteKey;
+use certs::log_proof::{InclusionLines, LogProofError};
 
 /// Proof that a transaction is on the record: it holds without this platform, against the organisations' keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +49,42 @@ impl ProofView {
             checkpoint: proven.signed_head,
         })
     }
+
+    /// Reads one from a file.
+    ///
+    /// # Errors
+    /// [`ProofFileError::File`] if it is no such proof.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ProofFileError> {
+        serde_json::from_slice(bytes).map_err(|_| malformed("it is not what a platform answers"))
+    }
+
+    /// Verifies it with the organisations' public keys alone. Give the keys of all of them; who gives fewer trusts those.
+    ///
+    /// # Errors
+    /// [`ProofFileError`] for the first thing that does not hold.
+    pub fn verify(&self, keys: &[NoteKey]) -> Result<(ProvenHead, ProvenRow), ProofFileError> {
+        let head = ProvenHead::verify(&self.checkpoint, keys)?;
+        if head.head().checkpoint.size != self.size {
+            return Err(malformed(
+                "its path is of another tree than the signed head",
+            ));
+        }
+        let hash = |text: &String| {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(text, &mut hash).map(|()| hash)
+        };
+        let path = self.path.iter().map(hash).collect::<Result<_, _>>();
+        let row = head.row(&InclusionLines {
+            extra: Some(self.transaction.clone()),
+            index: self.position,
+            proof: path.map_err(|_| malformed("a hash of its path is none"))?,
+        })?;
+        Ok((head, row))
+    }
+}
+
+fn malformed(reason: &'static str) -> ProofFileError {
+    LogProofError::Malformed { reason }.into()
 }
 
 /// Transactions under a head.

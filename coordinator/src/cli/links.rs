@@ -10,9 +10,7 @@ use super::{Connect, Failure, Output, audit, block_on, exit};
 use crate::api::{EndView, LinkView, ProofView};
 use crate::client::ClientError;
 use crate::folder;
-use crate::record::audit::InclusionProof;
-use crate::record::head::SignedHead;
-use crate::record::{Identifier, Link, SignedTransaction, Transaction, VersionName, quorum};
+use crate::record::{Identifier, Link, Transaction, VersionName};
 
 const MAX_PROOF: u64 = 1024 * 1024;
 
@@ -212,32 +210,9 @@ fn verify(proof: &Path, keys: &Path, output: &Output) -> Result<(), Failure> {
     };
     let keys = audit::verifier_keys(keys)?;
     let bytes = folder::read_limited(proof, MAX_PROOF)?;
-    let view: ProofView = serde_json::from_slice(&bytes).map_err(|e| refused(e.to_string()))?;
-    let signed = SignedHead::parse(&view.checkpoint).map_err(|e| refused(e.to_string()))?;
-    let head = signed
-        .verify(&keys, quorum(keys.len()))
-        .map_err(|e| refused(e.to_string()))?;
-    if head.checkpoint.size != view.size {
-        return Err(refused(
-            "its path is of another tree than the signed head".to_owned(),
-        ));
-    }
-    let mut path = Vec::new();
-    for text in &view.path {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).map_err(|e| refused(e.to_string()))?;
-        path.push(hash);
-    }
-    let transaction =
-        SignedTransaction::from_bytes(&view.transaction).map_err(|e| refused(e.to_string()))?;
-    let inclusion = InclusionProof {
-        position: view.position,
-        size: view.size,
-        path,
-    };
-    inclusion
-        .verify(&transaction, &head.checkpoint.root)
-        .map_err(|e| refused(e.to_string()))?;
+    let view = ProofView::from_json(&bytes).map_err(|e| refused(e.to_string()))?;
+    let (_, row) = view.verify(&keys).map_err(|e| refused(e.to_string()))?;
+    let transaction = row.transaction();
     let Transaction::Link(link) = transaction.transaction() else {
         return Err(refused("it is of something else than a link".to_owned()));
     };

@@ -19,7 +19,7 @@ use super::ClientError;
 use super::check::{differs, same};
 use crate::api::{ProofView, StandingView};
 use crate::envelope::SealedBody;
-use crate::record::audit::{ProofFileError, ProvenHead};
+use crate::record::audit::ProvenHead;
 use crate::record::{
     Author, DocumentName, KeyWrapping, LedgerId, SignedTransaction, Transaction, UserName,
     VersionName, Write, label::wrapped_key_label,
@@ -64,11 +64,7 @@ impl ProvenVersion {
         document: &DocumentName,
         version: Option<u64>,
     ) -> Result<Self, ClientError> {
-        let head = ProvenHead::verify(&proof.checkpoint, keys).map_err(ClientError::NotProven)?;
-        let lines = lines(proof).ok_or(ClientError::NotProven(ProofFileError::Inclusion(
-            certs::merkle::ProofError::Root,
-        )))?;
-        let row = head.row(&lines).map_err(ClientError::NotProven)?;
+        let (head, row) = proof.verify(keys).map_err(ClientError::NotProven)?;
         let transaction = row.transaction();
         let Transaction::Write(write) = transaction.transaction() else {
             let found = transaction.transaction().kind();
@@ -187,16 +183,4 @@ impl ProvenVersion {
         )?;
         Ok(wrapped)
     }
-}
-
-fn lines(proof: &ProofView) -> Option<InclusionLines> {
-    let hash = |text: &String| {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)
-    };
-    Some(InclusionLines {
-        extra: Some(proof.transaction.clone()),
-        index: proof.position,
-        proof: proof.path.iter().map(hash).collect::<Option<_>>()?,
-    })
 }

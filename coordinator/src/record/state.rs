@@ -478,7 +478,8 @@ impl State {
     }
 
     /// How a document stands, with its proof under the state's root; none if it is not there, or the root is being computed.
-    pub(super) fn prove_document(&self, name: &DocumentName) -> Option<DocumentProof> {
+    #[must_use]
+    pub fn prove_document(&self, name: &DocumentName) -> Option<DocumentProof> {
         let (document, path) = self.documents.prove(&self.tree, name)?;
         Some(DocumentProof {
             document: document.clone(),

@@ -1,4 +1,4 @@
-//! What a leaf of the log can be: a share that was given, or a word of the operator.
+//! What a leaf of the log can be: a share that was given, or a word of the operator or of the node itself.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,15 +8,16 @@ use super::record::{self, AuditRecord, MAX_RECORD, RecordError};
 /// Longest reason that an operator may give, in bytes.
 pub const MAX_REASON: usize = 1_024;
 
-/// Something that the operator did to what the node gives: suspended a key, agreed to another policy, and so on.
+/// Something that the operator did to what the node gives: suspended a key, agreed to another policy, and so on; or that the node promised in a
+/// reshare.
 ///
 /// The encoding is CBOR in core deterministic form, like that of [`AuditRecord`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OperatorRecord {
-    /// `suspend-key`, `resume-key`, `suspend-document`, `resume-document`, `propose-policy` or `accept-policy`.
+    /// `suspend-key`, `resume-key`, `suspend-document`, `resume-document`, `propose-policy`, `accept-policy` or `confirm-reshare`.
     pub action: String,
-    /// Why, in the operator's words; of a policy, which ceremony gives it to which key, and in place of which.
+    /// Why, in the operator's words; of a policy, which ceremony gives it to which key, and in place of which; of a reshare, which ceremony and attempt.
     pub reason: String,
     /// Y, the SHA-256 of the document's wrapped key, or that of the policy.
     #[serde(with = "serde_bytes")]

@@ -52,6 +52,8 @@ pub struct AuditLog {
     origin: String,
     torn: u64,
     said: Said,
+    /// How many records there were with the last word that was appended since the start.
+    worded: AtomicU64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -110,6 +112,7 @@ impl AuditLog {
             origin,
             torn,
             said,
+            worded: AtomicU64::new(0),
             writer: Mutex::new(Some(handle)),
         })
     }
@@ -136,8 +139,32 @@ impl AuditLog {
     /// [`AuditError`] if it could not be made durable.
     pub async fn append_operator(&self, record: OperatorRecord) -> Result<u64, AuditError> {
         let answered = self.enqueue_append(record.to_bytes()?)?;
-        let committed = answered.await.map_err(|_| AuditError::Closed)?;
-        committed.map(|committed| committed.index)
+        self.has_word(answered.await)
+    }
+
+    /// Appends a word, and blocks until it is durable: not for an async thread.
+    ///
+    /// # Errors
+    /// [`AuditError`] if it could not be made durable.
+    pub fn append_word(&self, record: &OperatorRecord) -> Result<u64, AuditError> {
+        let answered = self.enqueue_append(record.to_bytes()?)?;
+        self.has_word(answered.blocking_recv())
+    }
+
+    fn has_word(
+        &self,
+        answered: Result<Result<Committed, AuditError>, oneshot::error::RecvError>,
+    ) -> Result<u64, AuditError> {
+        let index = answered.map_err(|_| AuditError::Closed)??.index;
+        self.worded
+            .fetch_max(index.saturating_add(1), Ordering::SeqCst);
+        Ok(index)
+    }
+
+    /// How many records a head must have to cover every word that was appended since the start.
+    #[must_use]
+    pub fn worded(&self) -> u64 {
+        self.worded.load(Ordering::SeqCst)
     }
 
     fn enqueue_append(

@@ -457,6 +457,7 @@ async fn what_a_disk_that_stands_still_cannot_take_is_shed() {
         origin: key().origin().to_owned(),
         torn: 0,
         said: Said::default(),
+        worded: std::sync::atomic::AtomicU64::default(),
         writer: Mutex::new(Some(handle)),
     };
     // The writer may have taken one batch out of the queue before it stood still.

@@ -344,6 +344,7 @@ impl Ceremonies {
                 let this = Arc::clone(self);
                 if to == self.around.own.identity {
                     questions.spawn(async move {
+                        this.shown().await;
                         let answer = blocking(move || this.answer_message(&to, message))
                             .await
                             .and_then(|answer| answer);

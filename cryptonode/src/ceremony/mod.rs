@@ -70,6 +70,8 @@ const CHECK: Duration = Duration::from_secs(10);
 const SILENT_S: u64 = 45;
 /// For a member's answer: it may have to check the deals of all others.
 const ANSWER: Duration = Duration::from_secs(60);
+/// How long after the start witnesses are waited for, who would tell that the folder was set back. They have five seconds for an answer.
+const SHOWN_WITHIN: Duration = Duration::from_secs(6);
 
 /// Names a ceremony.
 pub type CeremonyId = [u8; 16];
@@ -88,6 +90,8 @@ pub(crate) struct Surroundings {
     pub(crate) audit: Arc<AuditLog>,
     /// The node was restored from its phrase, and has forgotten what it promised: it serves reads and nothing else.
     pub(crate) restored: bool,
+    /// Whether its audit log has been shown to its witnesses since the start.
+    pub(crate) shown: watch::Receiver<bool>,
 }
 
 /// All ceremonies of this node.
@@ -98,6 +102,8 @@ pub(crate) struct Ceremonies {
     dialer: Arc<Dialer>,
     seats: Mutex<BTreeMap<CeremonyId, Arc<Seat>>>,
     led: Mutex<BTreeMap<CeremonyId, Arc<Led>>>,
+    /// Until when witnesses are waited for.
+    shown_by: tokio::time::Instant,
     /// The keys that came of ceremonies.
     made: Mutex<BTreeMap<CeremonyId, Arc<Made>>>,
     /// Held while a machine takes a step that depends on what other reshares have confirmed on the same base, and while it is looked
@@ -172,6 +178,7 @@ impl Ceremonies {
             dialer,
             seats: Mutex::new(seats),
             led: Mutex::new(led),
+            shown_by: tokio::time::Instant::now() + SHOWN_WITHIN,
             made: Mutex::new(made),
             resharing: Mutex::default(),
             uncounted: Mutex::default(),
@@ -236,6 +243,7 @@ impl Ceremonies {
         id: &str,
         consent: Option<[u8; 32]>,
     ) -> Result<CeremonyView, CeremonyError> {
+        self.shown().await;
         self.remembers()?;
         let seat = self.seat(&self.find(Some(id))?)?;
         let undecided = seat.stage() == Some(MemberStage::Proposed);
@@ -307,6 +315,14 @@ impl Ceremonies {
             Err(AuditError::RolledBack { .. }) => Err(CeremonyError::SetBack),
             _ => Ok(()),
         }
+    }
+
+    /// Waits until the witnesses have seen this node's log since its start, or have had the time to: who has forgotten what it promised
+    /// should hear of it before it promises anything else.
+    async fn shown(&self) {
+        let mut shown = self.around.shown.clone();
+        // Whoever shows it is gone when the node stops.
+        let _ = tokio::time::timeout_at(self.shown_by, shown.wait_for(|shown| *shown)).await;
     }
 
     /// Whether this node was restored from its phrase, and so takes part in no ceremony.
@@ -472,6 +488,7 @@ impl CeremonyHandler for Arc<Ceremonies> {
     fn handle(&self, from: [u8; 32], message: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
         let (this, message) = (Arc::clone(self), Arc::new(message));
         async move {
+            this.shown().await;
             let answer = async |offered| {
                 let (this, message) = (Arc::clone(&this), Arc::clone(&message));
                 blocking(move || this.answer(&from, &message, offered)).await.and_then(|answer| answer)

@@ -41,6 +41,7 @@ impl Ceremonies {
         self: &Arc<Self>,
         wish: Wish,
     ) -> Result<CeremonyView, CeremonyError> {
+        self.shown().await;
         self.remembers()?;
         let (proposal, policy) = self.proposal_for(&wish)?;
         if wish.policy.is_some() {

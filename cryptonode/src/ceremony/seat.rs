@@ -11,7 +11,8 @@ use super::desk::Step;
 use super::forgetting::may_be_made_up_for;
 use super::policy::restore;
 use super::{Ceremonies, CeremonyError, CeremonyId, Surroundings, is_decided, lock};
-use crate::daemon::clock_s;
+use crate::audit::OperatorRecord;
+use crate::daemon::{clock_ms, clock_s};
 use crate::set_back;
 use crate::store::Table;
 
@@ -297,6 +298,9 @@ impl Ceremonies {
         };
         let confirms = matches!(output.reply, Message::Confirmed { .. });
         let confirms_anew = confirms && output.persist.is_some();
+        if let Some(confirmed) = output.confirmed.filter(|_| confirms_anew) {
+            self.log_confirmation(id, &confirmed)?;
+        }
         // On an error the machine is dropped: it has gone ahead of the disk, and nobody has heard of it.
         let overlap_s = self.around.live.now().ceremony.overlap_s;
         let step = Step {
@@ -331,6 +335,28 @@ impl Ceremonies {
             self.notify();
         }
         Ok(advanced.reply)
+    }
+
+    /// Has the audit log remember that an attempt on a base is about to be confirmed, before anything else does: an older copy of the whole folder then has
+    /// a shorter log than the other members have seen.
+    fn log_confirmation(
+        &self,
+        id: &CeremonyId,
+        confirmed: &dkg::ConfirmedAttempt,
+    ) -> Result<(), CeremonyError> {
+        let record = OperatorRecord {
+            action: "confirm-reshare".to_owned(),
+            reason: format!(
+                "ceremony {}, attempt {}, of epoch {}",
+                hex::encode(id),
+                confirmed.attempt,
+                confirmed.base.result.epoch
+            ),
+            subject: confirmed.base.public_key,
+            time_ms: clock_ms(),
+        };
+        let appended = self.around.audit.append_word(&record);
+        appended.map(drop).map_err(CeremonyError::Audit)
     }
 
     /// Has the node's folder remember a confirmation, so that no older store is asked to confirm again.

@@ -34,6 +34,7 @@ mod cluster;
 mod descriptor;
 mod follow;
 mod hand;
+pub mod handover;
 mod load;
 mod outcome;
 mod peer;

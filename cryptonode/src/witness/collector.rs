@@ -118,6 +118,12 @@ impl Collector {
             })
     }
 
+    /// Whether a round is due at once: none goes on, and the first so many records have not been offered.
+    #[must_use]
+    pub fn lacks(&self, records: u64) -> bool {
+        self.round.is_none() && self.offered < records
+    }
+
     /// Begins a round over this node's own signed checkpoint.
     #[must_use]
     pub fn begin(

@@ -47,6 +47,8 @@ pub(crate) struct Surroundings {
     pub(crate) audit: Arc<AuditLog>,
     /// The node was restored from its phrase, and is known to have lost its log.
     pub(crate) restored: bool,
+    /// Told when the log has been shown for the first time, to all who could be reached.
+    pub(crate) shown: watch::Sender<bool>,
 }
 
 /// A node as a log and as a witness.
@@ -118,17 +120,18 @@ impl Witnesses {
             let turn = async {
                 let settings = self.around.live.now().witness;
                 let every_ms = settings.every_s.saturating_mul(1000);
-                let size = self.around.audit.size();
-                let due = every_ms > 0
-                    && lock(&self.collector).is_due(
-                        clock_ms(),
-                        size,
-                        every_ms,
-                        settings.after_records,
-                    );
+                let audit = &self.around.audit;
+                let (size, worded) = (audit.size(), audit.worded());
+                let due = every_ms > 0 && {
+                    let collector = lock(&self.collector);
+                    // What the node itself has said or promised is not to be forgotten by anybody who sets its folder back.
+                    collector.lacks(worded)
+                        || collector.is_due(clock_ms(), size, every_ms, settings.after_records)
+                };
                 if due {
                     self.round(&mut peers).await;
                 }
+                self.around.shown.send_replace(true);
                 // A changed interval is noticed soon.
                 tokio::time::sleep(TICK).await;
             };

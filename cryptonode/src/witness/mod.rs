@@ -13,7 +13,8 @@
 //!  proof from 12, or: I did not write that  ◀─ seen ────────   shows the one of 12, as the log signed it
 //! ```
 //!
-//! - **As a log** ([`Collector`]): a round every `witness.every_s` seconds, and after `witness.after_records` records. What comes in is
+//! - **As a log** ([`Collector`]): a round at the start, every `witness.every_s` seconds, after `witness.after_records` records, and at once when the
+//!   operator has said something or a reshare was confirmed. What comes in is
 //!   verified and put beside the checkpoint; the cosigned checkpoint is durable, and then served to anyone. Nobody waits for
 //!   a round: shares are given whether or not witnesses are there. But a witness that shows a head which this node has
 //!   signed and does not continue has found that the log was set back: then nothing more is written, and so no

@@ -26,7 +26,7 @@ impl World {
         }
     }
 
-    pub(super) fn boot_peer(&mut self, at: usize) -> Result<(), Violation> {
+    pub fn boot_peer(&mut self, at: usize) -> Result<(), Violation> {
         self.note(|| format!("peer {at} starts"));
         let booted = self.peers[at].boot(self.founders);
         if let Some(orderer) = &mut self.orderer {
@@ -49,14 +49,6 @@ impl World {
         if let Some(orderer) = &mut self.orderer {
             orderer.submit(0, transaction);
         }
-    }
-
-    pub fn finality(&self, id: &TransactionId) -> bool {
-        self.orderer.as_ref().is_some_and(|it| {
-            it.blocks
-                .iter()
-                .any(|block| block.transactions.iter().any(|one| one.id() == *id))
-        })
     }
 
     /// A read begins.

@@ -162,10 +162,16 @@ impl Report {
                 violation.at_ms, violation.promise, violation.seen
             ));
         }
-        let verdict = if self.ok {
-            "nothing acknowledged was lost, nobody unapproved was let in".to_owned()
-        } else {
-            format!("{} promises were broken", self.violations.len())
+        let verdict = match (self.ok, self.left_out.is_empty()) {
+            (true, true) => {
+                "nothing acknowledged was lost, nobody unapproved was let in".to_owned()
+            }
+            // It says nothing of what it could not try.
+            (true, false) => format!(
+                "nothing acknowledged was lost, nobody unapproved was let in; that is not shown for {}, which cannot be made to happen here",
+                self.left_out.keys().copied().collect::<Vec<_>>().join(", ")
+            ),
+            (false, _) => format!("{} promises were broken", self.violations.len()),
         };
         lines.push(format!(
             "\nseed {}, {:.0} s: {verdict}",

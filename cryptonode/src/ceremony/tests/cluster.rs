@@ -27,6 +27,8 @@ pub struct Node {
     dir: tempfile::TempDir,
     live: Arc<LiveConfig>,
     policy: certs::Policy,
+    /// Whether its witnesses have seen its log: they have, unless a test says otherwise.
+    pub shown: watch::Sender<bool>,
 }
 
 /// What comes in and what goes out.
@@ -210,6 +212,7 @@ impl Node {
         }
         let key = CheckpointKey::of_node(&own.name, &signing).unwrap();
         let audit = AuditLog::open(&dir.path().join("audit"), key, None).unwrap();
+        let (shown, was_shown) = watch::channel(true);
         let ceremonies = Ceremonies::open(Surroundings {
             folder: dir.path().to_owned(),
             own: own.clone(),
@@ -220,6 +223,7 @@ impl Node {
             keyring: Arc::clone(&keyring),
             audit: Arc::new(audit),
             restored,
+            shown: was_shown,
         })
         .unwrap();
         let door = door.unwrap_or_else(|| {
@@ -265,6 +269,7 @@ impl Node {
             dir,
             live,
             policy,
+            shown,
         }
     }
 
@@ -326,7 +331,10 @@ impl Node {
     }
 
     pub fn tell(&self, from: &Self, message: dkg::Message) -> dkg::Message {
-        let answer = self.ceremonies.answer_message(&from.own.identity, message);
+        // As a node does: a step may wait for the disk.
+        let answer = tokio::task::block_in_place(|| {
+            self.ceremonies.answer_message(&from.own.identity, message)
+        });
         answer.unwrap()
     }
 }
@@ -455,6 +463,7 @@ async fn started_with(
         dir,
         live,
         policy,
+        shown: _,
     } = node;
     *lock(&door.inner) = None;
     let gone = Arc::downgrade(&ceremonies);

@@ -2,8 +2,10 @@
 
 use super::cluster::{Node, cluster, restore, until, wish};
 use super::{PATIENT, id, reshare, signed};
+use crate::audit::AuditEntry;
 use crate::ceremony::*;
 use crate::keyring::ActiveKey;
+use crate::wire::v1::{Answer, Request};
 
 /// The node's share of the key's first epoch.
 fn first(node: &Node) -> Arc<ActiveKey> {
@@ -133,4 +135,85 @@ async fn a_node_that_is_shown_that_it_was_set_back_confirms_nothing() {
         again.contains(&"--allow-few-members".to_owned()),
         "{again:?}"
     );
+}
+
+/// The words in a node's log, each with what it is about.
+fn words(node: &Node) -> Vec<(String, [u8; 32])> {
+    let audit = &node.ceremonies.around.audit;
+    let records = audit.read(0, 100, 1 << 20).unwrap();
+    let entries = records
+        .iter()
+        .map(|record| AuditEntry::from_bytes(record).unwrap());
+    entries
+        .map(|entry| match entry {
+            AuditEntry::Operator(word) => (word.action, word.subject),
+            AuditEntry::Share(_) => panic!("nobody has read"),
+        })
+        .collect()
+}
+
+/// Whatever copy of the folder is put back afterwards, its log is shorter than the one that the others have seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmation_is_in_the_log_before_it_is_made_and_without_the_log_there_is_none() {
+    let nodes = cluster(&["n1", "n2", "n3"], PATIENT);
+    nodes.iter().for_each(Node::start);
+    let [n1, n2, n3] = nodes.as_slice() else {
+        panic!()
+    };
+    n1.ceremonies.propose(wish(2)).await.unwrap();
+    signed(&nodes).await;
+    // A key's making leaves nothing in it: nobody who has forgotten that can make a second result of the same base.
+    nodes.iter().for_each(|node| assert_eq!(words(node), []));
+    let base = first(n1);
+    let key = *base.package.public_key().as_bytes();
+
+    n2.shut(&["acknowledgements"]);
+    let view = n1.ceremonies.propose(reshare(None)).await.unwrap();
+    until("n3 has confirmed", || {
+        n3.stage(&id(&view)) == Some(MemberStage::Confirmed)
+    })
+    .await;
+    assert_eq!(words(n3), [("confirm-reshare".to_owned(), key)]);
+    assert_eq!(words(n2), []);
+    // n2's log takes nothing more: it can confirm nothing.
+    n2.ceremonies.around.audit.close();
+    lock(&n2.door.heard).clear();
+    n2.shut(&[]);
+    until("n2 was asked", || {
+        let heard = lock(&n2.door.heard);
+        let asked = heard
+            .iter()
+            .filter(|(_, question)| question.name() == "acknowledgements");
+        asked.count() > 1
+    })
+    .await;
+    let entry = n2.ceremonies.around.keyring.entry(&key).unwrap();
+    assert_eq!(entry.confirmed(&base.result), 0);
+    assert_ne!(n2.stage(&id(&view)), Some(MemberStage::Confirmed));
+}
+
+/// Its witnesses are about to be shown its log: if its folder was set back, they will say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_just_started_promises_nothing_until_its_log_was_shown() {
+    let nodes = cluster(&["n1", "n2"], PATIENT);
+    let [n1, n2] = nodes.as_slice() else { panic!() };
+    n2.shown.send_replace(false);
+    nodes.iter().for_each(Node::start);
+    let view = n1.ceremonies.propose(wish(1)).await.unwrap();
+    until("n2 was asked", || !lock(&n2.door.heard).is_empty()).await;
+    assert_eq!(n2.stage(&id(&view)), None);
+    // It answers everybody else meanwhile.
+    let identity = crate::tls::TlsIdentity::generate().unwrap();
+    let request = Request::Status {};
+    let asked = crate::client::call(
+        identity,
+        &n2.own.address,
+        &n2.own.identity,
+        &request,
+        PeerOptions::default(),
+    );
+    assert!(matches!(asked.await, Ok(Answer::Status { .. })));
+    assert_eq!(n2.stage(&id(&view)), None);
+    n2.shown.send_replace(true);
+    signed(&nodes).await;
 }

@@ -7,63 +7,14 @@ use std::path::Path;
 use reencrypt::{
     EphemeralKey, EphemeralSecret, VerifiedEphemeralKey, VerifiedWrappedKey, WrappedKey,
 };
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Failure, exit};
 use crate::client::ClientIdentity;
+use crate::client::handover::HandoverError;
 
 /// The longest file that is read, in bytes: a description of the largest cluster.
 const LONGEST: u64 = 4 * 1024 * 1024;
-
-/// A read, as its reader describes it to the organisations. Nothing of it is secret.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ReadDescription {
-    /// Of this form: 1.
-    pub(super) version: u32,
-    /// Y.
-    #[serde(with = "hex")]
-    pub(super) public_key: [u8; 32],
-    /// SHA-256 of the wrapped key.
-    #[serde(with = "hex")]
-    pub(super) write_id: [u8; 32],
-    /// The writer's label, as far as it is text.
-    pub(super) label: String,
-    /// X.
-    #[serde(with = "hex")]
-    pub(super) ephemeral_point: [u8; 32],
-    /// The client's public key, DER SubjectPublicKeyInfo.
-    #[serde(with = "hex")]
-    pub(super) client_spki: Vec<u8>,
-    /// SHA-256 of that: the client's name in audit logs.
-    #[serde(with = "hex")]
-    pub(super) client: [u8; 32],
-}
-
-/// A re-encrypted key: t verified shares of one result.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Shares {
-    /// Of this form: 1.
-    pub(super) version: u32,
-    /// Y.
-    #[serde(with = "hex")]
-    pub(super) public_key: [u8; 32],
-    /// Of which result they are.
-    pub(super) epoch: u64,
-    /// Likewise.
-    pub(super) attempt: u32,
-    /// Of which wrapped key.
-    #[serde(with = "hex")]
-    pub(super) write_id: [u8; 32],
-    /// To which ephemeral key.
-    #[serde(with = "hex")]
-    pub(super) ephemeral_point: [u8; 32],
-    /// The shares, as the nodes encoded them.
-    pub(super) shares: Vec<String>,
-}
 
 pub(super) fn file(path: &Path, code: &str, reason: impl std::fmt::Display) -> Failure {
     Failure::new(exit::FAILED, code, format!("{}: {reason}", path.display()))
@@ -95,14 +46,12 @@ pub(super) fn text(path: &Path) -> Result<Zeroizing<String>, Failure> {
     }
 }
 
-pub(super) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
-    serde_json::from_str(&text(path)?).map_err(|error| {
-        file(
-            path,
-            "file",
-            format_args!("it is not what it should be: {error}"),
-        )
-    })
+/// What is read from a file by its own rules.
+pub(super) fn handed_over<T>(
+    path: &Path,
+    read: impl FnOnce(&str) -> Result<T, HandoverError>,
+) -> Result<T, Failure> {
+    read(&text(path)?).map_err(|error| file(path, error.code(), error))
 }
 
 pub(super) fn wrapped_key(path: &Path) -> Result<VerifiedWrappedKey, Failure> {

@@ -6,9 +6,10 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::super::output::field;
-use super::files::{self, ReadDescription, Shares, file};
+use super::files::{self, file};
 use super::{Approve, Failure, Open, Output, Prepare, Wrap, cluster, exit};
 use crate::client::ClientIdentity;
+use crate::client::handover::{ReadDescription, Shares};
 use crate::daemon::clock_s;
 use crate::store::write_private;
 
@@ -91,10 +92,7 @@ pub(super) fn prepare(command: &Prepare, output: &mut Output) -> Result<(), Fail
 }
 
 pub(super) fn approve(command: &Approve, output: &mut Output) -> Result<(), Failure> {
-    let read: ReadDescription = files::json(&command.read)?;
-    if read.version != 1 {
-        return Err(file(&command.read, "file", "its version is not 1"));
-    }
+    let read = files::handed_over(&command.read, ReadDescription::from_json)?;
     let issuer = Issuer::from_pem(
         &files::text(&command.issuer)?,
         &files::text(&command.issuer_key)?,
@@ -130,7 +128,9 @@ pub(super) fn open(command: &Open, output: &mut Output) -> Result<(), Failure> {
     let cluster = cluster::known(&command.cluster)?;
     let wrapped = files::wrapped_key(&command.wrapped_key)?;
     let secret = files::ephemeral_secret(&command.ephemeral_secret, &wrapped)?;
-    let shares: Shares = files::json(&command.shares)?;
+    let shares = files::handed_over(&command.shares, Shares::from_json)?;
+    let decoded = shares.of_read(&wrapped, &secret.public().point());
+    let decoded = decoded.map_err(|error| file(&command.shares, error.code(), error))?;
     let result = cluster.descriptor().version_of_result();
     if (shares.epoch, shares.attempt) != (result.epoch, result.attempt) {
         let reason = format!(
@@ -141,12 +141,6 @@ pub(super) fn open(command: &Open, output: &mut Output) -> Result<(), Failure> {
     }
     let opening = Opening::new(wrapped, secret, cluster.package().clone())
         .map_err(|error| Failure::new(exit::FAILED, error.code(), error.to_string()))?;
-    let decoded = shares
-        .shares
-        .iter()
-        .map(hex::decode)
-        .collect::<Result<Vec<_>, _>>();
-    let decoded = decoded.map_err(|error| file(&command.shares, "file", error))?;
     let key = combine(opening, &decoded)?;
     write_private(&command.out, key.expose(), false)?;
     output.result(

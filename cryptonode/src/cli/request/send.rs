@@ -8,8 +8,9 @@ use reencrypt::{Opening, SecretBytes};
 use serde_json::{Value, json};
 
 use super::super::output::field;
-use super::files::{self, Shares};
+use super::files;
 use super::{ClusterArguments, Failure, Output, cluster, exit, offline};
+use crate::client::handover::Shares;
 use crate::client::{Client, ClientOptions, ClusterError, Collected, NodeOutcome, Outcome};
 use crate::store::write_private;
 use crate::wire::v1::TraceParent;
