@@ -111,6 +111,10 @@ pub struct Arguments {
     /// Requests a second that each node takes of one client; 0 is no bound, as a node comes
     #[arg(long, default_value_t = 0, value_name = "PER_SECOND")]
     pub client_rate: u32,
+    /// The nodes neither look whether the others are there nor cosign one another's logs, as they otherwise do all the time: of many
+    /// nodes on one machine that is n² connections, and what is to be measured is what requests cost
+    #[arg(long)]
+    pub unwatched: bool,
     /// Each node in a process of its own, or all in one; the client is always apart
     #[arg(long, value_enum, default_value_t = Processes::Many)]
     pub processes: Processes,

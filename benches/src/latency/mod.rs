@@ -41,6 +41,7 @@ mod flood;
 mod load;
 mod network;
 mod node_phases;
+mod node_settings;
 mod outcome;
 mod probe;
 mod process_time;

@@ -64,6 +64,7 @@ fn document(arguments: &Arguments, report: &Report) -> serde_json::Value {
             "faults": report.faults.iter().map(|(node, fault)| (format!("node-{node}"), *fault)).collect::<BTreeMap<_, _>>(),
             "flood": arguments.flood,
             "client_rate": arguments.client_rate,
+            "unwatched": arguments.unwatched,
             "first_run": arguments.first_run,
             "probes": arguments.probes,
             "handshakes": arguments.handshakes,

@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use certs::{DEFAULT_LIFETIME_S, DEFAULT_TOLERANCE_S, Issuer};
 use cryptonode::client::{Client, ClientIdentity, ClientOptions, Cluster, ClusterDescriptor};
-use cryptonode::config::CONFIG_FILE;
 use cryptonode::node_files::AUDIT_FOLDER;
 use indicatif::ProgressBar;
 use tempfile::TempDir;
@@ -21,6 +20,7 @@ use super::arguments::{AuditPlace, Processes};
 use super::child::Child;
 use super::faults::{self, Faults};
 use super::network;
+use super::node_settings;
 use super::outcome::Failure;
 use super::process_time::Usage;
 use super::roles;
@@ -80,7 +80,7 @@ impl Running {
         }
         progress.set_message(format!("making {} nodes", plan.nodes));
         site.init_nodes().await?;
-        bound_clients(&site, arguments.client_rate)?;
+        node_settings::write(&site, arguments)?;
         let audit = match arguments.audit {
             AuditPlace::Disk => None,
             AuditPlace::Tmpfs => Some(audit_in_memory(&site)?),
@@ -290,32 +290,6 @@ fn options(arguments: &Arguments) -> ClientOptions {
     }
 }
 
-/// Writes the bound on each client into the configurations of nodes that have not started yet; 0 leaves them as they come.
-fn bound_clients(site: &Site, rate: u32) -> Result<(), Failure> {
-    if rate == 0 {
-        return Ok(());
-    }
-    for node in site.nodes() {
-        let path = node.folder.join(CONFIG_FILE);
-        let io = |error| SiteError::io(format!("change {}", path.display()))(error);
-        let text = fs::read_to_string(&path).map_err(io)?;
-        let bounded = bounded(&text, rate).ok_or_else(|| {
-            SiteError::Unexpected(format!(
-                "{} has no line `requests_per_second = 0`, so --client-rate would bound nothing: look at what `cryptonode init` writes",
-                path.display()
-            ))
-        })?;
-        fs::write(&path, bounded).map_err(io)?;
-    }
-    Ok(())
-}
-
-/// A node's configuration with this bound on each client; none if it is not as a node comes.
-fn bounded(config: &str, rate: u32) -> Option<String> {
-    let (before, after) = config.split_once("\nrequests_per_second = 0\n")?;
-    Some(format!("{before}\nrequests_per_second = {rate}\n{after}"))
-}
-
 /// Moves the audit logs of nodes that have not started yet into memory.
 fn audit_in_memory(site: &Site) -> Result<TempDir, Failure> {
     let io = |what: &str| SiteError::io(format!("{what} in {MEMORY}"));
@@ -364,20 +338,4 @@ fn write_policy(layout: &Layout, plan: &SitePlan, issuers: &[Issuer]) -> Result<
     let write = |path: &Path| fs::create_dir_all(&folder).and_then(|()| fs::write(path, policy));
     let path = folder.join("policy.toml");
     write(&path).map_err(SiteError::io(format!("write {}", path.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(missing_docs)]
-    use super::*;
-
-    #[test]
-    fn a_bound_that_would_bound_nothing_is_noticed() {
-        let config = "[clients]\nrequests_per_second = 0\nburst = 9\n";
-        assert_eq!(
-            bounded(config, 300).as_deref(),
-            Some("[clients]\nrequests_per_second = 300\nburst = 9\n")
-        );
-        assert_eq!(bounded("[clients]\nrequests_each_second = 0\n", 300), None);
-    }
 }

@@ -4,8 +4,8 @@
 //!   and pushes its certificate to those that do not. Once all have it, the time of the old share is limited: it is erased
 //!   `overlap_s` later.
 //! - **Erasing** (`erase_due`). At that moment, or at the latest when the proposal has expired and the overlap has passed.
-//! - **Asking** (`ask_fellows`). At its start and now and then, a node asks the members that it knows for the newest certificate
-//!   of each of its keys. If there is one of a result that it took part in, it catches up; if there is one that it has no
+//! - **Asking** (`ask_fellows`). At its start and now and then, a node asks members that it knows, in a large cluster some of them and others each time, for the newest
+//!   certificate of each of its keys. If there is one of a result that it took part in, it catches up; if there is one that it has no
 //!   share of, it was away, and stops serving that key.
 
 use std::collections::{BTreeMap, HashSet};
@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dkg::Message;
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream};
+use rand::seq::SliceRandom as _;
 use reencrypt::{KeyCertificate, PublicKeyPackage, ResultName};
 use serde_bytes::ByteBuf;
 
@@ -22,6 +23,7 @@ use super::{Ceremonies, CeremonyError, blocking, lock, stopped};
 use crate::client::Peer;
 use crate::daemon::clock_s;
 use crate::keyring::{AbsenceKind, KeyEntry};
+use crate::randomness;
 use crate::wire::v1::{Answer, Request, ResultVersion};
 
 /// How often it is looked whether an old share's time has come.
@@ -30,6 +32,11 @@ const TICK: Duration = Duration::from_secs(1);
 const TELL: Duration = Duration::from_secs(5);
 /// For one node's answer: others must not wait for the dead.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Nodes that are asked at the same time. Each question makes a connection, and n nodes that all ask all others at once make n² of them: on
+/// shared machines no handshake would end in time, and all would begin anew.
+const AT_ONCE: usize = 8;
+/// Fellows that are asked in one round, others each time. All of a key's members show the newest certificate that they know, so a few are enough.
+const ASKED: usize = 16;
 
 type Identity = [u8; 32];
 
@@ -136,8 +143,8 @@ impl Ceremonies {
                     || self.push(entry, &successor, &peer).await;
                 has.then_some(*identity)
             });
-            let found: Vec<Identity> = join_all(questions).await.into_iter().flatten().collect();
-            known.extend(found);
+            let found: Vec<Option<Identity>> = a_few_at_once(questions).await;
+            known.extend(found.into_iter().flatten());
             let all = members
                 .keys()
                 .all(|identity| *identity == self.around.own.identity || known.contains(identity));
@@ -178,8 +185,8 @@ impl Ceremonies {
             let told = self.push(entry, successor, &peer).await;
             told.then_some(member.identity)
         });
-        let told: Vec<Identity> = join_all(pushes).await.into_iter().flatten().collect();
-        known.extend(told);
+        let told: Vec<Option<Identity>> = a_few_at_once(pushes).await;
+        known.extend(told.into_iter().flatten());
     }
 
     /// Gives the ceremony's certificate to a seat. Whether it has taken it.
@@ -215,25 +222,41 @@ impl Ceremonies {
                 fellows.extend(hinted(&newest.certificate, &newest.addresses));
             }
             fellows.remove(&self.around.own.identity);
+            let mut fellows: Vec<(Identity, String)> = fellows.into_iter().collect();
+            fellows.shuffle(&mut randomness::system());
+            fellows.truncate(ASKED);
             let request = Request::KeyCertificate { public_key: key };
             let questions = fellows.iter().map(async |(identity, address)| {
                 let peer = self.peer_of(identity, address).ok()?;
                 let answer = tokio::time::timeout(ANSWER, peer.call(&request)).await;
-                match answer {
-                    Ok(Ok(Answer::KeyCertificate {
-                        addresses,
-                        certificate,
-                    })) => match KeyCertificate::verify(&certificate, &key) {
-                        Ok(certificate) => Some((certificate, addresses, peer)),
-                        Err(error) => {
-                            tracing::warn!(member = %hex::encode(identity), code = error.code(), "a member's certificate of the key is not valid: {error}");
-                            None
-                        }
-                    },
-                    _ => None,
-                }
+                let Ok(Ok(Answer::KeyCertificate {
+                    addresses,
+                    certificate,
+                })) = answer
+                else {
+                    return None;
+                };
+                Some((identity, peer, addresses, certificate))
             });
-            let answers: Vec<_> = join_all(questions).await.into_iter().flatten().collect();
+            let mut answers: Vec<(KeyCertificate, Vec<String>, Arc<Peer>)> = Vec::new();
+            for (identity, peer, addresses, bytes) in
+                a_few_at_once(questions).await.into_iter().flatten()
+            {
+                // Most show the same one: it is verified once.
+                let known = answers
+                    .iter()
+                    .find(|(known, ..)| *known.as_bytes() == *bytes);
+                let verified = match known {
+                    Some((known, ..)) => Ok(known.clone()),
+                    None => KeyCertificate::verify(&bytes, &key),
+                };
+                match verified {
+                    Ok(certificate) => answers.push((certificate, addresses, peer)),
+                    Err(error) => {
+                        tracing::warn!(member = %hex::encode(identity), code = error.code(), "a member's certificate of the key is not valid: {error}");
+                    }
+                }
+            }
             let newest = answers
                 .iter()
                 .max_by_key(|(certificate, ..)| certificate.name());
@@ -344,6 +367,14 @@ impl Ceremonies {
         }
         Ok(Arc::new(self.dialer.peer_at(&addresses, identity)?))
     }
+}
+
+/// The answers to these questions, of which [`AT_ONCE`] are asked at the same time.
+fn a_few_at_once<T, Q: Future<Output = T>>(
+    questions: impl Iterator<Item = Q>,
+) -> impl Future<Output = Vec<T>> {
+    let questions: Vec<Q> = questions.collect();
+    stream::iter(questions).buffer_unordered(AT_ONCE).collect()
 }
 
 /// The certificate of the ceremony that made a key's newest result, from the first of these that gives it: those that hand on

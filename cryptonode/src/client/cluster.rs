@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt as _, stream};
 use reencrypt::{
     Culprit, EphemeralSecret, Opening, PublicKeyPackage, SecretBytes, Share, ShareError,
     VerifiedEphemeralKey, VerifiedWrappedKey,
@@ -23,6 +24,9 @@ use crate::wire::v1::{Answer, Request, ResultVersion, TraceParent, WireError};
 
 /// Most results that one read tries: more than one reshare in the time of a read means that somebody lies.
 const MOST_RESULTS: usize = 4;
+
+/// Connections to members that are made at the same time: with all of a hundred at once, none might be there in time.
+const CONNECT_AT_ONCE: usize = 16;
 
 /// How long to wait, and for what.
 #[derive(Debug, Clone)]
@@ -272,11 +276,15 @@ impl Client {
     pub async fn connect(&self) -> Vec<(String, Result<(), CallError>)> {
         self.follow();
         let view = self.following.current();
-        let connecting = view
+        let connecting: Vec<_> = view
             .members()
             .iter()
-            .map(async |member| (member.name().to_owned(), member.peer().connect().await));
-        futures_util::future::join_all(connecting).await
+            .map(async |member| (member.name().to_owned(), member.peer().connect().await))
+            .collect();
+        stream::iter(connecting)
+            .buffered(CONNECT_AT_ONCE)
+            .collect()
+            .await
     }
 
     /// Sends one request to one member, by index: status, checkpoint, audit pages.

@@ -1,6 +1,6 @@
 //! What gives the two machines a clock, the network and the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Most witnesses of one log: those that follow it in the order of identities, so that each node watches as many.
 const MAX_WITNESSES: usize = 64;
+/// Witnesses that are asked at the same time. Each may need a new connection and writes to its disk: when all nodes of a large cluster asked
+/// all their witnesses at once, on shared machines no answer would come in time, and all would begin anew.
+const AT_ONCE: usize = 4;
 
 /// What witnessing needs of the node.
 pub(crate) struct Surroundings {
@@ -168,17 +171,21 @@ impl Witnesses {
         };
         let audit = self.around.audit.as_ref();
         let mut effects = lock(&self.collector).begin(&note, keys, audit, clock_ms());
+        let mut offers = VecDeque::new();
         let mut asked = FuturesUnordered::new();
         loop {
             for effect in effects {
                 match effect {
-                    Effect::Offer { to, offer } => {
-                        let peer = peers.get(&to).map(|(_, peer)| Arc::clone(peer));
-                        asked.push(async move { (to, ask(peer, offer).await) });
-                    }
+                    Effect::Offer { to, offer } => offers.push_back((to, offer)),
                     Effect::Publish(note) => self.publish(note).await,
                     Effect::SetBack(head) => self.set_back(head).await,
                 }
+            }
+            while asked.len() < AT_ONCE
+                && let Some((to, offer)) = offers.pop_front()
+            {
+                let peer = peers.get(&to).map(|(_, peer)| Arc::clone(peer));
+                asked.push(async move { (to, ask(peer, offer).await) });
             }
             let Some((from, heard)) = asked.next().await else {
                 return;
