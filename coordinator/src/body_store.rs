@@ -3,7 +3,8 @@
 //! A body's pointer is 16 random bytes; its object is `SHA-256(tenant)/pointer`, so a pointer leads to nothing outside of
 //! its own tenant. Steps of an upload, each durable before the next:
 //!
-//! 1. A *note* in `uploads/` says that a body of this pointer is on its way.
+//! 1. A *note* in `uploads/` says that a body of this pointer is on its way, and to a bucket as which upload: its parts are no object, and no
+//!    list of objects shows them.
 //! 2. The body streams into the store in parts; it appears under its name when it is complete.
 //! 3. The note gets the encrypted pointer, as it will stand on the record, and the transaction's expiry.
 //! 4. The transaction commits; the body goes into the list of those that the record knows, and the note is removed.
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cryptonode::randomness;
 use object_store::local::LocalFileSystem;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload};
 use serde::{Deserialize, Serialize};
@@ -40,6 +42,7 @@ pub use orphans::{Orphan, Orphans};
 pub use upload::{BodyWriter, UncommittedBody};
 
 use index::BodyIndex;
+use upload::{BucketUpload, Upload};
 
 /// Bytes of the parts in which a body is written. Object stores want at least 5 MiB and at most 10,000 parts.
 const PART_SIZE: usize = 8 * 1024 * 1024;
@@ -161,6 +164,8 @@ impl Pointer {
 #[derive(Clone)]
 pub struct BodyStore {
     store: Arc<dyn ObjectStore>,
+    /// Uploads to it by their names, if it is a bucket.
+    bucket: Option<Arc<dyn MultipartStore>>,
     /// Which body belongs to which version.
     index: Option<Arc<BodyIndex>>,
     /// The folder that `store` writes into, if it is one of this machine.
@@ -182,7 +187,12 @@ impl BodyStore {
         uploads: &Path,
     ) -> Result<Self, BodyStoreError> {
         match Bucket::of(settings) {
-            Some(bucket) => Self::new(bucket.open(settings)?, None, uploads),
+            Some(bucket) => {
+                let opened = bucket.open(settings)?;
+                let bucket = Some(opened.uploads);
+                let store = Self::new(opened.store, None, uploads)?;
+                Ok(Self { bucket, ..store })
+            }
             None => Self::local(bodies, uploads),
         }
     }
@@ -203,6 +213,7 @@ impl BodyStore {
         folder::create_private_dir(uploads)?;
         Ok(Self {
             store,
+            bucket: None,
             index: None,
             local,
             uploads: uploads.to_owned(),
@@ -248,21 +259,32 @@ impl BodyStore {
     /// Starts an upload.
     pub async fn create(&self, name: &VersionName) -> Result<BodyWriter, BodyStoreError> {
         let pointer: [u8; 16] = randomness::public();
-        let note = Note {
+        let mut note = Note {
             tenant: name.tenant.clone(),
             dataset: name.dataset.clone(),
             document: name.document.clone(),
             version: name.version,
             pointer: Pointer(pointer),
+            upload: None,
             sealed_pointer: Vec::new(),
             expires_ms: None,
         };
         self.write_note(&note).await?;
-        let upload = self
-            .store
-            .put_multipart(&note.pointer.object(&note.tenant))
-            .await?;
-        Ok(BodyWriter::new(self.clone(), note, upload))
+        let object = note.pointer.object(&note.tenant);
+        let Some(bucket) = &self.bucket else {
+            let upload = Upload::Folder(self.store.put_multipart(&object).await?);
+            return Ok(BodyWriter::new(self.clone(), note, upload));
+        };
+        let upload = BucketUpload {
+            id: bucket.create_multipart(&object).await?,
+            store: bucket.clone(),
+            object,
+            parts: Vec::new(),
+        };
+        note.upload = Some(upload.id.clone());
+        // There is nothing of it yet.
+        self.write_note(&note).await?;
+        Ok(BodyWriter::new(self.clone(), note, Upload::Bucket(upload)))
     }
 
     /// Takes a body whose transaction has committed into the list, and removes its note.
@@ -331,6 +353,16 @@ impl BodyStore {
     /// Removes a body and its note. Whether they are gone.
     pub async fn discard(&self, note: &Note) -> bool {
         let object = note.pointer.object(&note.tenant);
+        if let (Some(bucket), Some(upload)) = (&self.bucket, &note.upload) {
+            match bucket.abort_multipart(&object, upload).await {
+                // Or it was completed.
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => {
+                    tracing::warn!(error = %e, "the parts of an upload that was not completed stay until the next start");
+                    return false;
+                }
+            }
+        }
         match self.store.delete(&object).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(e) => {

@@ -103,6 +103,7 @@ fn reads_are_in_the_callers_trace_and_nodes_below_the_platform() {
                 "permission",
                 "approvals",
                 "reencryption",
+                "fetch",
                 "decrypt",
                 "total",
             ] {

@@ -7,7 +7,9 @@ there must be refused on reading, by a code that says so.
 
 from __future__ import annotations
 
+import http.client
 import secrets
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from harness import buckets
 from harness.buckets import BUCKET, CREDENTIALS, PREFIX
-from harness.program import CommandFailed
+from harness.program import CommandFailed, eventually
 
 # Longer than two parts of an upload.
 LONG = 20 * 1024 * 1024 + 1
@@ -93,3 +95,43 @@ def test_what_is_altered_in_the_bucket_is_refused(platform: Platform, tmp_path: 
         platform.user("get", "papers", "altered", "--out", copy)
     assert "body-missing" in refused.value.stdout, refused.value
     assert not copy.exists()
+
+
+def test_nothing_stays_of_an_upload_that_was_cut_off(platform: Platform) -> None:
+    profile = tomllib.loads((platform.folder / "client.toml").read_text())
+    before = platform.objects()
+
+    def under_way() -> list[Any]:
+        return list(platform.s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
+
+    def parts(upload: Any) -> list[Any]:
+        named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+        return list(platform.s3.list_parts(Bucket=BUCKET, **named).get("Parts", []))
+
+    def begin() -> http.client.HTTPConnection:
+        """Sends all of a document but its last byte. What has arrived is in the bucket, and no object there."""
+        address = platform.running.process.ready["url"].removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=60)
+        target = f"/v1/tenants/{profile['tenant']}/datasets/papers/documents/cut-off/uploads?author={profile['user']}"
+        connection.putrequest("POST", target)
+        connection.putheader("Authorization", f"Bearer {profile['api_key']}")
+        connection.putheader("Content-Length", str(LONG))
+        connection.endheaders()
+        connection.send(secrets.token_bytes(LONG - 1))
+        (upload,) = eventually("the upload is under way", under_way)
+        eventually("two parts have arrived", lambda: len(parts(upload)) >= 2)
+        assert platform.objects() == before
+        return connection
+
+    def notes() -> list[Path]:
+        return list((platform.folder / "uploads").iterdir())
+
+    connection = begin()
+    platform.running.lose_power()
+    connection.close()
+    assert (under_way(), platform.objects(), notes()) == ([], before, [])
+
+    # One that its sender gives up goes at once.
+    begin().close()
+    eventually("nothing is left of it", lambda: not under_way() and not notes())
+    assert platform.objects() == before

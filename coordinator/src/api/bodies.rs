@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::task::JoinHandle;
 use utoipa::IntoParams;
 
-use super::conditional::{Tag, may_change};
+use super::conditional::{Tag, next_version};
 use super::page::Asked;
 use super::{Api, Problem, drain};
 use crate::platform::{
@@ -24,7 +24,7 @@ use crate::platform::{
 };
 use crate::record::{DocumentName, Identifier, UserName};
 
-const SERVER_TIMING: &str = "server-timing";
+pub(super) const SERVER_TIMING: &str = "server-timing";
 
 /// What is said of a body beside it.
 #[derive(Deserialize, IntoParams)]
@@ -48,15 +48,13 @@ pub(super) async fn store(
     request: Request,
 ) -> (Result<PreparedWrite, Problem>, Body) {
     let (head, body) = request.into_parts();
-    let record = api.platform.record();
-    let present = || record.with_state(|state| Tag::of_document(state, &name));
-    let fresh = may_change(&head.headers, present);
+    let next = next_version(&head.headers, api.platform.record(), &name);
     let wish = query.and_then(|Asked(query)| {
-        fresh?;
+        let next = next?;
         Ok(WriteRequest {
             dataset: name.dataset_name(),
             document: name.document,
-            version: query.version,
+            version: query.version.or(next),
             author: author(query.author)?,
             content_type: media_type(&head.headers),
         })
@@ -96,7 +94,7 @@ pub(super) fn answer(read: ReadStream, trailers: bool) -> Response {
         .content_type
         .as_deref()
         .and_then(|kind| HeaderValue::from_str(kind).ok());
-    let timing = server_timing(&read.report);
+    let timing = timing_of(&read.report);
     let range = read.range.clone();
     let bytes = range.as_ref().map_or(read.length, |it| it.end - it.start);
     let (length, whole) = (HeaderValue::from(bytes), read.length);
@@ -119,7 +117,7 @@ pub(super) fn answer(read: ReadStream, trailers: bool) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    if let Ok(timing) = HeaderValue::from_str(&timing) {
+    if let Some(timing) = timing {
         headers.insert(SERVER_TIMING, timing);
     }
     if let Some(tag) = tag {
@@ -166,13 +164,12 @@ pub(super) fn range_of(headers: &HeaderMap) -> Result<Option<ByteRange>, Problem
         return Ok(None);
     };
     let text = value.to_str().unwrap_or_default();
-    if text
-        .split_once('=')
-        .is_some_and(|(unit, _)| unit != "bytes")
-    {
-        return Ok(None);
-    }
-    let range = text.parse();
+    let range = match text.split_once('=') {
+        Some((unit, range)) if unit.eq_ignore_ascii_case("bytes") => range,
+        Some(_) => return Ok(None),
+        None => text,
+    };
+    let range = range.parse();
     range
         .map(Some)
         .map_err(|e: NoRange| Problem::bad_request(e.to_string()))
@@ -184,7 +181,8 @@ pub(super) fn trace_of(headers: &HeaderMap) -> Option<TraceParent> {
     TraceParent::from_header(text)
 }
 
-/// The phases of a read as `Server-Timing` (W3C). Before a long document has left, what it took to decrypt and in all is not known, and not said.
+/// The phases of a read as `Server-Timing` (W3C). Before a long document has left, what it took to decrypt and in all is not known, and not said. What the reader
+/// of an end-to-end read does itself is not known here.
 fn server_timing(report: &ReadReport) -> String {
     let Phases {
         record_ms,
@@ -196,26 +194,38 @@ fn server_timing(report: &ReadReport) -> String {
         decrypt_ms,
         first_byte_ms,
         total_ms,
-    } = &report.phases;
-    let mut text = format!("permission;dur={record_ms}");
-    for (name, ms) in [
+    } = report.phases;
+    let mut phases = vec![("permission", record_ms)];
+    let rest = [
         ("approvals", approvals_ms),
         ("reencryption", cluster_ms),
         ("master-key", master_key_ms),
-    ] {
-        if *ms > 0.0 {
-            text.push_str(&format!(", {name};dur={ms}"));
-        }
+    ];
+    phases.extend(rest.into_iter().filter(|(_, ms)| *ms > 0.0));
+    let outcome = report.outcome.as_str();
+    if outcome != "relayed" {
+        phases.extend([("fetch", fetch_ms), ("checksum", checksum_ms)]);
     }
-    text.push_str(&format!(
-        ", fetch;dur={fetch_ms}, checksum;dur={checksum_ms}"
-    ));
-    if report.outcome == "complete" {
-        text.push_str(&format!(", decrypt;dur={decrypt_ms}, total;dur={total_ms}"));
-    } else {
-        text.push_str(&format!(", first-byte;dur={first_byte_ms}"));
+    match outcome {
+        "relayed" => phases.push(("total", total_ms)),
+        "complete" => phases.extend([("decrypt", decrypt_ms), ("total", total_ms)]),
+        _ => phases.push(("first-byte", first_byte_ms)),
     }
-    text
+    let named = phases.iter().map(|(name, ms)| format!("{name};dur={ms}"));
+    named.collect::<Vec<_>>().join(", ")
+}
+
+fn timing_of(report: &ReadReport) -> Option<HeaderValue> {
+    HeaderValue::from_str(&server_timing(report)).ok()
+}
+
+/// An answer with the times of the read that it is about, if they are known.
+pub(super) fn with_times(report: Option<&ReadReport>, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    if let Some(timing) = report.and_then(timing_of) {
+        response.headers_mut().insert(SERVER_TIMING, timing);
+    }
+    response
 }
 
 /// The parts of a body as they come; an error breaks off the answer, so that nobody takes a part for the whole.
@@ -258,8 +268,7 @@ fn frames(read: ReadStream, trailers: bool) -> Body {
 
 /// The times of the whole read, behind it.
 fn times(report: &ReadReport) -> Option<Frame<Bytes>> {
-    let value = HeaderValue::from_str(&server_timing(report)).ok()?;
     let mut fields = HeaderMap::new();
-    fields.insert(SERVER_TIMING, value);
+    fields.insert(SERVER_TIMING, timing_of(report)?);
     Some(Frame::trailers(fields))
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Caller;
-use super::conditional::{Tag, may_change, with_tag};
+use super::conditional::{IfSeen, Tag, may_change, with_tag};
 use super::page::Asked;
 use super::views::ReceiptView;
 use super::{Api, Problem, Tenant, json};
@@ -134,17 +134,18 @@ pub(super) enum Level {
     Threshold,
 }
 
-impl Configuration {
-    fn encryption(&self) -> Result<Encryption, Problem> {
+impl Level {
+    /// The same with the key of its cluster, where there is one.
+    fn under(&self, cluster: Option<&str>) -> Result<Encryption, Problem> {
         let wrong = || {
             Problem::bad_request(
                 "`cluster` is the cluster's public key, 64 hexadecimal digits, with threshold encryption alone",
             )
         };
-        match (&self.encryption, &self.cluster) {
-            (Level::None, None) => Ok(Encryption::None),
-            (Level::Platform, None) => Ok(Encryption::Platform),
-            (Level::Threshold, Some(cluster)) => {
+        match (self, cluster) {
+            (Self::None, None) => Ok(Encryption::None),
+            (Self::Platform, None) => Ok(Encryption::Platform),
+            (Self::Threshold, Some(cluster)) => {
                 let mut public_key = [0; 32];
                 hex::decode_to_slice(cluster, &mut public_key).map_err(|_| wrong())?;
                 Ok(Encryption::Threshold { public_key })
@@ -156,12 +157,17 @@ impl Configuration {
 
 /// A new dataset.
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({ "dataset": "designs", "encryption": "platform", "storage": "off-chain" }))]
 pub(super) struct NewDataset {
     /// Its name, unique in the tenant for ever.
     dataset: Identifier,
-    #[serde(flatten)]
-    configuration: Configuration,
+    /// Who can open what is written.
+    encryption: Level,
+    /// With threshold encryption, the cluster's public key, 64 hexadecimal digits.
+    cluster: Option<String>,
+    /// Where bodies are stored.
+    storage: Storage,
 }
 
 /// Prepares a dataset; whoever signs owns it.
@@ -178,16 +184,15 @@ pub(super) async fn create_dataset(
     let transaction = Transaction::DatasetCreate(DatasetCreate {
         tenant: tenant.clone(),
         dataset: asked.dataset,
-        encryption: asked.configuration.encryption()?,
-        storage: asked.configuration.storage,
+        encryption: asked.encryption.under(asked.cluster.as_deref())?,
+        storage: asked.storage,
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// Prepares a dataset's configuration for later writes. What is written stays as it is.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/configuration", tag = "datasets",
-    operation_id = "prepare_configuration", params(AuthorQuery,
-        ("If-Match" = Option<String>, Header, description = "The dataset's `ETag`.")),
+    operation_id = "prepare_configuration", params(AuthorQuery, IfSeen),
     request_body = Configuration, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn configure_dataset(
     State(api): State<Arc<Api>>,
@@ -216,7 +221,7 @@ pub(super) async fn configure_dataset(
         tenant: tenant.clone(),
         dataset: name.dataset,
         version: version.saturating_add(1),
-        encryption: asked.encryption()?,
+        encryption: asked.encryption.under(asked.cluster.as_deref())?,
         storage: asked.storage,
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
@@ -233,8 +238,7 @@ pub(super) struct RoleUsers {
 
 /// Prepares the users of a role, as a whole.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}", tag = "datasets",
-    operation_id = "prepare_role", params(AuthorQuery,
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
+    operation_id = "prepare_role", params(AuthorQuery, IfSeen),
     request_body = RoleUsers, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn set_role(
     State(api): State<Arc<Api>>,
@@ -271,8 +275,7 @@ type EntryPath = Path<(String, Identifier, Role, Identifier, Identifier)>;
 
 /// Prepares that a user gets a role.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}/{of_tenant}/{user}", tag = "datasets",
-    operation_id = "prepare_grant", params(AuthorQuery,
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
+    operation_id = "prepare_grant", params(AuthorQuery, IfSeen),
     responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn add_to_role(
     State(api): State<Arc<Api>>,
@@ -288,8 +291,7 @@ pub(super) async fn add_to_role(
 
 /// Prepares that a user loses a role.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/datasets/{dataset}/permissions/{role}/{of_tenant}/{user}", tag = "datasets",
-    operation_id = "prepare_revocation", params(AuthorQuery,
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the permissions.")),
+    operation_id = "prepare_revocation", params(AuthorQuery, IfSeen),
     responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn remove_from_role(
     State(api): State<Arc<Api>>,
@@ -363,8 +365,7 @@ pub(super) struct EraseQuery {
 /// Once it is on the record, wrapped keys and pointers are gone from its state, no organisation approves a read any more, and the platform
 /// removes the bodies. What happened stays on the record.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}", tag = "documents",
-    operation_id = "prepare_erasure", params(EraseQuery,
-        ("If-Match" = Option<String>, Header, description = "The document's `ETag`.")),
+    operation_id = "prepare_erasure", params(EraseQuery, IfSeen),
     responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn erase(
     State(api): State<Arc<Api>>,

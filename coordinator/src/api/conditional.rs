@@ -10,17 +10,69 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::IntoParams;
 
 use super::Problem;
+use super::views::{AuthorityView, UserView};
 use crate::record::{
-    Dataset, DocumentName, DocumentVersion, Event, LinkVersion, Permissions, Receipt, State,
+    Dataset, DocumentName, DocumentVersion, Event, Identifier, LinkVersion, Permissions, Receipt,
+    RecordHandle, State, UserName,
 };
 
-/// Bytes of a hash that tell apart the few states of one document.
+/// Bytes of a hash that tell apart the few states of one thing.
 const SHORT: usize = 8;
 /// Hexadecimal digits of a body's checksum that name it.
 const OF_CHECKSUM: usize = 32;
+
+/// By which a change says which state it has seen.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "it describes what `may_change` reads")]
+pub(super) struct IfSeen {
+    /// An `ETag` of what is changed: only if it is still in that state.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
+
+/// The same of what need not be there yet.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(
+    dead_code,
+    reason = "it describes what `may_change` and `next_version` read"
+)]
+pub(super) struct IfSeenOrNew {
+    /// An `ETag` of what the new version comes after: only if it is still in that state.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+    /// `*`: only if there is none of this name yet.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
+}
+
+/// What a reader has of a body, and which bytes it wants.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(
+    dead_code,
+    reason = "it describes what `wanted` reads, and what asks for a range"
+)]
+pub(super) struct IfAnother {
+    /// One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`.
+    #[param(rename = "Range")]
+    range: Option<String>,
+    /// An `ETag`: the whole body comes unless it is still this one.
+    #[param(rename = "If-Range")]
+    if_range: Option<String>,
+    /// An `ETag`: 304 if it is still this body.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
+    /// An `ETag`: 412 unless it is still this body.
+    #[param(rename = "If-Match")]
+    if_match: Option<String>,
+}
 
 /// Names a state of something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +161,27 @@ impl Tag {
         Self::new(link.version)
     }
 
+    /// Of a user, if there is one: by all that is shown of it, for of its changes only those of its key are numbered.
+    pub(super) fn of_user(state: &State, name: &UserName, now_ms: u64) -> Option<Self> {
+        let user = UserView::of(state, name, state.user(name)?, now_ms);
+        Some(Self::of_shown(user.key_version, &user))
+    }
+
+    /// Of the authorities that a tenant stands by, none included.
+    pub(super) fn of_authorities(state: &State, tenant: &Identifier) -> Self {
+        let row = state.authorities(tenant);
+        let bound_clients = row.is_some_and(|it| it.bound_clients);
+        let changed_ms = row.map_or(0, |it| it.changed_ms);
+        let all = AuthorityView::all(state, tenant);
+        Self::of_shown(changed_ms, &(bound_clients, all))
+    }
+
+    fn of_shown(number: u64, shown: &impl Serialize) -> Self {
+        let digest = Sha256::digest(serde_json::to_vec(shown).unwrap_or_default());
+        let short = digest.get(..SHORT).unwrap_or_default();
+        Self::new(format_args!("{number}.{}", hex::encode(short)))
+    }
+
     /// Whether it is among those that the caller names, which is not so of a weak one.
     fn is_among(&self, tags: &[String]) -> bool {
         let mut tags = tags.iter();
@@ -189,11 +262,11 @@ pub(super) fn may_change(
     headers: &HeaderMap,
     present: impl FnOnce() -> Option<Tag>,
 ) -> Result<(), Problem> {
-    let expected = list(headers, &header::IF_MATCH);
-    let unwanted = list(headers, &header::IF_NONE_MATCH);
-    if expected.is_none() && unwanted.is_none() {
+    if !name_a_state(headers) {
         return Ok(());
     }
+    let expected = list(headers, &header::IF_MATCH);
+    let unwanted = list(headers, &header::IF_NONE_MATCH);
     let present = present();
     let is_among = |tags: &[String]| {
         present
@@ -209,6 +282,32 @@ pub(super) fn may_change(
         return failed("it exists already, which `If-None-Match` forbids");
     }
     Ok(())
+}
+
+fn name_a_state(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::IF_MATCH) || headers.contains_key(header::IF_NONE_MATCH)
+}
+
+/// Whether a version may be written of a document, and as which, if the headers name a state. That number and the state are looked up at one time: what is
+/// written comes next after what the caller has seen, or the record refuses it, whoever writes meanwhile.
+///
+/// # Errors
+///
+/// 412 with the code `precondition-failed`.
+pub(super) fn next_version(
+    headers: &HeaderMap,
+    record: &RecordHandle,
+    name: &DocumentName,
+) -> Result<Option<u64>, Problem> {
+    if !name_a_state(headers) {
+        return Ok(None);
+    }
+    let (present, latest) = record.with_state(|state| {
+        let latest = state.document(name).map_or(0, |it| it.latest);
+        (Tag::of_document(state, name), latest)
+    });
+    may_change(headers, || present)?;
+    Ok(Some(latest.saturating_add(1)))
 }
 
 /// The members of a header, of all its lines; `None` if it is absent. What is no text matches nothing.

@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::bodies::{
     WriteQuery, answer, answer_to_body, range_of, store, trace_of, wants_trailers,
 };
-use super::conditional::{Tag, tagged, with_tag};
+use super::conditional::{IfSeenOrNew, Tag, tagged, with_tag};
 use super::page::{Asked, NumberPageQuery, PageQuery, limit, part};
 use super::views::{DocumentView, Page, PreparedView, ReceiptView, VersionView};
 use super::{Api, Problem, Tenant, json, record};
@@ -79,9 +79,7 @@ pub(super) async fn versions(
 /// The body streams; it has no name before the signed transaction is sent to `uploads/{id}`, and is removed if that does not happen
 /// in time. `Content-Type` is the document's media type and public on the record.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/uploads", tag = "documents",
-    operation_id = "prepare_upload", params(WriteQuery,
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
+    operation_id = "prepare_upload", params(WriteQuery, IfSeenOrNew),
     request_body(content_type = "application/octet-stream", description = "The document."),
     responses((status = 201, body = PreparedView)))]
 pub(super) async fn prepare_write(

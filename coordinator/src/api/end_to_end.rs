@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::auth::Caller;
-use super::bodies::{is_part, parts, range_of, trace_of};
+use super::bodies::{is_part, parts, range_of, trace_of, with_times};
 use super::views::ReceiptView;
 use super::{Api, Problem, ProofView, Tenant, record};
 use crate::body_store::Pointer;
@@ -272,21 +272,24 @@ impl From<Relayed> for SharesView {
 /// at `recorded-reads/{read}/body`.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/reads/{id}/shares", tag = "documents", operation_id = "commit_end_to_end_read",
     request_body(content_type = "application/octet-stream", description = "The signed transaction, canonical CBOR."),
-    responses((status = 201, body = SharesView)))]
+    responses((status = 201, body = SharesView, headers(
+        ("Server-Timing" = String, description = "What the read's phases took, up to the shares.")))))]
 pub(super) async fn shares(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
-) -> Result<(StatusCode, Json<SharesView>), Problem> {
+) -> Result<Response, Problem> {
     let trace = trace_of(request.headers());
     let signed = record::signed(&caller, request.into_body()).await?;
     let relayed = api
         .platform
         .commit_end_to_end(&tenant, id, signed, trace)
         .await?;
-    Ok((StatusCode::CREATED, Json(relayed.into())))
+    let report = api.platform.report(&tenant, caller.user.as_ref(), id);
+    let view = (StatusCode::CREATED, Json(SharesView::from(relayed)));
+    Ok(with_times(report.as_ref(), view))
 }
 
 /// The sealed body of a version under a cluster's key, for its reader to decrypt: for an hour after the read, as often and in such

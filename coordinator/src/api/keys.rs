@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::auth::{
     ApiKeys, AuthError, Caller, DEFAULT_GRACE_S, IssuedKey, KeyRecord, KeyTerms, Scopes,
 };
-use super::page::{Asked, KeyPageQuery, limit, part};
+use super::page::{Asked, IdPageQuery, limit, part};
 use super::views::{IssuedKeyView, Page};
 use super::{Api, Problem, bounded, json, malformed};
 use crate::client::profile::ApiKey;
@@ -22,12 +22,12 @@ use crate::record::Identifier;
 const MAX_JSON: usize = 4 * 1024;
 
 /// The tenant's API keys, those that ended within the last 90 days included (the last 1000 of them), the oldest first; without the keys themselves.
-#[utoipa::path(get, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "list_keys", params(KeyPageQuery),
+#[utoipa::path(get, path = "/v1/tenants/{tenant}/keys", tag = "keys", operation_id = "list_keys", params(IdPageQuery),
     responses((status = 200, body = Page<KeyRecord>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Asked(query): Asked<KeyPageQuery>,
+    Asked(query): Asked<IdPageQuery>,
 ) -> Result<Json<Page<KeyRecord>>, Problem> {
     let limit = limit(query.limit);
     // One more than are shown says whether there are more.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::changes::{AuthorQuery, ChangeView, prepared};
-use super::conditional::{Tag, may_change, tagged};
+use super::conditional::{IfSeenOrNew, Tag, may_change, tagged};
 use super::page::{Asked, PageQuery, limit, part};
 use super::views::{Page, ReceiptView};
 use super::{Api, Problem, ProofView, Tenant, json};
@@ -164,9 +164,7 @@ pub(super) struct LinkBody {
 
 /// Prepares a link, or a new version of it.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/links/{link}", tag = "links", operation_id = "prepare_link",
-    params(AuthorQuery,
-        ("If-Match" = Option<String>, Header, description = "The link's `ETag`: only if this is its version."),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such link yet.")),
+    params(AuthorQuery, IfSeenOrNew),
     request_body = LinkBody, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn put(
     State(api): State<Arc<Api>>,

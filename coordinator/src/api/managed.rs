@@ -18,7 +18,7 @@ use super::bodies::{
     WriteQuery, answer, answer_to_body, range_of, store, trace_of, wants_trailers,
 };
 use super::changes::{Settled, settled, signing};
-use super::conditional::{BodyWanted, Tag, wanted, with_tag};
+use super::conditional::{BodyWanted, IfAnother, IfSeenOrNew, Tag, wanted, with_tag};
 use super::page::Asked;
 use super::record::elsewhere;
 use super::views::ReceiptView;
@@ -111,9 +111,7 @@ type DocumentPath = Path<(String, Identifier, Identifier)>;
 ///
 /// The body streams. `Content-Type` is the document's media type and public on the record. Users with keys of their own take `uploads`.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
-    operation_id = "write_content", params(WriteQuery,
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
+    operation_id = "write_content", params(WriteQuery, IfSeenOrNew),
     request_body(content_type = "application/octet-stream", description = "The document."),
     responses((status = 201, body = WrittenView, headers(("ETag" = String, description = "The body's, as `GET` has it.")))))]
 pub(super) async fn write(
@@ -193,11 +191,7 @@ pub(super) struct ReadQuery {
 /// why. With the `ETag` of an earlier one in `If-None-Match` nothing is read, and nothing comes onto the record, unless there is another body now.
 /// Users with keys of their own take `reads`.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
-    operation_id = "read_content", params(ReadQuery,
-        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`."),
-        ("If-Range" = Option<String>, Header, description = "An `ETag`: the whole body comes unless it is still this one."),
-        ("If-None-Match" = Option<String>, Header, description = "An `ETag`: 304 if it is still this body."),
-        ("If-Match" = Option<String>, Header, description = "An `ETag`: 412 unless it is still this body.")),
+    operation_id = "read_content", params(ReadQuery, IfAnother),
     responses(
         (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
             ("Server-Timing" = String, description = "What the read's phases took."),
@@ -229,11 +223,7 @@ pub(super) async fn read(
 
 /// The same of another tenant's document, which is open to a user of this one whose key the platform keeps.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents/{document}/content", tag = "documents",
-    operation_id = "read_shared_content", params(ReadQuery,
-        ("Range" = Option<String>, Header, description = "One range of bytes, such as `bytes=0-1023`, `bytes=1024-` or `bytes=-100`."),
-        ("If-Range" = Option<String>, Header, description = "An `ETag`: the whole body comes unless it is still this one."),
-        ("If-None-Match" = Option<String>, Header, description = "An `ETag`: 304 if it is still this body."),
-        ("If-Match" = Option<String>, Header, description = "An `ETag`: 412 unless it is still this body.")),
+    operation_id = "read_shared_content", params(ReadQuery, IfAnother),
     responses(
         (status = 200, description = "The document.", content_type = "application/octet-stream", headers(
             ("Server-Timing" = String, description = "What the read's phases took."),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::changes::{Settled, signing};
-use super::conditional::{Tag, may_change, with_tag};
+use super::conditional::{IfSeenOrNew, Tag, next_version, with_tag};
 use super::managed::{WrittenView, managed};
 use super::parts::{WholeBody, own};
 use super::{Api, Problem, Tenant, json};
@@ -35,10 +35,7 @@ impl From<WrittenParts> for WrittenView {
 /// Done again, it gives the same answer, after a restart and without an `Idempotency-Key` too, as long as an upload is kept. Users with keys of
 /// their own take `complete`.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/parts/{id}/content", tag = "documents", operation_id = "complete_content",
-    params(
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of the document that the new version comes after."),
-        ("If-None-Match" = Option<String>, Header, description = "`*`: only if there is no such document yet.")),
-    request_body = WholeBody, responses((status = 201, body = WrittenView,
+    params(IfSeenOrNew), request_body = WholeBody, responses((status = 201, body = WrittenView,
         headers(("ETag" = String, description = "The body's, as `content` has it.")))))]
 pub(super) async fn complete(
     State(api): State<Arc<Api>>,
@@ -53,14 +50,13 @@ pub(super) async fn complete(
     let (document, author) = own(&api, &tenant, &caller, id).await?;
     managed(&api, &caller, &tenant, Some(author.user))?;
     // The state that a first attempt found is not that which a repetition finds.
-    if platform.parts_written(&tenant, id, whole).await?.is_none() {
-        may_change(&headers, || {
-            let record = platform.record();
-            record.with_state(|state| Tag::of_document(state, &document))
-        })?;
-    }
+    let next = match platform.parts_written(&tenant, id, whole).await? {
+        Some(_) => None,
+        None => next_version(&headers, platform.record(), &document)?,
+    };
     let signing = move |unsigned: &UnsignedTransaction| signing(&caller, unsigned);
-    let written = platform.write_parts(&tenant, id, whole, signing).await?;
+    let written = platform.write_parts(&tenant, id, whole, next, signing);
+    let written = written.await?;
     let view = WrittenView::from(written);
     let tag = Tag::of_body(view.version, &view.checksum);
     let answer = (StatusCode::CREATED, Extension(Settled), Json(view));

@@ -90,6 +90,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// How long the body of a request that is no document may take to arrive.
 const SMALL_BODY_WITHIN: Duration = Duration::from_secs(30);
 const REQUEST_ID: &str = "x-request-id";
+/// Longest sentence of the framework's that is passed on, in bytes.
+const MAX_SAID: usize = 1024;
 
 /// What the handlers work with.
 pub struct Api {
@@ -247,7 +249,7 @@ fn door_table() -> Vec<(Door, Described)> {
         (prepares(READ), routes!(shared::ask)),
         (for_scopes(READ), routes!(rewraps::list)),
         (prepares(MANAGE), routes!(rewraps::prepare)),
-        (for_scopes(MANAGE), routes!(rewraps::commit)),
+        (prepares(MANAGE), routes!(rewraps::commit)),
         (for_scopes(KEYS), routes!(keys::list)),
         (once_for(KEYS), routes!(keys::create)),
         (once_for(KEYS), routes!(keys::rotate)),
@@ -421,8 +423,11 @@ async fn identify(request: Request, next: Next) -> Response {
             );
             response = problem.render(&id);
         } else if response.status().is_client_error() {
-            // The framework's own refusals, of a path or a query that cannot be read.
-            response = Problem::unreadable(response.status()).render(&id);
+            // The framework's own refusals, of a path that cannot be read; they say why.
+            let (status, body) = (response.status(), response.into_body());
+            let said = axum::body::to_bytes(body, MAX_SAID).await;
+            let said = said.unwrap_or_default();
+            response = Problem::unreadable(status, &String::from_utf8_lossy(&said)).render(&id);
         } else {
             tracing::debug!(status = response.status().as_u16(), "answered");
         }

@@ -28,6 +28,7 @@ use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use super::auth::Caller;
+use super::bodies::SERVER_TIMING;
 use super::changes::Settled;
 use super::{DRAIN, Problem, drain};
 use crate::envelope::hash_items;
@@ -54,11 +55,12 @@ const COUNTING: [HeaderName; 3] = [
     header::IF_NONE_MATCH,
 ];
 /// Headers of an answer that belong to it; one that ends its connection ends that of a repetition too.
-const KEPT: [HeaderName; 4] = [
+const KEPT: [HeaderName; 5] = [
     header::CONTENT_TYPE,
     header::CACHE_CONTROL,
     header::ETAG,
     header::CONNECTION,
+    HeaderName::from_static(SERVER_TIMING),
 ];
 
 impl From<AnswersError> for Problem {
@@ -155,12 +157,17 @@ where
         let problem = Problem::new(StatusCode::CONFLICT, "idempotency-key-in-use", detail);
         return refuse(problem.retry_after(1), request).await;
     };
-    let found = {
-        let answers = answers.clone();
-        blocking(move || answers.get(&slot, now_ms())).await
+    let looked = {
+        let (answers, tenant) = (answers.clone(), caller.tenant.clone());
+        blocking(move || {
+            let found = answers.get(&slot, now_ms())?;
+            let room = found.is_some() || answers.has_room(&tenant, now_ms())?;
+            Ok((found, room))
+        })
+        .await
     };
-    let found = match found {
-        Ok(found) => found,
+    let (found, room) = match looked {
+        Ok(looked) => looked,
         Err(problem) => return refuse(problem, request).await,
     };
     let (passing, request, head) = hashing(request);
@@ -188,7 +195,7 @@ where
         )
         .into_response();
     }
-    if answers.is_full(&caller.tenant) {
+    if !room {
         let detail = "this tenant has used more Idempotency-Keys than are remembered at a time: wait until some are forgotten";
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "idempotency-full", detail);
         return refuse(problem.retry_after(60), request).await;

@@ -44,9 +44,10 @@ requests that prepare something for other users do it at once for a managed one 
 An API key that is bound to a user is for that user alone, and names it where nobody else is named.
 
 **Not twice.** Requests that make or change something take an `Idempotency-Key`. The same key with the same request gives the same \
-answer, however often and after a restart too; with another body it is refused.
+answer, however often and after a restart too; with another body it is refused. Those that take none can be repeated as they are: what they give up is given up, \
+what they send is there, what they complete is the same upload; a read that is committed is used up, and is prepared anew.
 
-**Versions.** What has versions has an `ETag`; `If-None-Match` saves a fetch, `If-Match` keeps a change from undoing another's.";
+**Versions.** What can change and is fetched by itself has an `ETag`; `If-None-Match` saves a fetch, `If-Match` keeps a change from undoing another's.";
 
 /// Version of the API, not of the software: it changes when the API does.
 const VERSION: &str = "1.0.0";
@@ -408,5 +409,97 @@ mod tests {
             let pointer = part.split('"').next().unwrap();
             assert!(document.pointer(pointer).is_some(), "{pointer}");
         }
+    }
+
+    /// Whether a header is among those that an operation takes.
+    fn takes(operation: &serde_json::Value, header: &str) -> bool {
+        let parameters = operation["parameters"].as_array();
+        let known = |it: &serde_json::Value| it["in"] == "header" && it["name"] == header;
+        parameters.is_some_and(|all| all.iter().any(known))
+    }
+
+    /// What changes something takes an `Idempotency-Key`, but for what can be repeated as it is.
+    #[test]
+    fn what_changes_something_happens_once() {
+        // Giving up is that however often; parts that are there are passed over; a completion is of its upload; the answer to a read is a document, which is
+        // remembered nowhere.
+        let repeatable = [
+            "commit_read",
+            "complete_parts",
+            "discard_parts",
+            "discard_upload",
+            "revoke_key",
+            "send_part",
+        ];
+        let document: serde_json::Value = serde_json::from_str(text()).unwrap();
+        let mut without = Vec::new();
+        for item in document["paths"].as_object().unwrap().values() {
+            for (method, operation) in item.as_object().unwrap() {
+                let once = takes(operation, "Idempotency-Key");
+                assert!(!once || method != "get", "{operation}");
+                if !once && method != "get" {
+                    without.push(operation["operationId"].as_str().unwrap());
+                }
+            }
+        }
+        without.sort_unstable();
+        assert_eq!(without, repeatable);
+    }
+
+    /// Whoever changes what has an `ETag` can say which state of it he has seen.
+    #[test]
+    fn what_has_a_tag_is_changed_as_it_was_seen() {
+        let document: serde_json::Value = serde_json::from_str(text()).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let tagged = |item: &serde_json::Value| {
+            item["get"]["responses"]["200"]["headers"]["ETag"].is_object()
+        };
+        let of_tenant = |path: &str| path.replace("/v1/tenants/{tenant}/", "");
+        let mut all: Vec<String> = paths
+            .iter()
+            .filter(|(_, item)| tagged(item))
+            .map(|(path, _)| of_tenant(path))
+            .collect();
+        all.sort_unstable();
+        let expected = [
+            "authorities",
+            "datasets/{dataset}",
+            "datasets/{dataset}/documents/{document}",
+            "datasets/{dataset}/documents/{document}/content",
+            "datasets/{dataset}/links/{link}",
+            "datasets/{dataset}/permissions",
+            "shared/{of_tenant}/datasets/{dataset}/documents/{document}",
+            "shared/{of_tenant}/datasets/{dataset}/documents/{document}/content",
+            "users/{user}",
+        ];
+        assert_eq!(all, expected);
+        // What comes onto the record beside it, and changes no state that anybody could have seen, or says itself which.
+        let beside = [
+            "/access-requests",
+            "/access-requests/{request}/decline",
+            "/access-requests/{request}/grant",
+            "/owned/erase",
+            "/reads",
+            "/rewraps",
+            "/transactions",
+        ];
+        let mut conditional = 0;
+        for (path, item) in paths {
+            let path = of_tenant(path);
+            let below = |it: &&str| {
+                path.strip_prefix(*it)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if !expected.iter().any(below) || beside.iter().any(|it| path.ends_with(it)) {
+                continue;
+            }
+            for (method, operation) in item.as_object().unwrap() {
+                if method != "get" {
+                    assert!(takes(operation, "If-Match"), "{method} {path}");
+                    conditional += 1;
+                }
+            }
+        }
+        assert_eq!(conditional, 17);
     }
 }

@@ -39,12 +39,12 @@ pub(super) struct NumberPageQuery {
     pub(super) limit: Option<usize>,
 }
 
-/// Which part of the list of keys.
+/// Which part of a list of what has ids.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct KeyPageQuery {
-    /// `next` of the part before: a key's id.
+pub(super) struct IdPageQuery {
+    /// `next` of the part before: the id of an API key, or a client.
     pub(super) after: Option<String>,
     /// Items at most; 100 if absent, never more than 1000.
     #[param(minimum = 1, maximum = 1000)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::bodies::answer_to_body;
+use super::conditional::{IfSeenOrNew, next_version};
 use super::page::Asked;
 use super::views::{Page, PreparedView};
 use super::{Api, Problem, Tenant, json};
@@ -70,25 +71,29 @@ pub(super) struct PartsBody {
     tag: Option<String>,
 }
 
-/// Begins an upload in parts, of a document or a new version of it.
+/// Begins an upload in parts, of a document or a new version of it. With `If-Match` or `If-None-Match` it is of the version that comes next now, and of no other.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/datasets/{dataset}/documents/{document}/parts", tag = "documents",
-    operation_id = "begin_parts", request_body = PartsBody, responses((status = 201, body = PartsView)))]
+    operation_id = "begin_parts", params(IfSeenOrNew), request_body = PartsBody, responses((status = 201, body = PartsView)))]
 pub(super) async fn begin(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, dataset, document)): Path<(String, Identifier, Identifier)>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<(StatusCode, Json<PartsView>), Problem> {
     let asked: PartsBody = json(request.into_body(), MAX_JSON).await?;
+    let dataset = DatasetName {
+        tenant: tenant.clone(),
+        dataset,
+    };
+    let name = dataset.document(document.clone());
+    let next = next_version(&headers, api.platform.record(), &name)?;
     let begin = BeginParts {
         write: WriteRequest {
-            dataset: DatasetName {
-                tenant: tenant.clone(),
-                dataset,
-            },
+            dataset,
             document,
-            version: asked.version,
+            version: asked.version.or(next),
             author: UserName {
                 tenant,
                 user: caller.acting(asked.author)?,
@@ -219,18 +224,20 @@ impl From<WholeBody> for Whole {
 /// It is then as any other upload: the signed transaction goes to `uploads/{id}`, with the `id` of this answer. Done again before that, it
 /// gives the same answer.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/parts/{id}/complete", tag = "documents", operation_id = "complete_parts",
-    request_body = WholeBody, responses((status = 201, body = PreparedView)))]
+    params(IfSeenOrNew), request_body = WholeBody, responses((status = 201, body = PreparedView)))]
 pub(super) async fn complete(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<(StatusCode, Json<PreparedView>), Problem> {
-    let WholeBody { length, sha256 } = json(request.into_body(), MAX_JSON).await?;
-    own(&api, &tenant, &caller, id).await?;
-    let whole = Whole { length, sha256 };
-    let prepared = api.platform.complete_parts(&tenant, id, whole).await?;
+    let whole = Whole::from(json::<WholeBody>(request.into_body(), MAX_JSON).await?);
+    let (document, _) = own(&api, &tenant, &caller, id).await?;
+    let next = next_version(&headers, api.platform.record(), &document)?;
+    let prepared = api.platform.complete_parts(&tenant, id, whole, next);
+    let prepared = prepared.await?;
     Ok((StatusCode::CREATED, Json(prepared.into())))
 }
 

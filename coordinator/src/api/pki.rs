@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -11,13 +12,15 @@ use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::changes::{AuthorQuery, ChangeView, prepared};
-use super::page::Asked;
+use super::conditional::{IfSeen, Tag, may_change, tagged};
+use super::page::{Asked, IdPageQuery, limit};
+use super::users::is_seen;
 use super::views::{AuthorityView, ClientsView, Page, ReceiptView};
 use super::{Api, Problem, Tenant, json};
 use crate::platform::now_ms;
 use crate::record::{
     Certification, ClientCertify, Identifier, MAX_TRANSACTION, RevocationsPublish,
-    TenantAuthorities, Transaction, UserCertify,
+    TenantAuthorities, Transaction, UserCertify, UserName,
 };
 
 /// Certificates and lists in hexadecimal, up to what a transaction can hold.
@@ -25,16 +28,17 @@ const MAX_JSON: usize = 3 * MAX_TRANSACTION;
 
 /// The authorities of its own public-key infrastructure that the tenant has registered.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "list_authorities",
-    responses((status = 200, body = Page<AuthorityView>)))]
+    responses((status = 200, body = Page<AuthorityView>, headers(("ETag" = String, description = "Their state.")))))]
 pub(super) async fn authorities(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-) -> Json<Page<AuthorityView>> {
-    let items = api
-        .platform
-        .record()
-        .with_state(|state| AuthorityView::all(state, &tenant));
-    Json(Page { items, next: None })
+    headers: HeaderMap,
+) -> Response {
+    let (tag, items) = api.platform.record().with_state(|state| {
+        let tag = Tag::of_authorities(state, &tenant);
+        (tag, AuthorityView::all(state, &tenant))
+    });
+    tagged(&tag, &headers, Json(Page { items, next: None }))
 }
 
 fn bytes(what: &str, text: &str) -> Result<Vec<u8>, Problem> {
@@ -64,16 +68,21 @@ pub(super) struct AuthoritiesBody {
 /// Says which authorities the tenant stands by, all of them at once; an administrator acts. Once a user or a client is bound, only the tenant's organisation adds
 /// one, or takes `bound_clients` back.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/authorities", tag = "users", operation_id = "prepare_authorities",
-    params(AuthorQuery), request_body = AuthoritiesBody,
+    params(AuthorQuery, IfSeen), request_body = AuthoritiesBody,
     responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn set_authorities(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let asked: AuthoritiesBody = json(request.into_body(), MAX_JSON).await?;
+    let record = api.platform.record();
+    may_change(&headers, || {
+        Some(record.with_state(|state| Tag::of_authorities(state, &tenant)))
+    })?;
     let mut authorities = all_bytes("certificates", &asked.certificates)?;
     authorities.sort_unstable();
     let transaction = Transaction::TenantAuthorities(TenantAuthorities {
@@ -139,7 +148,7 @@ impl CertificateBody {
 
 /// Binds a user to a certificate of its company; the user itself or an administrator acts.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/users/{user}/certificate", tag = "users", operation_id = "prepare_certificate",
-    params(AuthorQuery), request_body = CertificateBody,
+    params(AuthorQuery, IfSeen), request_body = CertificateBody,
     responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn bind(
     State(api): State<Arc<Api>>,
@@ -147,12 +156,18 @@ pub(super) async fn bind(
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let asked: CertificateBody = json(request.into_body(), MAX_JSON).await?;
-    let transaction = Transaction::UserCertify(UserCertify {
+    let name = UserName {
         tenant: tenant.clone(),
         user,
+    };
+    is_seen(&api, &headers, &name)?;
+    let transaction = Transaction::UserCertify(UserCertify {
+        tenant: name.tenant,
+        user: name.user,
         certificate: Some(asked.read()?),
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
@@ -160,17 +175,23 @@ pub(super) async fn bind(
 
 /// Takes a user's binding to a certificate away; an administrator acts, and for an administrator the tenant's organisation, which signs its transaction itself.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/users/{user}/certificate", tag = "users", operation_id = "prepare_unbinding",
-    params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+    params(AuthorQuery, IfSeen), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn unbind(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let transaction = Transaction::UserCertify(UserCertify {
+    let name = UserName {
         tenant: tenant.clone(),
         user,
+    };
+    is_seen(&api, &headers, &name)?;
+    let transaction = Transaction::UserCertify(UserCertify {
+        tenant: name.tenant,
+        user: name.user,
         certificate: None,
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
@@ -178,13 +199,17 @@ pub(super) async fn unbind(
 
 /// The clients that are bound to certificates of the tenant's company, and whether all must be.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/clients", tag = "users", operation_id = "list_clients",
-    responses((status = 200, body = ClientsView)))]
+    params(IdPageQuery), responses((status = 200, body = ClientsView)))]
 pub(super) async fn clients(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
-) -> Json<ClientsView> {
-    let record = api.platform.record();
-    Json(record.with_state(|state| ClientsView::of(state, &tenant, now_ms())))
+    Asked(query): Asked<IdPageQuery>,
+) -> Result<Json<ClientsView>, Problem> {
+    let after = query.after.as_deref().map(client).transpose()?;
+    let (record, limit) = (api.platform.record(), limit(query.limit));
+    let view =
+        record.with_state(|state| ClientsView::of(state, &tenant, after.as_ref(), limit, now_ms()));
+    Ok(Json(view))
 }
 
 fn client(text: &str) -> Result<[u8; 32], Problem> {

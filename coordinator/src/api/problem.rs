@@ -86,7 +86,7 @@ impl Problem {
         Self::new(
             StatusCode::NOT_FOUND,
             "not-found",
-            "there is nothing here that this API key can see",
+            "there is nothing here that this API key can see: check the path and its names, and that its tenant is the API key's",
         )
     }
 
@@ -111,9 +111,14 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", detail)
     }
 
-    /// A path or query that does not fit its route.
-    pub(super) fn unreadable(status: StatusCode) -> Self {
-        let detail = "the path or the query cannot be read: names have letters, digits, '.', '_' and '-' only";
+    /// A path that does not fit its route; `said` is the framework's sentence, none if it was too long.
+    pub(super) fn unreadable(status: StatusCode, said: &str) -> Self {
+        let said = said.strip_prefix("Invalid URL: ").unwrap_or(said);
+        let detail = match said.is_empty() {
+            true => "the path cannot be read: names have letters, digits, '.', '_' and '-' only"
+                .to_owned(),
+            false => format!("the path cannot be read: {said}"),
+        };
         Self::new(status, "bad-request", detail)
     }
 
@@ -121,7 +126,7 @@ impl Problem {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method-not-allowed",
-            "this path does not know this method",
+            "this path does not know this method: `Allow` lists those that it knows",
         )
     }
 

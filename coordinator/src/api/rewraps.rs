@@ -257,8 +257,13 @@ pub(super) async fn commit(
     Extension(caller): Extension<Caller>,
     Path((_, id)): Path<(String, Uuid)>,
     request: Request,
-) -> Result<Json<RewrapStepView>, Problem> {
+) -> Result<Response, Problem> {
     let signed = record::signed(&caller, request.into_body()).await?;
     let step = api.platform.commit_rewrap(&tenant, id, signed).await?;
-    Ok(Json(step.into()))
+    let is_done = matches!(step, RewrapStep::Done(_));
+    let view = Json(RewrapStepView::from(step));
+    Ok(match is_done {
+        true => (Extension(Settled), view).into_response(),
+        false => view.into_response(),
+    })
 }

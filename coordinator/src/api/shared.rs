@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -18,6 +18,7 @@ use utoipa::IntoParams;
 use super::access::{AccessBody, AccessView};
 use super::auth::{AuthError, Caller};
 use super::changes::{AuthorQuery, ChangeView, prepared};
+use super::conditional::{Tag, tagged};
 use super::documents::ReadBody;
 use super::end_to_end::proof_of;
 use super::page::{Asked, limit, part};
@@ -94,30 +95,33 @@ pub(super) async fn documents(
 
 /// The versions of such a document, from the first.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/shared/{of_tenant}/datasets/{dataset}/documents/{document}", tag = "documents",
-    operation_id = "list_shared_versions", params(SharedQuery), responses((status = 200, body = Page<VersionView>)))]
+    operation_id = "list_shared_versions", params(SharedQuery),
+    responses((status = 200, body = Page<VersionView>, headers(("ETag" = String, description = "The document's state.")))))]
 pub(super) async fn versions(
     State(api): State<Arc<Api>>,
     Extension(Tenant(own)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, tenant, dataset, document)): SharedDocument,
     Asked(query): Asked<SharedQuery>,
-) -> Result<Json<Page<VersionView>>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let reader = acting(&caller, own, query.reader)?;
     let dataset = DatasetName { tenant, dataset };
     let after = query.after.as_deref().map(str::parse::<u64>).transpose();
     let after = after.map_err(|_| Problem::bad_request("`after` is no version's number"))?;
     let name = dataset.document(document);
-    let page = api.platform.record().with_state(|state| {
+    let found = api.platform.record().with_state(|state| {
         if !open_to(state, &reader, &dataset) {
             return None;
         }
-        state.document(&name)?;
+        let tag = Tag::of_document(state, &name)?;
         let versions = state.versions(&name, after);
         let views = versions.map(|(name, version)| VersionView::of(name, version));
         let cursor = |view: &VersionView| view.version.to_string();
-        Some(part(views, limit(query.limit), cursor))
+        Some((tag, part(views, limit(query.limit), cursor)))
     });
-    page.map(Json).ok_or_else(Problem::not_found)
+    let (tag, page) = found.ok_or_else(Problem::not_found)?;
+    Ok(tagged(&tag, &headers, Json(page)))
 }
 
 /// Prepares a read of such a document: the transaction that its reader is to sign. It goes on at `reads/{id}` of the reader's tenant.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::changes::{AuthorQuery, ChangeView, prepared};
+use super::conditional::{IfSeen, Tag, may_change, tagged};
 use super::page::{Asked, PageQuery, limit, part};
 use super::views::{Page, ReceiptView, UserView};
 use super::{Api, Problem, Tenant, json};
@@ -40,18 +42,28 @@ pub(super) async fn list(
 
 /// A user.
 #[utoipa::path(get, path = "/v1/tenants/{tenant}/users/{user}", tag = "users", operation_id = "get_user",
-    responses((status = 200, body = UserView)))]
+    responses((status = 200, body = UserView, headers(("ETag" = String, description = "The user's state.")))))]
 pub(super) async fn get(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Path((_, user)): Path<(String, Identifier)>,
-) -> Result<Json<UserView>, Problem> {
-    let name = UserName { tenant, user };
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (name, now_ms) = (UserName { tenant, user }, now_ms());
     let found = api.platform.record().with_state(|state| {
-        let user = state.user(&name)?;
-        Some(UserView::of(state, &name, user, now_ms()))
+        let user = UserView::of(state, &name, state.user(&name)?, now_ms);
+        Some((Tag::of_user(state, &name, now_ms)?, user))
     });
-    found.map(Json).ok_or_else(Problem::not_found)
+    let (tag, user) = found.ok_or_else(Problem::not_found)?;
+    Ok(tagged(&tag, &headers, Json(user)))
+}
+
+/// Whether a user is in a state that the caller has seen, if it names one.
+pub(super) fn is_seen(api: &Api, headers: &HeaderMap, name: &UserName) -> Result<(), Problem> {
+    let record = api.platform.record();
+    may_change(headers, || {
+        record.with_state(|state| Tag::of_user(state, name, now_ms()))
+    })
 }
 
 /// A new user.
@@ -169,12 +181,13 @@ pub(super) struct NextKey {
 ///
 /// So a managed user takes its key into its own hands, and another one gives it into the platform's. A managed key that is exchanged is destroyed.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/rotate", tag = "users", operation_id = "prepare_key_rotation",
-    request_body = NextKey, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+    params(IfSeen), request_body = NextKey, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn rotate(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let asked: NextKey = json(request.into_body(), MAX_JSON).await?;
@@ -188,6 +201,7 @@ pub(super) async fn rotate(
     if !known {
         return Err(Problem::not_found());
     }
+    is_seen(&api, &headers, &name)?;
     let transaction = match (asked.public_key, asked.proof, asked.managed) {
         (Some(key), Some(proof), false) => {
             let mut bytes = [0; 64];
@@ -213,36 +227,40 @@ pub(super) async fn rotate(
 
 /// Lets a user sign nothing until it is resumed; an administrator acts.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/suspend", tag = "users", operation_id = "prepare_suspension",
-    params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+    params(AuthorQuery, IfSeen), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn suspend(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let name = UserName {
         tenant: tenant.clone(),
         user,
     };
+    is_seen(&api, &headers, &name)?;
     let transaction = Transaction::UserSuspend(name);
     prepared(&api, &caller, &tenant, query.author, transaction).await
 }
 
 /// Lets a suspended user sign again; an administrator acts.
 #[utoipa::path(post, path = "/v1/tenants/{tenant}/users/{user}/resume", tag = "users", operation_id = "prepare_resumption",
-    params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+    params(AuthorQuery, IfSeen), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn resume(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let name = UserName {
         tenant: tenant.clone(),
         user,
     };
+    is_seen(&api, &headers, &name)?;
     let transaction = Transaction::UserResume(name);
     prepared(&api, &caller, &tenant, query.author, transaction).await
 }
@@ -258,19 +276,25 @@ pub(super) struct Expiry {
 
 /// Says when a user's time is over; an administrator acts. A managed user's key is destroyed then, and a later time does not bring it back.
 #[utoipa::path(put, path = "/v1/tenants/{tenant}/users/{user}/expiry", tag = "users", operation_id = "prepare_expiry",
-    params(AuthorQuery), request_body = Expiry, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+    params(AuthorQuery, IfSeen), request_body = Expiry, responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn expire(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
     request: Request,
 ) -> Result<Response, Problem> {
     let asked: Expiry = json(request.into_body(), MAX_JSON).await?;
-    let transaction = Transaction::UserExpire(UserExpire {
+    let name = UserName {
         tenant: tenant.clone(),
         user,
+    };
+    is_seen(&api, &headers, &name)?;
+    let transaction = Transaction::UserExpire(UserExpire {
+        tenant: name.tenant,
+        user: name.user,
         expires_ms: asked.expires_ms,
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await
@@ -280,22 +304,28 @@ pub(super) async fn expire(
 ///
 /// What it did stays on the record, and its name is given to nobody else. What it owns is not erased by this.
 #[utoipa::path(delete, path = "/v1/tenants/{tenant}/users/{user}", tag = "users", operation_id = "prepare_removal",
-    params(AuthorQuery), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
+    params(AuthorQuery, IfSeen), responses((status = 201, body = ReceiptView), (status = 202, body = ChangeView)))]
 pub(super) async fn remove(
     State(api): State<Arc<Api>>,
     Extension(Tenant(tenant)): Extension<Tenant>,
     Extension(caller): Extension<Caller>,
     Path((_, user)): Path<(String, Identifier)>,
     Asked(query): Asked<AuthorQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let name = UserName {
+        tenant: tenant.clone(),
+        user,
+    };
+    is_seen(&api, &headers, &name)?;
     // A time that is past for every block that comes.
     let past_ms = api
         .platform
         .record()
         .with_state(crate::record::State::time_ms);
     let transaction = Transaction::UserExpire(UserExpire {
-        tenant: tenant.clone(),
-        user,
+        tenant: name.tenant,
+        user: name.user,
         expires_ms: Some(past_ms),
     });
     prepared(&api, &caller, &tenant, query.author, transaction).await

@@ -5,11 +5,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::auth::KeyRecord;
+use super::page::part;
 use crate::client::profile::ApiKey;
 use crate::platform::{PreparedTransaction, PreparedWrite};
 use crate::record::{
     BoundCertificate, ClientName, Dataset, DatasetName, Document, DocumentName, DocumentVersion,
-    Encryption, Holder, Identifier, KeyWrapping, Permissions, Receipt, State, Storage, User,
+    Encryption, Hash, Holder, Identifier, KeyWrapping, Permissions, Receipt, State, Storage, User,
     UserName, UserRole, VersionName,
 };
 
@@ -191,8 +192,11 @@ impl CertificateView {
 pub struct ClientsView {
     /// Whether reads of the tenant's users go to the clients in this list alone.
     pub bound_clients: bool,
-    /// Those that are bound to a certificate.
+    /// Those that are bound to a certificate, a part of them.
     pub items: Vec<ClientView>,
+    /// What to give as `after` for the next part; absent at the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// A client that is bound to a certificate of the tenant's company.
@@ -206,15 +210,25 @@ pub struct ClientView {
 }
 
 impl ClientsView {
-    pub(super) fn of(state: &State, tenant: &Identifier, now_ms: u64) -> Self {
+    /// The next `limit` of them behind `after`.
+    pub(super) fn of(
+        state: &State,
+        tenant: &Identifier,
+        after: Option<&Hash>,
+        limit: usize,
+        now_ms: u64,
+    ) -> Self {
         let view = |(name, bound): (&ClientName, &BoundCertificate)| ClientView {
             client: hex::encode(name.client),
             certificate: CertificateView::of(state, &Holder::Client(name.clone()), bound, now_ms),
         };
         let authorities = state.authorities(tenant);
+        let clients = state.clients(tenant, after).map(view);
+        let Page { items, next } = part(clients, limit, |view| view.client.clone());
         Self {
             bound_clients: authorities.is_some_and(|it| it.bound_clients),
-            items: state.clients(tenant).map(view).collect(),
+            items,
+            next,
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::multipart::MultipartStore;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientConfigKey, ObjectStore, RetryConfig};
 
@@ -41,6 +42,22 @@ pub struct Bucket {
     pub name: String,
     /// What the names of all objects in it begin with.
     pub prefix: Option<String>,
+}
+
+/// A client of a bucket: of its objects, and of uploads to it by their names.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) uploads: Arc<dyn MultipartStore>,
+}
+
+impl Opened {
+    fn of(store: impl ObjectStore + MultipartStore) -> Self {
+        let store = Arc::new(store);
+        Self {
+            uploads: store.clone(),
+            store,
+        }
+    }
 }
 
 /// A text that names no bucket.
@@ -93,10 +110,7 @@ impl Bucket {
     }
 
     /// A client of it. Nothing is asked yet.
-    pub(super) fn open(
-        &self,
-        settings: &BodiesConfig,
-    ) -> Result<Arc<dyn ObjectStore>, BodyStoreError> {
+    pub(super) fn open(&self, settings: &BodiesConfig) -> Result<Opened, BodyStoreError> {
         let endpoint = settings.endpoint.as_deref();
         // The settings allow plain HTTP on loopback alone.
         let plain = endpoint.is_some_and(|it| it.starts_with("http://"));
@@ -147,10 +161,10 @@ impl Bucket {
         })
     }
 
-    fn prefixed(&self, store: impl ObjectStore) -> Arc<dyn ObjectStore> {
+    fn prefixed(&self, store: impl ObjectStore + MultipartStore) -> Opened {
         match &self.prefix {
-            Some(prefix) => Arc::new(PrefixStore::new(store, prefix.as_str())),
-            None => Arc::new(store),
+            Some(prefix) => Opened::of(PrefixStore::new(store, prefix.as_str())),
+            None => Opened::of(store),
         }
     }
 }
@@ -205,7 +219,7 @@ mod tests {
         };
         let shown = |settings: &BodiesConfig| {
             let bucket = Bucket::of(settings).unwrap();
-            bucket.open(settings).map(|store| store.to_string())
+            bucket.open(settings).map(|it| it.store.to_string())
         };
         let s3 = shown(&settings("s3://documents", None)).unwrap();
         assert!(s3.contains("AmazonS3(documents)"), "{s3}");

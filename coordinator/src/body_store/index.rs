@@ -166,6 +166,7 @@ mod tests {
             document: id(document),
             version,
             pointer: Pointer::from_slice(&[version as u8; 16]).unwrap(),
+            upload: None,
             sealed_pointer: Vec::new(),
             expires_ms: None,
         }

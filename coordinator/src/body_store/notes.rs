@@ -24,6 +24,9 @@ pub struct Note {
     pub version: u64,
     /// Where the body lies.
     pub pointer: Pointer,
+    /// The name of the upload at the bucket's service, while it is under way: without it nobody sees the parts that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upload: Option<String>,
     /// The encrypted pointer of the transaction; empty while the body is on its way.
     #[serde(with = "hex")]
     pub sealed_pointer: Vec<u8>,

@@ -1,24 +1,90 @@
 //! Uploads: a body streams into the store in parts, and is removed again unless somebody takes it over.
 
+use std::sync::Arc;
+
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path as ObjectPath;
 use object_store::{MultipartUpload, PutPayload};
 use tokio::task::JoinHandle;
 
 use super::{BodyStore, BodyStoreError, Note, PART_SIZE, Pointer};
 
-type PartUpload = JoinHandle<object_store::Result<()>>;
+/// A part on its way; a bucket's service names it when it is there.
+type PartUpload = JoinHandle<object_store::Result<Option<PartId>>>;
+
+/// An upload, as the store has it.
+pub(super) enum Upload {
+    /// To a folder: what there is of it is seen beside the object.
+    Folder(Box<dyn MultipartUpload>),
+    /// To a bucket.
+    Bucket(BucketUpload),
+}
+
+/// An upload to a bucket. Its parts are seen by nobody who does not know the service's name for it, which is therefore in the note.
+pub(super) struct BucketUpload {
+    pub(super) store: Arc<dyn MultipartStore>,
+    pub(super) object: ObjectPath,
+    pub(super) id: String,
+    /// Those that have arrived.
+    pub(super) parts: Vec<PartId>,
+}
+
+impl Upload {
+    fn put_part(&mut self, part: PutPayload) -> PartUpload {
+        match self {
+            Self::Folder(upload) => {
+                let sent = upload.put_part(part);
+                tokio::spawn(async move { sent.await.map(|()| None) })
+            }
+            Self::Bucket(it) => {
+                let (store, object, id) = (it.store.clone(), it.object.clone(), it.id.clone());
+                // The one before has arrived.
+                let place = it.parts.len();
+                tokio::spawn(async move {
+                    let sent = store.put_part(&object, &id, place, part);
+                    sent.await.map(Some)
+                })
+            }
+        }
+    }
+
+    fn arrived(&mut self, part: Option<PartId>) {
+        if let (Self::Bucket(upload), Some(part)) = (self, part) {
+            upload.parts.push(part);
+        }
+    }
+
+    async fn complete(self) -> object_store::Result<()> {
+        match self {
+            Self::Folder(mut upload) => upload.complete().await.map(drop),
+            Self::Bucket(it) => {
+                let completed = it.store.complete_multipart(&it.object, &it.id, it.parts);
+                completed.await.map(drop)
+            }
+        }
+    }
+
+    /// Gives it up as far as that can be done from here; the rest is seen by the note.
+    async fn abort(self) {
+        // A bucket's is ended with its note.
+        if let Self::Folder(mut upload) = self {
+            let _ = upload.abort().await;
+        }
+    }
+}
 
 /// An upload under way. Holds one part in memory and one on its way; dropped unfinished, it removes what it wrote.
 pub struct BodyWriter {
     store: BodyStore,
     /// Present until the upload is finished.
     pub(super) note: Option<Note>,
-    pub(super) upload: Option<Box<dyn MultipartUpload>>,
+    pub(super) upload: Option<Upload>,
     buffer: Vec<u8>,
     in_flight: Option<PartUpload>,
 }
 
 impl BodyWriter {
-    pub(super) fn new(store: BodyStore, note: Note, upload: Box<dyn MultipartUpload>) -> Self {
+    pub(super) fn new(store: BodyStore, note: Note, upload: Upload) -> Self {
         Self {
             store,
             note: Some(note),
@@ -46,10 +112,11 @@ impl BodyWriter {
             self.send_part(0).await?;
         }
         self.settle().await?;
-        if let Some(mut upload) = self.upload.take() {
+        if let Some(upload) = self.upload.take() {
             upload.complete().await?;
         }
-        let note = self.note.take().ok_or(BodyStoreError::Missing)?;
+        let mut note = self.note.take().ok_or(BodyStoreError::Missing)?;
+        note.upload = None;
         let pointer = note.pointer;
         Ok(UncommittedBody {
             store: self.store.clone(),
@@ -63,16 +130,19 @@ impl BodyWriter {
         self.store.room_for(self.buffer.len())?;
         let part = std::mem::replace(&mut self.buffer, Vec::with_capacity(next_capacity));
         if let Some(upload) = &mut self.upload {
-            self.in_flight = Some(tokio::spawn(upload.put_part(PutPayload::from(part))));
+            self.in_flight = Some(upload.put_part(PutPayload::from(part)));
         }
         Ok(())
     }
 
     pub(super) async fn settle(&mut self) -> Result<(), BodyStoreError> {
         if let Some(part) = self.in_flight.take() {
-            part.await.map_err(|e| {
+            let part = part.await.map_err(|e| {
                 BodyStoreError::Store(object_store::Error::JoinError { source: e })
             })??;
+            if let Some(upload) = &mut self.upload {
+                upload.arrived(part);
+            }
         }
         Ok(())
     }
@@ -93,8 +163,8 @@ impl Drop for BodyWriter {
             if let Some(part) = in_flight {
                 let _ = part.await;
             }
-            if let Some(mut upload) = upload {
-                let _ = upload.abort().await;
+            if let Some(upload) = upload {
+                upload.abort().await;
             }
             store.discard(&note).await;
         });

@@ -21,6 +21,10 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// What organisations or nodes said.
     pub(super) more: Option<serde_json::Value>,
+    /// By which the platform's log has more, if the platform said so.
+    pub(super) request_id: Option<String>,
+    /// Whether the platform itself failed, so that its operator must look there.
+    pub(super) is_internal: bool,
 }
 
 impl Failure {
@@ -30,6 +34,8 @@ impl Failure {
             code: code.into(),
             message: message.into(),
             more: None,
+            request_id: None,
+            is_internal: false,
         }
     }
 
@@ -106,10 +112,8 @@ impl From<ClientError> for Failure {
                 };
             }
             failure.more = more;
-            tracing::debug!(
-                request_id,
-                "the platform's logs have more about this request"
-            );
+            failure.is_internal = matches!(status, 500 | 502);
+            failure.request_id = request_id;
         }
         failure
     }

@@ -150,16 +150,21 @@ where
     I: IntoIterator<Item = T>,
     T: Into<OsString> + Clone,
 {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version go to standard output, errors to standard error.
             let _ = e.print();
-            return ExitCode::from(if e.use_stderr() {
-                exit::USAGE
-            } else {
-                exit::DONE
-            });
+            if !e.use_stderr() {
+                return ExitCode::from(exit::DONE);
+            }
+            let text = e.to_string();
+            let first = text.lines().take_while(|line| !line.is_empty());
+            let first: Vec<&str> = first.map(str::trim).collect();
+            let json = args.iter().any(|it| it == "--json");
+            Output::new(json).usage(first.join(" ").trim_start_matches("error: "));
+            return ExitCode::from(exit::USAGE);
         }
     };
     // Whatever is written is its user's alone.

@@ -77,18 +77,38 @@ impl Output {
                 code,
                 message,
                 more,
+                request_id,
                 ..
             } = failure;
-            let value = json!({ "error": { "code": code, "message": message, "more": more } });
-            if self.taken.load(Ordering::Relaxed) {
-                self.note(&value.to_string());
-            } else {
-                let _ = writeln!(anstream::stdout(), "{value}");
-            }
+            self.error(
+                json!({ "code": code, "message": message, "more": more, "request_id": request_id }),
+            );
+            return;
+        }
+        for line in failure.more.as_ref().map(said).unwrap_or_default() {
+            let _ = writeln!(anstream::stderr(), "  {line}");
+        }
+        if let Some(id) = failure.request_id.as_ref().filter(|_| failure.is_internal) {
+            let _ = writeln!(
+                anstream::stderr(),
+                "  in the platform's log it is request {id}"
+            );
+        }
+    }
+
+    /// A command line that cannot be read; what is wrong with it has been said on standard error.
+    pub(super) fn usage(&self, message: &str) {
+        if self.json {
+            self.error(json!({ "code": "usage", "message": message }));
+        }
+    }
+
+    fn error(&self, error: serde_json::Value) {
+        let value = json!({ "error": error });
+        if self.taken.load(Ordering::Relaxed) {
+            self.note(&value.to_string());
         } else {
-            for line in failure.more.as_ref().map(said).unwrap_or_default() {
-                let _ = writeln!(anstream::stderr(), "  {line}");
-            }
+            let _ = writeln!(anstream::stdout(), "{value}");
         }
     }
 

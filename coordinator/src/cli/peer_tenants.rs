@@ -1,7 +1,5 @@
 //! What an organisation's operator does about a tenant that it answers for, and the tenant's administrators may not.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use super::operator::PassphraseSource;
@@ -10,7 +8,7 @@ use super::peer::{recorded, submit};
 use super::peer_arguments::PeerDir;
 use super::{Failure, Output, pki};
 use crate::folder::Folder;
-use crate::record::{Identifier, TenantAuthorities, Transaction, UserCertify};
+use crate::record::{Identifier, Transaction, UserCertify};
 
 /// Commands about a tenant.
 #[derive(Debug, Subcommand)]
@@ -23,15 +21,8 @@ Example:
         /// The tenant.
         #[arg(value_name = "TENANT")]
         name: Identifier,
-        /// PEM files with the authorities' certificates.
-        #[arg(value_name = "FILE", required_unless_present = "none")]
-        files: Vec<PathBuf>,
-        /// Take all of them back.
-        #[arg(long, conflicts_with = "files")]
-        none: bool,
-        /// Reads of what is under a cluster key go to clients that are bound to a certificate, and to no others. Without it, to any.
-        #[arg(long)]
-        bound_clients: bool,
+        #[command(flatten)]
+        authorities: pki::AuthorityFiles,
         #[command(flatten)]
         by: Operator,
     },
@@ -78,18 +69,12 @@ pub(super) fn run(command: PeerTenantCommand, output: &Output) -> Result<(), Fai
     match command {
         PeerTenantCommand::Authorities {
             name: tenant,
-            files,
-            bound_clients,
+            authorities,
             by,
-            ..
         } => {
-            let authorities = pki::authorities(&files)?;
-            let count = authorities.len();
-            let transaction = Transaction::TenantAuthorities(TenantAuthorities {
-                tenant,
-                authorities,
-                bound_clients,
-            });
+            let all = authorities.of(tenant)?;
+            let count = all.authorities.len();
+            let transaction = Transaction::TenantAuthorities(all);
             let line = |height| field("authorities", format!("{count}, block {height}"));
             by.sign(transaction, output, line)
         }

@@ -37,15 +37,8 @@ Examples:
   coordinator pki set root.pem root-2027.pem --organisation alder --dir D
   coordinator pki set --none")]
     Set {
-        /// PEM files with the authorities' certificates.
-        #[arg(value_name = "FILE", required_unless_present = "none")]
-        files: Vec<PathBuf>,
-        /// Take all of them back.
-        #[arg(long, conflicts_with = "files")]
-        none: bool,
-        /// Reads of what is under a cluster key go to clients that are bound to a certificate, and to no others. Without it, to any.
-        #[arg(long)]
-        bound_clients: bool,
+        #[command(flatten)]
+        authorities: AuthorityFiles,
         #[command(flatten)]
         signs: AsOrganisation,
     },
@@ -90,6 +83,37 @@ Examples:
     },
     /// List the clients that are bound.
     Clients,
+}
+
+/// All authorities that a tenant stands by.
+#[derive(Debug, Args)]
+pub(super) struct AuthorityFiles {
+    /// PEM files with the authorities' certificates.
+    #[arg(value_name = "FILE", required_unless_present = "none")]
+    files: Vec<PathBuf>,
+    /// Take all of them back.
+    #[arg(long, conflicts_with = "files")]
+    none: bool,
+    /// Reads of what is under a cluster key go to clients that are bound to a certificate, and to no others. Without it, to any.
+    #[arg(long)]
+    bound_clients: bool,
+}
+
+impl AuthorityFiles {
+    /// As the record has them.
+    pub(super) fn of(&self, tenant: Identifier) -> Result<TenantAuthorities, Failure> {
+        let mut authorities = Vec::new();
+        for file in &self.files {
+            authorities.extend(certificates(file)?);
+        }
+        authorities.sort();
+        authorities.dedup();
+        Ok(TenantAuthorities {
+            tenant,
+            authorities,
+            bound_clients: self.bound_clients,
+        })
+    }
 }
 
 fn client_name(text: &str) -> Result<[u8; 32], String> {
@@ -213,17 +237,6 @@ pub(super) struct Bind {
     certified: Certified,
 }
 
-/// The authorities in these files, as a transaction has them.
-pub(super) fn authorities(files: &[PathBuf]) -> Result<Vec<ByteBuf>, Failure> {
-    let mut authorities = Vec::new();
-    for file in files {
-        authorities.extend(certificates(file)?);
-    }
-    authorities.sort();
-    authorities.dedup();
-    Ok(authorities)
-}
-
 fn certificates(path: &Path) -> Result<Vec<ByteBuf>, Failure> {
     let bytes = folder::read_limited(path, MAX_CERTIFICATES)?;
     let found = certificates_from_pem(&bytes).map_err(|_| {
@@ -240,20 +253,10 @@ pub(super) fn run(command: &PkiCommand, connect: &Connect, output: &Output) -> R
     let client = connect.client()?;
     let tenant = client.tenant().clone();
     match command {
-        PkiCommand::Set {
-            files,
-            bound_clients,
-            signs,
-            ..
-        } => {
-            let authorities = authorities(files)?;
-            let count = authorities.len();
-            let transaction = Transaction::TenantAuthorities(TenantAuthorities {
-                tenant,
-                authorities,
-                bound_clients: *bound_clients,
-            });
-            let receipt = signs.submit(&client, transaction)?;
+        PkiCommand::Set { authorities, signs } => {
+            let all = authorities.of(tenant)?;
+            let (count, bound_clients) = (all.authorities.len(), all.bound_clients);
+            let receipt = signs.submit(&client, Transaction::TenantAuthorities(all))?;
             let line = format!("{count}, block {}", receipt.height);
             let value =
                 json!({ "authorities": count, "bound_clients": bound_clients, "receipt": receipt });

@@ -100,6 +100,15 @@ pub(super) fn run(command: Up, output: &Output) -> Result<(), Failure> {
             format!(
                 "  curl {key} -o copy '{url}/datasets/designs/documents/bridge/content?reader=admin'"
             ),
+            field(
+                "or",
+                "the same user on the command line, which `--help` explains",
+            ),
+            format!(
+                "  {} --profile {} ls designs",
+                this_program(),
+                folder.client_profile().display()
+            ),
         ];
         if output.result(ready, &lines).is_err() {
             tracing::warn!("nobody reads standard output: the ready line was lost");
@@ -107,6 +116,15 @@ pub(super) fn run(command: Up, output: &Output) -> Result<(), Failure> {
     };
     let passphrase = passphrase()?;
     block_on(async { Ok(daemon::run(prepared, passphrase, options, announce).await?) })
+}
+
+/// How this command line is called: it may be a part of another program.
+fn this_program() -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("coordinator"));
+    match program.file_stem().is_some_and(|it| it == "coordinator") {
+        true => program.display().to_string(),
+        false => format!("{} coordinator", program.display()),
+    }
 }
 
 fn make(command: &Up, passphrase: &Passphrase) -> Result<(), Failure> {

@@ -32,7 +32,17 @@ impl Client {
 
     /// The clients that are bound to certificates of the tenant's company.
     pub async fn clients(&self) -> Result<ClientsView, ClientError> {
-        self.json(self.request(Method::GET, &["clients"])).await
+        let asked = || {
+            self.request(Method::GET, &["clients"])
+                .query(&[("limit", "1000")])
+        };
+        let mut clients: ClientsView = self.json(asked()).await?;
+        while let Some(after) = clients.next.take() {
+            let part: ClientsView = self.json(asked().query(&[("after", after)])).await?;
+            clients.items.extend(part.items);
+            clients.next = part.next;
+        }
+        Ok(clients)
     }
 
     /// The tenant's datasets.

@@ -4,16 +4,22 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// The body starts with something else than a header of this format.
-    #[error("the stored body does not start with a known header, so it was damaged or replaced")]
+    #[error(
+        "the stored body does not start with a known header, so it was damaged or replaced: restore it from a backup"
+    )]
     Header,
     /// A block's tag does not fit: it was altered, moved, or belongs to another body or another key.
-    #[error("block {index} of the stored body is not authentic: it was altered, moved or replaced")]
+    #[error(
+        "block {index} of the stored body is not authentic: it was altered, moved or replaced; restore it from a backup"
+    )]
     Block {
         /// Its index, from 0.
         index: u64,
     },
     /// The stored body has another size than a body of the recorded length.
-    #[error("the stored body has {found} bytes instead of {expected}: it was cut off or extended")]
+    #[error(
+        "the stored body has {found} bytes instead of {expected}: it was cut off or extended; restore it from a backup"
+    )]
     Size {
         /// Bytes that a body of the recorded length takes.
         expected: u64,
@@ -21,7 +27,9 @@ pub enum EnvelopeError {
         found: u64,
     },
     /// SHA-256 over the stored body differs from what the record says.
-    #[error("the stored body's checksum is not the one on the record: it was damaged or replaced")]
+    #[error(
+        "the stored body's checksum is not the one on the record: it was damaged or replaced; restore it from a backup"
+    )]
     Checksum,
     /// The wrapped body key does not open under this document key, name, length and checksum.
     #[error("the wrapped key does not belong to this version with this length and checksum")]

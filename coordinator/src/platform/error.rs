@@ -14,7 +14,9 @@ use crate::master_key::MasterKeyError;
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {
     /// There is no such dataset, document or version in this tenant.
-    #[error("there is no {what} {name:?}")]
+    #[error(
+        "there is no {what} {name:?}: check the name, and see what there is with `coordinator ls`, or with GET of the list that it would be in"
+    )]
     NotFound {
         /// Tenant, dataset, document, version, read.
         what: &'static str,
@@ -41,7 +43,9 @@ pub enum PlatformError {
         message: String,
     },
     /// What was signed is not what was prepared.
-    #[error("what was signed is not the transaction that was prepared")]
+    #[error(
+        "what was signed is not the transaction that was prepared: sign the bytes of `transaction` as they came, and send them where their `id` leads"
+    )]
     OtherTransaction,
     /// Bytes that are no transaction, or one that belongs elsewhere.
     #[error("{reason}")]
@@ -50,7 +54,9 @@ pub enum PlatformError {
         reason: String,
     },
     /// A range outside of the document.
-    #[error("the document has {length} bytes, and none of those that were asked for")]
+    #[error(
+        "the document has {length} bytes, and none of those that were asked for: count from 0, and ask within them"
+    )]
     Range {
         /// Bytes of plaintext.
         length: u64,
@@ -64,7 +70,7 @@ pub enum PlatformError {
         what: &'static str,
     },
     /// The sender broke off.
-    #[error("the body did not arrive whole: {reason}")]
+    #[error("the body did not arrive whole: {reason}; send it again, a large one in parts")]
     Upload {
         /// Why, as far as known.
         reason: String,
@@ -79,7 +85,9 @@ pub enum PlatformError {
     #[error("the platform has as many transfers under way as it takes on: try again in a moment")]
     Busy,
     /// Fewer organisations approve a read than are needed.
-    #[error("not enough organisations approve this read: {given} do")]
+    #[error(
+        "not enough organisations approve this read: {given} do; each says in `more` why not, and what it names must be put right before the read is tried again"
+    )]
     NotApproved {
         /// How many approve.
         given: usize,
@@ -129,7 +137,9 @@ pub enum PlatformError {
     #[error("the read is from more than an hour ago: make a new one to fetch the body")]
     ReadOver,
     /// The wrapped key on the record is not valid.
-    #[error("the document's wrapped key is not valid: {reason}")]
+    #[error(
+        "the document's wrapped key is not valid: {reason}; nothing opens it: have it written again"
+    )]
     WrappedKey {
         /// What is wrong.
         reason: String,
@@ -159,7 +169,9 @@ pub enum PlatformError {
     #[error(transparent)]
     Parts(#[from] PartsError),
     /// Something of our own failed.
-    #[error("the platform failed: {reason}")]
+    #[error(
+        "the platform failed: {reason}; its operator finds more in its log, by the request's id"
+    )]
     Internal {
         /// What.
         reason: String,

@@ -81,6 +81,9 @@ pub use write::WriteRequest;
 const WAIT_FOR_TURN: Duration = Duration::from_secs(5);
 /// For the collector to take the last spans.
 const LAST_SPANS_WITHIN: Duration = Duration::from_secs(2);
+/// Whose limit a long body meets, and what to do.
+const TOO_LONG_HERE: &str =
+    "this platform: write it as several documents, or have its operator raise `limits.body_bytes`";
 /// How many reports of reads are kept.
 const REPORTS: usize = 4096;
 

@@ -365,7 +365,7 @@ impl Platform {
             if sealer.length().saturating_add(part.len() as u64) > self.limits.body_bytes {
                 return Err(PlatformError::TooLong {
                     limit: self.limits.body_bytes,
-                    what: "this platform",
+                    what: super::TOO_LONG_HERE,
                 });
             }
             sealer.push(&part, &mut sink.buffer)?;
@@ -509,7 +509,7 @@ impl Sink<'_> {
                 return Ok(());
             }
             if self.storage == Storage::Ledger {
-                let what = "a dataset whose bodies lie on the ledger";
+                let what = "datasets whose bodies lie on the ledger: write it to one with off-chain storage";
                 return Err(PlatformError::TooLong {
                     limit: MAX_LEDGER_BODY as u64,
                     what,

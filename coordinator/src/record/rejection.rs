@@ -48,7 +48,9 @@ pub enum Rejection {
         id: [u8; 32],
     },
     /// The author's key did not make the signature.
-    #[error("the signature is not that of {author}'s present key")]
+    #[error(
+        "the signature is not that of {author}'s present key: sign the transaction's bytes as they are, with the key that the record has for it"
+    )]
     Signature {
         /// The author as named in the transaction.
         author: String,
@@ -62,7 +64,7 @@ pub enum Rejection {
         needed: &'static str,
     },
     /// A field is larger than the record takes.
-    #[error("{what} has {found} bytes or entries, the limit is {limit}")]
+    #[error("{what} has {found} bytes or entries, the limit is {limit}: make it shorter")]
     TooLarge {
         /// The field.
         what: &'static str,
@@ -108,7 +110,7 @@ pub enum Rejection {
 
     // Tenants and users.
     /// No such tenant.
-    #[error("there is no tenant {0}")]
+    #[error("there is no tenant {0}; an organisation registers it first")]
     UnknownTenant(Identifier),
     /// The name is taken.
     #[error("there already is a tenant {0}; choose another name")]
@@ -124,7 +126,7 @@ pub enum Rejection {
         organisation: Identifier,
     },
     /// No such user.
-    #[error("there is no user {0}")]
+    #[error("there is no user {0}; an administrator of the tenant registers it first")]
     UnknownUser(UserName),
     /// The name is taken, perhaps by a user who has expired.
     #[error("there already is a user {0}; names are never used twice")]
@@ -248,7 +250,7 @@ pub enum Rejection {
 
     // Datasets and permissions.
     /// No such dataset.
-    #[error("there is no dataset {0}")]
+    #[error("there is no dataset {0}; check the name, and see which there are")]
     UnknownDataset(DatasetName),
     /// The name is taken.
     #[error("there already is a dataset {0}; choose another name")]
@@ -319,7 +321,7 @@ pub enum Rejection {
     },
     /// Nothing to decide.
     #[error(
-        "there is no open request {} of {user} for {dataset}",
+        "there is no open request {} of {user} for {dataset}; see which there are, and what became of it",
         hex::encode(request)
     )]
     UnknownAccessRequest {
@@ -333,19 +335,21 @@ pub enum Rejection {
 
     // Documents.
     /// No such document.
-    #[error("there is no document {0}")]
+    #[error("there is no document {0}; check the name, and see which there are")]
     UnknownDocument(DocumentName),
     /// No such version.
-    #[error("there is no version {0}")]
+    #[error("there is no version {0}; see which the document has")]
     UnknownVersion(VersionName),
     /// Erased.
-    #[error("{0} is erased")]
+    #[error("{0} is erased, and nothing brings it back")]
     Erased(String),
     /// A media type with other characters, or empty.
     #[error("a content type is printable ASCII without spaces at its ends")]
     ContentType,
     /// The keys of the write are not wrapped as the dataset says.
-    #[error("dataset {dataset} has encryption `{configured}`, the write has `{found}`")]
+    #[error(
+        "dataset {dataset} has encryption `{configured}`, the write has `{found}`; prepare it anew, or configure the dataset first"
+    )]
     EncryptionMismatch {
         /// The dataset.
         dataset: DatasetName,
@@ -355,7 +359,9 @@ pub enum Rejection {
         found: &'static str,
     },
     /// The body of the write is not where the dataset says.
-    #[error("dataset {dataset} keeps its bodies `{configured}`, the write has its body `{found}`")]
+    #[error(
+        "dataset {dataset} keeps its bodies `{configured}`, the write has its body `{found}`; prepare it anew"
+    )]
     StorageMismatch {
         /// The dataset.
         dataset: DatasetName,

@@ -101,7 +101,7 @@ fn a_record_of_old_with_clients_and_departures_is_still_true() {
     let kinds = &verified.report.kinds;
     assert_eq!(kinds["client-certify"], 3);
     assert_eq!(kinds["organisation-endorse"], 10);
-    assert_eq!(verified.state.clients(&id("acme")).count(), 1);
+    assert_eq!(verified.state.clients(&id("acme"), None).count(), 1);
     assert!(
         verified
             .state

@@ -101,6 +101,14 @@ async fn every_error_is_a_problem_of_a_listed_type() {
             400,
             "bad-request",
         ),
+        // What would be passed over was meant all the same.
+        (
+            caller.ask(Method::POST, "/datasets?author=admin").body(
+                "{\"dataset\":\"d\",\"encryption\":\"none\",\"storage\":\"ledger\",\"readers\":[]}",
+            ),
+            400,
+            "bad-request",
+        ),
         (
             caller.ask(Method::POST, "/keys").body(vec![b' '; 5000]),
             413,
@@ -135,6 +143,22 @@ async fn every_error_is_a_problem_of_a_listed_type() {
         );
         assert_eq!(headers["x-request-id"], format!("mine-{number}"));
     }
+    // What of a path cannot be read is said, and what it should be.
+    for (path, sentence) in [
+        (
+            "/datasets/designs/permissions/readers/main/alice?author=admin",
+            "`reader`",
+        ),
+        ("/datasets/-x/permissions/reader/main/alice", "position 0"),
+    ] {
+        let (status, _, json) = told(caller.ask(Method::PUT, path)).await;
+        let said = json["detail"].as_str().unwrap();
+        assert!(status == 400 && said.contains(sentence), "{said}");
+    }
+    let long = format!("/reads/{}", "x".repeat(3000));
+    let (status, _, json) = told(caller.ask(Method::GET, &long)).await;
+    assert_eq!(status, 400);
+    assert!(json["detail"].as_str().unwrap().len() < 200, "{json}");
     let (_, headers, _) = told(
         caller
             .ask(Method::GET, "/status")

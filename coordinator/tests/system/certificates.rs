@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use coordinator::client::profile::Profile;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::end_to_end::exchange;
@@ -295,6 +297,21 @@ async fn a_tenant_reads_by_those_clients_alone_that_its_company_has_bound() {
     let clients = site.cli(&["pki", "clients"]);
     assert_eq!(clients["bound_clients"], true);
     let clients = clients["items"].as_array().unwrap();
+    // In parts, too.
+    let key = Profile::read(&site.profile()).unwrap().api_key.unwrap();
+    let part = async |after: &str| -> serde_json::Value {
+        let url = format!("{}/v1/tenants/main/clients?limit=1{after}", site.url);
+        let asked = reqwest::Client::new().get(url).bearer_auth(key.expose());
+        asked.send().await.unwrap().json().await.unwrap()
+    };
+    let first = part("").await;
+    assert_eq!(first["items"], json!([clients[0]]));
+    let after = first["next"].as_str().unwrap();
+    let rest = part(&format!("&after={after}")).await;
+    assert_eq!(
+        (&rest["items"], &rest["next"]),
+        (&json!([clients[1]]), &serde_json::Value::Null)
+    );
     let fault = |client: &str| {
         let found = clients.iter().find(|it| it["client"] == client).unwrap();
         found["certificate"]["fault"].clone()

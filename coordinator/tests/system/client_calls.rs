@@ -370,7 +370,9 @@ async fn document_calls(admin: &Client, cluster: &Cluster) {
         .unwrap();
     let pending = admin.pending_rewraps(&drafts, None).await.unwrap();
     assert_eq!((pending.total, pending.done), (Some(2), Some(0)));
-    once.next().rewrap(&drafts, &note, 2, &key).await.unwrap();
+    let thing = once.next();
+    let wrapped = async || thing.rewrap(&drafts, &note, 2, &key).await.unwrap();
+    assert_eq!(wrapped().await, wrapped().await, "wrapped once");
     let pending = admin.pending_rewraps(&drafts, None).await.unwrap();
     assert_eq!((pending.total, pending.done), (Some(2), Some(1)));
 

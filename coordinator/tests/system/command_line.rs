@@ -143,8 +143,15 @@ fn bad_input_gets_one_clear_sentence() {
     refused(&["--profile", "/nonexistent", "status"], 1, "/nonexistent");
     std::fs::set_permissions(profile, std::fs::Permissions::from_mode(0o644)).unwrap();
     refused(&["--profile", profile, "status"], 3, "chmod 600");
-    let usage = bare(&["put", "designs"]);
-    assert_eq!(usage.status.code(), Some(2));
+    // What cannot be read of a command line is said to programs, too.
+    let (status, said, json) = failure(bare(&["put", "designs", "--json"]));
+    assert!(status == 2 && said.contains("Usage:"), "{said}");
+    assert_eq!(json["error"]["code"], "usage");
+    let sentence = json["error"]["message"].as_str().unwrap();
+    assert!(
+        sentence.starts_with("the following") && sentence.ends_with("<DOCUMENT> <FILE>"),
+        "{sentence}"
+    );
 }
 
 #[test]
@@ -190,6 +197,8 @@ fn scripts_can_rely_on_statuses_and_on_standard_output() {
     // What the record refuses, and what is not there.
     let again = site.fails(&["dataset", "create", "designs", "--encryption", "platform"]);
     assert_eq!(again.0, 8, "{}", again.1);
+    let request = again.2["error"]["request_id"].as_str().unwrap();
+    assert!(site.log().contains(request), "the log has more about it");
     let nobody = site.fails(&["grant", "designs", "reader", "nobody"]);
     assert_eq!(nobody.0, 8, "{}", nobody.1);
     let document = site.file("document");

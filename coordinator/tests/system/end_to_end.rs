@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::authentication::success_of_tenant;
 use crate::cluster::Cluster;
 use crate::site::{Site, id, plaintext};
+use crate::streaming::peak_kib;
 
 pub(crate) const LENGTH: usize = 300_000;
 
@@ -205,6 +206,51 @@ async fn a_reader_opens_what_the_platform_only_passes_on() {
     assert!(matches!(refused.await, Err(ClientError::NoVerifiers)));
 }
 
+/// The phases of a `Server-Timing`, with their milliseconds.
+fn timed(header: &str) -> Vec<(String, f64)> {
+    let phases = header.split(", ").map(|it| it.split_once(";dur=").unwrap());
+    let read = |(name, ms): (&str, &str)| (name.to_owned(), ms.parse().unwrap());
+    phases.map(read).collect()
+}
+
+/// A read that the platform opens says where its time went, in its answer, however the key is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_phases_of_a_read_are_in_its_answer() {
+    let (site, _cluster) = exchange().await;
+    let plain = Plain::of(&site);
+    let key = user_key::read(&site.file("reader.pem")).unwrap();
+    for (dataset, document, opens) in [
+        ("designs", "bridge", &["approvals", "reencryption"][..]),
+        ("drafts", "note", &["master-key"][..]),
+    ] {
+        let path = format!("/datasets/{dataset}/documents/{document}/reads");
+        let asked = plain.ask(Method::POST, &path);
+        let asked = asked.json(&json!({ "reader": "reader" }));
+        let (_, prepared) = plain.told(asked).await;
+        let bytes = hex::decode(prepared["transaction"].as_str().unwrap()).unwrap();
+        let signed = UnsignedTransaction::from_bytes(&bytes).unwrap().sign(&key);
+        let path = format!("/reads/{}", prepared["id"].as_str().unwrap());
+        let commit = plain.ask(Method::POST, &path);
+        let commit = commit.body(signed.as_bytes().to_vec());
+        let read = commit.send().await.unwrap();
+        assert_eq!(read.status(), 200);
+        let times = timed(read.headers()["server-timing"].to_str().unwrap());
+        let names: Vec<&str> = times.iter().map(|(name, _)| name.as_str()).collect();
+        let expected: [&[&str]; 3] = [
+            &["permission"],
+            opens,
+            &["fetch", "checksum", "decrypt", "total"],
+        ];
+        assert_eq!(names, expected.concat());
+        // To hash a short note takes less than what is told.
+        let took = |ms: f64| ms > 0.0 || (document == "note" && ms == 0.0);
+        assert!(times.iter().all(|(_, ms)| took(*ms)), "{times:?}");
+        let (parts, total) = times.split_at(times.len() - 1);
+        let sum: f64 = parts.iter().map(|(_, ms)| ms).sum();
+        assert!(sum <= total[0].1 + 0.01, "{times:?}");
+    }
+}
+
 /// A prepared end-to-end read of the latest `designs/bridge`, signed by the reader: where to send it, and its id on the record.
 async fn prepared(site: &Site, plain: &Plain) -> (String, Vec<u8>, String) {
     let proof = plain.ask(
@@ -291,7 +337,13 @@ async fn what_is_wrong_is_refused_over_http() {
     let refused = plain.code(post(&shares, &other)).await;
     assert_eq!(refused, (422, "other-transaction".to_owned()));
     let once = post(&shares, &signed).header("idempotency-key", "once");
-    let (status, answer) = plain.told(once).await;
+    let response = once.send().await.unwrap();
+    let times = timed(response.headers()["server-timing"].to_str().unwrap());
+    let names: Vec<&str> = times.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["permission", "approvals", "reencryption", "total"]);
+    assert!(times.iter().all(|(_, ms)| *ms > 0.0), "{times:?}");
+    let status = response.status().as_u16();
+    let answer: Value = response.json().await.unwrap();
     assert_eq!(
         (status, &answer["receipt"]["transaction_id"]),
         (201, &json!(id))
@@ -383,18 +435,6 @@ async fn the_example_of_the_library_writes_and_reads_in_both_ways() {
     let here = example::read_end_to_end(&client, &designs, &tunnel, 1).await;
     assert!(there.unwrap() == bridge(1));
     assert!(here.unwrap() == (bridge(1), "main/admin".to_owned()));
-}
-
-/// The most memory that a process ever had, in KiB.
-fn peak_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.unwrap()
-        .split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,11 @@ class Platform:
         self.stop()
         self.process = self._run(self.program, self.folder, self.passphrase, self.environment)
 
+    def lose_power(self) -> None:
+        """Ends as it comes, and starts again."""
+        self.process.kill()
+        self.process = self._run(self.program, self.folder, self.passphrase, self.environment)
+
     def stop(self) -> None:
         assert self.process.stop() == 0
 

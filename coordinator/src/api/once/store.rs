@@ -16,6 +16,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_ANSWERS: u64 = 100_000;
 /// Expired answers that go with each new one.
 const PURGED_AT_ONCE: u32 = 64;
+/// Those that go when there is no room for a new one.
+const PURGED_FOR_ROOM: u32 = 4_096;
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS answers (
         slot BLOB PRIMARY KEY,
@@ -159,32 +161,38 @@ impl Answers {
             .ok_or(AnswersError::Sealed)?;
         let mut connection = lock(&self.connection);
         let transaction = connection.transaction()?;
-        let gone: Vec<String> = {
-            let mut purge = transaction.prepare_cached(
-                "DELETE FROM answers WHERE slot IN (SELECT slot FROM answers WHERE expires_ms <= ?1 LIMIT ?2) OR \
-                 (slot = ?3 AND expires_ms <= ?1) RETURNING tenant",
-            )?;
-            let rows = purge.query_map(params![integer(now_ms), PURGED_AT_ONCE, slot], |row| {
-                row.get(0)
-            })?;
-            rows.collect::<Result<_, _>>()?
-        };
+        let gone = purge(&transaction, Some(slot), now_ms, PURGED_AT_ONCE)?;
         transaction.execute(
             "INSERT INTO answers VALUES (?1, ?2, ?3, ?4, ?5)",
             params![slot, tenant, request, integer(expires_ms), sealed],
         )?;
         transaction.commit()?;
+        self.uncount(gone);
+        *lock(&self.counts).entry(tenant.to_owned()).or_default() += 1;
+        Ok(())
+    }
+
+    /// Whether one more answer of this tenant can be remembered. What has expired goes, if it takes the room: nobody puts anything, and with it
+    /// something away, while there is none.
+    pub(super) fn has_room(&self, tenant: &str, now_ms: u64) -> Result<bool, AnswersError> {
+        if !self.is_full(tenant) {
+            return Ok(true);
+        }
+        let gone = purge(&lock(&self.connection), None, now_ms, PURGED_FOR_ROOM)?;
+        self.uncount(gone);
+        Ok(!self.is_full(tenant))
+    }
+
+    fn uncount(&self, gone: Vec<String>) {
         let mut counts = lock(&self.counts);
         for tenant in gone {
             if let Some(count) = counts.get_mut(&tenant) {
                 *count = count.saturating_sub(1);
             }
         }
-        *counts.entry(tenant.to_owned()).or_default() += 1;
-        Ok(())
     }
 
-    pub(super) fn is_full(&self, tenant: &str) -> bool {
+    fn is_full(&self, tenant: &str) -> bool {
         lock(&self.counts)
             .get(tenant)
             .is_some_and(|count| *count >= MAX_ANSWERS)
@@ -209,6 +217,21 @@ impl Answers {
         let opened = self.cipher.open_in_place(nonce, aad, &mut buffer).ok()?;
         Answer::from_bytes(opened)
     }
+}
+
+/// Removes some answers that have expired, and what has of `slot`; whose they were.
+fn purge(
+    connection: &Connection,
+    slot: Option<&Digest>,
+    now_ms: u64,
+    limit: u32,
+) -> Result<Vec<String>, AnswersError> {
+    let mut purge = connection.prepare_cached(
+        "DELETE FROM answers WHERE slot IN (SELECT slot FROM answers WHERE expires_ms <= ?1 LIMIT ?2) OR \
+         (slot = ?3 AND expires_ms <= ?1) RETURNING tenant",
+    )?;
+    let rows = purge.query_map(params![integer(now_ms), limit, slot], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 impl Answer {
@@ -309,6 +332,27 @@ mod tests {
         assert_eq!(again.get(&[1; 32], 250).unwrap().unwrap().request, [6; 32]);
         assert_eq!(lock(&again.counts).get("acme"), Some(&1));
         assert_eq!(lock(&open().counts).get("acme"), Some(&1));
+    }
+
+    #[test]
+    fn what_has_expired_makes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("idempotency.sqlite");
+        drop(Answers::open(&path, &[7; 32]).unwrap());
+        let rows = format!(
+            "WITH RECURSIVE number(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < {MAX_ANSWERS})
+             INSERT INTO answers SELECT randomblob(32), 'acme', zeroblob(32), 100 + n / 5000, x'' FROM number"
+        );
+        let list = Connection::open(&path).unwrap();
+        list.execute_batch(&rows).unwrap();
+        let full = Answers::open(&path, &[7; 32]).unwrap();
+        assert!(!full.has_room("acme", 99).unwrap());
+        assert!(full.has_room("umbra", 99).unwrap());
+        // Nothing is put while there is no room, and all the same it comes with the time.
+        assert!(full.has_room("acme", 100).unwrap());
+        full.put("acme", &[1; 32], &remembered(5), (100, 200))
+            .unwrap();
+        assert!(full.get(&[1; 32], 199).unwrap().is_some());
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Platform {
         })
     }
 
-    /// Completes an upload and puts it onto the record for its author; `signing` is told what is signed, before. Goes on to its end even if the
+    /// Completes an upload and puts it onto the record for its author, as the version `next` if one is named; `signing` is told what is signed, before. Goes on to its end even if the
     /// caller no longer waits.
     ///
     /// # Errors
@@ -90,14 +90,16 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
+        next: Option<u64>,
         signing: impl FnOnce(&UnsignedTransaction) + Send + 'static,
     ) -> Result<WrittenParts, PlatformError> {
         let (platform, tenant) = (self.clone(), tenant.clone());
-        let written =
-            tokio::spawn(
-                async move { platform.write_parts_now(&tenant, id, whole, signing).await },
-            );
-        written.await?
+        let written = async move {
+            platform
+                .write_parts_now(&tenant, id, whole, next, signing)
+                .await
+        };
+        tokio::spawn(written).await?
     }
 
     async fn write_parts_now(
@@ -105,6 +107,7 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
+        next: Option<u64>,
         signing: impl FnOnce(&UnsignedTransaction) + Send,
     ) -> Result<WrittenParts, PlatformError> {
         if let Some(written) = self.parts_written(tenant, id, whole).await? {
@@ -135,7 +138,7 @@ impl Platform {
             name,
             length,
             checksum,
-        } = self.complete_locked(&begun, &open, whole).await?;
+        } = self.complete_locked(&begun, &open, whole, next).await?;
         signing(&transaction);
         let remembered = Signed {
             upload: id,

@@ -268,7 +268,7 @@ impl Platform {
         })
     }
 
-    /// Step 3. Goes on to its end even if the caller no longer waits; done again, it gives what it gave before.
+    /// Step 3, as the version `next` if one is named. Goes on to its end even if the caller no longer waits; done again, it gives what it gave before.
     ///
     /// # Errors
     ///
@@ -278,9 +278,11 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
+        next: Option<u64>,
     ) -> Result<PreparedWrite, PlatformError> {
         let (platform, tenant) = (self.clone(), tenant.clone());
-        tokio::spawn(async move { platform.complete_parts_now(&tenant, id, whole).await }).await?
+        let completed = async move { platform.complete_parts_now(&tenant, id, whole, next).await };
+        tokio::spawn(completed).await?
     }
 
     async fn complete_parts_now(
@@ -288,11 +290,12 @@ impl Platform {
         tenant: &Identifier,
         id: Uuid,
         whole: Whole,
+        next: Option<u64>,
     ) -> Result<PreparedWrite, PlatformError> {
         let begun = self.begun(tenant, id).await?;
         let open = self.parts.open(id);
         let _lock = open.lock.lock().await;
-        self.complete_locked(&begun, &open, whole).await
+        self.complete_locked(&begun, &open, whole, next).await
     }
 
     /// The same, for whoever holds the lock.
@@ -301,6 +304,7 @@ impl Platform {
         begun: &Begun,
         open: &Open,
         whole: Whole,
+        next: Option<u64>,
     ) -> Result<PreparedWrite, PlatformError> {
         let id = begun.id;
         let known = |prepared: &Mutex<Option<PreparedWrite>>| {
@@ -309,6 +313,7 @@ impl Platform {
         };
         if let Some(prepared) = known(&open.prepared)
             && self.uploads.has(prepared.id)
+            && next.is_none_or(|next| next == prepared.name.version)
         {
             return Ok(prepared);
         }
@@ -326,7 +331,7 @@ impl Platform {
         let request = WriteRequest {
             dataset: begun.name().dataset_name(),
             document: begun.document.clone(),
-            version: begun.version,
+            version: begun.version.or(next),
             author: begun.author.clone(),
             content_type: begun.content_type.clone(),
         };

@@ -70,7 +70,7 @@ impl<'p> Taker<'p> {
         if self.offset.saturating_add(length) > limits.body_bytes {
             return Err(PlatformError::TooLong {
                 limit: limits.body_bytes,
-                what: "this platform",
+                what: crate::platform::TOO_LONG_HERE,
             });
         }
         let piece = Piece {

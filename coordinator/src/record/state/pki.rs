@@ -13,7 +13,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, ops::Bound};
 
 /// Who is bound to a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,14 +162,19 @@ impl State {
     pub fn clients(
         &self,
         tenant: &Identifier,
+        after: Option<&Hash>,
     ) -> impl Iterator<Item = (&ClientName, &BoundCertificate)> {
-        let first = ClientName {
+        let named = |client| ClientName {
             tenant: tenant.clone(),
-            client: [0; 32],
+            client,
+        };
+        let from = match after {
+            Some(client) => Bound::Excluded(named(*client)),
+            None => Bound::Included(named([0; 32])),
         };
         let tenant = tenant.clone();
         self.clients
-            .range(first..)
+            .range((from, Bound::Unbounded))
             .take_while(move |(name, _)| name.tenant == tenant)
     }
 

@@ -102,6 +102,13 @@ async fn a_user_of_another_tenant_asks_and_is_let_in() {
             "{name}"
         );
     }
+    let versions = format!("{SHARED}/documents/bridge?reader=eve");
+    let state = umbra.get(&versions).await.headers["etag"].clone();
+    let own = admin.get("datasets/designs/documents/bridge").await;
+    assert_eq!(state, own.headers["etag"], "the same state for everybody");
+    let same = [("if-none-match", state.to_str().unwrap())];
+    let same = umbra.send(Method::GET, &versions, Vec::new(), &same).await;
+    assert_eq!(same.status, 304);
     let head = umbra.send(Method::HEAD, &content, Vec::new(), &[]).await;
     assert_eq!(
         (head.status, &head.headers["etag"]),

@@ -1,5 +1,8 @@
 //! Their documents in parts: begun and sent as everybody's, on the record with one request more, and once however often that is sent.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+
 use coordinator::client::profile::Profile;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -115,6 +118,90 @@ async fn a_large_document_is_written_in_parts_and_once() {
     let unknown = format!("parts/{}/content", uuid::Uuid::now_v7());
     let unknown = carol.post(&unknown, whole(b"second")).await;
     assert_eq!(unknown.problem(), (404, "not-prepared".into()));
+}
+
+/// Sends all of a part but its last byte, when the platform takes it; what comes back sends that.
+fn hold(site: &Site, plain: &Plain, upload: &str, body: &[u8]) -> impl FnOnce() + use<> {
+    let mut stream = TcpStream::connect(site.url.strip_prefix("http://").unwrap()).unwrap();
+    let (key, length) = (&plain.key, body.len());
+    let head = format!(
+        "PUT /v1/tenants/main/parts/{upload}?offset=0 HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n\
+         expect: 100-continue\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    answers.read_line(&mut line).unwrap();
+    assert!(line.contains("100"), "{line}");
+    let (last, first) = body.split_last().unwrap();
+    stream.write_all(first).unwrap();
+    let last = *last;
+    move || {
+        stream.write_all(&[last]).unwrap();
+        let mut rest = String::new();
+        answers.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains(" 200 OK"), "{rest}");
+    }
+}
+
+/// Whoever says what he has seen writes what comes next after that, or nothing, whoever writes between the look and the commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_completed_comes_after_what_was_seen() {
+    let (site, admin) = site();
+    let carol = carol(&admin, &["read", "write"]).await;
+    assert_eq!(carol.put(BRIDGE, b"first").await.status, 201);
+    let state = carol.get("datasets/designs/documents/bridge").await;
+    let seen = state.headers["etag"].to_str().unwrap().to_owned();
+    let upload = begin(&carol, "carol").await;
+    // While somebody sends, a completion has looked at the state, and waits.
+    let last = hold(&site, &carol, &upload, b"third");
+    let headers = [("if-match", seen.as_str())];
+    let completed = complete(&carol, &upload, b"third", &headers);
+    let between = async {
+        assert_eq!(carol.put(BRIDGE, b"second").await.status, 201);
+        tokio::task::spawn_blocking(last).await.unwrap();
+    };
+    let (completed, ()) = futures_util::future::join(completed, between).await;
+    let (status, code) = completed.problem();
+    assert!(
+        (status, code.as_str()) == (409, "version") || status == 412,
+        "{}",
+        completed.json()
+    );
+    assert_eq!(carol.get(BRIDGE).await.body, b"second");
+
+    // An upload that was begun so is of that version alone, whoever signs; and so is what is completed so.
+    let begin_at = async |value: &str| {
+        let path = "datasets/designs/documents/bridge/parts";
+        let body = b"{\"author\":\"carol\"}".to_vec();
+        let header = [("if-match", value)];
+        admin.send(Method::POST, path, body, &header).await
+    };
+    let refused = begin_at(&seen).await;
+    assert_eq!(refused.problem(), (412, "precondition-failed".into()));
+    let state = carol.get("datasets/designs/documents/bridge").await;
+    let seen = state.headers["etag"].to_str().unwrap().to_owned();
+    let begun = begin_at(&seen).await.json();
+    let begun = begun["id"].as_str().unwrap();
+    send(&carol, begun, 0, b"fourth").await;
+    assert_eq!(carol.put(BRIDGE, b"third").await.status, 201);
+    let late = complete(&carol, begun, b"fourth", &[]).await;
+    assert_eq!(late.problem(), (409, "version".into()));
+    site.keeps_its_own_key("carol");
+    let path = "datasets/designs/documents/bridge/parts";
+    let asked = json!({ "author": "carol" });
+    let own = admin.done(Method::POST, path, asked).await;
+    let own = own["id"].as_str().unwrap();
+    send(&admin, own, 0, b"fourth").await;
+    let body = whole(b"fourth").to_string().into_bytes();
+    let path = format!("parts/{own}/complete");
+    let stale = [("if-match", seen.as_str())];
+    let refused = admin.send(Method::POST, &path, body.clone(), &stale).await;
+    assert_eq!(refused.problem(), (412, "precondition-failed".into()));
+    let state = admin.get("datasets/designs/documents/bridge").await;
+    let fresh = [("if-match", state.headers["etag"].to_str().unwrap())];
+    let prepared = admin.send(Method::POST, &path, body, &fresh).await;
+    assert_eq!(prepared.status, 201, "{}", prepared.json());
 }
 
 #[tokio::test(flavor = "multi_thread")]

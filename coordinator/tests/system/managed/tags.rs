@@ -201,3 +201,88 @@ async fn what_changes_something_answers_with_its_new_state() {
     assert_eq!(linked.status, 201, "{}", linked.json());
     assert_eq!(tag(&linked), "\"3\"");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn users_and_authorities_are_changed_as_they_were_seen() {
+    let (_site, admin) = site();
+    carol(&admin, &["read"]).await;
+    let state = async |path: &str| tag(&admin.get(path).await);
+    let first = state("users/carol").await;
+    let same = with(
+        &admin,
+        Method::GET,
+        "users/carol",
+        ("if-none-match", &first),
+    )
+    .await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    // Each change makes another state, and none is made to one that was not seen.
+    let expiry = json!({ "expires_ms": 4_000_000_000_000_u64 }).to_string();
+    let managed = json!({ "managed": true }).to_string();
+    let mut seen = first;
+    for (method, path, body) in [
+        (Method::POST, "users/carol/suspend?author=admin", ""),
+        (Method::POST, "users/carol/resume?author=admin", ""),
+        (
+            Method::PUT,
+            "users/carol/expiry?author=admin",
+            expiry.as_str(),
+        ),
+        (Method::POST, "users/carol/rotate", managed.as_str()),
+        (Method::DELETE, "users/carol?author=admin", ""),
+    ] {
+        let change = async |seen: &str| {
+            let body = body.as_bytes().to_vec();
+            let header = [("if-match", seen)];
+            admin.send(method.clone(), path, body, &header).await
+        };
+        let made = change(&seen).await;
+        assert_eq!(made.status, 201, "{path}: {}", made.json());
+        let refused = change(&seen).await.problem();
+        assert_eq!(refused, (412, "precondition-failed".into()), "{path}");
+        let now = state("users/carol").await;
+        assert_ne!(now, seen, "{path}");
+        seen = now;
+    }
+    let bind = json!({ "chain": ["3000"], "proof": "00" }).to_string();
+    for method in [Method::PUT, Method::DELETE] {
+        let path = "users/dave/certificate?author=admin";
+        let header = [("if-match", seen.as_str())];
+        let body = bind.as_bytes().to_vec();
+        let refused = admin.send(method, path, body, &header).await;
+        assert_eq!(refused.problem(), (412, "precondition-failed".into()));
+    }
+
+    let none = state("authorities").await;
+    let set = async |seen: &str, bound_clients: bool| {
+        let asked = json!({ "certificates": [], "bound_clients": bound_clients });
+        let (path, header) = ("authorities?author=admin", [("if-match", seen)]);
+        let body = asked.to_string().into_bytes();
+        admin.send(Method::PUT, path, body, &header).await.problem()
+    };
+    assert_eq!(set("\"0.00\"", false).await.0, 412);
+    assert_eq!(set(&none, false).await.0, 201);
+    assert_eq!(set(&none, false).await.0, 412, "somebody else was faster");
+}
+
+/// Whoever writes what must not be there yet writes the first version, or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_make_a_document_one_does() {
+    let (site, admin) = site();
+    let carol = carol(&admin, &["read", "write"]).await;
+    let new = [("if-none-match", "*")];
+    for document in ["bridge", "road", "tunnel"] {
+        let path = format!("datasets/designs/documents/{document}/content");
+        let put = || carol.send(Method::PUT, &path, b"a plan".to_vec(), &new);
+        let answers = futures_util::future::join_all((0..16).map(|_| put())).await;
+        let made = answers.iter().filter(|it| it.status == 201);
+        assert_eq!(made.count(), 1);
+        for answer in answers.iter().filter(|it| it.status != 201) {
+            let refused = answer.problem();
+            let late = (409, "version".to_owned());
+            let seen = (412, "precondition-failed".to_owned());
+            assert!(refused == late || refused == seen, "{refused:?}");
+        }
+    }
+    assert_eq!(site.bodies().len(), 3);
+}
