@@ -171,7 +171,7 @@ impl Platform {
                     .seal_pointer(document_key.as_ref(), stored.pointer(), name, &sealed, made)
                     .await?;
                 stored.seal(&pointer, expires_ms).await?;
-                (Body::OffChain { pointer }, Some(stored))
+                (Body::OffChain { pointer }, Some(*stored))
             }
         };
         let write = Write {
@@ -489,7 +489,7 @@ impl Sealer {
 
 enum Stored {
     OnLedger(Vec<u8>),
-    OffChain(UncommittedBody),
+    OffChain(Box<UncommittedBody>),
 }
 
 /// Where the sealed body goes. Nothing is stored before there is more than would fit into a transaction.
@@ -533,7 +533,7 @@ impl Sink<'_> {
         }
         self.flush(true).await?;
         match self.writer {
-            Some(writer) => Ok(Stored::OffChain(writer.finish().await?)),
+            Some(writer) => Ok(Stored::OffChain(Box::new(writer.finish().await?))),
             None => Err(PlatformError::Internal {
                 reason: "a body was not stored".into(),
             }),
